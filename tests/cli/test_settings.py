@@ -1,0 +1,123 @@
+"""Settings: where a value comes from, and what a value may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from workflow_server.errors import SettingsError
+from workflow_server.settings import ENV_PREFIX, Settings, command_options, is_loopback
+
+TOKEN = "a-token-of-thirty-two-characters"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"{ENV_PREFIX}{name.upper()}", raising=False)
+
+
+def test_options_win_over_the_environment_which_wins_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKFLOW_SERVER_PORT", "9001")
+    monkeypatch.setenv("WORKFLOW_SERVER_HEARTBEAT", "3")
+
+    settings = Settings.load({"port": "9002"})
+
+    assert (settings.port, settings.heartbeat, settings.db) == (9002, 3.0, "workflow_server.sqlite3")
+
+
+def test_settings_made_by_user_code_obey_the_command_line_but_not_against_their_own_arguments() -> None:
+    with command_options({"port": "9003", "heartbeat": "2"}):
+        assert (Settings().port, Settings(port=9004).port, Settings(port=9004).heartbeat) == (9003, 9004, 2.0)
+    assert Settings().port == 8080
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings.load().port = 1  # type: ignore[misc]
+
+
+def test_lists_come_from_the_environment_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKFLOW_SERVER_TOKENS", f"{TOKEN}, {TOKEN}-2 ,")
+    monkeypatch.setenv("WORKFLOW_SERVER_ALLOWED_HOSTS", "flows.example.org,flows")
+    monkeypatch.setenv("WORKFLOW_SERVER_PERSISTENCE_BACKOFF", "0.1, 0.2,0.3")
+
+    settings = Settings.load()
+
+    assert [token.get_secret_value() for token in settings.tokens] == [TOKEN, f"{TOKEN}-2"]
+    assert settings.allowed_hosts == ("flows.example.org", "flows")
+    assert settings.persistence_backoff == (0.1, 0.2, 0.3)
+
+
+def test_tokens_never_show_in_what_is_printed() -> None:
+    settings = Settings.load({"tokens": TOKEN})
+    assert TOKEN not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize("never", ["0", 0, None])
+def test_an_idle_timeout_of_nothing_means_never(never: object) -> None:
+    assert Settings.load({"idle_timeout": never}).idle_timeout is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "eighty"),
+        ("port", 65_536),
+        ("port", -1),
+        ("host", ""),
+        ("host", "127.0.0.1/x"),
+        ("db", ""),
+        ("max_body", 10),
+        ("heartbeat", 0),
+        ("heartbeat", "nan"),
+        ("write_timeout", "inf"),
+        ("grace_period", -1),
+        ("idle_timeout", -1),
+        ("send_buffer", 1),
+        ("max_streams", 0),
+        ("max_attempts", 0),
+        ("persistence_backoff", "1,-1"),
+        ("log_level", "loud"),
+        ("cors_origins", "*"),
+        ("cors_origins", "https://app.example.org/path"),
+        ("cors_origins", "app.example.org"),
+        ("tokens", "short"),
+        ("tokens", "sixteen characters"),
+        ("insecure", "perhaps"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_that_names_the_setting(name: str, value: object) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.load({name: value})
+
+    message = str(refused.value)
+    assert f"'{name}'" in message
+    assert f"WORKFLOW_SERVER_{name.upper()}" in message
+    assert "\n" not in message
+
+
+def test_a_refused_token_is_not_repeated_in_the_message() -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.load({"tokens": "secret"})
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "flows.example.org"])
+def test_a_host_that_others_reach_needs_a_token_or_the_flag(host: str) -> None:
+    with pytest.raises(SettingsError, match="WORKFLOW_SERVER_TOKENS"):
+        Settings.load({"host": host})
+
+    protected: list[dict[str, Any]] = [{"tokens": TOKEN}, {"read_tokens": TOKEN}, {"insecure": True}]
+    for options in protected:
+        assert Settings.load({"host": host, **options}).host == host
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("[::1]", True), ("localhost", True)]
+    + [("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("localhost.example.org", False)],
+)
+def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected

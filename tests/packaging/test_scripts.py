@@ -1,0 +1,64 @@
+"""The scripts, in a fresh clone on a machine that has Python and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, clean_environment
+from tests.requests import get_json, post_json
+
+
+@contextmanager
+def scripts_run(clone: Path, *, cwd: Path) -> Iterator[tuple[str, int]]:
+    """``scripts/run`` on a free port: its address and process id. It is ended, and has to end well."""
+    process = subprocess.Popen(
+        [str(clone / "scripts/run"), "--port", "0"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env=clean_environment(),
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        yield next(word for line in process.stdout for word in line.split() if word.startswith("http://")), process.pid
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_run_makes_its_environment_serves_the_examples_and_keeps_their_runs(clone: Path, tmp_path: Path) -> None:
+    with scripts_run(clone, cwd=tmp_path) as (url, _):
+        assert get_json(f"{url}/workflows") == {"workflows": ["document_review", "hello", "nightly_batch"]}
+        answer = post_json(f"{url}/workflows/hello/run", {"start_event": {"name": "clone"}})
+        assert answer["result"]["value"]["result"] == "Hello, clone!"
+    assert (clone / "data/workflow_server.sqlite3").exists()
+
+    installed = (clone / ".venv/.installed").stat().st_mtime_ns
+    with scripts_run(clone, cwd=tmp_path) as (url, _):
+        assert get_json(f"{url}/handlers/{answer['handler_id']}")["status"] == "completed"
+    assert (clone / ".venv/.installed").stat().st_mtime_ns == installed
+
+
+@pytest.mark.parametrize("script", ["scripts/run", "scripts/setup", "scripts/test", ".ci/run"])
+def test_scripts_are_executable_and_stop_at_the_first_error(script: str) -> None:
+    path = ROOT / script
+    assert os.access(path, os.X_OK)
+    assert "\nset -euo pipefail\n" in path.read_text()
+    subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+def test_ci_runs_the_test_script_and_nothing_else() -> None:
+    lines = [
+        line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith(("#", "set "))
+    ]
+    assert len(lines) == 1
+    assert lines[0].endswith('scripts/test"')

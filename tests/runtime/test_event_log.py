@@ -1,0 +1,130 @@
+"""Event logs and their readers, over a real store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from workflow_server.errors import QueueTaken
+from workflow_server.records import EventAppended, RunStarted
+from workflow_server.runtime import event_log
+from workflow_server.runtime.event_log import EventLog, EventReader, take_queue
+from workflow_server.store.sqlite import SqliteWorkflowStore
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[SqliteWorkflowStore]:
+    store = SqliteWorkflowStore(":memory:")
+    await store.open()
+    await store.append(RunStarted("h", "w", "r", 1.0, 0, None))
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def log(store: SqliteWorkflowStore) -> EventLog:
+    log = EventLog(store, "h", first=0, last=-1, queue_next=0, ended=False)
+
+    def publish(records: object) -> None:
+        assert isinstance(records, list)
+        for record in records:
+            if isinstance(record, EventAppended):
+                log.publish(record)
+
+    store.on_commit = publish
+    return log
+
+
+async def write(store: SqliteWorkflowStore, log: EventLog, count: int) -> None:
+    for _ in range(count):
+        store.append(log.append("r", f'{{"n":{log.next_sequence}}}', internal=False))
+    await store.flush()
+
+
+async def read(reader: EventReader) -> list[int]:
+    sequences: list[int] = []
+    while page := await reader.next_page(0.01):
+        sequences += [event.sequence for event in page]
+    return sequences
+
+
+async def test_an_event_is_seen_only_when_it_is_committed(store: SqliteWorkflowStore, log: EventLog) -> None:
+    reader = EventReader(log, -1, asyncio.Event())
+    commit = store.append(log.append("r", "{}", internal=False))
+    assert log.committed == -1
+    await commit
+    assert await read(reader) == [0]
+
+
+async def test_a_reader_that_is_far_behind_gets_every_event_once(
+    store: SqliteWorkflowStore, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "RECENT_EVENTS", 10)
+    late = EventReader(log, -1, asyncio.Event())
+    await write(store, log, 1_200)
+    assert len(log._recent) == 10
+    assert await read(late) == list(range(1_200))
+    assert await read(EventReader(log, 1_195, asyncio.Event())) == [1_196, 1_197, 1_198, 1_199]
+
+
+async def test_what_a_log_keeps_for_readers_is_bounded_in_characters(store: SqliteWorkflowStore, log: EventLog) -> None:
+    for _ in range(30):
+        store.append(log.append("r", f'"{"x" * 100_000}"', internal=False))
+    await store.flush()
+    assert sum(len(event.data) for event in log._recent) <= event_log.RECENT_CHARACTERS
+    assert len(await read(EventReader(log, -1, asyncio.Event()))) == 30
+
+
+async def test_a_waiting_reader_is_woken_by_the_next_event(store: SqliteWorkflowStore, log: EventLog) -> None:
+    reader = EventReader(log, -1, asyncio.Event())
+    waiting = asyncio.create_task(reader.next_page(30), name="reader")
+    await asyncio.sleep(0)
+    await write(store, log, 1)
+    page = await asyncio.wait_for(waiting, 10)
+    assert page is not None
+    assert [event.sequence for event in page] == [0]
+
+
+async def test_a_stream_ends_when_the_run_has(store: SqliteWorkflowStore, log: EventLog) -> None:
+    reader = EventReader(log, -1, asyncio.Event())
+    await write(store, log, 2)
+    log.end()
+    assert await read(reader) == [0, 1]
+    assert await reader.next_page(0.01) == []
+
+
+async def test_a_stream_ends_when_the_server_stops(log: EventLog) -> None:
+    closing = asyncio.Event()
+    reader = EventReader(log, -1, closing)
+    waiting = asyncio.create_task(reader.next_page(30), name="reader")
+    await asyncio.sleep(0)
+    closing.set()
+    log.wake()
+    assert await asyncio.wait_for(waiting, 10) == []
+
+
+async def test_the_queue_goes_on_with_the_first_event_that_was_not_written_out(
+    store: SqliteWorkflowStore, log: EventLog
+) -> None:
+    await write(store, log, 5)
+    first = await take_queue(log, 1, asyncio.Event(), store)
+    assert await first.next_page(0.01)
+    await first.written(1)
+    await first.close()
+    second = await take_queue(log, 1, asyncio.Event(), store)
+    assert await read(second) == [2, 3, 4]
+    await second.close()
+    await store.flush()
+    assert await store.event_range("h") == (0, 4, 2), "the place in the queue is durable"
+
+
+async def test_only_one_reader_holds_the_queue(store: SqliteWorkflowStore, log: EventLog) -> None:
+    holder = await take_queue(log, 0, asyncio.Event(), store)
+    with pytest.raises(QueueTaken):
+        await take_queue(log, 0, asyncio.Event(), store)
+    with pytest.raises(QueueTaken):
+        await take_queue(log, 0.01, asyncio.Event(), store)
+    await holder.close()
+    await (await take_queue(log, 0, asyncio.Event(), store)).close()

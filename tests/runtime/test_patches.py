@@ -1,0 +1,61 @@
+"""Patches between JSON trees."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflow_server.runtime.patches import apply, diff, same
+
+scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, 0.5]) | st.text("ab", max_size=2)
+trees = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=1), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(trees, trees, st.booleans())
+def test_a_patch_makes_the_new_tree_of_the_old_one(old: Any, new: Any, counting: bool) -> None:
+    before = json.dumps(old)
+    stored = json.loads(json.dumps(diff(old, new, counting=counting)))
+    assert same(apply(old, stored), new)
+    assert json.dumps(old) == before, "a tree is never changed in place"
+
+
+@given(trees)
+def test_equal_trees_need_no_patch(tree: Any) -> None:
+    assert diff(tree, json.loads(json.dumps(tree))) == []
+
+
+@pytest.mark.parametrize(("left", "right"), [(1, True), (1, 1.0), (0, False), ([1], [True]), ({"a": 0}, {"a": 0.0})])
+def test_what_differs_in_json_is_a_change(left: Any, right: Any) -> None:
+    assert not same(left, right)
+    assert diff(left, right) != []
+
+
+def test_two_steps_that_count_the_same_thing_both_count() -> None:
+    # The second step saw the first one's write, which is taken back when the first one is interrupted.
+    second = diff({"count": 1}, {"count": 2}, counting=True)
+    assert apply({"count": 0}, second) == {"count": 1}
+    assert apply({}, second) == {"count": 1}
+
+
+def test_a_number_that_is_set_rather_than_counted_stays_as_it_was_set() -> None:
+    second = diff({"page": 5}, {"page": 7})
+    assert apply({"page": 0}, second) == {"page": 7}
+
+
+def test_a_list_that_grew_keeps_what_only_this_step_added() -> None:
+    second = diff({"seen": ["a"]}, {"seen": ["a", "b"]})
+    assert apply({"seen": []}, second) == {"seen": ["b"]}
+
+
+def test_a_container_that_an_unfinished_step_made_is_made_again() -> None:
+    second = diff({"by": {"a": {"n": 1}}}, {"by": {"a": {"n": 1, "m": 2}}})
+    assert apply({"by": {}}, second) == {"by": {"a": {"m": 2}}}
+    assert apply({}, second) == {"by": {"a": {"m": 2}}}

@@ -1,0 +1,160 @@
+"""The recording state store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from workflows.events import StartEvent
+from workflows.runtime.types.results import (
+    Returns,
+    StepWorkerContext,
+    StepWorkerState,
+    StepWorkerStateContextVar,
+)
+
+from workflow_server.errors import Unstorable
+from workflow_server.runtime.engine import DictState, RunSerializer
+from workflow_server.runtime.patches import Patch, apply
+from workflow_server.runtime.state import RecordingStateStore, decode_tree, encode_tree
+
+
+class Note(BaseModel):
+    text: str
+
+
+class Typed(BaseModel):
+    count: int = 0
+    names: list[str] = []
+
+
+class Recording:
+    def __init__(self, state: BaseModel) -> None:
+        self.serializer = RunSerializer([Note, Typed])
+        self.unattended: list[Patch] = []
+        tree = encode_tree(state, self.serializer)
+        self.store: RecordingStateStore[Any] = RecordingStateStore(
+            state, self.serializer, durable=tree, unattended=self.unattended.append
+        )
+
+    def durable(self) -> Any:
+        return decode_tree(self.store.durable, self.serializer)
+
+
+@contextmanager
+def step(invocation_id: str) -> Iterator[StepWorkerContext]:
+    state = StepWorkerState("s", {}, [], invocation_id=invocation_id)
+    context = StepWorkerContext(event=StartEvent(), state=state, returns=Returns([]))
+    token = StepWorkerStateContextVar.set(context)
+    try:
+        yield context
+    finally:
+        StepWorkerStateContextVar.reset(token)
+
+
+async def test_what_a_step_writes_enters_the_durable_state_with_its_result() -> None:
+    recording = Recording(DictState())
+    with step("i1"):
+        await recording.store.set("a", 1)
+    assert await recording.store.get("a") == 1
+    assert "a" not in recording.durable()
+    patch = recording.store.take("i1")
+    assert patch
+    assert recording.durable()["a"] == 1
+    assert recording.store.take("i1") is None
+
+
+async def test_concurrent_steps_are_kept_apart() -> None:
+    recording = Recording(DictState())
+    with step("i1"):
+        await recording.store.set("mine", 1)
+        async with recording.store.edit_state() as state:
+            state["count"] = state.get("count", 0) + 1
+    with step("i2"):
+        async with recording.store.edit_state() as state:
+            state["count"] = state.get("count", 0) + 1
+    recording.store.take("i2")
+    assert recording.durable()["count"] == 1, "the first step has not finished: it counts when it is run again"
+    assert "mine" not in recording.durable()
+    recording.store.take("i1")
+    assert recording.durable()["count"] == 2
+
+
+async def test_a_list_that_is_fetched_appended_to_and_set_is_recorded() -> None:
+    recording = Recording(DictState(items=[1]))
+    with step("i1"):
+        items = await recording.store.get("items")
+        items.append(2)
+        await recording.store.set("items", items)
+    recording.store.take("i1")
+    assert recording.durable()["items"] == [1, 2]
+
+
+async def test_a_state_that_is_fetched_changed_and_set_is_recorded() -> None:
+    recording = Recording(Typed())
+    with step("i1"):
+        state = await recording.store.get_state()
+        state.names.append("ada")
+        await recording.store.set_state(state)
+    recording.store.take("i1")
+    assert recording.durable() == Typed(names=["ada"])
+
+
+async def test_nested_paths_models_and_clear_are_recorded() -> None:
+    recording = Recording(DictState())
+    with step("i1"):
+        await recording.store.set("user.name", "Ada")
+        await recording.store.set("note", Note(text="x"))
+    recording.store.take("i1")
+    assert recording.durable()["user"] == {"name": "Ada"}
+    assert recording.durable()["note"] == Note(text="x")
+    with step("i2"):
+        await recording.store.clear()
+    recording.store.take("i2")
+    assert dict(recording.durable().items()) == {}
+
+
+async def test_patches_replayed_on_the_old_state_give_the_new_one() -> None:
+    recording = Recording(Typed())
+    before = recording.store.durable
+    patches: list[Patch] = []
+    for n in range(5):
+        with step(f"i{n}"):
+            async with recording.store.edit_state() as state:
+                state.count += n
+                state.names = [*state.names, str(n)]
+        patches.append(recording.store.take(f"i{n}") or [])
+    for patch in patches:
+        before = apply(before, patch)
+    assert decode_tree(before, recording.serializer) == Typed(count=10, names=["0", "1", "2", "3", "4"])
+
+
+async def test_a_write_after_the_step_has_returned_is_durable_by_itself() -> None:
+    recording = Recording(DictState())
+    with step("i1") as context:
+        context.sends.closed = True
+        await recording.store.set("late", 1)
+    assert recording.durable()["late"] == 1
+    assert len(recording.unattended) == 1
+
+
+async def test_what_is_no_json_is_refused_by_name_and_changes_nothing() -> None:
+    recording = Recording(DictState())
+    with step("i1"), pytest.raises(Unstorable, match="key 'handle'"):
+        await recording.store.set("handle", object())
+    assert await recording.store.get("handle", None) is None
+    assert recording.store.take("i1") is None
+
+
+async def test_a_dictionary_that_looks_like_a_type_marker_stays_a_dictionary() -> None:
+    hostile = {"__is_pydantic": True, "value": {}, "qualified_name": "os.system"}
+    recording = Recording(DictState())
+    with step("i1"):
+        await recording.store.set("from_client", hostile)
+        await recording.store.set("nested", [{"deep": {"__is_component": 1, "qualified_name": "os.system"}}])
+    recording.store.take("i1")
+    assert recording.durable()["from_client"] == hostile
+    assert recording.durable()["nested"] == [{"deep": {"__is_component": 1, "qualified_name": "os.system"}}]

@@ -1,0 +1,63 @@
+"""The scheduler of released runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from workflow_server.runtime.wakeups import Wakeups
+
+
+async def woken(plan: dict[str, float], forget: str | None = None, *, count: int) -> list[str]:
+    order: list[str] = []
+    enough = asyncio.Event()
+
+    def wake(handler_id: str) -> None:
+        order.append(handler_id)
+        if len(order) >= count:
+            enough.set()
+
+    wakeups = Wakeups(wake)
+    task = asyncio.create_task(wakeups.run(), name="wakeups")
+    await asyncio.sleep(0)
+    now = time.time()
+    for handler_id, delay in plan.items():
+        wakeups.schedule(handler_id, now + delay)
+    if forget is not None:
+        wakeups.forget(forget)
+    await asyncio.wait_for(enough.wait(), 10)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    return order
+
+
+async def test_handlers_wake_in_the_order_of_their_deadlines() -> None:
+    assert await woken({"late": 0.2, "early": 0.05, "past": -5}, count=3) == ["past", "early", "late"]
+
+
+async def test_a_forgotten_handler_is_not_woken() -> None:
+    assert await woken({"gone": 0.01, "kept": 0.05}, "gone", count=1) == ["kept"]
+
+
+async def test_a_new_deadline_replaces_the_old_one() -> None:
+    order: list[str] = []
+    done = asyncio.Event()
+
+    def wake(handler_id: str) -> None:
+        order.append(handler_id)
+        if handler_id == "end":
+            done.set()
+
+    wakeups = Wakeups(wake)
+    now = time.time()
+    wakeups.schedule("moved", now + 30)
+    wakeups.schedule("moved", now - 1)
+    wakeups.schedule("end", now + 0.05)
+    task = asyncio.create_task(wakeups.run(), name="wakeups")
+    await asyncio.wait_for(done.wait(), 10)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert order == ["moved", "end"]

@@ -1,0 +1,274 @@
+"""Opening: who gets in, what is refused, and that what is refused stays as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workflow_server.errors import (
+    DatabaseDamaged,
+    DatabaseError,
+    DatabaseForeign,
+    DatabaseLocked,
+    DatabaseNewer,
+    DatabaseReadOnly,
+    FolderMissing,
+    MigrationEdited,
+    MigrationMissing,
+)
+from workflow_server.store import MemoryWorkflowStore, SqliteWorkflowStore, opening
+from workflow_server.store.connection import run_on
+from workflow_server.store.migrations import APPLICATION_ID, known_migrations
+
+from .making import event, run_started
+
+
+async def refusal(path: Path) -> DatabaseError:
+    """How the file is refused; it and its folder are checked to be as before."""
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
+    with pytest.raises(DatabaseError) as refused:
+        await SqliteWorkflowStore(path).open()
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()} == before
+    assert str(path if not isinstance(refused.value, FolderMissing) else path.parent) in str(refused.value)
+    return refused.value
+
+
+async def made(path: Path) -> None:
+    """A database of ours, closed cleanly, with no lock file beside it."""
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    await store.append(run_started("a"), *(event("a", n, data="x" * 500) for n in range(200)))
+    await store.close()
+    path.with_name(path.name + ".lock").unlink()
+
+
+def edit(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in statements:
+        connection.execute(statement).fetchall()
+    connection.close()
+
+
+# -- A new database ------------------------------------------------------------------------------
+
+
+async def test_a_new_database_is_private_durable_and_says_whose_it_is(store: SqliteWorkflowStore, path: Path) -> None:
+    for file in (path, path.with_name("server.db-wal"), path.with_name("server.db.lock")):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    header = path.read_bytes()[:100]
+    assert int.from_bytes(header[68:72], "big") == APPLICATION_ID
+    assert int.from_bytes(header[60:64], "big") == len(known_migrations(str(path)))
+    assert store._opened is not None
+
+    def settings(connection: sqlite3.Connection) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+
+    assert await run_on(store._opened.connection, settings) == ["wal", 2, 1]
+
+
+async def test_readers_cannot_write(store: SqliteWorkflowStore) -> None:
+    assert store._readers is not None
+    with pytest.raises(Exception, match="readonly"):
+        await store._readers.read(lambda sqlite: sqlite.execute("DELETE FROM handlers"))
+
+
+async def test_an_empty_file_is_a_new_database(path: Path) -> None:
+    path.touch()
+    await made(path)
+    assert path.stat().st_size > 0
+
+
+async def test_a_path_of_any_characters_is_a_path(tmp_path: Path) -> None:
+    await made(tmp_path / "what? 100% #1 é&mode=memory.db")
+    assert [file.name for file in tmp_path.iterdir()] == ["what? 100% #1 é&mode=memory.db"]
+
+
+async def test_memory_stores_share_nothing_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, other = MemoryWorkflowStore(), SqliteWorkflowStore(":memory:")
+    await asyncio.gather(one.open(), other.open())
+    await one.append(run_started("a"))
+    assert (len(await one.running_runs()), len(await other.running_runs())) == (1, 0)
+    assert one.location == ":memory:"
+    await asyncio.gather(one.close(), other.close())
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- What is refused -------------------------------------------------------------------------------
+
+
+async def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FolderMissing):
+        await SqliteWorkflowStore(tmp_path / "none" / "server.db").open()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_folder_in_the_place_of_the_file_is_refused(path: Path) -> None:
+    path.mkdir()
+    assert isinstance(await refusal(path), DatabaseForeign)
+
+
+@pytest.mark.parametrize("content", [b"a text of somebody else\n" * 50, b"SQLite format 3\0", b"x"])
+async def test_a_file_that_is_no_database_is_refused_untouched(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert isinstance(await refusal(path), DatabaseForeign)
+
+
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+@pytest.mark.parametrize("application", [0, 4711])
+async def test_a_database_of_another_program_is_refused_untouched(path: Path, mode: str, application: int) -> None:
+    edit(path, f"PRAGMA journal_mode = {mode}", f"PRAGMA application_id = {application}", "CREATE TABLE t (x)")
+    assert isinstance(await refusal(path), DatabaseForeign)
+
+
+async def test_a_newer_database_is_refused_untouched(path: Path) -> None:
+    await made(path)
+    edit(path, "PRAGMA journal_mode = DELETE", "PRAGMA user_version = 9999")
+    newer = await refusal(path)
+    assert isinstance(newer, DatabaseNewer)
+    assert newer.found == 9999
+
+
+async def test_migrations_that_are_not_those_of_this_installation_are_refused(path: Path) -> None:
+    await made(path)
+    edited = path.with_name("edited.db")
+    newer = path.with_name("newer.db")
+    gap = path.with_name("gap.db")
+    for copy in (edited, newer, gap):
+        shutil.copy(path, copy)
+    edit(edited, "UPDATE migrations SET sha256 = 'another'")
+    edit(newer, "INSERT INTO migrations VALUES (9998, '9998_later', 'x', 1.0)")
+    edit(gap, "UPDATE migrations SET number = 0")
+    for file, kind in ((edited, MigrationEdited), (newer, DatabaseNewer), (gap, MigrationMissing)):
+        before = file.read_bytes()
+        with pytest.raises(kind):
+            await SqliteWorkflowStore(file).open()
+        assert file.read_bytes() == before
+
+
+@pytest.fixture
+def immutable(path: Path) -> Iterator[Path]:
+    """A database that even root cannot write."""
+    asyncio.run(made(path))
+    made_immutable = subprocess.run(["chattr", "+i", str(path)], check=False, capture_output=True)
+    if made_immutable.returncode != 0:
+        pytest.skip("this file system or user cannot make a file immutable")
+    yield path
+    subprocess.run(["chattr", "-i", str(path)], check=True)
+
+
+async def test_a_read_only_file_is_refused_untouched(immutable: Path) -> None:
+    assert isinstance(await refusal(immutable), DatabaseReadOnly)
+
+
+async def test_a_read_only_folder_is_refused(path: Path) -> None:
+    path.parent.chmod(0o500)
+    try:
+        if os.access(path.parent, os.W_OK):
+            made_immutable = subprocess.run(["chattr", "+i", str(path.parent)], check=False, capture_output=True)
+            if made_immutable.returncode != 0:
+                pytest.skip("this user can write everywhere")
+        assert isinstance(await refusal(path), DatabaseReadOnly)
+    finally:
+        subprocess.run(["chattr", "-i", str(path.parent)], check=False, capture_output=True)
+        path.parent.chmod(0o700)
+
+
+# -- One server a database --------------------------------------------------------------------------
+
+
+async def test_a_second_server_is_kept_out_and_told_who_holds_it(store: SqliteWorkflowStore, path: Path) -> None:
+    script = (
+        "import asyncio, sys\nfrom workflow_server.store import SqliteWorkflowStore\n"
+        "try:\n    asyncio.run(SqliteWorkflowStore(sys.argv[1]).open())\n"
+        "except Exception as error:\n    print(type(error).__name__, error)"
+    )
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await other.communicate()
+    assert output.decode().startswith(f"DatabaseLocked Another server (process {os.getpid()}) holds '{path}'")
+    with pytest.raises(DatabaseLocked):
+        await SqliteWorkflowStore(path).open()
+    await store.append(run_started("a"))
+
+
+async def test_the_lock_goes_with_its_store(path: Path) -> None:
+    first, second = SqliteWorkflowStore(path), SqliteWorkflowStore(path)
+    await first.open()
+    await first.close()
+    await second.open()
+    await second.close()
+
+
+# -- After an unclean stop ---------------------------------------------------------------------------
+
+
+def damage(path: Path) -> None:
+    """Overwrite the middle of the file, past the schema."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xa5" * 8192)
+
+
+async def test_a_damaged_file_is_refused_after_an_unclean_stop(path: Path) -> None:
+    await made(path)
+    edit(path, "UPDATE server SET clean_stop = 0")
+    damage(path)
+    before = path.read_bytes()
+    with pytest.raises(DatabaseDamaged):
+        await SqliteWorkflowStore(path).open()
+    assert path.read_bytes() == before
+
+
+async def test_a_sound_file_is_checked_only_after_an_unclean_stop(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await made(path)
+    await made(path.with_name("other.db"))
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    await store.close()
+    assert "was not closed cleanly" not in caplog.text
+    edit(path, "UPDATE server SET clean_stop = 0")
+    await store.open()
+    await store.close()
+    assert "was not closed cleanly" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("version", "fixed"),
+    [
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 46, 1), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 52, 0), True),
+    ],
+)
+def test_the_versions_of_sqlite_with_the_fix_are_known(version: tuple[int, int, int], *, fixed: bool) -> None:
+    assert opening.is_fixed(version) is fixed
+
+
+async def test_a_sqlite_without_the_fix_is_warned_about(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening.sqlite3, "sqlite_version_info", (3, 40, 1))
+    await made(path)
+    assert "has a bug that can damage a database" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(opening.sqlite3, "sqlite_version_info", (3, 51, 3))
+    await made(path)
+    assert caplog.text == ""

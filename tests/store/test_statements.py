@@ -1,0 +1,59 @@
+"""Every statement finds its rows by an index."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+
+from workflow_server.records import Record
+from workflow_server.store.migrations import known_migrations, migrate
+from workflow_server.store.sql import load, load_single, split
+from workflow_server.store.transaction import STATEMENTS
+
+ALL = [
+    pytest.param(statement, id=f"{file}-{name}-{place}")
+    for file in ("records", "reads", "server")
+    for name, statements in load(file).items()
+    for place, statement in enumerate(statements)
+]
+
+SERVED = re.compile(
+    r"json_each"  # a list of parameters
+    r"|SCAN (migrations|sqlite_schema)\b"  # a handful of rows, read once at start
+    r"|USING (COVERING )?INDEX handlers_purging"  # holds only the handlers that are being purged
+    r"|SCAN CONSTANT ROW"
+)
+
+
+@pytest.fixture
+def schema() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection, known_migrations(":memory:"))
+    yield connection
+    connection.close()
+
+
+@pytest.mark.parametrize("statement", ALL)
+def test_no_statement_scans_a_table_that_has_an_index(statement: str, schema: sqlite3.Connection) -> None:
+    parameters = dict.fromkeys(re.findall(r":([a-z_0-9]+)", statement), None)
+    plan = [row[3] for row in schema.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    assert [step for step in plan if step.startswith("SCAN") and not SERVED.search(step)] == []
+
+
+def test_every_kind_of_record_has_its_statements_and_every_parameter_is_a_field() -> None:
+    assert set(get_args(Record)) <= set(STATEMENTS)
+    for kind, statements in STATEMENTS.items():
+        used = {name for statement in statements for name in re.findall(r":([a-z_0-9]+)", statement)}
+        assert used == set(kind._fields), kind
+
+
+def test_a_name_given_twice_and_a_statement_without_an_end_are_errors() -> None:
+    assert list(split("-- a comment\nSELECT 1;\nSELECT ';';")) == ["SELECT 1;", "SELECT ';';"]
+    with pytest.raises(ValueError, match="not complete"):
+        list(split("SELECT 1"))
+    with pytest.raises(ValueError, match="too many values"):
+        load_single("records")

@@ -1,0 +1,83 @@
+"""The description of the API is valid, and describes what is served."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+
+from tests.web.conftest import Served
+from workflow_server.web.openapi import openapi_schema
+
+CONTRACT: dict[tuple[str, str], set[str]] = {
+    ("get", "/health"): {"200", "503"},
+    ("get", "/workflows"): {"200"},
+    ("get", "/workflows/{name}/events"): {"200", "404"},
+    ("get", "/workflows/{name}/schema"): {"200", "404"},
+    ("get", "/workflows/{name}/representation"): {"200", "404"},
+    ("post", "/workflows/{name}/run"): {"200", "400", "404", "409", "413", "415", "422", "500", "503", "507"},
+    ("post", "/workflows/{name}/run-nowait"): {"200", "400", "404", "409", "413", "415", "422", "503", "507"},
+    ("get", "/handlers"): {"200", "400"},
+    ("get", "/handlers/{handler_id}"): {"200", "202", "404", "500"},
+    ("get", "/results/{handler_id}"): {"200", "202", "404", "500"},
+    ("get", "/events/{handler_id}"): {"200", "204", "400", "404", "409", "429"},
+    ("post", "/events/{handler_id}"): {"200", "400", "404", "409", "413", "415", "422", "503", "507"},
+    ("post", "/handlers/{handler_id}/cancel"): {"200", "400", "404", "503"},
+    ("get", "/openapi.json"): {"200"},
+    ("get", "/"): {"200"},
+}
+
+
+async def test_the_description_that_is_served_is_valid_openapi_3_1(served: Served) -> None:
+    status, schema = await served.get("/openapi.json")
+    assert status == 200
+    assert schema["openapi"].startswith("3.1")
+    validate(schema, cls=OpenAPIV31SpecValidator)
+
+
+def test_the_description_is_the_same_at_every_call() -> None:
+    assert json.dumps(openapi_schema()) == json.dumps(openapi_schema())
+
+
+def test_every_route_of_the_contract_is_described_with_every_status() -> None:
+    paths = openapi_schema()["paths"]
+    described = {(method, path) for path, methods in paths.items() for method in methods}
+    assert described == CONTRACT.keys()
+    for (method, path), statuses in CONTRACT.items():
+        assert statuses <= paths[path][method]["responses"].keys(), (method, path)
+        if path != "/health":
+            assert {"400", "401", "403", "500"} <= paths[path][method]["responses"].keys()
+
+
+async def test_what_is_described_is_what_is_routed(served: Served) -> None:
+    routed = {
+        (route.method.lower(), route.resource.canonical)
+        for route in served.server.app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    assert routed == CONTRACT.keys()
+
+
+@pytest.mark.parametrize("model", ["HandlerData", "EventEnvelope", "ErrorDetail", "RunBody", "StreamedEvent"])
+def test_the_models_that_serve_are_the_models_that_are_described(model: str) -> None:
+    schemas: dict[str, Any] = openapi_schema()["components"]["schemas"]
+    assert model in schemas
+
+
+def test_the_old_name_of_the_start_fields_is_described_as_it_is_sent() -> None:
+    assert set(openapi_schema()["components"]["schemas"]["RunBody"]["properties"]) == {
+        "start_event",
+        "kwargs",
+        "context",
+        "handler_id",
+    }
+
+
+async def test_the_answers_of_a_server_have_the_keys_that_are_described(served: Served) -> None:
+    handler_id = await served.finish("echo")
+    schemas = openapi_schema()["components"]["schemas"]
+    for path, model in ((f"/handlers/{handler_id}", "HandlerData"), (f"/results/{handler_id}", "HandlerResult")):
+        _, answer = await served.get(path)
+        assert set(schemas[model]["properties"]) == set(answer)

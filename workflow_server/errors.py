@@ -1,0 +1,341 @@
+"""The errors of workflow_server: one tree, each class with typed fields and its docstring as message.
+
+``web/errors.py`` maps the tree to HTTP, ``cli.py`` to exit codes; nothing else does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+
+class WorkflowServerError(Exception):
+    """workflow_server failed."""
+
+    def __str__(self) -> str:
+        return " ".join(inspect.cleandoc(type(self).__doc__ or "").split()).format(**vars(self))
+
+
+# -- What a client asked for -------------------------------------------------------------------
+
+
+class RequestRefused(WorkflowServerError):
+    """The request was refused."""
+
+
+class InvalidRequest(RequestRefused):
+    """The request is not valid."""
+
+
+@dataclass(eq=False)
+class InvalidBody(InvalidRequest):
+    """{reason}"""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class InvalidParameter(InvalidRequest):
+    """Invalid {name} '{value}': {expected}."""
+
+    name: str
+    value: str
+    expected: str
+
+
+@dataclass(eq=False)
+class InvalidEvent(InvalidRequest):
+    """{reason}"""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class UnknownStep(InvalidRequest):
+    """Workflow '{workflow_name}' has no step '{step}'. Its steps are: {steps}."""
+
+    workflow_name: str
+    step: str
+    steps: str
+
+
+@dataclass(eq=False)
+class StepRefusesEvent(InvalidRequest):
+    """Step '{step}' does not accept events of type '{event_type}'. It accepts: {accepted}."""
+
+    step: str
+    event_type: str
+    accepted: str
+
+
+class ContextRefused(InvalidRequest):
+    """This server does not accept a 'context' from clients. Leave it out, continue a completed handler with
+    'handler_id', or start the server with accept_context=True."""
+
+
+class NotFound(RequestRefused):
+    """Not found."""
+
+
+@dataclass(eq=False)
+class WorkflowNotFound(NotFound):
+    """Workflow '{name}' not found. GET /workflows lists the workflows of this server."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class HandlerNotFound(NotFound):
+    """Handler '{handler_id}' not found."""
+
+    handler_id: str
+
+
+@dataclass(eq=False)
+class CompletedHandlerNotFound(NotFound):
+    """Workflow '{workflow_name}' has no completed handler '{handler_id}' to continue."""
+
+    workflow_name: str
+    handler_id: str
+
+
+@dataclass(eq=False)
+class HandlerNotRunning(NotFound):
+    """Handler '{handler_id}' is not running ({status}). With purge=true it is deleted."""
+
+    handler_id: str
+    status: str
+
+
+class Conflict(RequestRefused):
+    """The request conflicts with the state of the handler."""
+
+
+@dataclass(eq=False)
+class HandlerRunning(Conflict):
+    """Handler '{handler_id}' is still running: continue it when it has completed."""
+
+    handler_id: str
+
+
+@dataclass(eq=False)
+class RunAlreadyEnded(Conflict):
+    """The run of handler '{handler_id}' has already ended ({status}): it takes no more events."""
+
+    handler_id: str
+    status: str
+
+
+@dataclass(eq=False)
+class RunSuspended(Conflict):
+    """Handler '{handler_id}' does not go on here: {reason}."""
+
+    handler_id: str
+    reason: str
+
+
+@dataclass(eq=False)
+class QueueTaken(Conflict):
+    """Another reader holds the event queue of handler '{handler_id}', also after {timeout} s. Read with
+    after_sequence for a stream of your own."""
+
+    handler_id: str
+    timeout: float
+
+
+@dataclass(eq=False)
+class KeyReused(RequestRefused):
+    """Idempotency-Key '{key}' was used before with another body. Use a new key for a new request."""
+
+    key: str
+
+
+class ShuttingDown(WorkflowServerError):
+    """The server is shutting down. What was accepted goes on at its next start."""
+
+
+# -- The store ---------------------------------------------------------------------------------
+
+
+class StorageError(WorkflowServerError):
+    """The store failed."""
+
+
+class StorageFull(StorageError):
+    """The disk is full: nothing was stored. Try again when there is room."""
+
+
+@dataclass(eq=False)
+class StoreUnavailable(StorageError):
+    """The store cannot commit: {reason}. Nothing was stored."""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class CommitUnknown(StorageError):
+    """The store failed in the middle of a commit ({reason}): whether it holds is known only after a restart."""
+
+    reason: str
+
+
+class StoreClosed(StorageError):
+    """The store is closed."""
+
+
+@dataclass(eq=False)
+class UnitRefused(StorageError):
+    """The store cannot hold this: {reason}."""
+
+    reason: str
+
+
+# -- What ends a run ---------------------------------------------------------------------------
+
+
+class RunError(WorkflowServerError):
+    """The run cannot go on."""
+
+
+@dataclass(eq=False)
+class Unstorable(RunError):
+    """{what} cannot be stored as JSON: {reason}"""
+
+    what: str
+    reason: str
+
+
+@dataclass(eq=False)
+class ResumeFailed(RunError):
+    """The run could not be resumed: {reason}"""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class RunSetAside(RunError):
+    """The process died {attempts} times while this run was in a step: it was set aside and is not resumed again."""
+
+    attempts: int
+
+
+# -- What keeps the server from starting (exit code 2) -------------------------------------------
+
+
+class StartupError(WorkflowServerError):
+    """The server cannot start."""
+
+
+@dataclass(eq=False)
+class TargetError(StartupError):
+    """{reason}"""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class InvalidWorkflowName(StartupError):
+    """'{name}' is no name for a workflow: use letters, digits, '.', '_', '~' and '-', 1 to 128 of them, so that it
+    fits into a URL."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class DuplicateWorkflow(StartupError):
+    """Two workflows are named '{name}'. Give each a name of its own."""
+
+    name: str
+
+
+@dataclass(eq=False)
+class InvalidWorkflow(StartupError):
+    """Workflow '{name}' is not valid: {reason}"""
+
+    name: str
+    reason: str
+
+
+@dataclass(eq=False)
+class SettingsError(StartupError):
+    """{reason}"""
+
+    reason: str
+
+
+class DatabaseError(StartupError):
+    """The database cannot be used."""
+
+
+@dataclass(eq=False)
+class DatabaseLocked(DatabaseError):
+    """Another server ({holder}) holds '{path}'. Stop it, or use another --db."""
+
+    path: str
+    holder: str
+
+
+@dataclass(eq=False)
+class DatabaseForeign(DatabaseError):
+    """'{path}' is not a workflow_server database ({found}). It was left as it is: use another --db."""
+
+    path: str
+    found: str
+
+
+@dataclass(eq=False)
+class DatabaseNewer(DatabaseError):
+    """'{path}' was written by a newer workflow_server (schema {found}, this one knows up to {known}). It was left
+    as it is: update workflow_server."""
+
+    path: str
+    found: int
+    known: int
+
+
+@dataclass(eq=False)
+class DatabaseReadOnly(DatabaseError):
+    """'{path}' cannot be written: {reason}. Change its permissions, or use another --db."""
+
+    path: str
+    reason: str
+
+
+@dataclass(eq=False)
+class FolderMissing(DatabaseError):
+    """The folder '{folder}' of the database does not exist. Make it, or use another --db."""
+
+    folder: str
+
+
+@dataclass(eq=False)
+class DatabaseDamaged(DatabaseError):
+    """'{path}' is damaged: {problem}. Restore a backup, or recover what is left with the sqlite3 tool's .recover."""
+
+    path: str
+    problem: str
+
+
+@dataclass(eq=False)
+class NetworkFilesystem(DatabaseError):
+    """'{path}' lies on a network file system ({kind}), where SQLite's locks do not hold. Use a local disk, or
+    start with --allow-network-filesystem at your own risk."""
+
+    path: str
+    kind: str
+
+
+@dataclass(eq=False)
+class MigrationEdited(DatabaseError):
+    """Migration {name} is not the one that '{path}' was migrated with. Install the workflow_server that made it."""
+
+    path: str
+    name: str
+
+
+@dataclass(eq=False)
+class MigrationMissing(DatabaseError):
+    """Migration {number} is missing from '{path}' or from this installation. Reinstall workflow_server."""
+
+    path: str
+    number: int

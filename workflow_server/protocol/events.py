@@ -1,0 +1,50 @@
+"""The envelope in which events are read."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class EventEnvelope(BaseModel):
+    """An event as clients read it.
+
+    ``types`` are the event classes between the event's class and ``Event``, nearest first; None where there are none.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    value: dict[str, Any]
+    type: str
+    types: list[str] | None = None
+    qualified_name: str | None = None
+
+    @classmethod
+    def from_event(cls, event: BaseModel) -> EventEnvelope:
+        """The envelope of an engine event.
+
+        Raises:
+            PydanticSerializationError: a value of the event is no JSON.
+        """
+        kind = type(event)
+        types = event_base_names(kind)
+        return cls(
+            value=event.model_dump(mode="json"),
+            type=kind.__name__,
+            types=list(types) or None,
+            qualified_name=f"{kind.__module__}.{kind.__name__}",
+        )
+
+
+@lru_cache(maxsize=4096)
+def event_base_names(kind: type[BaseModel]) -> tuple[str, ...]:
+    """The names of the classes between ``kind`` and ``Event``, nearest first."""
+    names: list[str] = []
+    for base in kind.__mro__[1:]:
+        if base.__name__ == "Event" and base.__module__ == "workflows.events":
+            break
+        if issubclass(base, BaseModel):
+            names.append(base.__name__)
+    return tuple(names)

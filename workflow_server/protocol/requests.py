@@ -1,0 +1,35 @@
+"""The bodies that clients send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+
+class RunBody(BaseModel):
+    """What to run. Every key is optional, and no body at all is ``{}``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start_event: dict[str, Any] | str | None = Field(
+        None, description="The start event: its fields, its envelope, or a string that holds either as JSON."
+    )
+    fields_by_old_name: dict[str, Any] | None = Field(
+        None, validation_alias=AliasChoices("kwargs"), description="The old name for the fields of the start event."
+    )
+    context: dict[str, Any] | None = Field(
+        None, description="A serialized Context; only where the server was started to accept it."
+    )
+    handler_id: str | None = Field(None, description="Continue this completed handler of the same workflow.")
+
+
+class EventBody(BaseModel):
+    """An event for a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event: dict[str, Any] | str = Field(
+        description='`{"type": "ClassName", "value": {…}}`, or a string that holds it as JSON.'
+    )
+    step: str | None = Field(None, description="Give the event to this step only.")

@@ -1,0 +1,230 @@
+"""The records that a run leaves behind, in the order in which they become durable.
+
+Everything above the store speaks to it in these records. Each is one row written, changed or
+deleted; a *unit* of records becomes durable together or not at all. Times are Unix seconds (UTC);
+texts named ``data``, ``event``, ``result``, ``response`` or ``patch`` hold JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Status = Literal["running", "completed", "failed", "cancelled"]
+
+STATUSES: tuple[Status, ...] = ("running", "completed", "failed", "cancelled")
+
+
+class RunStarted(NamedTuple):
+    """A handler begins a run: its first one, or, continuing a completed handler, the next.
+
+    Continuing replaces the run's columns of the handler's row and removes the journal of the run before.
+    """
+
+    handler_id: str
+    workflow_name: str
+    run_id: str
+    started_at: float
+    first_sequence: int
+    start_event: str | None
+
+
+class RunBegan(NamedTuple):
+    """The run got its slot and its clock starts: ``alive_since`` is now less the time that it has been alive."""
+
+    handler_id: str
+    run_id: str
+    alive_since: float
+
+
+class RunReleased(NamedTuple):
+    """The run only waits and has left memory; ``wake_at`` is its earliest own deadline."""
+
+    handler_id: str
+    run_id: str
+    wake_at: float | None
+
+
+class RunLoaded(NamedTuple):
+    """The run is in memory again."""
+
+    handler_id: str
+    run_id: str
+
+
+class RunEnded(NamedTuple):
+    """The run reached its terminal status; its journal, snapshot and inbox go, its events and state stay."""
+
+    handler_id: str
+    run_id: str
+    status: Status
+    error: str | None
+    result: str | None
+    ended_at: float
+
+
+class RunAttempted(NamedTuple):
+    """How often the process died while this run was in a step, since its last recorded result."""
+
+    handler_id: str
+    run_id: str
+    attempts: int
+    probations: int
+
+
+class TickAppended(NamedTuple):
+    """One entry of a run's journal; ``seq`` counts 0, 1, 2 … without a gap."""
+
+    run_id: str
+    seq: int
+    data: str
+
+
+class SnapshotTaken(NamedTuple):
+    """The run's state after the tick ``seq``: the journal up to and with it is no longer needed."""
+
+    run_id: str
+    seq: int
+    data: str
+
+
+class StateReplaced(NamedTuple):
+    """What ``ctx.store`` held after patch ``seq`` (-1 before the first): the patches up to it are no longer needed."""
+
+    run_id: str
+    seq: int
+    data: str
+
+
+class StatePatched(NamedTuple):
+    """What one step wrote to ``ctx.store``; ``seq`` counts 0, 1, 2 … over a run."""
+
+    run_id: str
+    seq: int
+    patch: str
+
+
+class EventAppended(NamedTuple):
+    """One entry of a handler's event log: ``data`` is the read envelope without its sequence."""
+
+    handler_id: str
+    sequence: int
+    run_id: str
+    internal: bool
+    data: str
+
+
+class InboxPosted(NamedTuple):
+    """An event that a client posted, until its run takes it. Not written where the run is no longer running."""
+
+    inbox_id: int
+    handler_id: str
+    run_id: str
+    event: str
+    step: str | None
+
+
+class InboxTaken(NamedTuple):
+    """The run took the event: the tick that took it stands in the same unit."""
+
+    inbox_id: int
+
+
+class KeyAnswered(NamedTuple):
+    """The first answer to an idempotency key; it lasts as long as its handler."""
+
+    scope: str
+    key: str
+    handler_id: str
+    run_id: str
+    body_hash: str
+    response: str
+    answered_at: float
+
+
+class QueueAdvanced(NamedTuple):
+    """The shared queue of a handler has been written out up to, but without, ``sequence``."""
+
+    handler_id: str
+    sequence: int
+
+
+class ServerAlive(NamedTuple):
+    """The server was alive at this time."""
+
+    at: float
+
+
+Record = (
+    RunStarted
+    | RunBegan
+    | RunReleased
+    | RunLoaded
+    | RunEnded
+    | RunAttempted
+    | TickAppended
+    | SnapshotTaken
+    | StateReplaced
+    | StatePatched
+    | EventAppended
+    | InboxPosted
+    | InboxTaken
+    | KeyAnswered
+    | QueueAdvanced
+    | ServerAlive
+)
+
+
+class StoredEvent(NamedTuple):
+    """An event of a handler's log, as readers get it."""
+
+    sequence: int
+    internal: bool
+    data: str
+
+
+class StoredRun(NamedTuple):
+    """All that the store has of a handler's current run, read in one consistent view."""
+
+    handler_id: str
+    workflow_name: str
+    run_id: str
+    status: Status
+    started_at: float
+    first_sequence: int
+    start_event: str | None
+    alive_since: float | None
+    attempts: int
+    probations: int
+    last_sequence: int
+    """The last sequence of the handler's event log, -1 where it is empty."""
+    snapshot: SnapshotTaken | None
+    ticks: list[TickAppended]
+    """The journal after the snapshot, in order."""
+    state: StateReplaced | None
+    patches: list[StatePatched]
+    """The patches after ``state``, in order."""
+    inbox: list[InboxPosted]
+
+
+class RunningRun(NamedTuple):
+    """A run that the store holds as running, as recovery needs it."""
+
+    handler_id: str
+    workflow_name: str
+    run_id: str
+    started_at: float
+    released: bool
+    wake_at: float | None
+    alive_since: float | None
+    attempts: int
+    probations: int
+    has_inbox: bool
+
+
+class StoredAnswer(NamedTuple):
+    """What an idempotency key was answered with."""
+
+    handler_id: str
+    run_id: str
+    body_hash: str
+    response: str

@@ -1,0 +1,1 @@
+"""The durable runtime: what makes the engine's runs survive the process."""

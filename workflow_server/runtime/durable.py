@@ -1,0 +1,108 @@
+"""The engine's ``Runtime`` whose runs are sessions; runs that a step starts by itself stay in that step's process."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from workflow_server.runtime.engine import (
+    BaseRuntimeDecorator,
+    BasicRuntime,
+    Event,
+    InternalRunAdapter,
+    LoopObserver,
+    NamedTask,
+    PendingStart,
+    RegisteredWorkflow,
+    StateStore,
+    WaitForNextTaskResult,
+    WaitResult,
+    WaitResultTick,
+    Workflow,
+    WorkflowTick,
+    get_current_run_id,
+    register,
+)
+from workflow_server.runtime.session import RunSession
+
+
+class DurableRuntime(BaseRuntimeDecorator):
+    """Runs that the manager starts are durable. A nested ``workflow.run()`` inside a step is part of that step: it runs
+    in the basic runtime, and runs again when the step does."""
+
+    def __init__(self) -> None:
+        super().__init__(BasicRuntime())
+        self._registered: dict[int, RegisteredWorkflow] = {}
+        self._adapters: dict[str, SessionAdapter] = {}
+
+    def enter(self, session: RunSession) -> None:
+        """From now on, what runs under the session's run id finds this session."""
+        self._adapters[session.run_id] = SessionAdapter(session)
+
+    def leave(self, session: RunSession) -> None:
+        """The session is over."""
+        adapter = self._adapters.get(session.run_id)
+        if adapter is not None and adapter.session is session:
+            del self._adapters[session.run_id]
+
+    def register(self, workflow: Workflow) -> RegisteredWorkflow:
+        """The workflow with its steps wrapped; done once for each."""
+        registered = self._registered.get(id(workflow))
+        if registered is None:
+            registered = self._registered[id(workflow)] = register(workflow, self._observer)
+        return registered
+
+    def get_registered(self, workflow: Workflow) -> RegisteredWorkflow | None:
+        """The workflow as it was registered, if it was."""
+        return self._registered.get(id(workflow))
+
+    def get_internal_adapter(self, workflow: Workflow) -> InternalRunAdapter:
+        """The adapter of the run that the caller is part of."""
+        run_id = get_current_run_id()
+        adapter = self._adapters.get(run_id) if run_id is not None else None
+        return adapter if adapter is not None else super().get_internal_adapter(workflow)
+
+    def _observer(self, run_id: str) -> LoopObserver:
+        return self._adapters[run_id].session
+
+
+class SessionAdapter(InternalRunAdapter):
+    """What the engine's loop and steps see of a session."""
+
+    def __init__(self, session: RunSession) -> None:
+        self.session = session
+
+    @property
+    def run_id(self) -> str:
+        """The run's id: the same before and after a crash."""
+        return self.session.run_id
+
+    async def write_to_event_stream(self, event: Event) -> None:
+        """Publish an event to the handler's log."""
+        await self.session.publish(event)
+
+    async def get_now(self) -> float:
+        """The wall clock: what is compared across restarts must not depend on the process."""
+        return time.time()
+
+    async def send_event(self, tick: WorkflowTick) -> None:
+        """Put a tick of the run itself into its mailbox."""
+        self.session.mailbox.put_nowait(tick)
+
+    async def wait_receive(self, timeout_seconds: float | None = None) -> WaitResult:  # noqa: ARG002
+        """The next tick of the mailbox; the loop always waits without a timeout."""
+        return WaitResultTick(tick=await self.session.mailbox.get())
+
+    async def on_tick(self, tick: WorkflowTick) -> None:
+        """Journal the tick; never suspends."""
+        self.session.record_tick(tick)
+
+    async def wait_for_next_task(
+        self, running: list[NamedTask], pending: list[PendingStart], timeout: float | None = None
+    ) -> WaitForNextTaskResult:
+        """Start steps when all before them is durable, and wait."""
+        return await self.session.next_task(running, pending, timeout)
+
+    def get_state_store(self, namespace: tuple[str, ...] = ()) -> StateStore[Any] | None:
+        """The run's ``ctx.store``."""
+        return None if namespace else self.session.state

@@ -1,0 +1,159 @@
+"""The event log of a handler: where sequences are given out, and where readers wait.
+
+An event becomes visible when it is committed, never before. Readers that keep up take it from the log's recent events;
+the others page through the store. Nothing is queued per reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from workflow_server.errors import QueueTaken
+from workflow_server.records import EventAppended, QueueAdvanced, StoredEvent
+from workflow_server.store.abstract import AbstractWorkflowStore
+
+PAGE = 500
+"""Events that are read from the store at once."""
+RECENT_EVENTS = 2_000
+RECENT_CHARACTERS = 1_000_000
+"""What a log keeps for the readers that keep up, whichever bound is reached first."""
+
+
+class EventLog:
+    """The log of one handler. It exists while its run is in memory or somebody reads it."""
+
+    def __init__(
+        self, store: AbstractWorkflowStore, handler_id: str, *, first: int, last: int, queue_next: int, ended: bool
+    ) -> None:
+        self.handler_id = handler_id
+        self.first = first
+        """The first sequence of the current run."""
+        self.committed = last
+        """The last sequence that readers may see."""
+        self.ended = ended
+        """The current run has ended: nothing follows ``committed``."""
+        self.queue_next = queue_next
+        self.queue_lock = asyncio.Lock()
+        self._store = store
+        self._next = last + 1
+        self._recent: deque[StoredEvent] = deque()
+        self._recent_characters = 0
+        self._change: asyncio.Future[None] | None = None
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence that the next event gets."""
+        return self._next
+
+    def append(self, run_id: str, data: str, *, internal: bool) -> EventAppended:
+        """Give the event its sequence; it is seen when the record is committed."""
+        record = EventAppended(self.handler_id, self._next, run_id, internal, data)
+        self._next += 1
+        return record
+
+    def begin(self) -> None:
+        """A new run begins in this handler, after the events of those before."""
+        self.first = self.queue_next = self._next
+        self.ended = False
+
+    def publish(self, record: EventAppended) -> None:
+        """The event is committed."""
+        self.committed = record.sequence
+        self._recent.append(StoredEvent(record.sequence, record.internal, record.data))
+        self._recent_characters += len(record.data)
+        while len(self._recent) > RECENT_EVENTS or self._recent_characters > RECENT_CHARACTERS:
+            self._recent_characters -= len(self._recent.popleft().data)
+        self.wake()
+
+    def end(self) -> None:
+        """No event follows those that are committed, until another run begins."""
+        self.ended = True
+        self.wake()
+
+    async def page(self, after: int) -> list[StoredEvent]:
+        """Committed events past ``after``: at least one where there is one."""
+        if self._recent and self._recent[0].sequence <= after + 1:
+            start = max(0, after + 1 - self._recent[0].sequence)
+            return [self._recent[index] for index in range(start, min(len(self._recent), start + PAGE))]
+        return await self._store.read_events(self.handler_id, after, PAGE)
+
+    async def changed(self, timeout: float) -> bool:
+        """Wait for the next change; False when there was none within ``timeout`` seconds."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        done, _ = await asyncio.wait((self._change,), timeout=timeout)
+        return bool(done)
+
+    def wake(self) -> None:
+        """Let every waiting reader look again."""
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None
+
+
+class EventReader:
+    """An independent reader: every event past its cursor, once, in order, and then the end."""
+
+    def __init__(self, log: EventLog, after: int, closing: asyncio.Event) -> None:
+        self._log = log
+        self._after = after
+        self._closing = closing
+
+    async def next_page(self, timeout: float) -> list[StoredEvent] | None:
+        """The next events; an empty list at the end of the stream; None when nothing came within ``timeout`` s.
+
+        The stream also ends when the server stops: its reader comes back with its cursor.
+        """
+        while not self._closing.is_set():
+            if self._after < self._log.committed:
+                page = await self._log.page(self._after)
+                if page:
+                    self._after = page[-1].sequence
+                return page
+            if self._log.ended:
+                return []
+            if not await self._log.changed(timeout):
+                return None
+        return []
+
+    async def written(self, sequence: int) -> None:
+        """Events up to this sequence were written out."""
+
+    async def close(self) -> None:
+        """The reader has left."""
+
+
+class QueueReader(EventReader):
+    """The reader of the handler's shared queue: it starts with the first event that was not written out."""
+
+    def __init__(self, log: EventLog, closing: asyncio.Event, store: AbstractWorkflowStore) -> None:
+        super().__init__(log, log.queue_next - 1, closing)
+        self._store = store
+
+    async def written(self, sequence: int) -> None:
+        """The queue moves on past this sequence."""
+        self._log.queue_next = sequence + 1
+
+    async def close(self) -> None:
+        """Leave the queue to the next reader."""
+        self._store.append(QueueAdvanced(self._log.handler_id, self._log.queue_next))
+        self._log.queue_lock.release()
+
+
+async def take_queue(
+    log: EventLog, timeout: float, closing: asyncio.Event, store: AbstractWorkflowStore
+) -> QueueReader:
+    """Become the one reader of the shared queue.
+
+    Raises:
+        QueueTaken: another one held it for all of ``timeout`` seconds.
+    """
+    if not log.queue_lock.locked():
+        await log.queue_lock.acquire()
+    else:
+        try:
+            await asyncio.wait_for(log.queue_lock.acquire(), timeout)
+        except TimeoutError:
+            raise QueueTaken(log.handler_id, timeout) from None
+    return QueueReader(log, closing, store)

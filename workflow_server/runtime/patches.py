@@ -1,0 +1,115 @@
+"""Patches between JSON trees: what one step wrote to ``ctx.store``.
+
+A patch is recorded against the live state, which may already hold what a concurrent step wrote but has not yet
+finished, and is folded into the durable state, which does not. Hence its operations say what changed rather than what
+the state became: a list that grew is an ``extend``, and a number edited in a transaction carries what it ``was``, so
+that two steps that count the same things both count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
+
+Json = Any
+"""A JSON value. Trees are never changed in place: applying a patch copies the containers on its paths."""
+
+
+class Operation(TypedDict):
+    """One change at ``path``: ``set`` and ``remove`` a value, ``extend`` a list."""
+
+    op: Literal["set", "remove", "extend"]
+    path: list[str | int]
+    value: NotRequired[Json]
+    was: NotRequired[float]
+
+
+Patch = list[Operation]
+
+
+def diff(old: Json, new: Json, path: Sequence[str | int] = (), *, counting: bool = False) -> Patch:
+    """The patch that makes ``new`` of ``old``; ``counting`` records a changed number with what it was, 0 where it is
+    new."""
+    if same(old, new):
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        patch: Patch = [{"op": "remove", "path": [*path, key]} for key in old if key not in new]
+        for key, value in new.items():
+            if key in old:
+                patch += diff(old[key], value, (*path, key), counting=counting)
+            else:
+                patch.append(_set((*path, key), value, was=0 if counting else None))
+        return patch
+    if isinstance(old, list) and isinstance(new, list) and len(new) > len(old) and same(new[: len(old)], old):
+        return [{"op": "extend", "path": list(path), "value": new[len(old) :]}]
+    return [_set(path, new, was=old if counting else None)]
+
+
+def apply(tree: Json, patch: Iterable[Operation]) -> Json:
+    """The tree with the patch applied; ``tree`` itself stays as it was."""
+    for operation in patch:
+        tree = _apply(tree, operation["path"], operation)
+    return tree
+
+
+def same(left: Json, right: Json) -> bool:
+    """Whether two trees are equal as JSON: unlike in Python, 1, 1.0 and true differ."""
+    if left is right:
+        return True
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
+
+
+def _set(path: Sequence[str | int], value: Json, *, was: Json) -> Operation:
+    operation: Operation = {"op": "set", "path": list(path), "value": value}
+    if _is_number(was) and _is_number(value):
+        operation["was"] = was
+    return operation
+
+
+def _apply(node: Json, path: Sequence[str | int], operation: Operation) -> Json:
+    if not path:
+        return _changed(node, operation)
+    key, rest = path[0], path[1:]
+    if isinstance(node, list) and isinstance(key, int):
+        return _apply_in_list(node, key, rest, operation)
+    # A container that is missing here was made by a step that has not finished: it is made now.
+    copy = dict(node) if isinstance(node, dict) else {}
+    if operation["op"] == "remove" and not rest:
+        copy.pop(key, None)
+    else:
+        copy[key] = _apply(copy.get(key, _MISSING), rest, operation)
+    return copy
+
+
+def _apply_in_list(node: list[Json], index: int, rest: Sequence[str | int], operation: Operation) -> list[Json]:
+    copy = list(node)
+    if index < len(copy):
+        copy[index] = _apply(copy[index], rest, operation)
+    else:
+        copy.append(_apply(_MISSING, rest, operation))
+    return copy
+
+
+def _changed(current: Json, operation: Operation) -> Json:
+    value: Json = operation.get("value")
+    if operation["op"] == "extend":
+        return current + value if isinstance(current, list) else value
+    was = operation.get("was")
+    # A count that is not there yet stands at nothing.
+    counted: Json = 0 if current is _MISSING else current
+    if was is None or same(counted, was) or not _is_number(counted):
+        return value
+    return counted + (value - was)
+
+
+_MISSING: Json = object()
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,149 @@
+"""``ctx.store`` of a durable run: the engine's in-memory store, which records what each step writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Generic, NamedTuple
+
+from pydantic import BaseModel
+
+from workflow_server.errors import Unstorable
+from workflow_server.runtime.engine import (
+    KNOWN_UNSERIALIZABLE_KEYS,
+    MODEL_T,
+    DictState,
+    InMemoryStateStore,
+    RunSerializer,
+    decode_state,
+    encode_state_tree,
+    writing_invocation,
+)
+from workflow_server.runtime.patches import Json, Patch, apply, diff
+
+_WHOLE = ""
+
+
+class _Write(NamedTuple):
+    key: str
+    """The top-level key that is written, or the whole state where empty."""
+
+
+_write: ContextVar[_Write | None] = ContextVar("state_write", default=None)
+
+
+PatchSink = Callable[[Patch], None]
+"""Takes what was written outside any running step."""
+
+
+class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
+    """The live state of a run, with the writes of each running step kept apart until its result is recorded.
+
+    ``durable`` is the state as the finished steps left it, as a JSON tree. What a step writes is seen by the other
+    steps at once, as in the basic runtime, but enters ``durable`` only with ``take``.
+    """
+
+    def __init__(self, state: MODEL_T, serializer: RunSerializer, *, durable: Json, unattended: PatchSink) -> None:
+        super().__init__(state)
+        self._codec = serializer
+        self._live_tree: Json = durable
+        self._pending: dict[str, Patch] = {}
+        self._unattended = unattended
+        self.durable: Json = durable
+
+    def take(self, invocation_id: str | None) -> Patch | None:
+        """Fold what this step wrote into ``durable`` and return it; None where it wrote nothing."""
+        patch = self._pending.pop(invocation_id, None) if invocation_id is not None else None
+        if patch:
+            self.durable = apply(self.durable, patch)
+        return patch or None
+
+    async def set(self, path: str, value: Any) -> None:
+        """Set a nested value; recorded is the top-level value that changed."""
+        with _writing(path.split(".", 1)[0]):
+            await super().set(path, value)
+
+    async def set_state(self, state: MODEL_T) -> None:
+        """Replace or merge the whole state; recorded is what differs."""
+        with _writing(_WHOLE):
+            await super().set_state(state)
+
+    async def clear(self) -> None:
+        """Reset the state to its defaults; recorded is what differs."""
+        with _writing(_WHOLE):
+            await super().clear()
+
+    async def _write_state(self, state: BaseModel, storage: Any = None) -> None:
+        # Encoded before the store takes it: what cannot be stored is refused in the step that writes it.
+        write = _write.get()
+        patch = self._changes(state, write)
+        await super()._write_state(state, storage)
+        if not patch:
+            return
+        self._live_tree = apply(self._live_tree, patch)
+        invocation_id = writing_invocation()
+        if invocation_id is None:
+            self.durable = apply(self.durable, patch)
+            self._unattended(patch)
+        else:
+            self._pending.setdefault(invocation_id, []).extend(patch)
+
+    def _changes(self, state: BaseModel, write: _Write | None) -> Patch:
+        if write is not None and write.key and isinstance(state, DictState) and write.key in state:
+            # One key of a dictionary: the others need not be encoded again.
+            old = self._live_tree.get("_data", {}).get(write.key, _MISSING)
+            path = ("_data", write.key)
+            try:
+                new = encode_value(state[write.key], self._codec, write.key)
+            except Unstorable:
+                # What the engine itself leaves out of its snapshots is left out here, too.
+                if write.key in KNOWN_UNSERIALIZABLE_KEYS:
+                    return []
+                raise
+            return [{"op": "set", "path": list(path), "value": new}] if old is _MISSING else diff(old, new, path)
+        # Only a transaction (edit_state) read what it wrote, so only there a number is counted on.
+        return diff(self._live_tree, encode_tree(state, self._codec), counting=write is None)
+
+
+def encode_tree(state: BaseModel, serializer: RunSerializer) -> Json:
+    """The state as the JSON tree that is stored.
+
+    Raises:
+        Unstorable: a value is no JSON; the message names its key.
+    """
+    try:
+        # A tree of its own: the step goes on to change its values, not what was recorded.
+        return json.loads(json.dumps(encode_state_tree(state, serializer)))
+    except Exception as error:
+        raise Unstorable(what="The workflow state", reason=f"{error}") from error
+
+
+def encode_value(value: Any, serializer: RunSerializer, key: str) -> Json:
+    """One value of a dictionary state as JSON.
+
+    Raises:
+        Unstorable: it is none; the message names the key.
+    """
+    try:
+        return json.loads(json.dumps(serializer.serialize_value(value)))
+    except Exception as error:
+        raise Unstorable(what=f"The value of key '{key}' of the workflow state", reason=f"{error}") from error
+
+
+def decode_tree(tree: Json, serializer: RunSerializer) -> BaseModel:
+    """The state that ``encode_tree`` made this tree of."""
+    return decode_state(tree, serializer)
+
+
+@contextmanager
+def _writing(key: str) -> Iterator[None]:
+    token = _write.set(_Write(key))
+    try:
+        yield
+    finally:
+        _write.reset(token)
+
+
+_MISSING = object()

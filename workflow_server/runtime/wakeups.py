@@ -1,0 +1,48 @@
+"""One scheduler for the deadlines of all runs that have left memory."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable
+
+LONGEST_SLEEP = 60.0
+"""Seconds after which the clock is looked at again: it may have been set meanwhile."""
+
+
+class Wakeups:
+    """Calls ``wake`` with a handler's id when its time has come."""
+
+    def __init__(self, wake: Callable[[str], None]) -> None:
+        self._wake = wake
+        self._times: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+        self._earlier = asyncio.Event()
+
+    def schedule(self, handler_id: str, at: float) -> None:
+        """Wake the handler at this time (Unix seconds), instead of any time set before."""
+        self._times[handler_id] = at
+        heapq.heappush(self._heap, (at, handler_id))
+        if self._heap[0] == (at, handler_id):
+            self._earlier.set()
+
+    def forget(self, handler_id: str) -> None:
+        """Do not wake the handler."""
+        self._times.pop(handler_id, None)
+
+    async def run(self) -> None:
+        """Wake handlers until cancelled."""
+        while True:
+            self._earlier.clear()
+            now = time.time()
+            while self._heap and self._heap[0][0] <= now:
+                at, handler_id = heapq.heappop(self._heap)
+                if self._times.get(handler_id) == at:
+                    del self._times[handler_id]
+                    self._wake(handler_id)
+            delay = min(self._heap[0][0] - now, LONGEST_SLEEP) if self._heap else None
+            try:
+                await asyncio.wait_for(self._earlier.wait(), delay)
+            except TimeoutError:
+                continue

@@ -1,0 +1,266 @@
+"""The server: settings, store, manager and web application, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from workflow_server.errors import StorageError
+from workflow_server.runtime.engine import Event, Workflow
+from workflow_server.runtime.manager import RuntimeManager
+from workflow_server.settings import Settings
+from workflow_server.store.abstract import AbstractWorkflowStore
+from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.web.app import create_app
+from workflow_server.web.openapi import openapi_schema
+from workflow_server.web.settings import WebSettings
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE: Final = 30.0
+"""Seconds that an idle connection stays open; aiohttp also gives a request's headers that long, an hour by default."""
+SHUTDOWN_TIMEOUT: Final = 2.0
+"""Seconds that open requests and streams get to end by themselves when the server stops."""
+BACKLOG: Final = 1024
+
+
+class WorkflowServer:
+    """Serves workflows over HTTP and keeps their runs through crashes and restarts.
+
+    Args:
+        workflow_store: where runs are kept; by default the SQLite file that the settings name, never memory.
+        middlewares: aiohttp middlewares of your own; they run inside the server's own guards.
+        persistence_backoff: seconds before each new try of a write that failed; overrides the settings.
+        idle_timeout: seconds after which a run that only waits leaves memory, None or 0 for never; overrides the
+            settings.
+        settings: by default those of the environment (``WORKFLOW_SERVER_*``).
+
+    Raises:
+        SettingsError: the settings are not valid.
+    """
+
+    def __init__(
+        self,
+        *,
+        workflow_store: AbstractWorkflowStore | None = None,
+        middlewares: Sequence[Middleware] | None = None,
+        persistence_backoff: Sequence[float] | None = None,
+        idle_timeout: float | None = -1.0,
+        settings: Settings | None = None,
+    ) -> None:
+        self._settings = settings if settings is not None else Settings.load()
+        backoff = self._settings.persistence_backoff if persistence_backoff is None else persistence_backoff
+        self._store = workflow_store or SqliteWorkflowStore(
+            self._settings.db,
+            persistence_backoff=backoff,
+            allow_network_filesystem=self._settings.allow_network_filesystem,
+        )
+        self._manager = RuntimeManager(
+            self._store,
+            idle_timeout=self._settings.idle_timeout if idle_timeout == -1.0 else idle_timeout or None,
+            max_attempts=self._settings.max_attempts,
+            accept_context=self._settings.accept_context,
+        )
+        self._middlewares = tuple(middlewares or ())
+        self._app: web.Application | None = None
+        self._started = False
+        self._resumed = 0
+        self._host = self._settings.host
+        self._failure: BaseException | None = None
+        self._failed = asyncio.Event()
+
+    def add_workflow(
+        self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] | None = None
+    ) -> None:
+        """Serve a workflow under a name. ``additional_events`` are types that clients may send besides those of its
+        steps.
+
+        Raises:
+            InvalidWorkflowName, DuplicateWorkflow, InvalidWorkflow: why not.
+        """
+        self._manager.add_workflow(name, workflow, additional_events or ())
+
+    @property
+    def workflow_names(self) -> list[str]:
+        """The names of the workflows that are served."""
+        return self._manager.workflow_names()
+
+    @property
+    def app(self) -> web.Application:
+        """The aiohttp application, to run or to mount elsewhere: it starts and stops this server with itself."""
+        if self._app is None:
+            settings = self._settings
+            web_settings = WebSettings(
+                host=self._host,
+                **{name: getattr(settings, name) for name in WebSettings.model_fields if name != "host"},
+            )
+            self._app = create_app(self._manager, web_settings, middlewares=self._middlewares)
+            self._app.cleanup_ctx.append(self._lifespan)
+            self._app.on_shutdown.append(self._end_streams)
+        return self._app
+
+    def openapi_schema(self) -> dict[str, Any]:
+        """The HTTP contract as OpenAPI 3.1."""
+        return openapi_schema()
+
+    # -- Life ----------------------------------------------------------------------------------
+
+    async def start(self) -> WorkflowServer:
+        """Open the store and take up every run that was running. A server that was started already stays so.
+
+        Raises:
+            DatabaseError: why the store cannot be used.
+        """
+        if not self._started:
+            self._manager.listen()
+            self._store.on_failure = self._fail
+            await self._store.open()
+            self._started = True
+            self._resumed = await self._manager.resume()
+        return self
+
+    async def stop(self) -> None:
+        """Let running steps be recorded within the grace period, and close. No run is cancelled: each goes on at the
+        next start."""
+        if self._started:
+            self._started = False
+            await self._manager.stop(0.0 if self._failure is not None else self._settings.grace_period)
+            await self._store.close()
+
+    @asynccontextmanager
+    async def contextmanager(self) -> AsyncIterator[WorkflowServer]:
+        """Started inside, stopped after."""
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+    async def _lifespan(self, _: web.Application) -> AsyncIterator[None]:
+        async with self.contextmanager():
+            yield
+
+    async def _end_streams(self, _: web.Application) -> None:
+        self._manager.close()
+
+    def _fail(self, error: BaseException) -> None:
+        logger.critical("The store cannot be trusted any more, so the server stops: %s", error)
+        self._failure = error
+        self._failed.set()
+        self._manager.close()
+
+    # -- Serving -------------------------------------------------------------------------------
+
+    async def serve(
+        self, host: str | None = None, port: int | None = None, *, announce: Callable[[str], None] | None = None
+    ) -> None:
+        """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
+
+        ``announce`` gets the lines that say where the server listens, what it serves and what it resumed.
+
+        Raises:
+            SettingsError: the host is open to other machines, and nothing protects it.
+            DatabaseError: why the store cannot be used.
+            OSError: the address cannot be listened on.
+            StorageError: the store failed while serving; what was acknowledged is safe.
+        """
+        self._host = host if host is not None else self._settings.host
+        self._settings.check_bind(self._host)
+        sockets = _bind(self._host, self._settings.port if port is None else port)
+        runner = web.AppRunner(
+            self.app,
+            handle_signals=False,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE,
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+        )
+        try:
+            with _stop_signals() as stopping:
+                await runner.setup()
+                for bound in sockets:
+                    await web.SockSite(runner, bound, backlog=BACKLOG).start()
+                self._announce(announce or logger.info, sockets)
+                await _first_of(stopping, self._failed)
+                await runner.cleanup()
+        finally:
+            await runner.cleanup()
+            for bound in sockets:
+                bound.close()
+            # A thread that a step left behind must not hold up the end of the loop.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
+        if isinstance(self._failure, StorageError):
+            raise self._failure
+
+    def _announce(self, say: Callable[[str], None], sockets: Sequence[socket.socket]) -> None:
+        for bound in sockets:
+            address, port = bound.getsockname()[:2]
+            say(f"Listening on http://{f'[{address}]' if ':' in address else address}:{port}")
+        say(f"Database: {self._store.location}")
+        say(f"Workflows: {', '.join(self.workflow_names) or 'none'}")
+        say(f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}")
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """A socket for every address of the host. They are bound before anything is resumed, so that a port that is taken
+    is found out while nothing has happened."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            bound = socket.socket(family, kind, protocol)
+            sockets.append(bound)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.setblocking(False)
+            bound.bind((address[0], sockets[0].getsockname()[1] if sockets[1:] else address[1], *address[2:]))
+    except OSError:
+        for bound in sockets:
+            bound.close()
+        raise
+    return sockets
+
+
+@contextmanager
+def _stop_signals() -> Iterator[asyncio.Event]:
+    """An event that is set by the first SIGTERM or SIGINT; the second one ends the process."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        if stopping.is_set():
+            logger.warning("Second signal: ending at once")
+            logging.shutdown()
+            os._exit(130)
+        logger.info("Stopping: steps that run may reach their next commit; no run is cancelled")
+        stopping.set()
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield stopping
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait(), name="wait for the end") for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

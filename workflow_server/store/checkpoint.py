@@ -1,0 +1,54 @@
+"""When and how the write-ahead log is folded back into the database."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from pathlib import Path
+
+from workflow_server.store.connection import JOURNAL_SIZE_LIMIT
+from workflow_server.store.transaction import TransactionError, Verdict, describe
+
+logger = logging.getLogger(__name__)
+
+COMMITS = 250
+"""Commits between two checkpoints: a lone commit writes about four pages, so this is SQLite's usual 1,000 pages."""
+
+COMMITS_OVER_SIZE = 8
+"""As many while the log is over its size, so that a reader who keeps it there does not cost a checkpoint a commit."""
+
+_HARMLESS = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL))
+
+
+class Checkpointer:
+    """Keeps the log of the database at ``path`` short. A database in memory has none."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._log = None if path is None else path.with_name(path.name + "-wal")
+        self._commits = 0
+
+    def count_commit(self) -> None:
+        self._commits += 1
+
+    def is_due(self) -> bool:
+        if self._log is None or self._commits < COMMITS_OVER_SIZE:
+            return False
+        return self._commits >= COMMITS or self._log.stat().st_size > JOURNAL_SIZE_LIMIT
+
+    def run(self, connection: sqlite3.Connection, mode: str = "PASSIVE") -> None:
+        """Fold back what no reader holds; runs on the write connection's thread.
+
+        Raises:
+            TransactionError: the database could not be written or synced. What it holds is no longer known, and a
+                second fsync that succeeds would prove nothing: https://www.usenix.org/conference/atc20/presentation/rebello
+        """
+        if self._log is None:
+            return
+        self._commits = 0
+        try:
+            connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode & 0xFF not in _HARMLESS:
+                raise TransactionError(Verdict.UNKNOWN, describe(error)) from error
+            # Nothing is lost: the log keeps it, and the next checkpoint takes it along.
+            logger.warning("checkpoint put off: %s", describe(error))

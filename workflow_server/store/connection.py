@@ -1,0 +1,38 @@
+"""The connections of the store, and the one way to run a function on a connection's thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 5_000
+"""Milliseconds for which SQLite itself waits for a lock that another process holds."""
+
+JOURNAL_SIZE_LIMIT = 4 * 1024 * 1024
+"""Bytes that the WAL keeps when it starts anew: SQLite's usual 1,000 pages of 4 KiB."""
+
+
+async def connect(path: Path | None) -> aiosqlite.Connection:
+    """A connection to an existing file, or to a database in memory; transactions are begun by statements only."""
+    target = ":memory:" if path is None else f"{path.as_uri()}?mode=rw"
+    connection = await aiosqlite.connect(target, uri=path is not None, isolation_level=None, cached_statements=256)
+    await run_on(connection, _set_up)
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT:d}")
+
+
+async def run_on(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
+    """Run ``function`` on the connection's thread, in one hop and never between another one's statements."""
+    # aiosqlite's public methods are one hop each: a transaction of them takes four times as long as one function,
+    # and a cancelled caller would leave it open in the middle. Its own methods are built on _execute.
+    execute: Callable[..., Awaitable[T]] = connection._execute
+    return await execute(function, connection._conn)

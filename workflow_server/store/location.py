@@ -1,0 +1,104 @@
+"""Where a database lies, and whether it can be used there: everything that is known before SQLite opens the file."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from workflow_server.errors import (
+    DatabaseForeign,
+    DatabaseNewer,
+    DatabaseReadOnly,
+    FolderMissing,
+    NetworkFilesystem,
+)
+from workflow_server.store.migrations import APPLICATION_ID
+
+MOUNTS = Path("/proc/self/mounts")
+
+NETWORK_KINDS = frozenset((
+    "9p", "afs", "ceph", "cifs", "coda", "fuse.ceph", "fuse.cephfs", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs",
+    "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "smb2", "smb3", "smbfs", "virtiofs",
+))  # fmt: skip
+"""File systems, as /proc/mounts names them, whose locks or shared memory SQLite's WAL cannot rely on."""
+
+_HEADER = 100
+_MAGIC = b"SQLite format 3\0"
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a missing folder, a folder in the file's place, and what cannot be written."""
+    if not path.parent.is_dir():
+        raise FolderMissing(folder=str(path.parent))
+    if path.exists() and not path.is_file():
+        raise DatabaseForeign(path=str(path), found="it is a folder" if path.is_dir() else "it is no regular file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise DatabaseReadOnly(path=str(path), reason="its folder is read-only")
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise DatabaseReadOnly(path=str(path), reason="the file is read-only")
+
+
+def check_filesystem(path: Path, mounts: Path = MOUNTS) -> None:
+    """Refuse a network file system; where nothing is known of mounts, nothing is refused."""
+    if not mounts.exists():
+        return
+    kind = filesystem_of(path, mounts.read_text(encoding="utf-8", errors="surrogateescape"))
+    if kind in NETWORK_KINDS:
+        raise NetworkFilesystem(path=str(path), kind=kind)
+
+
+def filesystem_of(path: Path, mounts: str) -> str:
+    """The kind of the file system that ``path`` lies on, from the text of /proc/mounts; later mounts cover earlier."""
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        fields = line.split()
+        # The kernel writes blanks in a mount point as three octal digits.
+        point = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[1]))
+        if path.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), fields[2]
+    return kind
+
+
+def check_header(path: Path, known: int) -> None:
+    """Refuse a file that is not ours or newer than migration ``known``, from its first bytes.
+
+    Only to be called while SQLite has not opened the file in this process: closing it would drop SQLite's locks.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb") as file:
+        header = file.read(_HEADER)
+    if not header.startswith(_MAGIC) or len(header) < _HEADER:
+        raise DatabaseForeign(path=str(path), found="it is no SQLite file")
+    # The offsets are those of https://www.sqlite.org/fileformat.html#the_database_header
+    version, application = _integer(header, 60), _integer(header, 68)
+    if application != APPLICATION_ID:
+        raise DatabaseForeign(path=str(path), found="a SQLite database of another program")
+    if version > known:
+        raise DatabaseNewer(path=str(path), found=version, known=known)
+
+
+def _integer(header: bytes, offset: int) -> int:
+    return int.from_bytes(header[offset : offset + 4], "big")
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file that only its owner may read, and make its name durable; an existing one stays."""
+    if path.exists():
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

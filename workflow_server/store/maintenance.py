@@ -1,0 +1,52 @@
+"""What the store itself writes beside the records of runs, in the same order and by the same writer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from workflow_server.records import Record, Status
+
+
+class HandlerReplaced(NamedTuple):
+    """A handler's record was given as a whole."""
+
+    handler_id: str
+    workflow_name: str
+    run_id: str | None
+    status: Status
+    error: str | None
+    result: str | None
+    started_at: float | None
+    updated_at: float | None
+    completed_at: float | None
+
+
+class StateGiven(NamedTuple):
+    """What ``ctx.store`` of a run holds was given as a whole: no earlier patch counts."""
+
+    run_id: str
+    data: str
+
+
+class ClocksShifted(NamedTuple):
+    """The clocks of all running runs stood still for this long."""
+
+    seconds: float
+
+
+class PurgeMarked(NamedTuple):
+    """These handlers (a JSON list) are to be seen no more, and their rows to go."""
+
+    handler_ids: str
+
+
+class PurgeSliced(NamedTuple):
+    """Another slice of the marked handlers' rows goes."""
+
+
+Maintenance = HandlerReplaced | StateGiven | ClocksShifted | PurgeMarked | PurgeSliced
+
+Entry = Record | Maintenance
+"""Whatever the writer writes."""
+
+MAINTENANCE: frozenset[type[Entry]] = frozenset((HandlerReplaced, StateGiven, ClocksShifted, PurgeMarked, PurgeSliced))

@@ -1,0 +1,148 @@
+"""How a database is opened: every check comes before the first write."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import aiosqlite
+
+from workflow_server.errors import DatabaseDamaged, DatabaseError, DatabaseForeign, DatabaseLocked, DatabaseReadOnly
+from workflow_server.store.connection import JOURNAL_SIZE_LIMIT, connect, run_on
+from workflow_server.store.location import check_filesystem, check_folder, check_header, create_file, sync_folder
+from workflow_server.store.lock import ServerLock
+from workflow_server.store.migrations import Migration, known_migrations, migrate, pending_migrations
+from workflow_server.store.sql import load_single
+
+logger = logging.getLogger(__name__)
+
+_READS = load_single("reads")
+_WRITES = load_single("server")
+
+FIXED_SQLITE = {(3, 44): 6, (3, 50): 7, (3, 51): 3}
+"""The first release of each line without the WAL reset bug: https://www.sqlite.org/wal.html"""
+
+
+class Opened(NamedTuple):
+    """What opening a database gives."""
+
+    connection: aiosqlite.Connection
+    stopped_cleanly: bool
+    previous_alive_at: float | None
+    next_inbox_id: int
+
+
+def is_fixed(version: tuple[int, ...]) -> bool:
+    """Whether this SQLite is free of the bug that two connections can meet when they reset a WAL at once."""
+    line, patch = version[:2], version[2]
+    return line > (3, 51) or patch >= FIXED_SQLITE.get((line[0], line[1]), 1 << 30)
+
+
+def lock_database(path: Path, *, allow_network_filesystem: bool) -> ServerLock:
+    """Check all that can be checked without SQLite, lock, and make the file where there is none.
+
+    Raises:
+        DatabaseError: what is wrong; a refused file was left byte for byte, and nothing was put beside it.
+    """
+    known = known_migrations(str(path))
+    check_folder(path)
+    if not allow_network_filesystem:
+        check_filesystem(path)
+    lock = ServerLock(path)
+    if not lock.file.exists():
+        # No server holds it, so that it may be read; a foreign file then gets no lock file beside it.
+        check_header(path, len(known))
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise DatabaseReadOnly(path=str(path), reason=error.strerror or str(error)) from error
+    try:
+        check_header(path, len(known))
+        lock.sign()
+        create_file(path)
+    except OSError as error:
+        lock.release()
+        raise DatabaseReadOnly(path=str(path), reason=error.strerror or str(error)) from error
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+async def open_database(path: Path | None) -> Opened:
+    """Open, check and migrate the database at ``path``, which is locked; None is one in memory."""
+    name = ":memory:" if path is None else str(path)
+    if path is not None and not is_fixed(sqlite3.sqlite_version_info):
+        logger.warning(
+            "SQLite %s has a bug that can damage a database when several connections write to it; only this server "
+            "should. SQLite 3.51.3, 3.50.7 and 3.44.6 have the fix.",
+            sqlite3.sqlite_version,
+        )
+    known = known_migrations(name)
+    try:
+        connection = await connect(path)
+    except sqlite3.Error as error:
+        raise explain(error, name) from error
+    try:
+        stopped_cleanly, alive_at, inbox_id = await run_on(connection, lambda sqlite: _prepare(sqlite, known, name))
+    except sqlite3.Error as error:
+        await connection.close()
+        raise explain(error, name) from error
+    except BaseException:
+        await connection.close()
+        raise
+    if path is not None:
+        sync_folder(path.parent)
+    return Opened(connection, stopped_cleanly, alive_at, inbox_id)
+
+
+def explain(error: sqlite3.Error, path: str) -> DatabaseError:
+    """What an error of SQLite while opening means to a user."""
+    primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return DatabaseLocked(path=path, holder="another program")
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL):
+        return DatabaseReadOnly(path=path, reason=str(error))
+    if primary == sqlite3.SQLITE_NOTADB:
+        return DatabaseForeign(path=path, found=str(error))
+    return DatabaseDamaged(path=path, problem=str(error))
+
+
+def _prepare(connection: sqlite3.Connection, known: Sequence[Migration], name: str) -> tuple[bool, float | None, int]:
+    pending = pending_migrations(connection, known, name)
+    fresh = len(pending) == len(known)
+    stopped_cleanly = fresh or connection.execute(_READS["server"]).fetchone()[1] != 0
+    if not stopped_cleanly:
+        logger.warning("%s was not closed cleanly: checking it", name)
+        _quick_check(connection, name)
+    _set_durability(connection, name, wal=not fresh)
+    migrate(connection, pending)
+    # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
+    _set_durability(connection, name, wal=True)
+    alive_at: float | None = connection.execute(_READS["server"]).fetchone()[0]
+    connection.execute(_WRITES["server_started"])
+    inbox_id: int = connection.execute(_READS["last_inbox_id"]).fetchone()[0]
+    return stopped_cleanly, alive_at, inbox_id + 1
+
+
+def _quick_check(connection: sqlite3.Connection, name: str) -> None:
+    problems = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+    if problems != ["ok"]:
+        raise DatabaseDamaged(path=name, problem="; ".join(problems))
+
+
+def _set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    # The writer checkpoints itself: SQLite drops the errors of its automatic checkpoints, a failed fsync among them.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT:d}")
+    if connection.execute("PRAGMA synchronous").fetchone()[0] != 2:
+        raise DatabaseReadOnly(path=name, reason="SQLite does not take synchronous=FULL")
+    if wal and name != ":memory:":
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise DatabaseReadOnly(path=name, reason=f"it does not take a write-ahead log (journal mode {mode})")

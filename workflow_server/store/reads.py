@@ -1,0 +1,80 @@
+"""What the store is asked, each in one function that runs whole on a connection's thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from workflow_server.records import (
+    InboxPosted,
+    RunningRun,
+    SnapshotTaken,
+    StatePatched,
+    StateReplaced,
+    StoredAnswer,
+    StoredEvent,
+    StoredRun,
+    TickAppended,
+)
+from workflow_server.store.sql import load_single
+
+READS = load_single("reads")
+
+Read = Callable[[sqlite3.Connection], Any]
+
+
+def load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | None:
+    """All of a run in one read transaction."""
+    connection.execute("BEGIN")
+    try:
+        return _load_run(connection, handler_id)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | None:
+    row = connection.execute(READS["run"], {"handler_id": handler_id}).fetchone()
+    if row is None:
+        return None
+    run_id = row[2]
+    snapshot = connection.execute(READS["snapshot"], {"run_id": run_id}).fetchone()
+    state = connection.execute(READS["state"], {"run_id": run_id}).fetchone()
+    after_snapshot = {"run_id": run_id, "after": snapshot[1] if snapshot else -1}
+    after_state = {"run_id": run_id, "after": state[1] if state else -1}
+    columns = dict(zip(StoredRun._fields, row, strict=False))
+    return StoredRun(
+        **columns,
+        snapshot=SnapshotTaken(*snapshot) if snapshot else None,
+        ticks=[TickAppended(*tick) for tick in connection.execute(READS["ticks"], after_snapshot)],
+        state=StateReplaced(*state) if state else None,
+        patches=[StatePatched(*patch) for patch in connection.execute(READS["patches"], after_state)],
+        inbox=[InboxPosted(*posted) for posted in connection.execute(READS["inbox"], {"run_id": run_id})],
+    )
+
+
+def running_runs(connection: sqlite3.Connection) -> list[RunningRun]:
+    runs = []
+    for row in connection.execute(READS["running_runs"]):
+        run = RunningRun(*row)
+        runs.append(run._replace(released=bool(run.released), has_inbox=bool(run.has_inbox)))
+    return runs
+
+
+def read_events(connection: sqlite3.Connection, handler_id: str, after: int, limit: int) -> list[StoredEvent]:
+    rows = connection.execute(READS["events"], {"handler_id": handler_id, "after": after, "limit": limit})
+    return [StoredEvent(sequence, bool(internal), data) for sequence, internal, data in rows]
+
+
+def event_range(connection: sqlite3.Connection, handler_id: str) -> tuple[int, int, int] | None:
+    row: tuple[int, int, int] | None = connection.execute(READS["event_range"], {"handler_id": handler_id}).fetchone()
+    return row
+
+
+def find_answer(connection: sqlite3.Connection, scope: str, key: str) -> StoredAnswer | None:
+    row = connection.execute(READS["answer"], {"scope": scope, "key": key}).fetchone()
+    return None if row is None else StoredAnswer(*row)
+
+
+def purge_left(connection: sqlite3.Connection) -> bool:
+    return connection.execute(READS["purge_left"]).fetchone() is not None

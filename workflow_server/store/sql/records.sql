@@ -1,0 +1,177 @@
+-- What each record does, under the record's name; the parameters are its fields. A record may be several statements.
+
+-- name: RunStarted
+-- Continuing a handler removes what the run before left, but for its events.
+DELETE FROM ticks WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
+DELETE FROM snapshots WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
+DELETE FROM state_records WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
+DELETE FROM state_patches WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
+DELETE FROM inbox WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
+INSERT INTO handlers (
+    handler_id, workflow_name, run_id, status, started_at, updated_at, first_sequence, queue_sequence
+) VALUES (
+    :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :first_sequence, :first_sequence
+)
+ON CONFLICT (handler_id) DO UPDATE SET
+    workflow_name = excluded.workflow_name,
+    run_id = excluded.run_id,
+    status = 'running',
+    error = NULL,
+    started_at = excluded.started_at,
+    updated_at = excluded.updated_at,
+    completed_at = NULL,
+    first_sequence = excluded.first_sequence,
+    queue_sequence = excluded.queue_sequence,
+    alive_since = NULL,
+    wake_at = NULL,
+    released = 0,
+    attempts = 0,
+    probations = 0;
+INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event)
+ON CONFLICT (handler_id) DO UPDATE SET start_event = excluded.start_event, result = NULL;
+
+-- name: RunBegan
+UPDATE handlers
+SET alive_since = :alive_since, updated_at = max(coalesce(updated_at, started_at, :alive_since), :alive_since)
+WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
+
+-- name: RunReleased
+UPDATE handlers SET released = 1, wake_at = :wake_at
+WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
+
+-- name: RunLoaded
+UPDATE handlers SET released = 0, wake_at = NULL
+WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
+
+-- name: RunEnded
+-- The first end decides; the payload goes first because the second statement closes the door.
+UPDATE payloads SET result = :result
+WHERE handler_id = :handler_id AND EXISTS (
+    SELECT 1 FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running'
+);
+UPDATE handlers
+SET status = :status, error = :error, updated_at = :ended_at, completed_at = :ended_at, wake_at = NULL, released = 0
+WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
+DELETE FROM ticks WHERE run_id = :run_id;
+DELETE FROM snapshots WHERE run_id = :run_id;
+DELETE FROM inbox WHERE run_id = :run_id;
+
+-- name: RunAttempted
+UPDATE handlers SET attempts = :attempts, probations = :probations
+WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
+
+-- name: TickAppended
+-- A journal is kept for a run that runs: what comes after its end would stay for ever. A run that is not there is
+-- no such case, and its tick fails at the foreign key.
+INSERT INTO ticks (run_id, seq, data)
+SELECT :run_id, :seq, :data
+WHERE NOT EXISTS (SELECT 1 FROM handlers WHERE run_id = :run_id AND status <> 'running');
+
+-- name: SnapshotTaken
+INSERT INTO snapshots (run_id, seq, data)
+SELECT :run_id, :seq, :data
+WHERE NOT EXISTS (SELECT 1 FROM handlers WHERE run_id = :run_id AND status <> 'running')
+ON CONFLICT (run_id) DO UPDATE SET seq = excluded.seq, data = excluded.data;
+DELETE FROM ticks WHERE run_id = :run_id AND seq <= :seq;
+
+-- name: StateReplaced
+INSERT INTO state_records (run_id, seq, data) VALUES (:run_id, :seq, :data)
+ON CONFLICT (run_id) DO UPDATE SET seq = excluded.seq, data = excluded.data;
+DELETE FROM state_patches WHERE run_id = :run_id AND seq <= :seq;
+
+-- name: StatePatched
+INSERT INTO state_patches (run_id, seq, patch) VALUES (:run_id, :seq, :patch);
+
+-- name: EventAppended
+INSERT INTO events (handler_id, sequence, run_id, internal, data)
+VALUES (:handler_id, :sequence, :run_id, :internal, :data);
+
+-- name: InboxPosted
+INSERT INTO inbox (inbox_id, handler_id, run_id, event, step)
+SELECT :inbox_id, :handler_id, :run_id, :event, :step
+FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
+
+-- name: InboxTaken
+DELETE FROM inbox WHERE inbox_id = :inbox_id;
+
+-- name: KeyAnswered
+INSERT INTO answers (scope, key, handler_id, run_id, body_hash, response, answered_at)
+VALUES (:scope, :key, :handler_id, :run_id, :body_hash, :response, :answered_at);
+
+-- name: QueueAdvanced
+UPDATE handlers SET queue_sequence = :sequence WHERE handler_id = :handler_id AND queue_sequence < :sequence;
+
+-- name: ServerAlive
+UPDATE server SET alive_at = :at WHERE id = 1;
+
+-- name: HandlerReplaced
+-- What hangs on a run goes before its handler points at another one.
+DELETE FROM ticks
+WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id)
+    AND (run_id IS NOT :run_id OR :status <> 'running');
+DELETE FROM snapshots
+WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id)
+    AND (run_id IS NOT :run_id OR :status <> 'running');
+DELETE FROM inbox
+WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id)
+    AND (run_id IS NOT :run_id OR :status <> 'running');
+DELETE FROM state_records
+WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id) AND run_id IS NOT :run_id;
+DELETE FROM state_patches
+WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id) AND run_id IS NOT :run_id;
+INSERT INTO handlers (handler_id, workflow_name, run_id, status, error, started_at, updated_at, completed_at)
+VALUES (:handler_id, :workflow_name, :run_id, :status, :error, :started_at, :updated_at, :completed_at)
+ON CONFLICT (handler_id) DO UPDATE SET
+    workflow_name = excluded.workflow_name,
+    run_id = excluded.run_id,
+    status = excluded.status,
+    error = excluded.error,
+    started_at = excluded.started_at,
+    updated_at = excluded.updated_at,
+    completed_at = excluded.completed_at;
+INSERT INTO payloads (handler_id, result) VALUES (:handler_id, :result)
+ON CONFLICT (handler_id) DO UPDATE SET result = excluded.result;
+
+-- name: StateGiven
+INSERT INTO state_records (run_id, seq, data) VALUES (:run_id, -1, :data)
+ON CONFLICT (run_id) DO UPDATE SET seq = excluded.seq, data = excluded.data;
+DELETE FROM state_patches WHERE run_id = :run_id;
+
+-- name: ClocksShifted
+-- The last sign of life moves along, so that a start that dies right after this does not count the time again.
+UPDATE handlers SET alive_since = alive_since + :seconds WHERE status = 'running' AND alive_since IS NOT NULL;
+UPDATE server SET alive_at = alive_at + :seconds WHERE id = 1;
+
+-- name: PurgeMarked
+UPDATE handlers SET purging = 1 WHERE handler_id IN (SELECT value FROM json_each(:handler_ids));
+DELETE FROM answers WHERE handler_id IN (SELECT value FROM json_each(:handler_ids));
+
+-- name: PurgeSliced
+-- At most 2,000 rows of what was marked; a handler's own row goes last, and its few single rows with it.
+DELETE FROM events WHERE (handler_id, sequence) IN (
+    SELECT e.handler_id, e.sequence
+    FROM handlers AS h CROSS JOIN events AS e ON e.handler_id = h.handler_id
+    WHERE h.purging = 1
+    LIMIT 1200
+);
+DELETE FROM ticks WHERE (run_id, seq) IN (
+    SELECT t.run_id, t.seq
+    FROM handlers AS h CROSS JOIN ticks AS t ON t.run_id = h.run_id
+    WHERE h.purging = 1
+    LIMIT 400
+);
+DELETE FROM state_patches WHERE (run_id, seq) IN (
+    SELECT p.run_id, p.seq
+    FROM handlers AS h CROSS JOIN state_patches AS p ON p.run_id = h.run_id
+    WHERE h.purging = 1
+    LIMIT 300
+);
+DELETE FROM handlers WHERE handler_id IN (
+    SELECT h.handler_id
+    FROM handlers AS h
+    WHERE h.purging = 1
+        AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.handler_id = h.handler_id)
+        AND NOT EXISTS (SELECT 1 FROM ticks AS t WHERE t.run_id = h.run_id)
+        AND NOT EXISTS (SELECT 1 FROM state_patches AS p WHERE p.run_id = h.run_id)
+    LIMIT 100
+);

@@ -1,0 +1,259 @@
+"""The store on SQLite: one file, one writer, a few readers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar, cast
+
+from workflow_server.errors import StorageError, StoreClosed
+from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEvent, StoredRun
+from workflow_server.store import reads
+from workflow_server.store.abstract import AbstractWorkflowStore, Commit, HandlerQuery, PersistentHandler
+from workflow_server.store.checkpoint import Checkpointer
+from workflow_server.store.connection import run_on
+from workflow_server.store.handlers import entries_from_handler, find_handlers, handler_from_row
+from workflow_server.store.lock import ServerLock
+from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, PurgeSliced
+from workflow_server.store.opening import Opened, explain, lock_database, open_database
+from workflow_server.store.readers import ReaderPool
+from workflow_server.store.sql import load_single
+from workflow_server.store.transaction import Entries, Fault
+from workflow_server.store.writer import GroupCommitWriter
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MEMORY = ":memory:"
+
+_SERVER_STOPPED = load_single("server")["server_stopped"]
+
+
+class SqliteWorkflowStore(AbstractWorkflowStore):
+    """Durable storage in the SQLite file at ``path``; ``:memory:`` keeps everything in memory, for tests and trials.
+
+    ``persistence_backoff`` are the seconds to wait before each new try of a commit that failed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        persistence_backoff: Sequence[float] = (0.5, 3.0),
+        allow_network_filesystem: bool = False,
+    ) -> None:
+        self._path = None if str(path) == MEMORY else Path(path).resolve()
+        self._backoff = persistence_backoff
+        self._allow_network_filesystem = allow_network_filesystem
+        self._lock: ServerLock | None = None
+        self._opened: Opened | None = None
+        self._writer: GroupCommitWriter | None = None
+        self._readers: ReaderPool | None = None
+        self._purge: asyncio.Task[None] | None = None
+        self._deleting = asyncio.Lock()
+
+    # -- Life ----------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        if self._opened is not None:
+            raise RuntimeError("this store is open")
+        path = self._path
+        if path is not None:
+            self._lock = lock_database(path, allow_network_filesystem=self._allow_network_filesystem)
+        try:
+            self._opened = await open_database(path)
+            connection = self._opened.connection
+            self._readers = ReaderPool.sharing(connection) if path is None else await ReaderPool.open(path)
+            purge_left = await self._readers.read(reads.purge_left)
+            self._writer = GroupCommitWriter(
+                connection,
+                Checkpointer(path),
+                backoff=self._backoff,
+                on_commit=self._committed,
+                on_refused=self._refused,
+                on_failure=self._failed,
+            )
+            if purge_left:
+                self._start_purge()
+        except BaseException as error:
+            await self._shut()
+            if isinstance(error, sqlite3.Error):
+                raise explain(error, self.location) from error
+            raise
+
+    async def close(self) -> None:
+        if self._writer is not None and self._opened is not None:
+            if self._purge is not None:
+                self._purge.cancel()
+                await asyncio.gather(self._purge, return_exceptions=True)
+            await self._writer.close()
+            if self._writer.problem is None:
+                checkpointer = Checkpointer(self._path)
+                await run_on(self._opened.connection, lambda sqlite: _stop_cleanly(sqlite, checkpointer))
+        await self._shut()
+
+    async def _shut(self) -> None:
+        readers, opened, lock = self._readers, self._opened, self._lock
+        if readers is not None:
+            await readers.close()
+        if opened is not None:
+            self._opened = None
+            await opened.connection.close()
+        if lock is not None:
+            self._lock = None
+            lock.release()
+
+    @property
+    def location(self) -> str:
+        return MEMORY if self._path is None else str(self._path)
+
+    @property
+    def problem(self) -> str | None:
+        if self._writer is None or self._opened is None:
+            return str(StoreClosed())
+        return self._writer.problem
+
+    @property
+    def backlog(self) -> int:
+        return 0 if self._writer is None else self._writer.backlog
+
+    @property
+    def transactions(self) -> int:
+        """How many transactions have been committed since ``open``."""
+        return 0 if self._writer is None else self._writer.transactions
+
+    @property
+    def previous_alive_at(self) -> float | None:
+        return self._is_open(self._opened).previous_alive_at
+
+    @property
+    def stopped_cleanly(self) -> bool:
+        return self._is_open(self._opened).stopped_cleanly
+
+    @property
+    def next_inbox_id(self) -> int:
+        return self._is_open(self._opened).next_inbox_id
+
+    @property
+    def fault(self) -> Fault | None:
+        """See ``transaction.Fault``; for tests."""
+        return self._is_open(self._writer).fault
+
+    @fault.setter
+    def fault(self, fault: Fault | None) -> None:
+        self._is_open(self._writer).fault = fault
+
+    # -- Writing -------------------------------------------------------------------------------
+
+    def append(self, *records: Record) -> Commit:
+        if self._writer is None:
+            raise StoreClosed
+        # A closed writer answers too: what comes late is told so where it waits.
+        return self._writer.append(records)
+
+    async def commit(self, *records: Record) -> None:
+        await self._is_open(self._writer).commit(records)
+
+    async def flush(self) -> None:
+        await self._is_open(self._writer).flush()
+
+    def _committed(self, entries: list[Entry]) -> None:
+        if self.on_commit is not None:
+            records = [entry for entry in entries if type(entry) not in MAINTENANCE]
+            self.on_commit(cast("list[Record]", records))
+
+    def _refused(self, entries: Entries, error: StorageError) -> None:
+        kinds = ", ".join(sorted({type(entry).__name__ for entry in entries}))
+        logger.error("a unit of %s was refused: %s", kinds, error)
+        if self.on_refused is not None:
+            records = [entry for entry in entries if type(entry) not in MAINTENANCE]
+            self.on_refused(cast("list[Record]", records), error)
+
+    def _failed(self, error: BaseException) -> None:
+        if self.on_failure is not None:
+            self.on_failure(error)
+
+    # -- Reading -------------------------------------------------------------------------------
+
+    async def load_run(self, handler_id: str) -> StoredRun | None:
+        return await self._read(lambda sqlite: reads.load_run(sqlite, handler_id))
+
+    async def running_runs(self) -> list[RunningRun]:
+        return await self._read(reads.running_runs)
+
+    async def read_events(self, handler_id: str, after: int, limit: int) -> list[StoredEvent]:
+        return await self._read(lambda sqlite: reads.read_events(sqlite, handler_id, after, limit))
+
+    async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:
+        return await self._read(lambda sqlite: reads.event_range(sqlite, handler_id))
+
+    async def find_answer(self, scope: str, key: str) -> StoredAnswer | None:
+        return await self._read(lambda sqlite: reads.find_answer(sqlite, scope, key))
+
+    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._is_open(self._readers).read(function)
+
+    # -- Handlers ------------------------------------------------------------------------------
+
+    async def query(self, query: HandlerQuery) -> list[PersistentHandler]:
+        rows = await self._read(lambda sqlite: find_handlers(sqlite, query))
+        return [handler_from_row(row) for row in rows]
+
+    async def update(self, handler: PersistentHandler) -> None:
+        await self._is_open(self._writer).commit(entries_from_handler(handler))
+
+    async def delete(self, query: HandlerQuery) -> int:
+        writer = self._is_open(self._writer)
+        # One at a time, so that two who ask for the same handlers do not both count them.
+        async with self._deleting:
+            await writer.flush()
+            rows = await self._read(lambda sqlite: find_handlers(sqlite, query))
+            if not rows:
+                return 0
+            await writer.append((PurgeMarked(json.dumps([row[0] for row in rows])),))
+            self._start_purge()
+        if self._purge is not None:
+            # Shielded: who goes away does not stop the purge.
+            await asyncio.shield(self._purge)
+        return len(rows)
+
+    async def shift_clocks(self, seconds: float) -> None:
+        await self._is_open(self._writer).append((ClocksShifted(seconds),))
+
+    def _start_purge(self) -> None:
+        previous = self._purge
+        self._purge = asyncio.create_task(self._run_purge(previous), name="store-purge")
+
+    async def _run_purge(self, previous: asyncio.Task[None] | None) -> None:
+        if previous is not None and not previous.done():
+            await asyncio.wait([previous])
+        try:
+            while await self._read(reads.purge_left):
+                await self._is_open(self._writer).append((PurgeSliced(),))
+        except StorageError as error:
+            logger.warning("a deletion was interrupted (%s): the next start finishes it", error)
+            raise
+
+    def _is_open(self, part: T | None) -> T:
+        if part is None or self._opened is None:
+            raise StoreClosed
+        return part
+
+
+def _stop_cleanly(connection: sqlite3.Connection, checkpointer: Checkpointer) -> None:
+    # In this order: the file says that it was closed cleanly only when all that it holds has been synced.
+    checkpointer.run(connection, "TRUNCATE")
+    connection.execute(_SERVER_STOPPED)
+    checkpointer.run(connection, "TRUNCATE")
+
+
+class MemoryWorkflowStore(SqliteWorkflowStore):
+    """A store that lives as long as its process."""
+
+    def __init__(self) -> None:
+        super().__init__(MEMORY)

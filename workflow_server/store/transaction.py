@@ -1,0 +1,153 @@
+"""One transaction of the writer: what runs on the connection's thread, and what its failures mean."""
+
+from __future__ import annotations
+
+import enum
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import get_args
+
+from workflow_server.records import Record
+from workflow_server.store.maintenance import MAINTENANCE, Entry
+from workflow_server.store.sql import load
+
+Entries = tuple[Entry, ...]
+
+Fault = Callable[[str, Sequence[Entries]], None]
+"""A test's way to fail or kill at a commit: called on the writer's thread with ``before commit``, ``inside commit``
+or ``after commit`` and the units of the transaction."""
+
+Refusals = dict[int, Exception]
+"""Which units, by their place in the batch, cannot be stored, and why."""
+
+_BY_NAME = load("records")
+
+STATEMENTS: dict[type[Entry], tuple[str, ...]] = {
+    kind: _BY_NAME[kind.__name__] for kind in (*get_args(Record), *MAINTENANCE)
+}
+
+
+class Verdict(enum.Enum):
+    """What a failed transaction means for its units."""
+
+    FULL = "nothing was stored, for want of room"
+    UNAVAILABLE = "nothing was stored, and a later try may succeed"
+    REFUSED = "nothing was stored, because of a value that can never be stored"
+    BROKEN = "nothing was stored, and nothing can be any more"
+    UNKNOWN = "whether it was stored is not known"
+
+
+class TransactionError(Exception):
+    """A transaction failed: ``verdict`` says what that means, the cause is its ``__cause__``."""
+
+    def __init__(self, verdict: Verdict, reason: str) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.reason = reason
+
+
+_RETRIED = frozenset((
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_PERM, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_IOERR,
+))  # fmt: skip
+_BROKEN = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_INTERNAL, sqlite3.SQLITE_MISUSE))
+_KNOWN_AT_COMMIT = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL))
+
+
+def commit_units(connection: sqlite3.Connection, units: Sequence[Entries], fault: Fault | None) -> Refusals:
+    """Store all units in one transaction, but for those that can never be stored.
+
+    Raises:
+        TransactionError: with any verdict but REFUSED.
+    """
+    try:
+        return _transact(connection, units, _write_all, fault)
+    except TransactionError as failure:
+        if failure.verdict is not Verdict.REFUSED:
+            raise
+    return _transact(connection, units, _write_each, fault)
+
+
+def _transact(
+    connection: sqlite3.Connection,
+    units: Sequence[Entries],
+    write: Callable[[sqlite3.Connection, Sequence[Entries]], Refusals],
+    fault: Fault | None,
+) -> Refusals:
+    committing = False
+    try:
+        if fault:
+            fault("before commit", units)
+        connection.execute("BEGIN IMMEDIATE")
+        refusals = write(connection, units)
+        committing = True
+        if fault:
+            fault("inside commit", units)
+        connection.execute("COMMIT")
+        if fault:
+            fault("after commit", units)
+    except Exception as error:
+        verdict = judge(error, committing=committing)
+        if not _rolled_back(connection):
+            verdict = Verdict.UNKNOWN
+        raise TransactionError(verdict, describe(error)) from error
+    return refusals
+
+
+def _write_all(connection: sqlite3.Connection, units: Sequence[Entries]) -> Refusals:
+    execute = connection.execute
+    statements = STATEMENTS
+    for entries in units:
+        for entry in entries:
+            parameters = entry._asdict()
+            for statement in statements[type(entry)]:
+                execute(statement, parameters)
+    return {}
+
+
+def _write_each(connection: sqlite3.Connection, units: Sequence[Entries]) -> Refusals:
+    refusals: Refusals = {}
+    for place, entries in enumerate(units):
+        connection.execute("SAVEPOINT unit")
+        try:
+            _write_all(connection, (entries,))
+        except Exception as error:
+            if judge(error, committing=False) is not Verdict.REFUSED or not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO unit")
+            refusals[place] = error
+        connection.execute("RELEASE unit")
+    return refusals
+
+
+def _rolled_back(connection: sqlite3.Connection) -> bool:
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        return False
+    return True
+
+
+def judge(error: Exception, *, committing: bool) -> Verdict:
+    """What a failure means: up to COMMIT nothing is stored; from there on only few errors say that it was not.
+
+    Codes: https://www.sqlite.org/rescode.html
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if committing and primary not in _KNOWN_AT_COMMIT:
+        return Verdict.UNKNOWN
+    if primary == sqlite3.SQLITE_FULL:
+        return Verdict.FULL
+    if primary in _BROKEN:
+        return Verdict.BROKEN
+    if primary in _RETRIED or isinstance(error, (MemoryError, OSError)):
+        return Verdict.UNAVAILABLE
+    return Verdict.REFUSED
+
+
+def describe(error: BaseException) -> str:
+    """An error in a few words, with SQLite's own name for it where it has one."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return f"{name}: {error}"

@@ -1,0 +1,227 @@
+"""The writer: one task that alone touches the write connection, and commits in groups."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+import aiosqlite
+
+from workflow_server.errors import CommitUnknown, StorageError, StorageFull, StoreClosed, StoreUnavailable, UnitRefused
+from workflow_server.store.batch import Batch, Unit
+from workflow_server.store.checkpoint import Checkpointer
+from workflow_server.store.connection import run_on
+from workflow_server.store.maintenance import Entry
+from workflow_server.store.transaction import Entries, Fault, TransactionError, Verdict, commit_units, describe
+
+logger = logging.getLogger(__name__)
+
+GATHER = 0.003
+"""Seconds for which appends gather while nobody waits for them: halves the number of commits."""
+
+FULL_RETRY = 1.0
+"""Seconds between two tries while the disk is full."""
+
+
+class GroupCommitWriter:
+    """Stores units in the order in which they were appended, all that gathered in one transaction.
+
+    ``on_commit`` gets the entries of each transaction; ``on_refused`` each unit that can never be stored;
+    ``on_failure`` is called once, when nothing can be stored any more.
+    """
+
+    def __init__(
+        self,
+        connection: aiosqlite.Connection,
+        checkpointer: Checkpointer,
+        *,
+        backoff: Sequence[float],
+        on_commit: Callable[[list[Entry]], None],
+        on_refused: Callable[[Entries, StorageError], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.fault: Fault | None = None
+        self.problem: str | None = None
+        self.transactions = 0
+        self._connection = connection
+        self._checkpointer = checkpointer
+        self._backoff = tuple(backoff)
+        self._on_commit = on_commit
+        self._on_refused = on_refused
+        self._on_failure = on_failure
+        self._gathering = Batch()
+        self._storing: Batch | None = None
+        self._backlog = 0
+        self._wanted = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing = asyncio.Event()
+        self._failed: StorageError | None = None
+        self._full_until = 0.0
+        self._waits_for_room = False
+        self._task = asyncio.create_task(self._run(), name="store-writer")
+
+    @property
+    def backlog(self) -> int:
+        """How many entries wait for their commit."""
+        return self._backlog
+
+    def append(self, entries: Entries) -> Unit:
+        """Hand over a unit; never suspends. Await it for its commit."""
+        batch = self._gathering
+        unit = Unit(entries, batch, self._wanted.set)
+        if self._failed is not None or self._closing.is_set():
+            unit.error = self._failed or StoreClosed()
+            return unit
+        if not batch.units and self._storing is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER, self._wanted.set)
+        batch.units.append(unit)
+        self._backlog += len(entries)
+        return unit
+
+    async def commit(self, entries: Entries) -> None:
+        """Store a unit that may be refused: where it raises StorageFull or StoreUnavailable, it never will be."""
+        if self._waits_for_room or monotonic() < self._full_until:
+            raise StorageFull
+        unit = self.append(entries)
+        unit.answer = asyncio.get_running_loop().create_future()
+        await unit
+
+    async def flush(self) -> None:
+        """Return when all that was appended before is stored."""
+        await self.append(())
+
+    async def close(self) -> None:
+        """Store what was handed over and end the task; while the disk is full, what is left is tried once more."""
+        self._closing.set()
+        self._wanted.set()
+        await asyncio.wait([self._task])
+
+    # -- The task ------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while not (self._closing.is_set() and not self._gathering.units) and self._failed is None:
+                await self._wanted.wait()
+                self._wanted.clear()
+                await self._store_gathered()
+        except BaseException as error:
+            self._fail(CommitUnknown(reason=f"the writer ended: {describe(error)}"), cause=error)
+            if not isinstance(error, Exception):
+                raise
+
+    async def _store_gathered(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._gathering.units and self._failed is None:
+            self._storing, self._gathering = self._gathering, Batch()
+            await self._store(self._storing)
+            self._storing = None
+            if self._failed is None and self._checkpointer.is_due():
+                await self._checkpoint()
+
+    async def _store(self, batch: Batch) -> None:
+        tries = 0
+        while batch.units:
+            try:
+                await self._transact(batch)
+            except TransactionError as failure:
+                if failure.verdict is Verdict.FULL:
+                    await self._wait_for_room(batch)
+                elif failure.verdict is Verdict.UNAVAILABLE and tries < len(self._backoff):
+                    self.problem = failure.reason
+                    logger.warning("commit failed, trying again: %s", failure.reason)
+                    await asyncio.sleep(self._backoff[tries])
+                    tries += 1
+                elif failure.verdict is Verdict.UNAVAILABLE and any(unit.answer for unit in batch.units):
+                    self._refuse_refusable(batch, StoreUnavailable(reason=failure.reason))
+                else:
+                    self._fail(_failure(failure), cause=failure)
+            else:
+                return
+            if self._failed is not None:
+                return
+        batch.settle()
+
+    async def _transact(self, batch: Batch) -> None:
+        """One try to store the batch; it settles the batch, or leaves it as it is."""
+        units, fault = batch.units, self.fault
+        payload = [unit.entries for unit in units if unit.entries]
+        refusals = (
+            await run_on(self._connection, lambda sqlite: commit_units(sqlite, payload, fault)) if payload else {}
+        )
+        self.problem = None
+        self._waits_for_room, self._full_until = False, 0.0
+        if payload:
+            self.transactions += 1
+            self._checkpointer.count_commit()
+        stored: list[Entry] = []
+        places = iter(range(len(payload)))
+        for unit in units:
+            self._backlog -= len(unit.entries)
+            refusal = refusals.get(next(places)) if unit.entries else None
+            if refusal is None:
+                stored.extend(unit.entries)
+            else:
+                unit.error = UnitRefused(reason=describe(refusal))
+        if stored:
+            self._on_commit(stored)
+        batch.settle()
+        for unit in units:
+            if unit.error is not None:
+                self._on_refused(unit.entries, unit.error)
+
+    async def _wait_for_room(self, batch: Batch) -> None:
+        """The disk is full: those who can be refused are, the others wait."""
+        full = StorageFull()
+        self.problem = str(full)
+        self._refuse_refusable(batch, full)
+        self._refuse_refusable(self._gathering, full)
+        self._full_until = monotonic() + FULL_RETRY
+        if not batch.units:
+            return
+        if self._closing.is_set():
+            self._fail(full, cause=full)
+            return
+        if not self._waits_for_room:
+            logger.error("the disk is full: %d records wait for room", self._backlog)
+        self._waits_for_room = True
+        try:
+            await asyncio.wait_for(self._closing.wait(), FULL_RETRY)
+        except TimeoutError:
+            logger.info("trying again whether there is room")
+
+    def _refuse_refusable(self, batch: Batch, error: StorageError) -> None:
+        for unit in batch.units:
+            if unit.answer is not None:
+                self._backlog -= len(unit.entries)
+                unit.refuse(error)
+        batch.units = [unit for unit in batch.units if unit.answer is None]
+
+    async def _checkpoint(self) -> None:
+        try:
+            await run_on(self._connection, self._checkpointer.run)
+        except TransactionError as failure:
+            self._fail(CommitUnknown(reason=failure.reason), cause=failure)
+
+    def _fail(self, error: StorageError, *, cause: BaseException) -> None:
+        """Nothing is ever committed again: tell everybody who waits, and the owner once."""
+        if self._failed is not None:
+            return
+        self._failed = error
+        self.problem = str(error)
+        logger.critical("the store has failed: %s", error, exc_info=cause)
+        for batch in (self._storing, self._gathering):
+            if batch is not None and not batch.is_settled:
+                # What only gathered was not tried: but nobody may count on it either.
+                batch.settle(error)
+        self._backlog = 0
+        self._on_failure(error)
+
+
+def _failure(failure: TransactionError) -> StorageError:
+    if failure.verdict is Verdict.UNKNOWN:
+        return CommitUnknown(reason=failure.reason)
+    return StoreUnavailable(reason=failure.reason)

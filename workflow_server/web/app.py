@@ -1,0 +1,56 @@
+"""The web application: routes, guards and errors put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from workflow_server.web.errors import map_errors
+from workflow_server.web.guards import add_cross_origin_headers, guards
+from workflow_server.web.keys import MANAGER, OPENAPI, SETTINGS, STREAMS
+from workflow_server.web.openapi import openapi_schema
+from workflow_server.web.routes import ROUTES
+from workflow_server.web.settings import WebSettings
+from workflow_server.web.streams import OpenStreams
+
+if TYPE_CHECKING:
+    from workflow_server.runtime.manager import RuntimeManager
+
+
+def create_app(
+    manager: RuntimeManager, settings: WebSettings, *, middlewares: Sequence[Middleware] = ()
+) -> web.Application:
+    """The application that serves ``manager``, to run or to mount elsewhere.
+
+    ``middlewares`` are the user's own; they see only what the guards let through, and what they raise is mapped to
+    JSON like everything else.
+    """
+    app = web.Application(middlewares=[map_errors, *guards(settings), *middlewares])
+    app[MANAGER] = manager
+    app[SETTINGS] = settings
+    app[STREAMS] = OpenStreams(settings.max_streams)
+    app[OPENAPI] = json.dumps(openapi_schema()).encode()
+    for route in ROUTES:
+        # Each GET answers HEAD, too.
+        if route.method == "GET":
+            app.router.add_get(route.path, route.handler)
+        else:
+            app.router.add_route(route.method, route.path, route.handler)
+    allowed = frozenset(settings.cors_origins)
+
+    async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        add_cross_origin_headers(response, request, allowed)
+
+    app.on_response_prepare.append(add_headers)
+    app.on_shutdown.append(close_streams)
+    return app
+
+
+async def close_streams(app: web.Application) -> None:
+    """End every open stream, so that its reader comes back with its cursor; no more are opened. May be called twice."""
+    app[STREAMS].close()

@@ -1,0 +1,92 @@
+"""Reading request bodies: bounded in size and time, parsed strictly, validated, nothing half done."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TypeVar
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel, ValidationError
+
+from workflow_server.errors import InvalidBody
+from workflow_server.protocol.handlers import IdempotencyKey
+from workflow_server.protocol.strict_json import canonical_json, parse_json
+from workflow_server.web.keys import SETTINGS
+from workflow_server.web.refusals import BodyTooLarge, BodyTooSlow, InvalidHeader
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+MAX_KEY = 255
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_body(request: web.Request, model: type[Body]) -> tuple[Body, IdempotencyKey | None]:
+    """The body as ``model``, and the key under which it may come again. No body is ``{}``.
+
+    Raises:
+        RequestRefused: the body is too large, too slow, no JSON object or not as ``model`` has it, or the
+            ``Idempotency-Key`` is not 1 to 255 visible ASCII characters.
+    """
+    key = idempotency_key(request)
+    raw = await _read_bytes(request)
+    fields = parse_json(raw) if raw.strip() else {}
+    if not isinstance(fields, dict):
+        raise InvalidBody(f"The body must be a JSON object, not {_json_type(fields)}.")
+    try:
+        body = model.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidBody(_explain(error)) from None
+    if key is None:
+        return body, None
+    return body, IdempotencyKey(key, hashlib.sha256(canonical_json(fields)).hexdigest())
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The request's ``Idempotency-Key``.
+
+    Raises:
+        InvalidHeader: it is not 1 to 255 visible ASCII characters, or there are several.
+    """
+    keys = request.headers.getall(IDEMPOTENCY_KEY, [])
+    if not keys:
+        return None
+    key = keys[0]
+    if len(keys) > 1 or not 1 <= len(key) <= MAX_KEY or not all("!" <= character <= "~" for character in key):
+        raise InvalidHeader(f"{IDEMPOTENCY_KEY} must be one value of 1 to {MAX_KEY} visible ASCII characters.")
+    return key
+
+
+async def _read_bytes(request: web.Request) -> bytes:
+    settings = request.app[SETTINGS]
+    limit = settings.max_body
+    if request.content_length is not None and request.content_length > limit:
+        raise BodyTooLarge(limit)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(settings.body_timeout):
+            while part := await request.content.readany():
+                size += len(part)
+                if size > limit:
+                    raise BodyTooLarge(limit)
+                parts.append(part)
+    except TimeoutError:
+        raise BodyTooSlow(settings.body_timeout) from None
+    except web.RequestPayloadError:
+        raise InvalidBody(f"The body does not arrive as its {hdrs.TRANSFER_ENCODING} says.") from None
+    return b"".join(parts)
+
+
+def _explain(error: ValidationError) -> str:
+    # A union reports each of its branches: the field's name says enough, once.
+    problems: dict[str, str] = {}
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        name = str(problem["loc"][0]) if problem["loc"] else "the body"
+        problems[name] = f"{problems[name]}, or: {problem['msg']}" if name in problems else problem["msg"]
+    return "The body is not valid. " + " ".join(f"'{name}': {message}." for name, message in problems.items())
+
+
+def _json_type(value: object) -> str:
+    names = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")

@@ -1,0 +1,187 @@
+"""Who may call: host names, origins, tokens and content types are checked before any handler runs.
+
+GET /health needs no token, so that a supervisor can ask; preflight requests cannot carry one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+from pydantic import SecretStr
+
+from workflow_server.web.refusals import (
+    HostRefused,
+    InvalidHeader,
+    NotJson,
+    OriginRefused,
+    ReadOnlyToken,
+    TokenRequired,
+)
+from workflow_server.web.settings import WebSettings
+
+JSON = "application/json"
+OPEN_PATHS = frozenset({"/health"})
+READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
+_CORS_METHODS = "GET, HEAD, POST"
+_CORS_HEADERS = "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+_PREFLIGHT_SECONDS = "600"
+
+
+def guards(settings: WebSettings) -> Sequence[Middleware]:
+    """The checks, in the order in which they are made."""
+    return (_host_guard(settings), _origin_guard(settings), _token_guard(settings), _body_guard)
+
+
+# -- Host: a page of somebody else's, whose name was pointed at this machine, is kept out ----------
+
+
+def _host_guard(settings: WebSettings) -> Middleware:
+    names = {_bare_name(name) for name in ("localhost", settings.host, *settings.allowed_hosts)}
+
+    @web.middleware
+    async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+        hosts = request.headers.getall(hdrs.HOST, [])
+        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+            raise InvalidHeader("The request needs one Host header, a host name or an address with or without a port.")
+        name = _bare_name(hosts[0])
+        if name not in names and not _is_own_address(name, request):
+            raise HostRefused(hosts[0])
+        return await handler(request)
+
+    return check_host
+
+
+def _bare_name(host: str) -> str:
+    """``host`` without port, brackets, final dot and capitals."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).compressed
+    except ValueError:
+        match = _HOST.fullmatch(host)
+    name = match["name"] if match else host
+    try:
+        return ipaddress.ip_address(name.strip("[]")).compressed
+    except ValueError:
+        return name.lower().removesuffix(".")
+
+
+def _is_own_address(name: str, request: web.Request) -> bool:
+    """An address by which this machine was reached; a foreign page cannot have its name be an address."""
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    if address.is_loopback:
+        return True
+    local = request.transport.get_extra_info("sockname") if request.transport else None
+    return isinstance(local, tuple) and _bare_name(str(local[0]).partition("%")[0]) == name
+
+
+# -- Origin and CORS: exact origins, never credentials ---------------------------------------------
+
+
+def _origin_guard(settings: WebSettings) -> Middleware:
+    allowed = frozenset(settings.cors_origins)
+
+    @web.middleware
+    async def check_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+        origins = request.headers.getall(hdrs.ORIGIN, [])
+        for origin in origins:
+            if origin not in allowed and not _is_same_origin(origin, request):
+                raise OriginRefused(origin)
+        preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+        if origins and preflight:
+            return web.Response(
+                status=204,
+                headers={
+                    hdrs.ACCESS_CONTROL_ALLOW_METHODS: _CORS_METHODS,
+                    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: _CORS_HEADERS,
+                    hdrs.ACCESS_CONTROL_MAX_AGE: _PREFLIGHT_SECONDS,
+                },
+            )
+        return await handler(request)
+
+    return check_origin
+
+
+def _is_same_origin(origin: str, request: web.Request) -> bool:
+    # The scheme does not count: a proxy in front may speak HTTPS where this server does not.
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    if parts.scheme not in ("http", "https") or origin.lower() != f"{parts.scheme}://{parts.netloc}".lower():
+        return False
+    default = ":443" if parts.scheme == "https" else ":80"
+    return parts.netloc.lower().removesuffix(default) == request.headers[hdrs.HOST].lower().removesuffix(default)
+
+
+def add_cross_origin_headers(response: web.StreamResponse, request: web.Request, allowed: frozenset[str]) -> None:
+    """Let pages of the ``allowed`` origins read this answer, streams included."""
+    if not allowed:
+        return
+    response.headers.add(hdrs.VARY, hdrs.ORIGIN)
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin in allowed:
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+
+
+# -- Tokens ----------------------------------------------------------------------------------------
+
+
+def _token_guard(settings: WebSettings) -> Middleware:
+    writers, readers = settings.tokens, settings.read_tokens
+
+    @web.middleware
+    async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (writers or readers) and not _is_open(request):
+            sent = _bearer(request)
+            may_write = _is_one_of(sent, writers)
+            if not may_write and not _is_one_of(sent, readers):
+                raise TokenRequired
+            if not may_write and request.method not in READING:
+                raise ReadOnlyToken
+        return await handler(request)
+
+    return check_token
+
+
+def _is_open(request: web.Request) -> bool:
+    resource = request.match_info.route.resource
+    return resource is not None and request.method in READING and resource.canonical in OPEN_PATHS
+
+
+def _bearer(request: web.Request) -> bytes:
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return token.strip().encode(errors="surrogateescape") if scheme.lower() == "bearer" else b""
+
+
+def _is_one_of(sent: bytes, tokens: Sequence[SecretStr]) -> bool:
+    # Every token is compared in full, so that the time taken says nothing about any of them.
+    matches = [hmac.compare_digest(sent, token.get_secret_value().encode()) for token in tokens]
+    return any(matches)
+
+
+# -- Content types: nothing that a foreign page may send without being asked for permission ----------
+
+
+@web.middleware
+async def _body_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.method not in READING and request.body_exists and request.content_length != 0:
+        encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+        if encoding != "identity":
+            raise NotJson(f"Compressed bodies are not accepted: leave {hdrs.CONTENT_ENCODING} out.")
+        kind, _, parameters = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")
+        if kind.strip().lower() != JSON:
+            raise NotJson(f"The body must be JSON: send {hdrs.CONTENT_TYPE}: {JSON}.")
+        charset = re.search(r'(?:^|;)\s*charset\s*=\s*"?([^";]*)', parameters, re.IGNORECASE)
+        if charset and charset[1].strip().lower() not in ("utf-8", "utf8", "us-ascii"):
+            raise InvalidHeader(f"The charset of {hdrs.CONTENT_TYPE} must be utf-8, or left out.")
+    return await handler(request)

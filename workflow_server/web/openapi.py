@@ -1,0 +1,136 @@
+"""The API as OpenAPI 3.1, made from the table of routes and the models that serve it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from workflow_server.protocol.responses import ErrorDetail
+from workflow_server.web.guards import OPEN_PATHS
+from workflow_server.web.route import JSON, Parameter, Response, Route
+from workflow_server.web.routes import ROUTES
+
+API_VERSION = "1.0.0"
+"""The version of the contract, not of the program."""
+
+_REFERENCE = "#/components/schemas/{model}"
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
+_PATH_DESCRIPTIONS = {"name": "The name of a workflow.", "handler_id": "The handler that was given at the start."}
+
+_EVERYWHERE = {
+    400: "The request is malformed.",
+    403: "The host or origin is not allowed, or the token may only read.",
+    500: "The server failed.",
+}
+_WITH_TOKEN = {401: "A token is needed."}
+_WITH_BODY = {
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    415: "The body is not JSON, or compressed.",
+}
+
+Schemas = Mapping[tuple[type[BaseModel], JsonSchemaMode], dict[str, Any]]
+
+
+def openapi_schema() -> dict[str, Any]:
+    """The description, the same at every call."""
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ErrorDetail, "serialization")]
+    for route in ROUTES:
+        if route.body is not None:
+            models.append((route.body, "validation"))
+        models.extend((model, "serialization") for response in route.responses.values() for model in _models(response))
+    generated, definitions = models_json_schema(list(dict.fromkeys(models)), ref_template=_REFERENCE)
+    schemas = {(model, mode): generated[model, mode] for model, mode in models}
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "workflow_server",
+            "version": API_VERSION,
+            "description": "A durable server for llama-index-workflows.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        # Tokens are asked for only where the server was given some: none is an alternative.
+        "security": [{}, {"token": []}],
+    }
+
+
+def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.handler.__name__,
+        "summary": route.summary,
+        "responses": _responses(route, schemas),
+    }
+    if parameters := [*_path_parameters(route), *map(_parameter, route.parameters)]:
+        operation["parameters"] = parameters
+    if route.body is not None:
+        operation["requestBody"] = {
+            "required": route.body_required,
+            "content": {JSON: {"schema": schemas[route.body, "validation"]}},
+        }
+    if route.deprecated:
+        operation["deprecated"] = True
+    if route.path in OPEN_PATHS:
+        operation["security"] = []
+    return operation
+
+
+def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
+    common = dict(_EVERYWHERE)
+    if route.path not in OPEN_PATHS:
+        common |= _WITH_TOKEN
+    if route.method == "POST":
+        common |= _WITH_BODY
+    described = {
+        status: Response(description, {JSON: (ErrorDetail,)}) for status, description in common.items()
+    } | dict(route.responses)
+    return {str(status): _response(described[status], schemas) for status in sorted(described)}
+
+
+def _response(response: Response, schemas: Schemas) -> dict[str, Any]:
+    content = {
+        kind: {"schema": dict(body) if isinstance(body, Mapping) else _one_of(body, schemas)}
+        for kind, body in response.content.items()
+    }
+    return {"description": response.description, **({"content": content} if content else {})}
+
+
+def _one_of(models: tuple[type[BaseModel], ...], schemas: Schemas) -> dict[str, Any]:
+    references = [schemas[model, "serialization"] for model in models]
+    return references[0] if len(references) == 1 else {"anyOf": references}
+
+
+def _models(response: Response) -> list[type[BaseModel]]:
+    return [model for body in response.content.values() if not isinstance(body, Mapping) for model in body]
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PATH_DESCRIPTIONS[name],
+            "schema": {"type": "string"},
+        }
+        for name in _PATH_PARAMETER.findall(route.path)
+    ]
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.where,
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
+    }

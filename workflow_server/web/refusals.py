@@ -1,0 +1,76 @@
+"""What the web layer itself refuses, before the manager hears of it. Part of the tree of ``workflow_server.errors``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workflow_server.errors import InvalidRequest, RequestRefused
+
+
+@dataclass(eq=False)
+class InvalidHeader(InvalidRequest):
+    """{reason}"""
+
+    reason: str
+
+
+class TokenRequired(RequestRefused):
+    """This server asks for a token: send it as 'Authorization: Bearer TOKEN'."""
+
+
+class ReadOnlyToken(RequestRefused):
+    """This token may only read: GET and HEAD."""
+
+
+@dataclass(eq=False)
+class HostRefused(RequestRefused):
+    """Host '{host}' is not a name of this server. Name it in the setting allowed_hosts if it should be."""
+
+    host: str
+
+
+@dataclass(eq=False)
+class OriginRefused(RequestRefused):
+    """Origin '{origin}' is not allowed. Name it in the setting cors_origins if it should be."""
+
+    origin: str
+
+
+class PathNotFound(RequestRefused):
+    """There is nothing here. GET /openapi.json describes what there is."""
+
+
+@dataclass(eq=False)
+class MethodRefused(RequestRefused):
+    """{method} is not allowed here. Allowed: {allowed}."""
+
+    method: str
+    allowed: str
+
+
+@dataclass(eq=False)
+class BodyTooSlow(RequestRefused):
+    """The body did not arrive within {seconds:g} s."""
+
+    seconds: float
+
+
+@dataclass(eq=False)
+class BodyTooLarge(RequestRefused):
+    """The body is too large: at most {limit} bytes are accepted."""
+
+    limit: int
+
+
+@dataclass(eq=False)
+class NotJson(RequestRefused):
+    """{reason}"""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class TooManyStreams(RequestRefused):
+    """{limit} streams are open, and no more are accepted. Try again when one has ended."""
+
+    limit: int

@@ -1,0 +1,24 @@
+"""What the web layer needs to know of the server's settings."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+
+class WebSettings(BaseModel):
+    """Sizes are bytes, durations seconds. The fields of the same name in ``workflow_server.settings.Settings``."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    host: str = "127.0.0.1"
+    """Where the server was told to listen: a name that clients may call it by."""
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    tokens: tuple[SecretStr, ...] = ()
+    read_tokens: tuple[SecretStr, ...] = ()
+    max_body: int = 1024 * 1024
+    body_timeout: float = 30.0
+    heartbeat: float = 15.0
+    write_timeout: float = 20.0
+    send_buffer: int = 65_536
+    max_streams: int = 1_000

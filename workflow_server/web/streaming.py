@@ -1,0 +1,191 @@
+"""Events on their way out, as NDJSON or Server-Sent Events.
+
+Each page of waiting events is joined into few large writes; no event is parsed on its way. A stream that ends before
+its terminal event (the server stops, the reader does not read) breaks off without the last chunk, so that a client
+can tell it from the end of the run and comes back with its cursor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+
+from workflow_server.errors import HandlerNotFound, ShuttingDown
+from workflow_server.records import StoredEvent
+from workflow_server.web.keys import MANAGER, SETTINGS, STREAMS
+from workflow_server.web.parameters import NDJSON, SSE, StreamRequest, stream_request
+from workflow_server.web.streams import ReaderLeft, ReaderStalled
+
+if TYPE_CHECKING:
+    from workflow_server.runtime.event_log import EventReader
+
+RETRY_MILLISECONDS = 1_000
+WRITE_SIZE = 65_536
+"""Bytes that are handed to the socket at once, and for which the reader has ``write_timeout``."""
+
+_QUALIFIED_NAME = re.compile(r'"qualified_name":"[^"\\]*"\}\Z')
+
+# The line ends that JSON leaves as they are, and at which httpx splits what it reads.
+_LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+async def stream_events(request: web.Request) -> web.StreamResponse:
+    """GET /events/{handler_id}."""
+    wanted = stream_request(request)
+    handler_id = request.match_info["handler_id"]
+    if request.method == hdrs.METH_HEAD:
+        await request.app[MANAGER].get_handler(handler_id)
+        return web.Response(headers=_headers(wanted))
+    with request.app[STREAMS].admitted():
+        try:
+            reader = await _open(request, handler_id, wanted)
+            if reader is None:
+                return web.Response(status=204)
+            try:
+                return await _Stream(request, reader, wanted).run()
+            finally:
+                await reader.close()
+        except ReaderLeft:
+            # Nobody is there to read an answer: this one only ends the exchange.
+            return web.Response(status=204)
+
+
+async def _open(request: web.Request, handler_id: str, wanted: StreamRequest) -> EventReader | None:
+    manager = request.app[MANAGER]
+    if wanted.cursor is not None:
+        return await manager.open_cursor(handler_id, wanted.cursor)
+    async with request.app[STREAMS].waiting(request):
+        return await manager.open_queue(handler_id, wanted.acquire_timeout)
+
+
+class _Stream:
+    """One reader's connection."""
+
+    def __init__(self, request: web.Request, reader: EventReader, wanted: StreamRequest) -> None:
+        self._request = request
+        self._reader = reader
+        self._wanted = wanted
+        self._settings = request.app[SETTINGS]
+        self._streams = request.app[STREAMS]
+
+    async def run(self) -> web.StreamResponse:
+        response = web.StreamResponse(headers=_headers(self._wanted))
+        response.force_close()
+        transport = self._request.transport
+        if transport is None:
+            raise ReaderLeft
+        # Whatever waits for a reader waits in the store, not in buffers; a drain then means that the kernel has it.
+        transport.set_write_buffer_limits(high=0)
+        connection: socket.socket | None = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.send_buffer)
+        writer = await response.prepare(self._request)
+        if writer is None:
+            raise ReaderLeft
+        try:
+            await self._pump(writer)
+        except ShuttingDown:
+            transport.close()
+        except ReaderStalled:
+            transport.abort()
+        except Exception:
+            transport.abort()
+            raise
+        return response
+
+    async def _pump(self, writer: AbstractStreamWriter) -> None:
+        clock = asyncio.get_running_loop().time
+        pause = self._settings.heartbeat
+        heartbeat = b": heartbeat\n\n" if self._wanted.sse else b"\n"
+        if self._wanted.sse:
+            await self._write(writer, b"retry: %d\n\n" % RETRY_MILLISECONDS)
+        written_at = clock()
+        while True:
+            async with self._streams.waiting(self._request):
+                page = await self._reader.next_page(pause)
+            for data, last in pieces(page or (), self._wanted):
+                if data:
+                    await self._write(writer, data)
+                    written_at = clock()
+                await self._reader.written(last)
+            if page == []:
+                return await self._check_end()
+            if page is None or clock() - written_at >= pause:
+                await self._write(writer, heartbeat)
+                written_at = clock()
+
+    async def _check_end(self) -> None:
+        """Where a reader has no more events for a run that goes on, the server stops."""
+        try:
+            handler = await self._request.app[MANAGER].get_handler(self._request.match_info["handler_id"])
+        except HandlerNotFound:
+            return
+        if handler.status == "running":
+            raise ShuttingDown
+
+    async def _write(self, writer: AbstractStreamWriter, data: bytes) -> None:
+        for start in range(0, len(data), WRITE_SIZE):
+            try:
+                async with asyncio.timeout(self._settings.write_timeout):
+                    await writer.write(data[start : start + WRITE_SIZE])
+                    await writer.drain()
+            except TimeoutError:
+                raise ReaderStalled from None
+
+
+def pieces(page: Iterable[StoredEvent], wanted: StreamRequest) -> Iterator[tuple[bytes, int]]:
+    """The bytes of a page, in pieces of about ``WRITE_SIZE``, each with the last sequence that it brings."""
+    line = _sse_event if wanted.sse else _ndjson_line
+    lines: list[str] = []
+    size = 0
+    sequence = -1
+    for sequence, internal, data in page:
+        if internal and not wanted.include_internal:
+            continue
+        text = line(sequence, data if wanted.include_qualified_name else without_qualified_name(data))
+        lines.append(text)
+        size += len(text)
+        if size >= WRITE_SIZE:
+            yield _encode(lines), sequence
+            lines, size = [], 0
+    if sequence >= 0:
+        yield _encode(lines), sequence
+
+
+def without_qualified_name(data: str) -> str:
+    """An envelope whose ``qualified_name`` is null."""
+    replaced, found = _QUALIFIED_NAME.subn('"qualified_name":null}', data)
+    if found:
+        return replaced
+    return json.dumps({**json.loads(data), "qualified_name": None}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _sse_event(sequence: int, data: str) -> str:
+    return f"id: {sequence}\ndata: {data}\n\n"
+
+
+def _ndjson_line(sequence: int, data: str) -> str:
+    return f'{data[:-1]},"sequence":{sequence}}}\n'
+
+
+def _encode(lines: list[str]) -> bytes:
+    text = "".join(lines)
+    if not text.isascii():
+        for end, escaped in _LINE_ENDS.items():
+            text = text.replace(end, escaped)
+    return text.encode()
+
+
+def _headers(wanted: StreamRequest) -> dict[str, str]:
+    return {
+        hdrs.CONTENT_TYPE: SSE if wanted.sse else NDJSON,
+        hdrs.CACHE_CONTROL: "no-cache, no-transform",
+        "X-Accel-Buffering": "no",
+    }

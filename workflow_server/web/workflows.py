@@ -1,0 +1,84 @@
+"""The workflows: what there is, and starting them."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from workflow_server.errors import InvalidBody
+from workflow_server.protocol.handlers import RunRequest
+from workflow_server.protocol.requests import RunBody
+from workflow_server.protocol.responses import (
+    EventSchemas,
+    Healthy,
+    Unhealthy,
+    WorkflowNames,
+    WorkflowRepresentation,
+    WorkflowSchema,
+)
+from workflow_server.protocol.strict_json import parse_json
+from workflow_server.web.answers import handler_answer, json_answer
+from workflow_server.web.bodies import read_body
+from workflow_server.web.keys import MANAGER
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+async def health(request: web.Request) -> web.Response:
+    """GET /health."""
+    problem = request.app[MANAGER].problem
+    if problem is None:
+        return json_answer(Healthy(), headers=_NO_STORE)
+    return json_answer(Unhealthy(detail=problem), 503, _NO_STORE)
+
+
+async def list_workflows(request: web.Request) -> web.Response:
+    """GET /workflows."""
+    return json_answer(WorkflowNames(workflows=request.app[MANAGER].workflow_names()))
+
+
+async def list_event_schemas(request: web.Request) -> web.Response:
+    """GET /workflows/{name}/events."""
+    workflow = request.app[MANAGER].workflow(request.match_info["name"])
+    return json_answer(EventSchemas(events=workflow.event_schemas()))
+
+
+async def get_schema(request: web.Request) -> web.Response:
+    """GET /workflows/{name}/schema."""
+    workflow = request.app[MANAGER].workflow(request.match_info["name"])
+    return json_answer(WorkflowSchema(start=workflow.start_schema(), stop=workflow.stop_schema()))
+
+
+async def get_representation(request: web.Request) -> web.Response:
+    """GET /workflows/{name}/representation."""
+    workflow = request.app[MANAGER].workflow(request.match_info["name"])
+    return json_answer(WorkflowRepresentation(graph=workflow.representation()))
+
+
+async def run(request: web.Request) -> web.Response:
+    """POST /workflows/{name}/run."""
+    wanted = await _run_request(request)
+    return handler_answer(await request.app[MANAGER].run(request.match_info["name"], wanted))
+
+
+async def run_nowait(request: web.Request) -> web.Response:
+    """POST /workflows/{name}/run-nowait."""
+    wanted = await _run_request(request)
+    return json_answer(await request.app[MANAGER].start(request.match_info["name"], wanted))
+
+
+async def _run_request(request: web.Request) -> RunRequest:
+    # An unknown workflow is told before its body is looked at.
+    request.app[MANAGER].workflow(request.match_info["name"])
+    body, key = await read_body(request, RunBody)
+    # The Python clients send "" and {} for what was not given.
+    start_event = None if body.start_event == "" else body.start_event
+    if start_event and body.fields_by_old_name:
+        raise InvalidBody("The body has both 'start_event' and 'kwargs', its old name: give one of them.")
+    if isinstance(start_event, str):
+        start_event = parse_json(start_event, "The string 'start_event'")
+    return RunRequest(
+        start_event=start_event or body.fields_by_old_name or start_event,
+        handler_id=body.handler_id or None,
+        context=body.context or None,
+        key=key,
+    )
