@@ -127,6 +127,13 @@ class RunAlreadyEnded(Conflict):
 
 
 @dataclass(eq=False)
+class RunSuperseded(Conflict):
+    """The run that this key started has ended, and handler '{handler_id}' was continued since: its result is gone."""
+
+    handler_id: str
+
+
+@dataclass(eq=False)
 class RunSuspended(Conflict):
     """Handler '{handler_id}' does not go on here: {reason}."""
 

@@ -84,7 +84,7 @@ def test_sigint_ends_it_too(flows: Path, start_server: StartServer) -> None:
 def test_the_environment_is_obeyed_by_a_server_of_the_targets_own(tmp_path: Path, start_server: StartServer) -> None:
     target = tmp_path / "own_server.py"
     target.write_text(
-        f"{FLOW}\nfrom workflow_server import WorkflowServer\nserver = WorkflowServer()\nserver.add_workflow('f', flow)\n"
+        f"from workflow_server import WorkflowServer\n{FLOW}\nserver = WorkflowServer()\nserver.add_workflow('f', flow)"
     )
     server = start_server(target, db=tmp_path / "given.sqlite3")
 

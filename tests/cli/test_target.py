@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from workflow_server.errors import DuplicateWorkflow, InvalidWorkflowName, TargetError
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings

@@ -24,7 +24,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 async def test_each_good_invoice_is_posted_once_and_each_wrong_one_is_listed(path: Path) -> None:
-    done = await batch.nightly_batch.run(start_event=batch.Batch(day="2026-03-31", pause=0))
+    done: batch.BatchDone = await batch.nightly_batch.run(start_event=batch.Batch(day="2026-03-31", pause=0))
 
     entries = read(path)
     assert done.posted == len(entries) == len({entry["reference"] for entry in entries}) == 22

@@ -85,12 +85,14 @@ def test_a_batch_that_is_killed_again_and_again_posts_each_invoice_once(
 
     events = list(stream(server.url, handler_id, include_internal="true"))
 
-    settled = [event["value"]["number"] for event in events if event["type"] == "InvoiceSettled"]
+    # What an interrupted posting had published stays, and is published again when it is made again: a set.
+    settled = {event["value"]["number"] for event in events if event["type"] == "InvoiceSettled"}
     assert [event["sequence"] for event in events] == list(range(len(events)))
     assert events[-1]["type"] == "BatchDone"
     assert events[-1]["value"]["posted"] == 22
-    assert len(settled) == len(set(settled)) == 24
-    assert len(ledger.read_text().splitlines()) == 22
+    assert len(settled) == 24
+    references = [json.loads(line)["reference"] for line in ledger.read_text().splitlines()]
+    assert len(references) == len(set(references)) == 22
 
 
 def start_batch(url: str, pause: float) -> str:

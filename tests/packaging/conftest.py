@@ -12,9 +12,8 @@ import pytest
 
 from tests.conftest import ROOT
 
-PARTS = (
-    "CHANGELOG.md LICENSE README.md examples migrations pyproject.toml scripts setup.cfg workflow_server"  # noqa: SIM905
-).split()
+FILES = ("CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
+FOLDERS = ("examples", "migrations", "scripts", "workflow_server")
 
 
 class Built(NamedTuple):
@@ -29,12 +28,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's files in another folder, without anything that was made from them."""
     folder = tmp_path_factory.mktemp("clone")
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache")
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=ignore)
-        else:
-            shutil.copy2(source, folder / part)
+    for name in FILES:
+        shutil.copy2(ROOT / name, folder / name)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     return folder
 
 

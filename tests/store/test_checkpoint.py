@@ -1,5 +1,7 @@
 """The write-ahead log stays short, and a checkpoint that fails is not passed over."""
 
+# Nothing else runs on the loop of these tests.
+# ruff: noqa: ASYNC240
 from __future__ import annotations
 
 import sqlite3

@@ -1,5 +1,7 @@
 """On which file system a database lies."""
 
+# Nothing else runs on the loop of these tests.
+# ruff: noqa: ASYNC240
 from __future__ import annotations
 
 from pathlib import Path

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import aiosqlite
 import pytest
@@ -139,6 +141,18 @@ async def test_close_commits_what_was_handed_over_and_refuses_what_comes_later(s
         await store.load_run("a")
     await store.open()
     assert [run.handler_id for run in await store.running_runs()] == ["a"]
+
+
+async def test_a_store_that_was_never_closed_does_not_keep_its_process_alive(path: Path) -> None:
+    script = (
+        "import asyncio, sys\nfrom workflow_server.store import SqliteWorkflowStore\n"
+        "async def main():\n    store = SqliteWorkflowStore(sys.argv[1])\n    await store.open()\n    print('open')\n"
+        "    return store\nstore = asyncio.run(main())\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "ignore", "-c", script, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    assert (await process.communicate())[0] == b"open\n"
 
 
 async def test_aiosqlite_still_runs_a_function_on_the_thread_of_its_connection() -> None:

@@ -43,7 +43,7 @@ class Echo(Workflow):
 
     @step
     async def echo(self, ev: StartEvent) -> StopEvent:
-        fields: dict[str, Any] = ev.model_dump()
+        fields: dict[str, Any] = dict(ev.items())
         return StopEvent(result=fields)
 
 

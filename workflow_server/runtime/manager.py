@@ -21,6 +21,7 @@ from workflow_server.errors import (
     HandlerRunning,
     KeyReused,
     RunAlreadyEnded,
+    RunSuperseded,
     RunSuspended,
     ShuttingDown,
     StorageError,
@@ -42,7 +43,7 @@ from workflow_server.runtime.engine import Event, StartEvent, Workflow, Workflow
 from workflow_server.runtime.event_log import EventLog, EventReader, take_queue
 from workflow_server.runtime.handlers import from_end, from_start, from_store
 from workflow_server.runtime.recovery import Recovery
-from workflow_server.runtime.roster import QUEUED, Roster
+from workflow_server.runtime.roster import QUEUED, UNREGISTERED, Roster
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.session import RunSession
 from workflow_server.store.abstract import AbstractWorkflowStore, HandlerQuery, PersistentHandler
@@ -208,7 +209,9 @@ class RuntimeManager:
         assert begun.run_id is not None
         outcome = self._outcomes.setdefault(begun.run_id, asyncio.get_running_loop().create_future())
         handler = await self.get_handler(begun.handler_id)
-        if handler.run_id == begun.run_id and handler.status != "running":
+        if handler.run_id != begun.run_id:
+            raise RunSuperseded(begun.handler_id)
+        if handler.status != "running":
             self._outcomes.pop(begun.run_id, None)
             return handler
         self._check_open()
@@ -314,25 +317,31 @@ class RuntimeManager:
                 await self._post(handler_id, event, step, key)
 
     async def _post(self, handler_id: str, event: object, step: str | None, key: IdempotencyKey | None) -> None:
+        posting = (event, step, key)
         session = self._roster.sessions.get(handler_id)
         if session is not None and session.task is not None:
-            await self._post_to(session.served, handler_id, session.run_id, session.status, (event, step, key))
+            await self._post_to(session.served, handler_id, session.run_id, session.status, posting)
             return
         async with self._roster.lock(handler_id):
-            handler = await self._found(handler_id)
-            served = self._roster.registry.find(handler.workflow_name)
-            if handler.status == "running" and served is None:
-                raise RunSuspended(handler_id, self._roster.suspended.get(handler_id, "its workflow is not registered"))
-            if served is None or handler.status != "running" or handler.run_id is None:
-                raise RunAlreadyEnded(handler_id, handler.status)
-            if self._roster.sessions.get(handler_id) is not None or served.knows(event):
-                await self._post_to(served, handler_id, handler.run_id, None, (event, step, key))
+            served, run_id = await self._running(handler_id)
+            session = self._roster.sessions.get(handler_id)
+            if session is not None or served.knows(event):
+                status = session.status if session is not None else None
+                await self._post_to(served, handler_id, run_id, status, posting)
                 return
         # The run may wait for a type that only it names: it is learned when the run is in memory.
         await self._roster.activate(handler_id)
         session = self._roster.sessions.get(handler_id)
-        status = session.status if session is not None else None
-        await self._post_to(served, handler_id, handler.run_id, status, (event, step, key))
+        await self._post_to(served, handler_id, run_id, session.status if session is not None else None, posting)
+
+    async def _running(self, handler_id: str) -> tuple[ServedWorkflow, str]:
+        handler = await self._found(handler_id)
+        if handler.status != "running" or handler.run_id is None:
+            raise RunAlreadyEnded(handler_id, handler.status)
+        served = self._roster.registry.find(handler.workflow_name)
+        if served is None:
+            raise RunSuspended(handler_id, UNREGISTERED)
+        return served, handler.run_id
 
     async def _post_to(
         self,

@@ -103,11 +103,11 @@ class Roster:
             await session.load(stored, crashed=crashed)
         except ResumeFailed as error:
             session.fail(error)
-        if session.status is None:
-            session.begin()
-        else:
+        if session.status is not None:
             await session.settle()
             self.session_over(session)
+        elif not self.closing.is_set():
+            session.begin()
 
     def _start_of(self, stored: StoredRun, served: ServedWorkflow) -> StartEvent | None:
         if stored.start_event is None:
@@ -233,9 +233,10 @@ class Roster:
     def _deliver(self, posted: InboxPosted) -> None:
         session = self.sessions.get(posted.handler_id)
         if session is not None and session.run_id == posted.run_id:
-            event = self.posted.get(posted.inbox_id)
-            assert event is not None, "an event is posted by this process or found by a load"
-            session.deliver(posted, event)
+            try:
+                session.deliver(posted, self._event_of(posted, session.served))
+            except ResumeFailed as error:
+                session.abort(error)
         elif posted.handler_id in self._loading:
             self._loading[posted.handler_id].append(posted)
         else:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from workflows.events import HumanResponseEvent
 from workflows.representation import get_workflow_representation
 
-from workflow_server.errors import InvalidEvent, StepRefusesEvent, UnknownStep
+from workflow_server.errors import InvalidEvent, StepRefusesEvent, UnknownStep, Unstorable
 from workflow_server.runtime.engine import (
     Event,
     RunSerializer,
@@ -46,6 +46,10 @@ class ServedWorkflow:
         self._stop_event_class: type[Event] = stop_event_class(workflow)
         own: list[type[Event]] = [workflow.start_event_class, self._stop_event_class, *self._listed]
         self.serializer = RunSerializer([self._state_type, *own])
+        try:
+            self._empty_state = encode_tree(self._state_type(), self.serializer)
+        except (ValidationError, Unstorable) as error:
+            raise ValueError(f"its state {self._state_type.__name__} cannot be made without values: {error}") from error
         # The engine's general answer of a human needs no declaration.
         self._types: dict[str, type[Event]] = {}
         self._know(HumanResponseEvent)
@@ -187,13 +191,10 @@ class ServedWorkflow:
         self, record: str | None, patches: list[Patch], *, unattended: PatchSink
     ) -> RecordingStateStore[Any]:
         """``ctx.store`` as a record and the patches after it make it; without them, as the workflow declares it."""
-        if record is None:
-            tree = encode_tree(self._state_type(), self.serializer)
-        else:
-            tree = self._state_tree(json.loads(record))
+        tree = self._empty_state if record is None else self._state_tree(json.loads(record))
         for patch in patches:
             tree = apply(tree, patch)
-        state = decode_tree(tree, self.serializer)
+        state = self._state_type() if tree is self._empty_state else decode_tree(tree, self.serializer)
         return RecordingStateStore(state, self.serializer, durable=tree, unattended=unattended)
 
     def _state_tree(self, payload: dict[str, Any]) -> Any:

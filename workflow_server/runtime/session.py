@@ -461,7 +461,8 @@ class RunSession:
 
 def failed_event(error: BaseException) -> WorkflowFailedEvent:
     """The terminal event of a run that failed outside its steps."""
-    exception = error if isinstance(error, Exception) else RuntimeError(str(error))
+    text = _storable(str(error))
+    exception = error if isinstance(error, Exception) and text == str(error) else RuntimeError(text)
     return WorkflowFailedEvent(step_name="<runtime>", exception=exception)
 
 
@@ -481,11 +482,16 @@ def ended(handler_id: str, run_id: str, event: StopEvent, data: str) -> RunEnded
 
 def _error_of(event: StopEvent) -> str | None:
     if isinstance(event, WorkflowFailedEvent):
-        return str(event.exception) or type(event.exception).__name__
+        return _storable(str(event.exception)) or type(event.exception).__name__
     if isinstance(event, WorkflowTimedOutEvent):
         active = f", while these steps were running: {', '.join(event.active_steps)}" if event.active_steps else ""
         return f"Operation timed out after {event.timeout} seconds{active}"
     return None
+
+
+def _storable(message: str) -> str:
+    """A message may hold what is no Unicode; the reason must be told all the same."""
+    return message.encode("utf-8", "backslashreplace").decode()
 
 
 def _has_running_steps(broker: BrokerState) -> bool:

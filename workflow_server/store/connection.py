@@ -21,7 +21,10 @@ JOURNAL_SIZE_LIMIT = 4 * 1024 * 1024
 async def connect(path: Path | None) -> aiosqlite.Connection:
     """A connection to an existing file, or to a database in memory; transactions are begun by statements only."""
     target = ":memory:" if path is None else f"{path.as_uri()}?mode=rw"
-    connection = await aiosqlite.connect(target, uri=path is not None, isolation_level=None, cached_statements=256)
+    connection = aiosqlite.connect(target, uri=path is not None, isolation_level=None, cached_statements=256)
+    # aiosqlite's threads keep a process alive; one that fails must end, with whatever commit its thread hangs in.
+    connection._thread.daemon = True
+    await connection
     await run_on(connection, _set_up)
     return connection
 

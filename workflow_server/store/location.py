@@ -39,8 +39,9 @@ def check_folder(path: Path) -> None:
         raise DatabaseReadOnly(path=str(path), reason="the file is read-only")
 
 
-def check_filesystem(path: Path, mounts: Path = MOUNTS) -> None:
+def check_filesystem(path: Path, mounts: Path | None = None) -> None:
     """Refuse a network file system; where nothing is known of mounts, nothing is refused."""
+    mounts = mounts or MOUNTS
     if not mounts.exists():
         return
     kind = filesystem_of(path, mounts.read_text(encoding="utf-8", errors="surrogateescape"))

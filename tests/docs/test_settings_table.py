@@ -1,0 +1,26 @@
+"""The table of settings in docs/operations.md says what the settings are."""
+
+from __future__ import annotations
+
+from tests.conftest import ROOT
+from workflow_server.cli import NOT_OPTIONS, SINGULAR
+from workflow_server.settings import ENV_PREFIX, Settings
+
+
+def settings_table() -> list[str]:
+    """The rows as they should stand there."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        option = "" if name in NOT_OPTIONS else f"`{SINGULAR.get(name, '--' + name.replace('_', '-'))}`"
+        default = field.default
+        shown = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default).lower()
+        rows.append(
+            f"| {option} | `{ENV_PREFIX}{name.upper()}` | {f'`{shown}`' if shown else ''} | {field.description} |"
+        )
+    return rows
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    rows = [line for line in text.splitlines() if f"`{ENV_PREFIX}" in line and line.startswith("|")]
+    assert rows == settings_table()

@@ -1,0 +1,428 @@
+"""The manager on a real store: what clients are told, and what they find after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from workflows import Context, Workflow, step
+from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
+
+from workflow_server.errors import (
+    CompletedHandlerNotFound,
+    ContextRefused,
+    HandlerNotFound,
+    HandlerNotRunning,
+    HandlerRunning,
+    InvalidEvent,
+    KeyReused,
+    RunAlreadyEnded,
+    RunSuspended,
+    ShuttingDown,
+    StepRefusesEvent,
+    UnknownStep,
+)
+from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
+from workflow_server.runtime.manager import RuntimeManager
+
+from .conftest import Managing
+
+
+class Named(StartEvent):
+    name: str
+
+
+class Answer(Event):
+    """Waited for, but named in no step's signature."""
+
+    text: str
+
+
+class Count(Workflow):
+    @step
+    async def count(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        async with ctx.store.edit_state() as state:
+            state["runs"] = state.get("runs", 0) + 1
+        return StopEvent(result=await ctx.store.get("runs"))
+
+
+class Greet(Workflow):
+    @step
+    async def greet(self, ev: Named) -> StopEvent:
+        return StopEvent(result=f"Hello, {ev.name}!")
+
+
+class Ask(Workflow):
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        answer = await ctx.wait_for_event(
+            HumanResponseEvent, waiter_event=InputRequiredEvent(), requirements={"to": "ada"}, timeout=None
+        )
+        return StopEvent(result=answer.get("text"))
+
+
+class AskOwnType(Workflow):
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        return StopEvent(result=(await ctx.wait_for_event(Answer, timeout=None)).text)
+
+
+class Held(Workflow):
+    """Runs until its gate is opened."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(timeout=None, **kwargs)
+        self.gate = asyncio.Event()
+        self.began: list[str] = []
+
+    @step
+    async def hold(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        self.began.append(ev.get("name", ""))
+        await self.gate.wait()
+        return StopEvent(result=ev.get("name"))
+
+
+class Stubborn(Workflow):
+    """Does not heed cancellation."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.released = asyncio.Event()
+
+    @step
+    async def hold(self, ev: StartEvent) -> StopEvent:
+        while not self.released.is_set():
+            try:
+                await self.released.wait()
+            except asyncio.CancelledError:
+                continue
+        return StopEvent(result="too late")
+
+
+class Bad(BaseModel):
+    model_config = {"arbitrary_types_allowed": True}
+
+
+class Unstorable(Workflow):
+    @step
+    async def bad(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        if ev.get("where") == "result":
+            return StopEvent(result={"handle": object()})
+        if ev.get("where") == "event":
+            ctx.write_event_to_stream(Event(handle=object()))
+            await asyncio.sleep(30)
+        await ctx.store.set("handle", object())
+        return StopEvent()
+
+
+async def events(manager: RuntimeManager, handler_id: str, after: int = -1) -> list[tuple[int, str]]:
+    reader = await manager.open_cursor(handler_id, after)
+    found: list[tuple[int, str]] = []
+    while reader is not None and (page := await reader.next_page(20)):
+        found += [(event.sequence, event.data) for event in page]
+    return found
+
+
+async def test_a_run_returns_its_result_and_ends_its_stream(managing: Managing) -> None:
+    async with managing(greet=Greet()) as manager:
+        handler = await manager.run("greet", RunRequest(start_event={"name": "Ada"}))
+        assert handler.status == "completed"
+        assert handler.result is not None
+        assert handler.result.value == {"result": "Hello, Ada!"}
+        assert handler == await manager.get_handler(handler.handler_id)
+        log = await events(manager, handler.handler_id)
+        assert [sequence for sequence, _ in log] == list(range(len(log)))
+        assert '"type":"StopEvent"' in log[-1][1]
+        assert await manager.open_cursor(handler.handler_id, log[-1][0]) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": "Ada"},
+        '{"name": "Ada"}',
+        {"type": "Named", "value": {"name": "Ada"}},
+        {"type": "Named", "data": {"name": "Ada"}},
+        {"qualified_name": f"{__name__}.Named", "value": {"name": "Ada"}},
+    ],
+)
+async def test_a_start_event_comes_in_every_form_of_the_contract(managing: Managing, data: object) -> None:
+    async with managing(greet=Greet()) as manager:
+        handler = await manager.run("greet", RunRequest(start_event=data))
+        assert handler.result is not None
+        assert handler.result.value["result"] == "Hello, Ada!"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({}, "'name': Field required"),
+        ({"name": 3}, "'name'"),
+        ("no json", "JSON object"),
+        ([], "JSON object"),
+        ({"type": "StopEvent", "value": {}}, "started by 'Named'"),
+        ({"type": "os.system", "value": {}}, "Accepted are"),
+        ({"qualified_name": "subprocess.Popen", "value": {}}, "Accepted are"),
+        ({"name": "Ada", "_data": 3}, "'_data'"),
+        ({"name": "Ada", "_private": 3}, "'_private'"),
+        ({"name": "Ada", "self": 3}, "do not make"),
+        ({"name": "Ada", "class_name": "x"}, "cannot be stored"),
+    ],
+)
+async def test_a_start_event_that_does_not_validate_starts_nothing(managing: Managing, data: object, told: str) -> None:
+    async with managing(greet=Greet()) as manager:
+        with pytest.raises(InvalidEvent, match=told):
+            await manager.start("greet", RunRequest(start_event=data))
+        assert await manager.list_handlers(None, None) == []
+
+
+async def test_continuing_a_completed_handler_keeps_its_state_and_its_log(managing: Managing) -> None:
+    async with managing(count=Count(), greet=Greet()) as manager:
+        first = await manager.run("count", RunRequest())
+    async with managing(count=Count(), greet=Greet()) as manager:
+        before = await events(manager, first.handler_id)
+        second = await manager.run("count", RunRequest(handler_id=first.handler_id))
+        assert second.handler_id == first.handler_id
+        assert second.run_id != first.run_id
+        assert second.result is not None
+        assert second.result.value == {"result": 2}
+        whole = await events(manager, first.handler_id, before[0][0] - 1 if before[0][0] else -1)
+        assert whole[0][0] == before[-1][0] + 1, "-1 is the start of the current run"
+        rest = await events(manager, first.handler_id, 0)
+        assert [sequence for sequence, _ in rest] == list(range(1, whole[-1][0] + 1))
+        with pytest.raises(CompletedHandlerNotFound):
+            await manager.run("greet", RunRequest(start_event={"name": "x"}, handler_id=first.handler_id))
+        with pytest.raises(CompletedHandlerNotFound):
+            await manager.run("count", RunRequest(handler_id="nobody"))
+
+
+async def test_a_running_handler_is_not_continued(managing: Managing) -> None:
+    async with managing(ask=Ask(timeout=None)) as manager:
+        handler = await manager.start("ask", RunRequest())
+        with pytest.raises(HandlerRunning):
+            await manager.start("ask", RunRequest(handler_id=handler.handler_id))
+
+
+async def test_a_wrong_answer_does_not_answer_a_wait_also_after_a_restart(managing: Managing) -> None:
+    wrong = {"type": "HumanResponseEvent", "value": {"to": "bob", "text": "no"}}
+    right = {"type": "HumanResponseEvent", "value": {"to": "ada", "text": "yes"}}
+    async with managing(ask=Ask(timeout=None)) as manager:
+        handler = await manager.start("ask", RunRequest())
+        await _asked(manager, handler.handler_id)
+        await manager.send(handler.handler_id, wrong, None, None)
+    async with managing(ask=Ask(timeout=None)) as manager:
+        resumed = await manager.get_handler(handler.handler_id)
+        assert (resumed.run_id, resumed.started_at) == (handler.run_id, handler.started_at)
+        await manager.send(handler.handler_id, wrong, None, None)
+        await manager.send(handler.handler_id, right, None, None)
+        log = await events(manager, handler.handler_id)
+        assert '"result":"yes"' in log[-1][1]
+        assert sum("InputRequiredEvent" in data for _, data in log) == 1
+        with pytest.raises(RunAlreadyEnded):
+            await manager.send(handler.handler_id, right, None, None)
+
+
+async def test_a_type_that_only_the_wait_names_is_accepted_also_when_the_run_is_not_in_memory(
+    managing: Managing,
+) -> None:
+    async with managing(ask=AskOwnType(timeout=None), idle_timeout=0.05) as manager:
+        handler = await manager.start("ask", RunRequest())
+        await _until_released(manager, handler.handler_id)
+    async with managing(ask=AskOwnType(timeout=None), idle_timeout=0.05) as manager:
+        assert manager._roster.sessions == {}
+        await manager.send(handler.handler_id, {"type": "Answer", "value": {"text": "42"}}, None, None)
+        log = await events(manager, handler.handler_id)
+        assert '"result":"42"' in log[-1][1]
+
+
+async def test_what_is_sent_to_a_step_must_suit_it(managing: Managing) -> None:
+    async with managing(ask=Ask(timeout=None)) as manager:
+        handler = await manager.start("ask", RunRequest())
+        event = {"type": "HumanResponseEvent", "value": {}}
+        with pytest.raises(UnknownStep, match="Its steps are: ask"):
+            await manager.send(handler.handler_id, event, "nowhere", None)
+        with pytest.raises(StepRefusesEvent, match="It accepts: StartEvent"):
+            await manager.send(handler.handler_id, event, "ask", None)
+        with pytest.raises(InvalidEvent, match=r"Accepted are: .*HumanResponseEvent"):
+            await manager.send(handler.handler_id, {"type": "Nothing", "value": {}}, None, None)
+        with pytest.raises(HandlerNotFound):
+            await manager.send("nobody", event, None, None)
+
+
+async def test_an_idempotency_key_gives_the_first_answer_again(managing: Managing) -> None:
+    key = IdempotencyKey("k1", "hash")
+    async with managing(greet=Greet(), ask=Ask(timeout=None)) as manager:
+        request = RunRequest(start_event={"name": "Ada"}, key=key)
+        both = await asyncio.gather(*(manager.start("greet", request) for _ in range(5)))
+        assert len({handler.handler_id for handler in both}) == 1
+    async with managing(greet=Greet(), ask=Ask(timeout=None)) as manager:
+        assert await manager.start("greet", request) == both[0]
+        assert (await manager.run("greet", request)).status == "completed"
+        with pytest.raises(KeyReused):
+            await manager.start("greet", RunRequest(start_event={"name": "Bob"}, key=IdempotencyKey("k1", "other")))
+        assert len(await manager.list_handlers(None, ["greet"])) == 1
+        asked = await manager.start("ask", RunRequest())
+        await _asked(manager, asked.handler_id)
+        unhandled = {"type": "HumanResponseEvent", "value": {"to": "bob"}}
+        for _ in range(3):
+            await manager.send(asked.handler_id, unhandled, None, key)
+        await manager.send(asked.handler_id, {"type": "HumanResponseEvent", "value": {"to": "ada"}}, None, None)
+        log = await events(manager, asked.handler_id)
+        assert sum("UnhandledEvent" in data for _, data in log) == 1
+        await manager.purge(both[0].handler_id)
+        assert (await manager.start("greet", request)).handler_id != both[0].handler_id
+
+
+async def test_cancel_is_durable_at_once_though_the_step_does_not_yield(managing: Managing) -> None:
+    workflow = Stubborn()
+    async with managing(held=workflow) as manager:
+        handler = await manager.start("held", RunRequest())
+        waiting = asyncio.create_task(manager.run("held", RunRequest()), name="waits")
+        reader = await manager.open_cursor(handler.handler_id, -1)
+        assert reader is not None
+        assert await reader.next_page(20)
+        await asyncio.wait_for(manager.cancel(handler.handler_id), 10)
+        assert (await manager.get_handler(handler.handler_id)).status == "cancelled"
+        log = await events(manager, handler.handler_id)
+        assert '"type":"WorkflowCancelledEvent"' in log[-1][1]
+        workflow.released.set()
+        assert (await waiting).status == "completed"
+        assert await events(manager, handler.handler_id) == log, "what the step still does is dropped"
+        with pytest.raises(HandlerNotRunning):
+            await manager.cancel(handler.handler_id)
+        with pytest.raises(HandlerNotFound):
+            await manager.cancel("nobody")
+
+
+async def test_a_released_run_is_cancelled_and_purged_without_being_loaded(managing: Managing) -> None:
+    async with managing(ask=Ask(timeout=None), idle_timeout=0.05) as manager:
+        one = await manager.start("ask", RunRequest())
+        two = await manager.start("ask", RunRequest())
+        await _until_released(manager, one.handler_id)
+        await _until_released(manager, two.handler_id)
+        await manager.cancel(one.handler_id)
+        assert '"type":"WorkflowCancelledEvent"' in (await events(manager, one.handler_id))[-1][1]
+        await manager.purge(two.handler_id)
+        with pytest.raises(HandlerNotFound):
+            await manager.get_handler(two.handler_id)
+        with pytest.raises(HandlerNotFound):
+            await manager.open_cursor(two.handler_id, -1)
+
+
+async def test_purging_ends_the_streams_of_a_handler(managing: Managing) -> None:
+    async with managing(ask=Ask(timeout=None)) as manager:
+        handler = await manager.start("ask", RunRequest())
+        reading = asyncio.create_task(events(manager, handler.handler_id), name="reader")
+        await asyncio.sleep(0)
+        await manager.purge(handler.handler_id)
+        await asyncio.wait_for(reading, 10)
+
+
+async def test_runs_queue_for_slots_in_order_and_wait_durably(managing: Managing) -> None:
+    workflow = Held(num_concurrent_runs=1)
+    async with managing(held=workflow, grace=0.0) as manager:
+        started = [await manager.start("held", RunRequest(start_event={"name": n})) for n in "abc"]
+        await _until(lambda: workflow.began == ["a"])
+        assert [(await manager.get_handler(h.handler_id)).suspended for h in started] == [
+            None,
+            "it waits for one of the slots of num_concurrent_runs",
+            "it waits for one of the slots of num_concurrent_runs",
+        ]
+        await manager.cancel(started[1].handler_id)
+    again = Held(num_concurrent_runs=1)
+    again.gate.set()
+    async with managing(held=again) as manager:
+        log = await events(manager, started[2].handler_id)
+        assert '"result":"c"' in log[-1][1]
+        assert again.began == ["a", "c"]
+        assert (await manager.get_handler(started[0].handler_id)).status == "completed"
+        assert (await manager.get_handler(started[1].handler_id)).status == "cancelled"
+
+
+async def test_a_run_whose_workflow_is_gone_waits_and_goes_on_when_it_is_back(managing: Managing) -> None:
+    async with managing(ask=Ask(timeout=None)) as manager:
+        handler = await manager.start("ask", RunRequest())
+        await _asked(manager, handler.handler_id)
+    async with managing(greet=Greet()) as manager:
+        shown = await manager.get_handler(handler.handler_id)
+        assert shown.status == "running"
+        assert shown.suspended == "its workflow is not registered on this server"
+        with pytest.raises(RunSuspended):
+            await manager.send(handler.handler_id, {"type": "HumanResponseEvent", "value": {}}, None, None)
+    async with managing(ask=Ask(timeout=None)) as manager:
+        await manager.send(handler.handler_id, {"type": "HumanResponseEvent", "value": {"to": "ada"}}, None, None)
+        await events(manager, handler.handler_id)
+        assert (await manager.get_handler(handler.handler_id)).status == "completed"
+
+
+@pytest.mark.parametrize("where", ["result", "event", "state"])
+async def test_what_cannot_be_stored_fails_the_run_and_is_named(managing: Managing, where: str) -> None:
+    async with managing(bad=Unstorable()) as manager:
+        handler = await manager.run("bad", RunRequest(start_event={"where": where}))
+        assert handler.status == "failed"
+        assert handler.error is not None
+        assert "handle" in handler.error or "result" in handler.error
+        assert '"type":"WorkflowFailedEvent"' in (await events(manager, handler.handler_id))[-1][1]
+
+
+async def test_a_context_is_taken_only_where_the_server_was_told_to(managing: Managing) -> None:
+    context = {"state": {"state_data": {"_data": {"runs": "41"}}, "state_type": "DictState"}, "version": 2}
+    async with managing(count=Count()) as manager:
+        with pytest.raises(ContextRefused):
+            await manager.run("count", RunRequest(context=context))
+        assert await manager.list_handlers(None, None) == []
+    async with managing(count=Count(), accept_context=True) as manager:
+        handler = await manager.run("count", RunRequest(context=context))
+        assert handler.result is not None
+        assert handler.result.value == {"result": 42}
+        with pytest.raises(InvalidEvent, match="context"):
+            await manager.run("count", RunRequest(context={"version": 99}))
+
+
+async def test_nothing_new_is_accepted_while_the_server_stops(managing: Managing) -> None:
+    async with managing(greet=Greet(), ask=Ask(timeout=None)) as manager:
+        handler = await manager.start("ask", RunRequest())
+        waiting = asyncio.create_task(manager.run("ask", RunRequest()), name="waits")
+        await _until(lambda: len(manager._roster.sessions) == 2)
+        await asyncio.sleep(0.05)
+        manager.close()
+        with pytest.raises(ShuttingDown):
+            await waiting
+        with pytest.raises(ShuttingDown):
+            await manager.start("greet", RunRequest(start_event={"name": "x"}))
+        with pytest.raises(ShuttingDown):
+            await manager.send(handler.handler_id, {"type": "HumanResponseEvent", "value": {}}, None, None)
+
+
+async def test_a_step_that_ends_within_the_grace_period_is_recorded(managing: Managing) -> None:
+    workflow = Held()
+    async with managing(held=workflow) as manager:
+        handler = await manager.start("held", RunRequest(start_event={"name": "a"}))
+        await _until(lambda: workflow.began == ["a"])
+        asyncio.get_running_loop().call_later(0.1, workflow.gate.set)
+    again = Held()
+    async with managing(held=again) as manager:
+        assert (await manager.get_handler(handler.handler_id)).status == "completed"
+        assert again.began == []
+
+
+async def _asked(manager: RuntimeManager, handler_id: str) -> None:
+    """Return when the run waits: what is sent before nobody waits for is unhandled, as in the engine."""
+    reader = await manager.open_cursor(handler_id, -1)
+    assert reader is not None
+    while page := await reader.next_page(20):
+        if any("InputRequiredEvent" in event.data for event in page):
+            return
+    raise AssertionError("the run did not ask")
+
+
+async def _until_released(manager: RuntimeManager, handler_id: str) -> None:
+    await _until(lambda: handler_id not in manager._roster.sessions)
+
+
+async def _until(condition: Any) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 the roster has no event for a test
+            await asyncio.sleep(0.005)

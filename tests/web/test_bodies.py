@@ -1,0 +1,104 @@
+"""Bodies are bounded, read in time, and JSON objects; what is refused changed nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+
+import pytest
+
+from tests.web.conftest import JSON_TYPE, Serve, Served
+
+RUN = "/workflows/echo/run"
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"text"', b"1", b"null", b"true", b"[1, 2]"])
+async def test_a_body_that_is_no_object_is_400(served: Served, body: bytes) -> None:
+    for path in (RUN, "/events/nothing"):
+        status, answer = await served.post(path, data=body, headers=JSON_TYPE)
+        assert status == 400
+        assert "object" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"\xff",
+        b'{"start_event": {"x": NaN}}',
+        b'{"start_event": {"x": 18446744073709551616}}',
+        b'{"start_event": {"x": "\\ud800"}}',
+        b'{"start_event": {"x": 1, "x": 2}}',
+        b'{"start_event":' + b"[" * 1_000 + b"]" * 1_000 + b"}",
+    ],
+)
+async def test_a_body_that_is_no_strict_json_is_400_and_starts_nothing(served: Served, body: bytes) -> None:
+    status, answer = await served.post(RUN, data=body, headers=JSON_TYPE)
+    assert status == 400
+    assert "The body" in answer["detail"]
+    assert await served.get("/handlers") == (200, {"handlers": []})
+
+
+async def test_a_body_up_to_the_limit_is_read_and_one_byte_more_is_413(serve: Serve) -> None:
+    served = await serve(max_body=2_000)
+    body = json.dumps({"start_event": {"x": ""}})
+    full = body.replace('""', '"' + "x" * (2_000 - len(body)) + '"')
+    assert len(full) == 2_000
+    assert (await served.post(RUN, data=full, headers=JSON_TYPE))[0] == 200
+    status, answer = await served.post(RUN, data=full + " ", headers=JSON_TYPE)
+    assert status == 413
+    assert "2000" in answer["detail"]
+
+
+async def test_a_chunked_body_past_the_limit_is_413_without_being_read_to_its_end(serve: Serve) -> None:
+    served = await serve(max_body=2_000)
+    head = b"POST /workflows/echo/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n1000\r\n" + b" " * 4_096 + b"\r\n")
+    assert (await asyncio.wait_for(reader.readline(), 30)).split()[1] == b"413"
+    writer.close()
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_408(serve: Serve) -> None:
+    served = await serve(body_timeout=0.05)
+    head = b"POST /workflows/echo/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(head + b"Content-Length: 10\r\n\r\n{")
+    assert (await asyncio.wait_for(reader.readline(), 30)).split()[1] == b"408"
+    writer.close()
+
+
+async def test_a_chunked_body_that_is_not_chunked_is_400(served: Served) -> None:
+    answer = await served.raw(
+        b"POST /workflows/echo/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n"
+    )
+    assert answer.split()[1] == b"400"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"])
+async def test_a_body_that_is_not_declared_as_json_is_415_and_starts_nothing(served: Served, content_type: str) -> None:
+    status, answer = await served.post(RUN, data=b"{}", headers={"Content-Type": content_type})
+    assert status == 415
+    assert "application/json" in answer["detail"]
+    assert await served.get("/handlers") == (200, {"handlers": []})
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", 'APPLICATION/JSON;charset="UTF-8"'])
+async def test_json_may_name_its_charset(served: Served, content_type: str) -> None:
+    assert (await served.post(RUN, data=b"{}", headers={"Content-Type": content_type}))[0] == 200
+
+
+async def test_another_charset_is_400(served: Served) -> None:
+    status, answer = await served.post(RUN, data=b"{}", headers={"Content-Type": "application/json; charset=nope"})
+    assert status == 400
+    assert "charset" in answer["detail"]
+
+
+@pytest.mark.parametrize("path", [RUN, "/events/nothing", "/handlers/nothing/cancel"])
+async def test_a_compressed_body_is_415(served: Served, path: str) -> None:
+    headers = {**JSON_TYPE, "Content-Encoding": "gzip"}
+    status, answer = await served.post(path, data=gzip.compress(b"{}"), headers=headers)
+    assert status == 415
+    assert "Content-Encoding" in answer["detail"]

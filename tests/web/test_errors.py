@@ -1,0 +1,120 @@
+"""Every error is JSON that says what was wrong, and nothing of the inside gets out."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from tests.web.conftest import Serve, Served
+from workflow_server import errors
+from workflow_server.web.errors import error_response, status_of
+
+
+async def test_an_unknown_path_is_404_in_json(served: Served) -> None:
+    for path in ("/nothing", "/workflows/", "/handlers/a/b", "/%00"):
+        status, answer = await served.get(path)
+        assert status == 404
+        assert "/openapi.json" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/workflows", "GET, HEAD"),
+        ("GET", "/workflows/echo/run", "POST"),
+        ("DELETE", "/events/x", "GET, HEAD, POST"),
+        ("OPTIONS", "/health", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_is_not_allowed_is_405_and_says_which_are(
+    served: Served, method: str, path: str, allowed: str
+) -> None:
+    async with served.client.request(method, path) as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == allowed
+        assert allowed in (await response.json())["detail"]
+
+
+async def test_what_was_not_expected_is_500_without_a_word_of_the_inside_and_logged_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    @web.middleware
+    async def broken(request: web.Request, handler: Handler) -> web.StreamResponse:
+        raise RuntimeError("SELECT secret FROM /etc/passwd")
+
+    served = await serve(middlewares=[broken])
+    with caplog.at_level(logging.ERROR):
+        assert await served.get("/handlers/some-id") == (500, {"detail": "Internal server error"})
+    assert [record.getMessage() for record in caplog.records] == ["GET /handlers/{handler_id} failed"]
+    assert "SELECT secret" in (caplog.text)
+
+
+async def test_what_a_middleware_of_the_users_refuses_is_json_with_its_status_and_headers(serve: Serve) -> None:
+    @web.middleware
+    async def refusing(request: web.Request, handler: Handler) -> web.StreamResponse:
+        raise web.HTTPPaymentRequired(text="Pay first.", headers={"X-Price": "1"})
+
+    served = await serve(middlewares=[refusing])
+    async with served.client.get("/workflows") as response:
+        assert (response.status, await response.json()) == (402, {"detail": "Pay first."})
+        assert response.headers["X-Price"] == "1"
+
+
+async def test_a_redirect_of_a_users_middleware_stays_one(serve: Serve) -> None:
+    @web.middleware
+    async def redirecting(request: web.Request, handler: Handler) -> web.StreamResponse:
+        raise web.HTTPFound("/elsewhere")
+
+    served = await serve(middlewares=[redirecting])
+    async with served.client.get("/", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, "/elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.InvalidBody("x"), 400),
+        (errors.InvalidEvent("x"), 400),
+        (errors.ContextRefused(), 400),
+        (errors.WorkflowNotFound("x"), 404),
+        (errors.HandlerNotRunning("x", "failed"), 404),
+        (errors.RunAlreadyEnded("x", "failed"), 409),
+        (errors.QueueTaken("x", 1), 409),
+        (errors.RunSuspended("x", "y"), 409),
+        (errors.KeyReused("x"), 422),
+        (errors.ShuttingDown(), 503),
+        (errors.StoreUnavailable("x"), 503),
+        (errors.CommitUnknown("x"), 503),
+        (errors.StoreClosed(), 503),
+        (errors.StorageFull(), 507),
+        (errors.UnitRefused("x"), 413),
+        (errors.ResumeFailed("x"), 500),
+        (ValueError("x"), 500),
+    ],
+)
+def test_each_error_has_its_status(error: Exception, status: int) -> None:
+    assert status_of(error) == error_response(error).status == status
+
+
+def test_every_error_that_a_request_can_cause_has_a_status_of_its_own() -> None:
+    for _, kind in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(kind, (errors.RequestRefused, errors.StorageError, errors.ShuttingDown)):
+            assert status_of(kind.__new__(kind)) != 500
+
+
+@pytest.mark.parametrize("kind", [errors.StoreUnavailable, errors.CommitUnknown, errors.UnitRefused])
+def test_the_stores_own_reasons_stay_inside(kind: type[errors.StoreUnavailable]) -> None:
+    answer = error_response(kind("INSERT INTO events failed in /srv/data.db"))
+    assert answer.body is not None
+    assert b"INSERT" not in bytes(answer.body) and b"/srv" not in bytes(answer.body)  # type: ignore[arg-type] # noqa: PT018
+
+
+async def test_head_is_answered_like_get_without_a_body(served: Served) -> None:
+    for path in ("/health", "/workflows", "/", "/openapi.json"):
+        async with served.client.head(path) as response:
+            assert response.status == 200
+            assert await response.read() == b""

@@ -1,0 +1,193 @@
+"""Who may call, and who may not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.web.conftest import Serve, Served
+
+TOKEN = "a-token-that-may-do-all"
+READ_TOKEN = "a-token-that-may-only-read"
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+# -- Host ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:1",
+        "localhost.",
+        "127.0.0.1",
+        "127.0.0.1:8080",
+        "127.9.9.9",
+        "[::1]",
+        "[::1]:8080",
+        "[0:0:0:0:0:0:0:1]",
+        "runs.example.org",
+        "Runs.Example.org:443",
+        "[2001:db8::7]:1",
+        "[2001:0db8:0::7]",
+    ],
+)
+async def test_the_names_of_this_machine_and_those_that_are_allowed_are_served(serve: Serve, host: str) -> None:
+    served = await serve(allowed_hosts=("runs.example.org", "2001:db8::7"))
+    assert (await served.get("/health", headers={"Host": host}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example.org",
+        "localhost.evil.example.org",
+        "evil-localhost",
+        "127.0.0.1.evil.example.org",
+        "10.1.2.3",
+        "[2001:db8::1]:8080",
+        "0.0.0.0",
+    ],
+)
+async def test_a_name_that_is_not_ours_is_403_on_every_path(served: Served, host: str) -> None:
+    for path in ("/health", "/", "/nothing", "/handlers"):
+        status, answer = await served.get(path, headers={"Host": host})
+        assert status == 403
+        assert "allowed_hosts" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"",
+        b"Host:\r\n",
+        b"Host: user@localhost\r\n",
+        b"Host: localhost:port\r\n",
+        b"Host: local host\r\n",
+        b"Host: ::1\r\n",
+        b"Host: localhost\r\nHost: localhost\r\n",
+    ],
+)
+async def test_a_missing_or_malformed_host_is_400(served: Served, lines: bytes) -> None:
+    answer = await served.raw(b"GET /health HTTP/1.1\r\nConnection: close\r\n" + lines + b"\r\n")
+    assert answer.split()[1] == b"400"
+
+
+# -- Origin ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("origin", ["http://{host}", "https://{host}", "HTTP://{host}"])
+async def test_a_page_of_this_server_may_call_it(served: Served, origin: str) -> None:
+    headers = {"Origin": origin.format(host=f"127.0.0.1:{served.port}")}
+    assert (await served.post("/workflows/echo/run", headers=headers))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example.org", "null", "http://127.0.0.1:1", "http://localhost", "file://", "http://[", ""]
+)
+async def test_a_foreign_origin_is_403_and_starts_nothing(served: Served, origin: str) -> None:
+    status, answer = await served.post("/workflows/echo/run-nowait", headers={"Origin": origin})
+    assert status == 403
+    assert "cors_origins" in answer["detail"]
+    assert await served.get("/handlers") == (200, {"handlers": []})
+
+
+async def test_without_configured_origins_no_answer_has_a_cors_header(served: Served) -> None:
+    headers = {"Origin": f"http://127.0.0.1:{served.port}"}
+    async with served.client.get("/workflows", headers=headers) as response:
+        assert not [name for name in response.headers if name.startswith("Access-Control")]
+
+
+async def test_a_configured_origin_is_named_on_answers_errors_and_streams_and_never_with_credentials(
+    serve: Serve,
+) -> None:
+    origin = "https://app.example.org"
+    served = await serve(cors_origins=(origin,))
+    handler_id = await served.finish("count")
+    for path in ("/workflows", "/nothing", f"/events/{handler_id}?after_sequence=-1"):
+        async with served.client.get(path, headers={"Origin": origin}) as response:
+            assert response.headers["Access-Control-Allow-Origin"] == origin
+            assert response.headers["Vary"] == "Origin"
+            assert "Access-Control-Allow-Credentials" not in response.headers
+
+
+async def test_an_origin_that_only_resembles_a_configured_one_is_403(serve: Serve) -> None:
+    served = await serve(cors_origins=("https://app.example.org",))
+    for origin in ("https://app.example.org.evil.org", "http://app.example.org", "https://app.example.org:444"):
+        async with served.client.get("/workflows", headers={"Origin": origin}) as response:
+            assert response.status == 403
+            assert "Access-Control-Allow-Origin" not in response.headers
+            assert response.headers["Vary"] == "Origin"
+
+
+async def test_a_preflight_is_answered_without_a_token_for_configured_origins_only(serve: Serve) -> None:
+    served = await serve(cors_origins=("https://app.example.org",), tokens=(TOKEN,))
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    path = "/workflows/echo/run"
+    async with served.client.options(path, headers={"Origin": "https://app.example.org", **asked}) as response:
+        assert response.status == 204
+        assert response.headers["Access-Control-Allow-Origin"] == "https://app.example.org"
+        assert "POST" in response.headers["Access-Control-Allow-Methods"]
+        for name in ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"):
+            assert name in response.headers["Access-Control-Allow-Headers"]
+    async with served.client.options(path, headers={"Origin": "https://evil.example.org", **asked}) as response:
+        assert response.status == 403
+
+
+# -- Tokens ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer "},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": TOKEN},
+        bearer(TOKEN[:-1]),
+        bearer(TOKEN + "x"),
+        bearer("ä" * 20),
+    ],
+)
+async def test_without_a_right_token_every_path_but_health_is_401(serve: Serve, headers: dict[str, str]) -> None:
+    served = await serve(tokens=(TOKEN,), read_tokens=(READ_TOKEN,))
+    for path in ("/", "/workflows", "/handlers", "/events/x", "/openapi.json", "/nothing"):
+        async with served.client.get(path, headers=headers) as response:
+            assert response.status == 401
+            assert response.headers["WWW-Authenticate"].startswith("Bearer")
+            assert "Bearer" in (await response.json())["detail"]
+    async with served.client.get("/health", headers=headers) as response:
+        assert response.status == 200
+
+
+async def test_a_token_may_do_everything(serve: Serve) -> None:
+    served = await serve(tokens=("another-token-for-all", TOKEN), read_tokens=(READ_TOKEN,))
+    assert (await served.post("/workflows/echo/run", headers=bearer(TOKEN)))[0] == 200
+    assert (await served.get("/handlers", headers={"Authorization": f"bearer {TOKEN}"}))[0] == 200
+
+
+async def test_a_read_only_token_may_only_read(serve: Serve) -> None:
+    served = await serve(tokens=(TOKEN,), read_tokens=(READ_TOKEN,))
+    assert await served.get("/handlers", headers=bearer(READ_TOKEN)) == (200, {"handlers": []})
+    async with served.client.head("/handlers", headers=bearer(READ_TOKEN)) as response:
+        assert response.status == 200
+    for path in ("/workflows/echo/run", "/workflows/echo/run-nowait", "/events/x", "/handlers/x/cancel"):
+        status, answer = await served.post(path, headers=bearer(READ_TOKEN))
+        assert status == 403
+        assert "read" in answer["detail"]
+    assert await served.get("/handlers", headers=bearer(TOKEN)) == (200, {"handlers": []})
+
+
+# -- All answers -----------------------------------------------------------------------------------
+
+
+async def test_no_answer_lets_its_type_be_guessed(served: Served) -> None:
+    handler_id = await served.finish("count")
+    for path in ("/", "/workflows", "/nothing", f"/events/{handler_id}?after_sequence=-1"):
+        async with served.client.get(path) as response:
+            assert response.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,0 +1,41 @@
+"""The start page needs nobody else, runs nothing, and shows names as text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+from tests.web.conftest import Served
+from workflow_server.web.pages import render
+
+
+async def test_the_page_lists_the_workflows_and_every_link_on_it_works(served: Served) -> None:
+    async with served.client.get("/") as response:
+        assert response.status == 200
+        assert response.content_type == "text/html"
+        page = await response.text()
+    links = re.findall(r'href="([^"]+)"', page)
+    assert {"openapi.json", "workflows", "handlers", "health", "workflows/echo/schema"} <= set(links)
+    for link in links:
+        assert (await served.get(f"/{link}"))[0] == 200
+
+
+async def test_the_page_may_load_nothing_from_elsewhere_and_run_nothing(served: Served) -> None:
+    async with served.client.get("/") as response:
+        page = await response.text()
+        policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "script-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "<script" not in page
+    assert "://" not in page
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert style is not None
+    assert base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode() in policy
+
+
+def test_names_are_shown_as_text() -> None:
+    page = render(["<script>alert(1)</script>", 'a"b'])
+    assert "<script" not in page
+    assert 'a"b' not in page

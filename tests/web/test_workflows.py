@@ -1,0 +1,203 @@
+"""The routes of the workflows: what there is, and starting them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.web.conftest import Serve, Served
+
+
+async def test_health_is_200_while_the_store_can_commit(served: Served) -> None:
+    assert await served.get("/health") == (200, {"status": "healthy"})
+
+
+async def test_the_workflows_are_listed_in_the_order_in_which_they_were_added(served: Served) -> None:
+    assert await served.get("/workflows") == (200, {"workflows": ["count", "echo", "fail", "ask"]})
+
+
+async def test_event_schemas_are_the_same_on_every_call(served: Served) -> None:
+    status, first = await served.get("/workflows/ask/events")
+    assert status == 200
+    assert "Answered" in {schema["title"] for schema in first["events"]}
+    for _ in range(3):
+        assert await served.get("/workflows/ask/events") == (200, first)
+
+
+async def test_the_schemas_of_start_and_stop_name_the_workflows_own_classes(served: Served) -> None:
+    status, schema = await served.get("/workflows/count/schema")
+    assert status == 200
+    assert (schema["start"]["title"], schema["stop"]["title"]) == ("CountTo", "CountedAll")
+    assert set(schema["start"]["properties"]) == {"n", "text"}
+
+
+async def test_the_representation_is_a_graph_of_steps_and_events(served: Served) -> None:
+    status, representation = await served.get("/workflows/count/representation")
+    assert status == 200
+    assert "count" in {node["id"] for node in representation["graph"]["nodes"]}
+    assert representation["graph"]["edges"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/workflows/none/events"),
+        ("GET", "/workflows/none/schema"),
+        ("GET", "/workflows/none/representation"),
+        ("POST", "/workflows/none/run"),
+        ("POST", "/workflows/none/run-nowait"),
+    ],
+)
+async def test_an_unknown_workflow_is_404_and_says_where_the_known_ones_are(
+    served: Served, method: str, path: str
+) -> None:
+    async with served.client.request(method, path) as response:
+        assert response.status == 404
+        assert "GET /workflows" in (await response.json())["detail"]
+
+
+async def test_run_answers_200_with_the_completed_handler(served: Served) -> None:
+    status, handler = await served.post("/workflows/count/run", json={"start_event": {"n": 2}})
+    assert status == 200
+    assert handler["status"] == "completed"
+    assert handler["result"] == {
+        "value": {"total": 2},
+        "type": "CountedAll",
+        "types": ["StopEvent"],
+        "qualified_name": "tests.web.workflows.CountedAll",
+    }
+    assert handler["error"] is None
+    assert handler["completed_at"].endswith("+00:00")
+
+
+async def test_run_answers_500_with_the_failed_handler(served: Served) -> None:
+    status, handler = await served.post("/workflows/fail/run")
+    assert status == 500
+    assert (handler["status"], handler["workflow_name"]) == ("failed", "fail")
+    assert "the step failed" in handler["error"]
+
+
+async def test_run_nowait_answers_200_with_the_running_handler(served: Served) -> None:
+    status, handler = await served.post("/workflows/ask/run-nowait")
+    assert status == 200
+    assert (handler["status"], handler["result"], handler["completed_at"]) == ("running", None, None)
+    assert len(handler["handler_id"]) == 10
+    assert handler["run_id"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"start_event": {"word": "hi"}},
+        {"start_event": '{"word": "hi"}'},
+        {"start_event": {"type": "StartEvent", "value": {"word": "hi"}}},
+        {"start_event": {"type": "StartEvent", "data": {"word": "hi"}}},
+        {"start_event": {"qualified_name": "workflows.events.StartEvent", "value": {"word": "hi"}}},
+        {"start_event": '{"type": "StartEvent", "value": {"word": "hi"}}'},
+        {"kwargs": {"word": "hi"}},
+        {"start_event": {"word": "hi"}, "context": {}, "handler_id": None, "kwargs": {}},
+        {"start_event": "", "kwargs": {"word": "hi"}},
+    ],
+)
+async def test_a_start_event_may_be_written_in_every_way_of_the_contract(served: Served, body: object) -> None:
+    status, handler = await served.post("/workflows/echo/run", json=body)
+    assert status == 200, handler
+    assert handler["result"]["value"]["result"] == {"word": "hi"}
+
+
+@pytest.mark.parametrize("body", [None, "{}", '{"start_event": "", "context": {}}', '{"start_event": null}', " "])
+async def test_no_start_event_is_one_without_fields(served: Served, body: str | None) -> None:
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    status, handler = await served.post("/workflows/echo/run", data=body, headers=headers)
+    assert status == 200, handler
+    assert handler["result"]["value"]["result"] == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"start_event": {"n": "many"}}, ["'n'", "integer"]),
+        ({"start_event": []}, ["start_event"]),
+        ({"start_event": "[]"}, ["start_event"]),
+        ({"start_event": "{"}, ["start_event", "JSON"]),
+        ({"start_event": '{"n": NaN}'}, ["start_event", "NaN"]),
+        ({"start_event": {"n": 1}, "kwargs": {"n": 2}}, ["start_event", "kwargs"]),
+        ({"kwargs": [1]}, ["kwargs"]),
+        ({"context": "x"}, ["context"]),
+        ({"context": {"state": {}}}, ["context"]),
+        ({"handler_id": 7}, ["handler_id"]),
+        ({"start_event": {"type": "os.system", "value": {}}}, ["os.system"]),
+    ],
+)
+async def test_what_does_not_start_the_workflow_is_400_says_why_and_starts_nothing(
+    served: Served, body: object, words: list[str]
+) -> None:
+    for path in ("/workflows/count/run", "/workflows/count/run-nowait"):
+        status, answer = await served.post(path, json=body)
+        assert status == 400
+        for word in words:
+            assert word in answer["detail"]
+    assert await served.get("/handlers") == (200, {"handlers": []})
+
+
+async def test_continuing_a_completed_handler_is_a_new_run_in_it(served: Served) -> None:
+    _, first = await served.post("/workflows/echo/run")
+    status, second = await served.post("/workflows/echo/run", json={"handler_id": first["handler_id"]})
+    assert status == 200
+    assert second["handler_id"] == first["handler_id"]
+    assert second["run_id"] != first["run_id"]
+
+
+async def test_continuing_an_unknown_handler_or_one_of_another_workflow_is_404(served: Served) -> None:
+    other = await served.finish("count")
+    for handler_id in ("nothing", other):
+        status, answer = await served.post("/workflows/echo/run-nowait", json={"handler_id": handler_id})
+        assert status == 404
+        assert handler_id in answer["detail"]
+
+
+async def test_continuing_a_running_handler_is_409(served: Served) -> None:
+    handler_id = await served.start("ask")
+    status, answer = await served.post("/workflows/ask/run-nowait", json={"handler_id": handler_id})
+    assert status == 409
+    assert "running" in answer["detail"]
+
+
+@pytest.mark.parametrize("route", ["run", "run-nowait"])
+async def test_the_same_idempotency_key_starts_one_run_and_gives_its_first_answer_again(
+    served: Served, route: str
+) -> None:
+    key = {"Idempotency-Key": "order-1"}
+    answers: list[Any] = [
+        (await served.post(f"/workflows/echo/{route}", data=body, headers={**key, "Content-Type": "application/json"}))
+        for body in ('{"start_event": {"a": 1, "b": 2}}', '{ "start_event": {"b":2,"a":1} }')
+    ]
+    assert [status for status, _ in answers] == [200, 200]
+    assert answers[0][1]["run_id"] == answers[1][1]["run_id"]
+    _, listed = await served.get("/handlers")
+    assert len(listed["handlers"]) == 1
+
+
+async def test_an_idempotency_key_with_another_body_is_422(served: Served) -> None:
+    key = {"Idempotency-Key": "order-1"}
+    await served.post("/workflows/echo/run", json={"start_event": {"a": 1}}, headers=key)
+    status, answer = await served.post("/workflows/echo/run", json={"start_event": {"a": 2}}, headers=key)
+    assert status == 422
+    assert "order-1" in answer["detail"]
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ä"])
+async def test_an_idempotency_key_that_is_not_1_to_255_visible_characters_is_400(served: Served, key: str) -> None:
+    status, answer = await served.post("/workflows/echo/run", headers={"Idempotency-Key": key})
+    assert status == 400
+    assert "Idempotency-Key" in answer["detail"]
+
+
+async def test_a_run_that_was_acknowledged_is_there_after_a_restart(serve: Serve, tmp_path: Any) -> None:
+    first = await serve(db=tmp_path / "runs.sqlite3")
+    handler_id = await first.start("ask")
+    await first.runner.cleanup()
+    second = await serve(db=tmp_path / "runs.sqlite3")
+    status, handler = await second.get(f"/handlers/{handler_id}")
+    assert (status, handler["status"]) == (202, "running")
