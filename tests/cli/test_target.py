@@ -199,7 +199,7 @@ def test_what_a_file_raises_is_told_as_its_own(write: Write, code: str, said: st
 
 def test_a_missing_import_of_a_users_module_is_not_taken_for_a_missing_target(write: Write) -> None:
     write("import no_such_module_here", "broken_flows.py")
-    with pytest.raises(TargetError, match=r"broken_flows\.py"):
+    with pytest.raises(TargetError, match="No module named 'no_such_module_here'"):
         load_target("broken_flows")
 
 

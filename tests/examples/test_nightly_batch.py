@@ -43,10 +43,10 @@ async def test_the_same_night_again_posts_nothing_and_another_night_does(path: P
 
 
 def test_a_reference_stands_in_the_ledger_once_whoever_posts_it(path: Path) -> None:
-    entries = [Entry(f"day/{number % 5}", "somebody", "1.00") for number in range(40)]
+    entries = [Entry(f"day/{number // 8}", "somebody", "1.00") for number in range(400)]
     with ThreadPoolExecutor(8) as pool:
         written = list(pool.map(Ledger(path).post, entries))
-    assert written.count(True) == len(read(path)) == 5
+    assert written.count(True) == len(read(path)) == 50
 
 
 def test_a_line_that_a_crash_cut_short_is_no_entry(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -127,6 +128,32 @@ async def test_a_full_disk_refuses_who_can_be_refused_and_keeps_the_rest_in_orde
     assert [stored.sequence for stored in await store.read_events("a", -1, 10)] == [0, 1, 2, 3]
     assert await store.load_run("b") is None, "what was refused is never stored"
     await store.commit(run_started("d"))
+
+
+async def test_new_work_that_gathered_while_the_disk_was_found_full_is_refused_at_once(
+    store: SqliteWorkflowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "FULL_RETRY", 3600.0)
+    await store.append(run_started("a"))
+    loop, reached, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    full = failing(sqlite3.SQLITE_FULL, times=1)
+
+    def fault(point: str, units: Sequence[Entries]) -> None:
+        loop.call_soon_threadsafe(reached.set)
+        go.wait(30)
+        full(point, units)
+
+    store.fault = fault
+    kept = asyncio.ensure_future(store.append(event("a", 0)))
+    await reached.wait()
+    gathered = asyncio.ensure_future(store.commit(run_started("b")))
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(StorageFull):
+        await gathered
+    assert not kept.done()
+    await store.close()
+    await kept
 
 
 async def test_a_full_disk_with_only_new_work_recovers_with_the_next_work_that_fits(

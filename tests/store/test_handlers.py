@@ -167,15 +167,17 @@ async def test_two_who_delete_the_same_handlers_count_them_once(any_store: Sqlit
 
 async def test_a_cancelled_deletion_goes_on(store: SqliteWorkflowStore, path: Path) -> None:
     await store.append(run_started("a"), *(event("a", n) for n in range(4000)))
-    marked = asyncio.Event()
-    store.fault = lambda point, units: loop.call_soon_threadsafe(marked.set) and None
-    loop = asyncio.get_running_loop()
+    marking, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def note(point: str, units: Sequence[Entries]) -> None:
+        loop.call_soon_threadsafe(marking.set)
+
+    store.fault = note
     deleting = asyncio.ensure_future(store.delete(HandlerQuery()))
-    await marked.wait()
+    await marking.wait()
     deleting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await deleting
-    store.fault = None
-    while await store._read(reads.purge_left):
-        await store.flush()
+    assert store._purge is not None
+    await store._purge
     assert set(rows_left(path).values()) == {0}

@@ -267,10 +267,10 @@ def test_the_versions_of_sqlite_with_the_fix_are_known(version: tuple[int, int, 
 async def test_a_sqlite_without_the_fix_is_warned_about(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening.sqlite3, "sqlite_version_info", (3, 40, 1))
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 40, 1))
     await made(path)
     assert "has a bug that can damage a database" in caplog.text
     caplog.clear()
-    monkeypatch.setattr(opening.sqlite3, "sqlite_version_info", (3, 51, 3))
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 3))
     await made(path.with_name("other.db"))
     assert caplog.text == ""

@@ -111,6 +111,20 @@ async def test_a_cancelled_waiter_takes_nothing_back_and_harms_nobody(store: Sql
     assert len(run.ticks) == 1
 
 
+async def test_a_cancelled_waiter_leaves_those_who_wait_for_the_same_commit(store: SqliteWorkflowStore) -> None:
+    gate = Gate("inside commit")
+    store.fault = gate
+    handles = [store.append(run_started(name)) for name in ("a", "b")]
+    cancelled, beside = (asyncio.ensure_future(handle) for handle in handles)
+    await gate.reached.wait()
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    gate.open()
+    await beside
+    await handles[0]
+
+
 async def test_a_cancelled_read_leaves_its_connection_usable(store: SqliteWorkflowStore) -> None:
     await store.append(run_started("a"))
     for _ in range(20):

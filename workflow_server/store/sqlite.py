@@ -215,24 +215,24 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
             rows = await self._read(lambda sqlite: find_handlers(sqlite, query))
             if not rows:
                 return 0
-            await writer.append((PurgeMarked(json.dumps([row[0] for row in rows])),))
-            self._start_purge()
-        if self._purge is not None:
-            # Shielded: who goes away does not stop the purge.
-            await asyncio.shield(self._purge)
+            purge = self._start_purge(writer.append((PurgeMarked(json.dumps([row[0] for row in rows])),)))
+        # Shielded: who goes away does not stop the purge.
+        await asyncio.shield(purge)
         return len(rows)
 
     async def shift_clocks(self, seconds: float) -> None:
         await self._is_open(self._writer).append((ClocksShifted(seconds),))
 
-    def _start_purge(self) -> None:
-        previous = self._purge
-        self._purge = asyncio.create_task(self._run_purge(previous), name="store-purge")
+    def _start_purge(self, marking: Commit | None = None) -> asyncio.Task[None]:
+        self._purge = asyncio.create_task(self._run_purge(marking, self._purge), name="store-purge")
+        return self._purge
 
-    async def _run_purge(self, previous: asyncio.Task[None] | None) -> None:
-        if previous is not None and not previous.done():
-            await asyncio.wait([previous])
+    async def _run_purge(self, marking: Commit | None, previous: asyncio.Task[None] | None) -> None:
         try:
+            if marking is not None:
+                await marking
+            if previous is not None:
+                await asyncio.wait([previous])
             while await self._read(reads.purge_left):
                 await self._is_open(self._writer).append((PurgeSliced(),))
         except StorageError as error:

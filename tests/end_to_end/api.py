@@ -1,0 +1,145 @@
+"""The HTTP calls of the tests, and a reader that comes back with its cursor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import aiohttp
+
+Json = dict[str, Any]
+
+TERMINAL = ("StopEvent", "WorkflowFailedEvent", "WorkflowCancelledEvent", "WorkflowTimedOutEvent")
+RECONNECT = 0.05
+"""Seconds until a reader whose server is gone looks again."""
+
+
+class StreamEvent(NamedTuple):
+    """One event of a stream."""
+
+    sequence: int
+    type: str
+    value: Json
+    terminal: bool
+
+
+class Api:
+    """A server's HTTP interface; ``url`` changes when the server is started again."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.url = ""
+        self._session = session
+
+    async def call(self, method: str, path: str, body: object = None, **options: Any) -> tuple[int, Json]:
+        """The status and the JSON of the answer to one request."""
+        async with self._session.request(method, f"{self.url}{path}", json=body, **options) as response:
+            return response.status, await response.json()
+
+    async def start(self, workflow: str, **fields: object) -> Json:
+        """Start a run; it is acknowledged when this returns."""
+        status, handler = await self.call("POST", f"/workflows/{workflow}/run-nowait", {"start_event": fields})
+        assert status == 200, handler
+        return handler
+
+    async def handler(self, handler_id: str) -> Json:
+        """The handler as it is."""
+        status, handler = await self.call("GET", f"/handlers/{handler_id}")
+        assert status in (200, 202, 500), handler
+        return handler
+
+    async def running(self) -> list[Json]:
+        """The handlers that are running."""
+        status, answer = await self.call("GET", "/handlers?status=running")
+        assert status == 200, answer
+        handlers: list[Json] = answer["handlers"]
+        return handlers
+
+    async def send(self, handler_id: str, kind: str, step: str | None = None, **value: object) -> None:
+        """Post an event; it is acknowledged when this returns."""
+        body = {"event": {"type": kind, "value": value}, **({} if step is None else {"step": step})}
+        status, answer = await self.call("POST", f"/events/{handler_id}", body)
+        assert status == 200, answer
+
+    async def stream(self, handler_id: str, after: int = -1, *, internal: bool = False) -> AsyncIterator[StreamEvent]:
+        """The events past a cursor until the stream ends; none while the server is shutting down."""
+        params = {"sse": "false", "after_sequence": str(after), "include_internal": str(internal).lower()}
+        timeout = aiohttp.ClientTimeout(total=None)
+        url = f"{self.url}/events/{handler_id}"
+        async with self._session.get(url, params=params, timeout=timeout) as response:
+            if response.status == 503:
+                return
+            assert response.status in (200, 204), await response.text()
+            async for line in response.content:
+                if line.strip():
+                    yield _parsed(line)
+
+    async def events(self, handler_id: str, *, internal: bool = False) -> list[StreamEvent]:
+        """All events of the current run, up to its end."""
+        return [event async for event in self.stream(handler_id, internal=internal)]
+
+    async def finished(self, handler_id: str) -> Json:
+        """The handler, when its run has ended."""
+        await self.events(handler_id)
+        return await self.handler(handler_id)
+
+    async def result(self, handler_id: str) -> Any:
+        """What the run's plain StopEvent holds, when it has completed."""
+        handler = await self.finished(handler_id)
+        assert handler["status"] == "completed", handler
+        return handler["result"]["value"]["result"]
+
+
+class Reader:
+    """Follows a run with a cursor, through every death of the server, until the terminal event."""
+
+    def __init__(self, api: Api, handler_id: str, *, internal: bool = True) -> None:
+        self.events: list[StreamEvent] = []
+        self._api = api
+        self._handler_id = handler_id
+        self._internal = internal
+        self._came = asyncio.Condition()
+        self._task = asyncio.create_task(self._follow(), name=f"read {handler_id}")
+
+    async def finished(self, timeout: float = 60.0) -> list[StreamEvent]:
+        """All events, when the terminal one has come."""
+        await asyncio.wait_for(asyncio.shield(self._task), timeout)
+        return self.events
+
+    async def until(self, kind: str, times: int = 1, timeout: float = 45.0, **value: object) -> None:
+        """Return when so many events of this type, with these values, have come."""
+
+        def enough() -> bool:
+            return times <= sum(
+                event.type == kind and all(event.value.get(key) == item for key, item in value.items())
+                for event in self.events
+            )
+
+        async with self._came:
+            await asyncio.wait_for(self._came.wait_for(enough), timeout)
+
+    async def stop(self) -> None:
+        """Leave."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _follow(self) -> None:
+        while not (self.events and self.events[-1].terminal):
+            with suppress(aiohttp.ClientError, ConnectionError):
+                after = self.events[-1].sequence if self.events else -1
+                async for event in self._api.stream(self._handler_id, after, internal=self._internal):
+                    self.events.append(event)
+                    async with self._came:
+                        self._came.notify_all()
+                if self.events and self.events[-1].terminal:
+                    return
+            await asyncio.sleep(RECONNECT)
+
+
+def _parsed(line: bytes) -> StreamEvent:
+    data = json.loads(line)
+    kinds = {data["type"], *(data["types"] or ())}
+    return StreamEvent(data["sequence"], data["type"], data["value"], not kinds.isdisjoint(TERMINAL))

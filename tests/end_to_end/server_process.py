@@ -1,0 +1,141 @@
+"""A server in a process of its own, which is killed and started again on the same database."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from tests.conftest import ROOT, clean_environment
+from tests.end_to_end.api import Api
+from tests.end_to_end.ledger import Ledger
+
+TARGETS = Path(__file__).parent / "targets"
+
+_LISTENING = re.compile(r"Listening on (http://\S+)")
+_RESUMED = re.compile(r"Resumed (\d+) runs?")
+
+
+class DurableServer:
+    """``python -m workflow_server serve targets/NAME.py`` over a database in ``folder``; started inside ``async with``.
+
+    What it logs is in ``folder/server.log``, and shown when the test fails.
+    """
+
+    def __init__(self, folder: Path, target: str, *options: str) -> None:
+        self.folder = folder
+        self.db = folder / "runs.sqlite3"
+        self.ledger = Ledger(folder)
+        self.resumed = 0
+        """How many runs the last start resumed."""
+        self.spawned_at = self.listening_at = 0.0
+        """When the last start's process was made and when it listened, as time.monotonic() has it."""
+        self._log = folder / "server.log"
+        self._target = target
+        self._options = options
+        self._process: subprocess.Popen[str] | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._api: Api | None = None
+
+    @property
+    def api(self) -> Api:
+        """The server's HTTP interface."""
+        assert self._api is not None
+        return self._api
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """The server's process."""
+        assert self._process is not None
+        return self._process
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
+        self._api = Api(self._session)
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            await self.kill()
+        assert self._session is not None
+        await self._session.close()
+        if error is not None:
+            error.add_note(f"The server logged:\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """The end of what the server logged, of all its lives."""
+        return self._log.read_text()[-6000:] if self._log.exists() else ""
+
+    async def start(self, target: str | None = None) -> None:
+        """Start the server, over whatever the database holds, and return when it listens."""
+        self._target = target or self._target
+        command = [sys.executable, "-m", "workflow_server", "serve", str(TARGETS / self._target)]
+        environment = {**clean_environment(), **self.ledger.environment, "PYTHONPATH": str(ROOT)}
+        self.spawned_at = time.monotonic()
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                [*command, "--db", str(self.db), "--port", "0", *self._options],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=self.folder,
+                env=environment,
+            )
+        lines = await asyncio.to_thread(self._start_up_lines)
+        listening, resumed = _LISTENING.search(lines), _RESUMED.search(lines)
+        assert listening and resumed, f"the server did not start: {lines}\n{self.log_tail()}"
+        self.listening_at = time.monotonic()
+        self.resumed = int(resumed[1])
+        self.api.url = listening[1]
+
+    def _start_up_lines(self) -> str:
+        lines: list[str] = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            lines.append(line)
+            if _RESUMED.search(line):
+                break
+        return "".join(lines)
+
+    async def kill(self) -> None:
+        """End it as a power cut would: SIGKILL."""
+        self.process.kill()
+        await self.ended()
+        self.ledger.note_kill()
+
+    async def restart(self) -> None:
+        """Kill it and start it again."""
+        await self.kill()
+        await self.start()
+
+    def terminate(self) -> None:
+        """Ask it to end, as systemd would: SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+
+    async def stop(self) -> int:
+        """Ask it to end, and return its exit code."""
+        self.terminate()
+        return await self.ended()
+
+    async def ended(self, timeout: float = 30.0) -> int:
+        """The exit code, when the process has ended."""
+        process, self._process = self.process, None
+        try:
+            return await asyncio.to_thread(process.wait, timeout)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
