@@ -87,7 +87,7 @@ chatter = Chatter(timeout=300)
 def served(folder: str) -> Iterator[str]:
     """The address of a server of these workflows."""
     command = [sys.executable, "-m", "workflow_server", "serve", __file__, "--port", "0", "--log-level", "warning"]
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [*command, "--db", str(Path(folder) / "bench.sqlite3")], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None

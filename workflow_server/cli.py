@@ -6,8 +6,10 @@ import asyncio
 import errno
 import json
 import logging
+import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +75,7 @@ def serve(target: str, **options: Any) -> None:
 
     Tokens are set in the environment: WORKFLOW_SERVER_TOKENS and WORKFLOW_SERVER_READ_TOKENS, comma-separated.
     """
-    with exit_codes():
+    with threads_left_behind(), exit_codes():
         settings, server = _prepare(target, options)
         try:
             asyncio.run(server.serve(settings.host, settings.port, announce=_announce))
@@ -125,6 +127,24 @@ def exit_codes() -> Iterator[None]:
     except WorkflowServerError as error:
         click.echo(f"workflow-server: {error}", err=True)
         raise SystemExit(USAGE_ERROR if isinstance(error, StartupError) else FAILURE) from error
+
+
+@contextmanager
+def threads_left_behind() -> Iterator[None]:
+    """End the process after what is inside, though a step that is no coroutine still runs in a thread."""
+    code = 0
+    try:
+        yield
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else FAILURE
+        raise
+    finally:
+        busy = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        if sys.exc_info()[0] in (None, SystemExit) and not all(thread.daemon for thread in busy):
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
 
 def _why_not_bound(error: OSError, settings: Settings) -> str | None:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -41,8 +41,8 @@ class WorkflowServer:
         workflow_store: where runs are kept; by default the SQLite file that the settings name, never memory.
         middlewares: aiohttp middlewares of your own; they run inside the server's own guards.
         persistence_backoff: seconds before each new try of a write that failed; overrides the settings.
-        idle_timeout: seconds after which a run that only waits leaves memory, None or 0 for never; overrides the
-            settings.
+        idle_timeout: seconds after which a run that only waits leaves memory, None or 0 for never; "settings" takes
+            those of the settings.
         settings: by default those of the environment (``WORKFLOW_SERVER_*``).
 
     Raises:
@@ -55,7 +55,7 @@ class WorkflowServer:
         workflow_store: AbstractWorkflowStore | None = None,
         middlewares: Sequence[Middleware] | None = None,
         persistence_backoff: Sequence[float] | None = None,
-        idle_timeout: float | None = -1.0,
+        idle_timeout: float | Literal["settings"] | None = "settings",
         settings: Settings | None = None,
     ) -> None:
         self._settings = settings if settings is not None else Settings.load()
@@ -67,7 +67,7 @@ class WorkflowServer:
         )
         self._manager = RuntimeManager(
             self._store,
-            idle_timeout=self._settings.idle_timeout if idle_timeout == -1.0 else idle_timeout or None,
+            idle_timeout=self._settings.idle_timeout if idle_timeout == "settings" else idle_timeout or None,
             max_attempts=self._settings.max_attempts,
             accept_context=self._settings.accept_context,
         )

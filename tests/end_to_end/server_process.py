@@ -60,7 +60,11 @@ class DurableServer:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
         self._api = Api(self._session)
-        await self.start()
+        try:
+            await self.start()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     async def __aexit__(

@@ -72,6 +72,7 @@ async def test_a_redirect_of_a_users_middleware_stays_one(serve: Serve) -> None:
     served = await serve(middlewares=[redirecting])
     async with served.client.get("/", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (302, "/elsewhere")
+        assert response.content_type != "application/json"
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ async def test_the_page_may_load_nothing_from_elsewhere_and_run_nothing(served: 
 
 
 def test_names_are_shown_as_text() -> None:
-    page = render(["<script>alert(1)</script>", 'a"b'])
+    page = render(["<script>alert(1)</script>", 'a"b', "c/d?e"])
     assert "<script" not in page
     assert 'a"b' not in page
+    assert 'href="workflows/c%2Fd%3Fe/schema"' in page

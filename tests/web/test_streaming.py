@@ -1,39 +1,15 @@
-"""GET /events/{id}: what comes, in which form, to whom, and how it ends."""
+"""GET /events/{id}: what comes, in which form, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from contextlib import closing
-from typing import Any
 
 import pytest
-from aiohttp import ClientPayloadError, ClientResponse
 
-from tests.web.conftest import Serve, Served
-
-START = "after_sequence=-1&include_internal=true"
-
-
-def lines_of(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.split("\n") if line]
-
-
-async def read(served: Served, handler_id: str, query: str = START, **headers: str) -> tuple[int, str]:
-    async with served.client.get(f"/events/{handler_id}?{query}", headers=headers) as response:
-        return response.status, await response.text()
-
-
-async def next_event(response: ClientResponse) -> dict[str, Any]:
-    """The next event of an NDJSON stream."""
-    while True:
-        line = await asyncio.wait_for(response.content.readline(), 30)
-        assert line, "the stream ended"
-        if line.strip():
-            event: dict[str, Any] = json.loads(line)
-            return event
-
+from tests.web.conftest import Served
+from tests.web.reading import START, lines_of, next_event, read
+from workflow_server.web.streaming import without_qualified_name
 
 # -- Forms -----------------------------------------------------------------------------------------
 
@@ -106,12 +82,17 @@ async def test_internal_events_come_only_when_asked_for(served: Served) -> None:
     assert all("InternalDispatchEvent" in event["types"] for event in internal)
 
 
-async def test_qualified_names_can_be_left_out(served: Served) -> None:
-    handler_id = await served.finish("count", n=1, text='"qualified_name":"x"}')
+async def test_qualified_names_can_be_left_out_and_nothing_that_looks_like_one_is_touched(served: Served) -> None:
+    handler_id = await served.finish("echo", inner={"qualified_name": "x"}, text='"qualified_name":"x"}')
     _, text = await read(served, handler_id, f"sse=false&{START}&include_qualified_name=false")
     events = lines_of(text)
     assert all(event["qualified_name"] is None for event in events)
-    assert '"qualified_name":"x"}' in {event["value"].get("text") for event in events}
+    assert events[-1]["value"]["result"] == {"inner": {"qualified_name": "x"}, "text": '"qualified_name":"x"}'}
+
+
+def test_a_qualified_name_is_left_out_wherever_it_stands_in_the_envelope() -> None:
+    data = '{"qualified_name": "a.B", "value": {"qualified_name": "x"}, "type": "B", "types": null}'
+    assert json.loads(without_qualified_name(data)) == {**json.loads(data), "qualified_name": None}
 
 
 @pytest.mark.parametrize("sse", ["true", "false"])
@@ -221,124 +202,3 @@ async def test_the_headers_come_before_the_first_event(served: Served) -> None:
     handler_id = await served.start("ask")
     async with served.client.get(f"/events/{handler_id}?sse=false&after_sequence=now") as response:
         assert response.status == 200
-
-
-# -- The shared queue ------------------------------------------------------------------------------
-
-
-async def test_each_event_of_the_shared_queue_goes_to_one_reader(served: Served) -> None:
-    handler_id = await served.finish("count", n=3)
-    first = lines_of((await read(served, handler_id, "sse=false"))[1])
-    assert [event["type"] for event in first] == ["Counted"] * 3 + ["CountedAll"]
-    assert await read(served, handler_id, "sse=false") == (204, "")
-
-
-async def test_a_second_reader_of_the_shared_queue_is_409(served: Served) -> None:
-    handler_id = await served.start("ask")
-    async with served.client.get(f"/events/{handler_id}?sse=false"):
-        for timeout in ("0", "0.05"):
-            status, answer = await served.get(f"/events/{handler_id}?acquire_timeout={timeout}")
-            assert status == 409
-            assert "after_sequence" in answer["detail"]
-        async with served.client.get(f"/events/{handler_id}?after_sequence=-1") as independent:
-            assert independent.status == 200
-
-
-async def test_a_shared_queue_that_is_free_is_taken_without_any_waiting(served: Served) -> None:
-    handler_id = await served.finish("count")
-    assert (await read(served, handler_id, "acquire_timeout=0"))[0] == 200
-
-
-async def test_a_reader_that_left_an_idle_queue_frees_it_long_before_the_next_heartbeat(serve: Serve) -> None:
-    served = await serve(heartbeat=3_600)
-    handler_id = await served.start("ask")
-    async with served.client.get(f"/events/{handler_id}?sse=false") as first:
-        assert (await next_event(first))["type"] == "Asked"
-    async with served.client.get(f"/events/{handler_id}?acquire_timeout=30") as second:
-        assert second.status == 200
-
-
-async def test_a_reader_that_left_while_it_waited_for_the_queue_does_not_get_it(serve: Serve) -> None:
-    served = await serve(heartbeat=3_600, max_streams=2)
-    handler_id = await served.start("ask")
-    async with served.client.get(f"/events/{handler_id}?sse=false") as holder:
-        assert (await next_event(holder))["type"] == "Asked"
-        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(f"GET /events/{handler_id}?acquire_timeout=3000 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        # Once the second place is taken, a third stream is refused; once its reader has left, it is not.
-        while await status_of_a_third(served, handler_id) != 429:
-            pass
-        writer.close()
-        while await status_of_a_third(served, handler_id) == 429:
-            pass
-
-
-async def status_of_a_third(served: Served, handler_id: str) -> int:
-    async with served.client.get(f"/events/{handler_id}?sse=false&acquire_timeout=0") as response:
-        return response.status
-
-
-# -- Bounds ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("sse", "heartbeat"), [("true", b": heartbeat\n\n"), ("false", b"\n")])
-async def test_an_idle_stream_has_heartbeats(serve: Serve, sse: str, heartbeat: bytes) -> None:
-    served = await serve(heartbeat=0.02)
-    handler_id = await served.start("ask")
-    async with served.client.get(f"/events/{handler_id}?sse={sse}&after_sequence=-1") as response:
-        await asyncio.wait_for(response.content.readuntil(b"}\n\n" if sse == "true" else b"}\n"), 30)
-        assert await asyncio.wait_for(response.content.readexactly(3 * len(heartbeat)), 30) == 3 * heartbeat
-
-
-async def test_more_streams_than_allowed_are_429_and_a_place_is_free_again_when_one_ends(serve: Serve) -> None:
-    served = await serve(max_streams=1)
-    handler_id = await served.start("ask")
-    done = await served.finish("count")
-    async with served.client.get(f"/events/{handler_id}?sse=false&after_sequence=-1") as response:
-        assert (await next_event(response))["type"] == "Asked"
-        status, answer = await served.get(f"/events/{done}?{START}")
-        assert status == 429
-        assert "streams" in answer["detail"]
-        await served.post(f"/handlers/{handler_id}/cancel")
-        await response.read()
-    assert (await read(served, done))[0] == 200
-
-
-async def test_a_reader_that_does_not_read_is_cut_off_and_loses_nothing(serve: Serve) -> None:
-    served = await serve(write_timeout=0.2, send_buffer=4_096)
-    handler_id = await served.finish("count", n=2_000, text="x" * 2_000)
-    path = f"/events/{handler_id}?sse=false&include_internal=true"
-    with closing(socket.socket()) as stalled:
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        stalled.connect(("127.0.0.1", served.port))
-        stalled.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        assert await asyncio.to_thread(stalled.recv, 1) == b"H"
-        # Only a holder that was cut off lets the queue go: it would hold it until it has read everything.
-        async with served.client.get(f"{path}&acquire_timeout=60") as second:
-            assert second.status == 200
-            rest = lines_of(await second.text())
-    numbers = [event["sequence"] for event in rest]
-    assert numbers == list(range(numbers[0], numbers[-1] + 1))
-    assert numbers[0] < 2_000
-    assert rest[-1]["type"] == "CountedAll"
-
-
-# -- Stopping --------------------------------------------------------------------------------------
-
-
-async def test_a_stop_breaks_the_stream_off_so_that_no_client_takes_it_for_the_end(serve: Serve, tmp_path: Any) -> None:
-    first = await serve(db=tmp_path / "runs.sqlite3")
-    handler_id = await first.start("ask")
-    async with first.client.get(f"/events/{handler_id}?sse=false&after_sequence=-1") as response:
-        asked = await next_event(response)
-        await first.runner.cleanup()
-        with pytest.raises(ClientPayloadError):
-            await response.read()
-    second = await serve(db=tmp_path / "runs.sqlite3")
-    query = f"sse=false&after_sequence={asked['sequence']}"
-    async with second.client.get(f"/events/{handler_id}?{query}") as response:
-        answer = {"event": {"type": "Answered", "value": {"text": "yes"}}}
-        assert (await second.post(f"/events/{handler_id}", json=answer))[0] == 200
-        events = lines_of(await response.text())
-    assert all(event["sequence"] > asked["sequence"] for event in events)
-    assert events[-1]["type"] == "StopEvent"

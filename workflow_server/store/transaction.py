@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import sqlite3
 from collections.abc import Callable, Sequence
+from itertools import chain, groupby
 from typing import get_args
 
 from workflow_server.records import Record
@@ -95,13 +96,16 @@ def _transact(
 
 
 def _write_all(connection: sqlite3.Connection, units: Sequence[Entries]) -> Refusals:
-    execute = connection.execute
-    statements = STATEMENTS
-    for entries in units:
+    for kind, entries in groupby(chain.from_iterable(units), type):
+        statements = STATEMENTS[kind]
+        if len(statements) == 1:
+            # A step that publishes many events: one call for all of them.
+            connection.executemany(statements[0], [entry._asdict() for entry in entries])
+            continue
         for entry in entries:
             parameters = entry._asdict()
-            for statement in statements[type(entry)]:
-                execute(statement, parameters)
+            for statement in statements:
+                connection.execute(statement, parameters)
     return {}
 
 

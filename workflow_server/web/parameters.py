@@ -19,7 +19,7 @@ SSE = "text/event-stream"
 Cursor = int | Literal["now"]
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_SEQUENCE = re.compile(r"-1|[0-9]{1,18}", re.ASCII)
+_SEQUENCE = re.compile(r"-1|[0-9]{1,18}")
 
 
 @dataclass(frozen=True)

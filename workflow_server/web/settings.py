@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 class WebSettings(BaseModel):
     """Sizes are bytes, durations seconds. The fields of the same name in ``workflow_server.settings.Settings``."""
 
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    model_config = ConfigDict(frozen=True)
 
     host: str = "127.0.0.1"
     """Where the server was told to listen: a name that clients may call it by."""

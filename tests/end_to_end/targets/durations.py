@@ -44,14 +44,10 @@ class Waits(Workflow):
 
 
 class Retries(Workflow):
-    """Fails twice; the delay before the third attempt is long enough to die in."""
-
-    @step(retry_policy=retry_policy(wait=wait_fixed(0), stop=stop_after_attempt(1)))
-    async def begin(self, ev: StartEvent) -> Answer:
-        return Answer(number=1)
+    """Fails once; the delay before the second attempt is long enough to die in."""
 
     @step(retry_policy=retry_policy(wait=wait_fixed(RETRY_DELAY), stop=stop_after_attempt(3)))
-    async def flaky(self, ctx: Context, ev: Answer) -> StopEvent:
+    async def flaky(self, ctx: Context, ev: StartEvent) -> StopEvent:
         info = ctx.retry_info()
         mark("begin", "flaky", info.retry_number)
         if info.retry_number < 1:

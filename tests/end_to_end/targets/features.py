@@ -85,11 +85,11 @@ class CollectEvents(Workflow):
                 await gate("collect_events")
             return Piece(number=ev.number)
 
-    @step
+    @step(num_workers=1)
     async def gather(self, ctx: Context, ev: Piece) -> StopEvent | None:
         with side_effect("gather", ev.number):
             pieces = ctx.collect_events(ev, [Piece] * 3)
-            return None if pieces is None else StopEvent(result=[piece.get("number") for piece in pieces])
+            return None if pieces is None else StopEvent(result=[vars(piece)["number"] for piece in pieces])
 
 
 class Left(Event):
@@ -178,7 +178,7 @@ class Task(Event):
     """Fits two steps."""
 
 
-class Nudge(Event):
+class Nudge(HumanResponseEvent):
     """Fits two steps, too."""
 
     text: str
