@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Literal
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from workflow_server.errors import StorageError
@@ -208,6 +209,23 @@ class WorkflowServer:
         say(f"Database: {self._store.location}")
         say(f"Workflows: {', '.join(self.workflow_names) or 'none'}")
         say(f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}")
+
+
+def _http_logger() -> logging.Logger:
+    """aiohttp's logger, for which a client that does not speak HTTP is no error with a traceback."""
+
+    def soften(record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0] if record.exc_info else None
+        if kind is not None and issubclass(kind, HttpProcessingError):
+            record.exc_info, record.exc_text = None, None
+            record.msg, record.args = "A request that is not valid HTTP was refused", ()
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return True
+
+    named = logging.getLogger("workflow_server.http")
+    if not named.filters:
+        named.addFilter(soften)
+    return named
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

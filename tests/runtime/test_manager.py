@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from llama_index_instrumentation.dispatcher import active_instrument_tags
 from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
@@ -117,6 +118,12 @@ class Unstorable(Workflow):
         return StopEvent()
 
 
+class Tagged(Workflow):
+    @step
+    async def tell(self, ev: StartEvent) -> StopEvent:
+        return StopEvent(result=active_instrument_tags.get().get("handler_id"))
+
+
 async def events(manager: RuntimeManager, handler_id: str, after: int = -1) -> list[tuple[int, str]]:
     reader = await manager.open_cursor(handler_id, after)
     found: list[tuple[int, str]] = []
@@ -146,6 +153,7 @@ async def test_a_run_returns_its_result_and_ends_its_stream(managing: Managing) 
         {"type": "Named", "value": {"name": "Ada"}},
         {"type": "Named", "data": {"name": "Ada"}},
         {"qualified_name": f"{__name__}.Named", "value": {"name": "Ada"}},
+        {"type": "StartEvent", "value": {"name": "Ada"}},
     ],
 )
 async def test_a_start_event_comes_in_every_form_of_the_contract(managing: Managing, data: object) -> None:
@@ -160,7 +168,9 @@ async def test_a_start_event_comes_in_every_form_of_the_contract(managing: Manag
     [
         ({}, "'name': Field required"),
         ({"name": 3}, "'name'"),
-        ("no json", "JSON object"),
+        ("no json", "not valid JSON"),
+        ('{"name": NaN}', "NaN"),
+        ({"type": "Named", "value": "[1]"}, "JSON object"),
         ([], "JSON object"),
         ({"type": "StopEvent", "value": {}}, "started by 'Named'"),
         ({"type": "os.system", "value": {}}, "Accepted are"),
@@ -176,6 +186,13 @@ async def test_a_start_event_that_does_not_validate_starts_nothing(managing: Man
         with pytest.raises(InvalidEvent, match=told):
             await manager.start("greet", RunRequest(start_event=data))
         assert await manager.list_handlers(None, None) == []
+
+
+async def test_instrumentation_sees_the_handler_id_as_a_tag(managing: Managing) -> None:
+    async with managing(tagged=Tagged()) as manager:
+        handler = await manager.run("tagged", RunRequest())
+        assert handler.result is not None
+        assert handler.result.value == {"result": handler.handler_id}
 
 
 async def test_continuing_a_completed_handler_keeps_its_state_and_its_log(managing: Managing) -> None:

@@ -20,7 +20,13 @@ class OwnedTasks:
 
     async def run(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Do the work and return what it returns; a caller that is cancelled leaves it running."""
-        return await asyncio.shield(self._start(work, name))
+        task = self._start(work, name)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Nobody is left to be told how it ends.
+            task.add_done_callback(_log_failure)
+            raise
 
     def spawn(self, work: Coroutine[Any, Any, object], name: str) -> None:
         """Do the work; what it raises is logged."""

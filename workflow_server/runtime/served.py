@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from workflows.events import HumanResponseEvent
 from workflows.representation import get_workflow_representation
 
-from workflow_server.errors import InvalidEvent, StepRefusesEvent, UnknownStep, Unstorable
+from workflow_server.errors import InvalidBody, InvalidEvent, StepRefusesEvent, UnknownStep, Unstorable
+from workflow_server.protocol.strict_json import parse_json
 from workflow_server.runtime.engine import (
     Event,
     RunSerializer,
@@ -28,6 +29,7 @@ from workflow_server.runtime.patches import Patch, apply
 from workflow_server.runtime.slots import Slots
 from workflow_server.runtime.state import PatchSink, RecordingStateStore, decode_tree, encode_tree
 
+_GENERAL_START = frozenset({"StartEvent", "workflows.events.StartEvent"})
 _ENVELOPE_KEYS = frozenset({"type", "types", "value", "data", "qualified_name", "sequence"})
 
 
@@ -104,7 +106,9 @@ class ServedWorkflow:
         expected = self.workflow.start_event_class
         fields = _object(data if data is not None and data != "" else {}, "start_event")
         if _is_envelope(fields):
-            kind = self._type_of(fields, "start_event")
+            # Both Python clients name the engine's general start event when they are given none.
+            general = (fields.get("type") or fields.get("qualified_name")) in _GENERAL_START
+            kind = expected if general else self._type_of(fields, "start_event")
             if not issubclass(kind, expected):
                 raise InvalidEvent(
                     f"start_event: this workflow is started by '{expected.__name__}', not by '{kind.__name__}'."
@@ -231,9 +235,9 @@ class ServedWorkflow:
 def _object(data: object, where: str) -> dict[str, Any]:
     if isinstance(data, str):
         try:
-            data = json.loads(data)
-        except (ValueError, RecursionError):
-            raise InvalidEvent(f"{where}: the string is no JSON object.") from None
+            data = parse_json(data, f"{where}: the string")
+        except InvalidBody as error:
+            raise InvalidEvent(str(error)) from None
     if not isinstance(data, dict):
         raise InvalidEvent(f"{where}: must be a JSON object, or a string that holds one.")
     return data
