@@ -81,27 +81,30 @@ class DurableServer:
         """The end of what the server logged, of all its lives."""
         return self._log.read_text()[-6000:] if self._log.exists() else ""
 
-    async def start(self, target: str | None = None) -> None:
+    async def start(self, target: str | None = None, *, port: str = "0") -> None:
         """Start the server, over whatever the database holds, and return when it listens."""
         self._target = target or self._target
-        command = [sys.executable, "-m", "workflow_server", "serve", str(TARGETS / self._target)]
-        environment = {**clean_environment(), **self.ledger.environment, "PYTHONPATH": str(ROOT)}
         self.spawned_at = time.monotonic()
+        self._process = self._spawn(port)
+        lines = await asyncio.to_thread(self._start_up_lines)
+        listening, resumed = _LISTENING.search(lines), _RESUMED.search(lines)
+        if listening is None or resumed is None:
+            raise AssertionError(f"the server did not start: {lines}\n{self.log_tail()}")
+        self.listening_at = time.monotonic()
+        self.resumed = int(resumed[1])
+        self.api.url = listening[1]
+
+    def _spawn(self, port: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "workflow_server", "serve", str(TARGETS / self._target)]
         with self._log.open("a") as log:
-            self._process = subprocess.Popen(
-                [*command, "--db", str(self.db), "--port", "0", *self._options],
+            return subprocess.Popen(
+                [*command, "--db", str(self.db), "--port", port, *self._options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 cwd=self.folder,
-                env=environment,
+                env={**clean_environment(), **self.ledger.environment, "PYTHONPATH": str(ROOT)},
             )
-        lines = await asyncio.to_thread(self._start_up_lines)
-        listening, resumed = _LISTENING.search(lines), _RESUMED.search(lines)
-        assert listening and resumed, f"the server did not start: {lines}\n{self.log_tail()}"
-        self.listening_at = time.monotonic()
-        self.resumed = int(resumed[1])
-        self.api.url = listening[1]
 
     def _start_up_lines(self) -> str:
         lines: list[str] = []
@@ -126,6 +129,14 @@ class DurableServer:
     def terminate(self) -> None:
         """Ask it to end, as systemd would: SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
+
+    async def stopping(self) -> None:
+        """Ask it to end, and return when it is about to."""
+        self.terminate()
+        deadline = time.monotonic() + 30
+        while "Stopping" not in self._log.read_text():
+            assert time.monotonic() < deadline, "the server did not notice SIGTERM"
+            await asyncio.sleep(0.02)
 
     async def stop(self) -> int:
         """Ask it to end, and return its exit code."""

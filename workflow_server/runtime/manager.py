@@ -194,10 +194,14 @@ class RuntimeManager:
             WorkflowNotFound, CompletedHandlerNotFound, HandlerRunning, InvalidEvent, ContextRefused, KeyReused,
             ShuttingDown, StorageFull, StoreUnavailable: why nothing was started.
         """
+        return await self._accept(workflow_name, request, waits=False)
+
+    async def _accept(self, workflow_name: str, request: RunRequest, *, waits: bool) -> HandlerData:
         self._check_open()
         served = self.workflow(workflow_name)
         event = served.start_event(request.start_event)
-        return await self._roster.tasks.run(self._start(served, event, request), f"start {workflow_name}")
+        work = self._start(served, event, request, waits=waits)
+        return await self._roster.tasks.run(work, f"start {workflow_name}")
 
     async def run(self, workflow_name: str, request: RunRequest) -> HandlerData:
         """Start a run and return when it has ended; as ``start`` otherwise.
@@ -205,29 +209,44 @@ class RuntimeManager:
         Raises:
             ShuttingDown: the server stops first; the run goes on at its next start.
         """
-        begun = await self.start(workflow_name, request)
+        begun = await self._accept(workflow_name, request, waits=True)
         assert begun.run_id is not None
-        outcome = self._outcomes.setdefault(begun.run_id, asyncio.get_running_loop().create_future())
+        outcome = self._outcomes.get(begun.run_id)
+        if outcome is None:
+            return await self._end_of(begun, begun.run_id)
+        return from_end(begun, await asyncio.shield(outcome))
+
+    async def _end_of(self, begun: HandlerData, run_id: str) -> HandlerData:
+        """The end of a run that an earlier request started, or that has ended already."""
+        outcome = self._outcome(run_id)
         handler = await self.get_handler(begun.handler_id)
-        if handler.run_id != begun.run_id:
+        if handler.run_id != run_id:
             raise RunSuperseded(begun.handler_id)
         if handler.status != "running":
-            self._outcomes.pop(begun.run_id, None)
+            self._outcomes.pop(run_id, None)
             return handler
         self._check_open()
         return from_end(begun, await asyncio.shield(outcome))
 
-    async def _start(self, served: ServedWorkflow, event: StartEvent, request: RunRequest) -> HandlerData:
+    def _outcome(self, run_id: str) -> asyncio.Future[RunEnded]:
+        """What is set when the run has ended, durably."""
+        return self._outcomes.setdefault(run_id, asyncio.get_running_loop().create_future())
+
+    async def _start(
+        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, *, waits: bool
+    ) -> HandlerData:
         if request.key is None:
-            return await self._begin(served, event, request)
+            return await self._begin(served, event, request, waits=waits)
         scope = f"run:{served.name}"
         async with self._roster.lock(f"{scope}:{request.key.key}"):
             answer = await self._answer(scope, request.key)
             if answer is not None:
                 return HandlerData.model_validate_json(answer.response)
-            return await self._begin(served, event, request)
+            return await self._begin(served, event, request, waits=waits)
 
-    async def _begin(self, served: ServedWorkflow, event: StartEvent, request: RunRequest) -> HandlerData:
+    async def _begin(
+        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, *, waits: bool
+    ) -> HandlerData:
         handler_id = request.handler_id or nanoid()
         async with self._roster.lock(handler_id):
             self._check_open()
@@ -244,6 +263,8 @@ class RuntimeManager:
             keys = _answered(f"run:{served.name}", request.key, handler_id, run_id, answer.model_dump_json())
             await self._store.commit(started, *records, *keys)
             log.begin()
+            if waits:
+                self._outcome(run_id)
             if served.slots.take(handler_id):
                 await self._launch(served, started, log, event, fresh=not records)
         return answer

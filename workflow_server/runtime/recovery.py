@@ -14,7 +14,7 @@ import logging
 from workflow_server.errors import RunSetAside
 from workflow_server.records import RunAttempted, RunningRun
 from workflow_server.runtime.roster import UNREGISTERED, Roster, downtime
-from workflow_server.runtime.session import failed_event
+from workflow_server.runtime.session import RunSession, failed_event
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,9 @@ AT_ONCE = 32
 SETTLE = 3.0
 """Seconds that the other runs get before the first suspect runs again."""
 OBSERVE = 5.0
-"""Seconds for which a suspect without a result is watched before the next one runs again."""
+LONGEST_OBSERVATION = 640.0
+"""Seconds for which a suspect without a result is watched before the next one runs again. They double with each
+further death, so that a step that takes longer to kill the process is found out, too."""
 PROBATIONS = 2
 """Deaths on probation after which a run is set aside."""
 PROBATION = "it is on probation: the process died each time while it was in a step"
@@ -78,7 +80,8 @@ class Recovery:
         """Let the suspects run again, one at a time."""
         if self._suspects:
             await asyncio.sleep(SETTLE)
-        for suspect in self._suspects:
+        # The most suspect first: it need not wait for the observation of those that may be innocent.
+        for suspect in sorted(self._suspects, key=lambda run: run.probations, reverse=True):
             await self._probe(suspect)
 
     async def _probe(self, run: RunningRun) -> None:
@@ -87,18 +90,26 @@ class Recovery:
             if roster.suspended.pop(run.handler_id, None) is None:
                 return
             if run.probations >= PROBATIONS:
-                attempts = run.attempts + run.probations
                 logger.error(
-                    "Handler %s is set aside: the process died %d times in its steps", run.handler_id, attempts
+                    "Handler %s is set aside: the process died %d times in its steps", run.handler_id, run.attempts
                 )
-                event = failed_event(RunSetAside(attempts))
+                event = failed_event(RunSetAside(run.attempts))
                 await roster.end_offline(run.handler_id, run.run_id, run.workflow_name, event)
                 return
-            record = RunAttempted(run.handler_id, run.run_id, run.attempts, run.probations + 1)
-            await roster.store.append(record)
+            blamed = RunAttempted(run.handler_id, run.run_id, run.attempts + 1, run.probations + 1)
+            await roster.store.append(blamed)
         logger.warning("Handler %s runs again, on probation", run.handler_id)
         await roster.activate(run.handler_id)
         session = roster.sessions.get(run.handler_id)
         if session is not None:
+            await self._observe(run, session, blamed)
+
+    async def _observe(self, run: RunningRun, session: RunSession, blamed: RunAttempted) -> None:
+        seconds = min(OBSERVE * 2 ** (run.attempts - self._max_attempts), LONGEST_OBSERVATION)
+        try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(session.progressed.wait(), OBSERVE)
+                await asyncio.wait_for(session.progressed.wait(), seconds)
+        finally:
+            # The process lives: should it die later, then in the observation of another.
+            if not session.progressed.is_set():
+                self._roster.store.append(blamed._replace(probations=run.probations))

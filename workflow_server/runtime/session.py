@@ -267,7 +267,7 @@ class RunSession:
         Raises:
             Unstorable: a value of it is no JSON.
         """
-        if self.status is not None:
+        if not self._is_written:
             return
         entry = self._journal.encode(tick)
         if entry is None:
@@ -297,7 +297,7 @@ class RunSession:
         Raises:
             Unstorable: a value of it is no JSON (where the loop publishes it; a step's run is failed).
         """
-        if self.status is not None:
+        if not self._is_written:
             return
         by_step = in_step()
         try:
@@ -321,10 +321,7 @@ class RunSession:
         """Start what is pending — steps when all before them is durable — and wait for the first to finish."""
         self._compact()
         commit = self._commit
-        started: list[NamedTask] = [
-            item.start(asyncio.create_task(self._started(item, commit), name=f"{self.handler_id} {item.key}"))
-            for item in pending
-        ]
+        started = [self._start(item, commit) for item in pending]
         named = [*running, *started]
         try:
             completed = await self._first_done(named, timeout)
@@ -349,6 +346,16 @@ class RunSession:
             self._release()
             raise LeftMemory
         return None
+
+    def _start(self, item: PendingStart, commit: Commit | None) -> NamedTask:
+        name = f"{self.handler_id} {item.key}"
+        if not (self._draining and isinstance(item, PendingWorker)):
+            return item.start(asyncio.create_task(self._started(item, commit), name=name))
+        # Known as parked before the loop looks: nothing would make it look again.
+        item.coro.close()
+        task = asyncio.create_task(self._park(), name=name)
+        self._parked.add(task)
+        return item.start(task)
 
     async def _started(self, item: PendingStart, commit: Commit | None) -> Any:
         if not isinstance(item, PendingWorker):
@@ -417,6 +424,12 @@ class RunSession:
 
     # -- Records -------------------------------------------------------------------------------
 
+    @property
+    def _is_written(self) -> bool:
+        """Whether what happens here is still the run's. What a task that outlived its step does after the run has ended
+        or left memory is not: the run may be in memory again, elsewhere."""
+        return self.status is None and not self.released
+
     def _end(self, event: StopEvent, data: str) -> Commit:
         self.status = terminal_status(event)
         record = self.log.append(self.run_id, data, internal=False)
@@ -440,7 +453,7 @@ class RunSession:
         return record
 
     def _write_unattended(self, patch: Patch) -> None:
-        if self.status is None:
+        if self._is_written:
             self._append(self._patched(patch))
 
     def _compact(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tests.end_to_end.targets.marking import gate, mark, side_effect
 from workflows import Context, Workflow, step
 from workflows.events import Event, InputRequiredEvent, StartEvent, StopEvent
 from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
+
+from tests.end_to_end.targets.marking import gate, mark, side_effect
 
 RETRY_DELAY = 7.0
 

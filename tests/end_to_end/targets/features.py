@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from tests.end_to_end.targets.marking import gate, mark, side_effect
-from workflow_server import idempotency_key
 from workflows import Context, Workflow, catch_error, step
 from workflows.collect import Collect, Take
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StepFailedEvent, StopEvent
 from workflows.resource import Resource
 from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
+
+from tests.end_to_end.targets.marking import gate, mark, side_effect
+from workflow_server import idempotency_key
 
 
 class Item(Event):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pydantic import BaseModel, Field
-
-from tests.end_to_end.targets.marking import gate, mark, side_effect
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
+
+from tests.end_to_end.targets.marking import gate, mark, side_effect
 
 ITEMS = 8
 HELD = 5

@@ -1,0 +1,105 @@
+"""SIGTERM ends the process within the grace period and cancels nothing; a second one ends it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import aiohttp
+
+from tests.end_to_end.api import Json, Reader
+from tests.end_to_end.ledger import after_kill
+from tests.end_to_end.server_process import DurableServer
+
+
+async def outcome_of_waiting_run(server: DurableServer) -> tuple[int, Json] | aiohttp.ClientError:
+    """What a client sees that waits for a run's result while the server stops."""
+    try:
+        return await server.api.call("POST", "/workflows/gated/run", {})
+    except aiohttp.ClientError as error:
+        return error
+
+
+async def test_a_stop_ends_in_the_grace_period_cancels_nothing_and_all_goes_on_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async with DurableServer(tmp_path, "flows.py", "--grace-period", "1") as server:
+        begun = [await server.api.start("gated") for _ in range(3)]
+        asked = await server.api.start("asks")
+        waiting = asyncio.create_task(outcome_of_waiting_run(server), name="waiting POST /run")
+        reader = Reader(server.api, begun[0]["handler_id"])
+        await reader.until("First")
+        await server.ledger.reached("gated", 4)
+
+        asked_to_end_at = time.monotonic()
+        code = await server.stop()
+        print(f"ended {time.monotonic() - asked_to_end_at:.2f} s after SIGTERM, with 1 s of grace")
+
+        assert code == 0
+        seen = await waiting
+        assert isinstance(seen, tuple)
+        assert seen[0] == 503
+        assert "shutting down" in seen[1]["detail"]
+
+        server.ledger.open("gated")
+        await server.start()
+        assert server.resumed == 5
+        await server.api.send(asked["handler_id"], "Answer", number=5)
+        assert await server.api.result(asked["handler_id"]) == 5
+        for handler in begun:
+            ended = await server.api.finished(handler["handler_id"])
+            assert ended["status"] == "completed"
+            assert (ended["run_id"], ended["started_at"]) == (handler["run_id"], handler["started_at"])
+        status, answer = await server.api.call("GET", "/handlers?status=cancelled&status=failed")
+        assert (status, answer) == (200, {"handlers": []})
+        events = await reader.finished()
+        assert [event.sequence for event in events] == list(range(len(events)))
+
+
+async def test_a_step_that_finishes_in_the_grace_period_is_recorded_and_its_successor_waits_for_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async with DurableServer(tmp_path, "flows.py", "--grace-period", "600") as server:
+        handler = await server.api.start("gated")
+        await server.ledger.reached("gated")
+        await server.stopping()
+        server.ledger.open("gated")
+        assert await server.ended() == 0
+        assert server.ledger.count("end", "wait") == 1
+        assert server.ledger.count("begin", "after") == 0
+        server.ledger.note_kill()
+
+        await server.start()
+        assert await server.api.result(handler["handler_id"]) == "through"
+        assert [(entry.kind, entry.step) for entry in after_kill(server.ledger.entries())] == [
+            ("begin", "after"),
+            ("end", "after"),
+        ]
+
+
+async def test_a_second_signal_ends_the_process_at_once_and_loses_nothing(tmp_path: Path) -> None:
+    async with DurableServer(tmp_path, "flows.py", "--grace-period", "600") as server:
+        handler = await server.api.start("gated")
+        await server.ledger.reached("gated")
+        await server.stopping()
+        server.terminate()
+        assert await server.ended() == 130
+
+        server.ledger.open("gated")
+        await server.start()
+        assert await server.api.result(handler["handler_id"]) == "through"
+
+
+async def test_a_stop_ends_every_kind_of_open_stream_without_a_false_end(tmp_path: Path) -> None:
+    async with DurableServer(tmp_path, "flows.py", "--grace-period", "1") as server:
+        handler_id = (await server.api.start("gated"))["handler_id"]
+        await server.ledger.reached("gated")
+        urls = [f"{server.api.url}/events/{handler_id}{query}" for query in ("", "?sse=false&after_sequence=-1")]
+        async with aiohttp.ClientSession() as session:
+            streams = [await session.get(url) for url in urls]
+            await asyncio.gather(*(stream.content.readline() for stream in streams))
+            code = asyncio.create_task(server.stop(), name="stop")
+            ends = await asyncio.gather(*(stream.content.read() for stream in streams), return_exceptions=True)
+            assert await code == 0
+        assert [type(end) for end in ends] == [aiohttp.ClientPayloadError] * 2
