@@ -220,6 +220,13 @@ class ResumeFailed(RunError):
 
 
 @dataclass(eq=False)
+class StepNotRecorded(RunError):
+    """What a step did could not be recorded: {reason}"""
+
+    reason: str
+
+
+@dataclass(eq=False)
 class RunSetAside(RunError):
     """The process died {attempts} times while this run was in a step: it was set aside and is not resumed again."""
 

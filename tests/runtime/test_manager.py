@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from typing import Any
 
 import pytest
@@ -29,6 +31,9 @@ from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.runtime.manager import RuntimeManager
 
 from .conftest import Managing
+
+HOSTILE = {"__is_pydantic": True, "qualified_name": "wave.Wave_read", "value": {"a": 1}}
+"""Names a class of a module that nobody has imported."""
 
 
 class Named(StartEvent):
@@ -396,6 +401,58 @@ async def test_a_context_is_taken_only_where_the_server_was_told_to(managing: Ma
         assert handler.result.value == {"result": 42}
         with pytest.raises(InvalidEvent, match="context"):
             await manager.run("count", RunRequest(context={"version": 99}))
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"version": 2, "state": {"state_data": HOSTILE}},
+        {"version": 2, "state": {"state_data": json.dumps(HOSTILE)}},
+        {"version": 2, "state": {"state_data": {"_data": {"x": json.dumps(HOSTILE)}}}},
+        {"version": 2, "workers": {"count": {"queue": [{"event": json.dumps(HOSTILE)}]}}},
+        {"version": 2, "workers": {"count": {"queue": [{"event": '{"no": "event"}'}]}}},
+        {"version": 1, "workers": {"count": {"in_progress": [json.dumps(HOSTILE)]}}},
+        {"version": 2, "workers": {"count": {"collected_events": {"b": [json.dumps(HOSTILE)]}}}},
+        {
+            "version": 2,
+            "workers": {
+                "count": {
+                    "collected_waiters": [{"waiter_id": "w", "event": "{}", "waiting_for_event": "wave.Wave_read"}]
+                }
+            },
+        },
+    ],
+)
+async def test_a_clients_context_imports_nothing_and_holds_only_events(
+    managing: Managing, context: dict[str, Any]
+) -> None:
+    sys.modules.pop("wave", None)
+    async with managing(count=Count(), accept_context=True) as manager:
+        with pytest.raises(InvalidEvent, match="context"):
+            await manager.run("count", RunRequest(context=context))
+        assert await manager.list_handlers(None, None) == []
+    assert "wave" not in sys.modules
+
+
+async def test_a_key_and_a_handler_id_of_the_same_name_do_not_lock_each_other_out(managing: Managing) -> None:
+    async with managing(greet=Greet()) as manager:
+        for handler_id in ("run:greet:k", "event:x:k"):
+            request = RunRequest({"name": "Ada"}, handler_id=handler_id, key=IdempotencyKey("k", "h"))
+            with pytest.raises(CompletedHandlerNotFound):
+                await asyncio.wait_for(manager.start("greet", request), 10)
+
+
+async def test_a_cursor_past_the_end_gets_what_follows_the_end(managing: Managing) -> None:
+    async with managing(ask=Ask(timeout=None)) as manager:
+        handler = await manager.start("ask", RunRequest())
+        await _asked(manager, handler.handler_id)
+        reader = await manager.open_cursor(handler.handler_id, 1_000_000)
+        assert reader is not None
+        await manager.cancel(handler.handler_id)
+        page = await reader.next_page(10)
+        assert page
+        assert "WorkflowCancelledEvent" in page[-1].data
+        assert await manager.open_cursor(handler.handler_id, 1_000_000) is None
 
 
 async def test_nothing_new_is_accepted_while_the_server_stops(managing: Managing) -> None:

@@ -41,7 +41,7 @@ from workflows.plugins.basic import BasicRuntime, get_current_run_id, setting_ru
 from workflows.runtime.control_loop import rebuild_state_from_ticks
 from workflows.runtime.control_loop.runner import _ControlLoopRunner, _stamp_tick
 from workflows.runtime.runtime_decorators import BaseRuntimeDecorator
-from workflows.runtime.types.internal_state import BrokerState
+from workflows.runtime.types.internal_state import BrokerState, EventAttempt, InProgressState
 from workflows.runtime.types.named_task import NamedTask, PendingStart, PendingWorker, WorkerTask, pick_highest_priority
 from workflows.runtime.types.plugin import (
     ExternalRunAdapter,
@@ -131,6 +131,7 @@ __all__ = [
     "concurrent_runs",
     "decode_state",
     "encode_state_tree",
+    "events_of",
     "get_current_run_id",
     "idempotency_key",
     "in_step",
@@ -157,11 +158,11 @@ class RunSerializer(JsonSerializer):
     """The engine's JSON serializer, safe for what clients put into a state.
 
     A client's dictionary that looks like the serializer's own type marker is escaped, so that no value that came over
-    the wire names a class. The workflow's own types resolve without an import.
+    the wire names a class. The workflow's own types resolve without an import; ``closed``, no others do.
     """
 
-    def __init__(self, types: Iterable[type[Any]]) -> None:
-        super().__init__()
+    def __init__(self, types: Iterable[type[Any]], *, closed: bool = False) -> None:
+        super().__init__(allowed_types=() if closed else None)
         self._types: dict[str, type[Any]] = {}
         for kind in types:
             self.add(kind)
@@ -170,6 +171,10 @@ class RunSerializer(JsonSerializer):
         """Let this type resolve without an import."""
         self._types[f"{kind.__module__}.{kind.__name__}"] = kind
         self._types[f"{kind.__module__}.{kind.__qualname__}"] = kind
+
+    def closed(self) -> RunSerializer:
+        """The same for what comes from a client: a name that is not of the workflow or the engine is refused."""
+        return RunSerializer(self._types.values(), closed=True)
 
     def resolve_class(self, qualified_name: str) -> type[Any]:
         """The class of this name."""
@@ -347,6 +352,21 @@ def broker_from_json(data: str | dict[str, Any], workflow: Workflow, serializer:
     """
     parsed = json.loads(data) if isinstance(data, str) else data
     return BrokerState.from_serialized(SerializedContext.from_dict_auto(parsed, serializer), workflow, serializer)
+
+
+def events_of(state: BrokerState) -> Iterator[object]:
+    """Everything in the loop's state that the engine takes for an event."""
+    for worker in state.workers.values():
+        held: list[EventAttempt | InProgressState | StepWorkerWaiter[Event]]
+        held = [*worker.queue, *worker.in_progress, *worker.collected_waiters]
+        for attempt in held:
+            yield attempt.event
+            yield from (attempt.bound_events or {}).values()
+        yield from (waiter.resolved_event for waiter in worker.collected_waiters if waiter.resolved_event is not None)
+        yield from (event for events in worker.collected_events.values() for event in events)
+        yield from worker.static_collect_events
+    yield from (delivery.event for delivery in state.deliveries.values())
+    yield from (event for release in state.collection_release_states.values() for event in release.buffer)
 
 
 def event_value(event: BaseModel) -> str:

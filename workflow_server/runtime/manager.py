@@ -238,7 +238,7 @@ class RuntimeManager:
         if request.key is None:
             return await self._begin(served, event, request, waits=waits)
         scope = f"run:{served.name}"
-        async with self._roster.lock(f"{scope}:{request.key.key}"):
+        async with self._roster.key_lock(f"{scope}:{request.key.key}"):
             answer = await self._answer(scope, request.key)
             if answer is not None:
                 return HandlerData.model_validate_json(answer.response)
@@ -333,7 +333,7 @@ class RuntimeManager:
             await self._post(handler_id, event, step, None)
             return
         scope = f"event:{handler_id}"
-        async with self._roster.lock(f"{scope}:{key.key}"):
+        async with self._roster.key_lock(f"{scope}:{key.key}"):
             if await self._answer(scope, key) is None:
                 await self._post(handler_id, event, step, key)
 
@@ -451,7 +451,8 @@ class RuntimeManager:
             after = log.first - 1
         if log.ended and after >= log.committed:
             return None
-        return EventReader(log, after, self._roster.closing)
+        # A cursor past the end was not given out by this log: what follows the end is all that can come.
+        return EventReader(log, min(after, log.committed), self._roster.closing)
 
     async def open_queue(self, handler_id: str, timeout: float) -> EventReader | None:
         """The reader of the handler's shared queue; None when none is left and none will come.

@@ -44,6 +44,8 @@ class Roster:
         self.suspended: dict[str, str] = {}
         self.wakeups = Wakeups(self.activate_soon)
         self.lock = KeyedLocks()
+        self.key_lock = KeyedLocks()
+        """For idempotency keys: apart from the handlers' locks, since clients name both."""
         self.tasks = OwnedTasks()
         self.closing = asyncio.Event()
         """Set when the server stops: streams end, nothing new is taken up."""

@@ -20,6 +20,7 @@ from workflow_server.runtime.engine import (
     WorkflowRunFunction,
     accepted_events,
     concurrent_runs,
+    events_of,
     infer_state_type,
     stop_event_class,
     workflow_timeout,
@@ -218,15 +219,18 @@ class ServedWorkflow:
         Raises:
             InvalidEvent: it is none of this workflow.
         """
-        journal = Journal(self.workflow, "", self.serializer, None)
+        # A client's names resolve to the workflow's own types and to nothing else: none of them imports anything.
+        closed = self.serializer.closed()
+        journal = Journal(self.workflow, "", closed, None)
         try:
             broker = journal.restore(json.dumps({"broker": context, "waits": []}))
+            if not all(isinstance(event, Event) for event in events_of(broker)):
+                raise ValueError("something in it stands for an event and is none")  # noqa: TRY301
             snapshot = journal.snapshot(broker)
             payload = context.get("state")
             if not payload:
                 return snapshot, None
-            tree = self._state_tree(payload)
-            decode_tree(tree, self.serializer)
+            tree = encode_tree(decode_tree(payload.get("state_data"), closed), closed)
         except Exception as error:
             raise InvalidEvent("context: this is no serialized Context of this workflow.") from error
         return snapshot, json.dumps({"store_type": "in_memory", "state_data": tree})

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from workflows.errors import WorkflowCancelledByUser
 
-from workflow_server.errors import ResumeFailed, StorageError, Unstorable, WorkflowServerError
+from workflow_server.errors import ResumeFailed, StepNotRecorded, StorageError, Unstorable, WorkflowServerError
 from workflow_server.records import (
     InboxPosted,
     InboxTaken,
@@ -371,6 +371,10 @@ class RunSession:
         self._stepping += 1
         try:
             return await item.coro
+        except Exception as error:
+            # A step's own errors are part of its result. This one is not, and the engine would only log it.
+            self.abort(StepNotRecorded(reason=f"{type(error).__name__}: {error}"))
+            raise
         finally:
             self._stepping -= 1
 
