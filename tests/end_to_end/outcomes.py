@@ -35,6 +35,9 @@ class Outcome(NamedTuple):
     begun: Json
     ended: Json
     events: list[StreamEvent]
+    """What a reader was sent who was there from the start."""
+    read_again: list[StreamEvent]
+    """What a reader was sent who came after the end."""
     entries: list[Entry]
 
     @property
@@ -104,7 +107,8 @@ async def _ended(server: DurableServer, plan: Plan, begun: Json, reader: Reader)
         await plan.after(server, handler_id)
     events = await reader.finished()
     entries = [entry for entry in server.ledger.entries() if entry.handler_id == handler_id or entry.kind == KILLED]
-    return Outcome(begun, await server.api.handler(handler_id), events, entries)
+    read_again = await server.api.events(handler_id, internal=True)
+    return Outcome(begun, await server.api.handler(handler_id), events, read_again, entries)
 
 
 def _begun(entries: list[Entry]) -> Counter[tuple[str, str]]:

@@ -101,6 +101,11 @@ def test_the_stream_has_no_gap_and_no_repetition_across_the_kill_and_a_terminal_
     assert [event.terminal for event in events] == [False] * (len(events) - 1) + [True]
 
 
+@every_feature
+def test_who_reads_after_the_end_is_sent_what_was_sent_before_and_after_the_kill(name: str, runs: Outcomes) -> None:
+    assert runs[name].read_again == runs[name].events
+
+
 # -- Feature by feature ------------------------------------------------------------------------
 
 

@@ -111,7 +111,7 @@ async def test_a_run_that_kills_the_process_is_set_aside_and_an_innocent_one_bes
         handler = await server.api.handler(deadly["handler_id"])
         assert "set aside" in handler["error"]
         assert (await server.api.events(deadly["handler_id"]))[-1].type == "WorkflowFailedEvent"
-        assert server.ledger.count("begin", "kill") == deaths
+        assert server.ledger.count("begin", "kill") == deaths <= 5
         server.ledger.open("gated")
         assert await server.api.result(before["handler_id"]) == "through"
         await server.restart()
