@@ -285,6 +285,55 @@ class Blocking(Workflow):
         return StopEvent(result=ev.n)
 
 
+class Again(Workflow):
+    """Sends its start event on, twice: returned, and sent."""
+
+    @step(num_workers=1)
+    async def turn(self, ctx: Context, ev: Begin) -> Begin | Done | None:
+        turns = await ctx.store.get("turns", 0) + 1
+        await ctx.store.set("turns", turns)
+        begun.append(f"turn {turns}")
+        if turns == 1:
+            return ev
+        if turns == 2:
+            ctx.send_event(ev)
+            return None
+        return Done(n=turns)
+
+    @step
+    async def finish(self, ev: Done) -> StopEvent:
+        return StopEvent(result=ev.n)
+
+
+class Overlapping(Workflow):
+    """Two steps write the same things, and the one that began first ends last."""
+
+    @step
+    async def split(self, ev: StartEvent) -> list[Part]:
+        return [Part(n=0), Part(n=1)]
+
+    @step(num_workers=2)
+    async def write(self, ctx: Context, ev: Part) -> Done:
+        begun.append(f"write {ev.n}")
+        async with ctx.store.edit_state() as state:
+            state["items"] = [*state.get("items", []), ev.n]
+            state["by"] = {**state.get("by", {}), str(ev.n): ev.n}
+            state["count"] = state.get("count", 0) + 1
+        await ctx.store.set(f"users.u{ev.n}", ev.n)
+        await asyncio.sleep(0.01 if ev.n == 0 else 0)
+        return Done(n=ev.n)
+
+    @step
+    async def gather(self, ctx: Context, parts: list[Done]) -> Left:
+        return Left(n=len(parts))
+
+    @step
+    async def tell(self, ctx: Context, ev: Left) -> StopEvent:
+        state = await ctx.store.get_state()
+        found = [sorted(state["items"]), state["by"], state["count"], state["users"]]
+        return StopEvent(result=[found[0], sorted(found[1]), found[2], sorted(found[3])])
+
+
 class TimedOut(Workflow):
     """Takes longer than it may."""
 
@@ -312,6 +361,8 @@ SAMPLES: dict[str, tuple[type[Workflow], str, object]] = {
     "nested": (Nested, "completed", 42),
     "resourced": (Resourced, "completed", 42),
     "blocking": (Blocking, "completed", 7),
+    "again": (Again, "completed", 3),
+    "overlapping": (Overlapping, "completed", [[0, 1], ["0", "1"], 2, ["u0", "u1"]]),
     "timed_out": (TimedOut, "failed", "Operation timed out after 0.05 seconds"),
 }
 """Each with the status that it ends with, and its result or its error."""

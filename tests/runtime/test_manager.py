@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from llama_index_instrumentation.dispatcher import active_instrument_tags
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, computed_field
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
@@ -20,6 +22,7 @@ from workflow_server.errors import (
     HandlerNotRunning,
     HandlerRunning,
     InvalidEvent,
+    InvalidWorkflow,
     KeyReused,
     RunAlreadyEnded,
     RunSuspended,
@@ -28,7 +31,9 @@ from workflow_server.errors import (
     UnknownStep,
 )
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
+from workflow_server.records import InboxPosted
 from workflow_server.runtime.manager import RuntimeManager
+from workflow_server.store.sqlite import SqliteWorkflowStore
 
 from .conftest import Managing
 
@@ -75,6 +80,43 @@ class AskOwnType(Workflow):
         return StopEvent(result=(await ctx.wait_for_event(Answer, timeout=None)).text)
 
 
+class Hasty(Workflow):
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        try:
+            await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=0.5)
+        except TimeoutError:
+            return StopEvent(result="timed out")
+        return StopEvent(result="answered")
+
+
+class Outer(Workflow):
+    class Reply(HumanResponseEvent):
+        text: str
+
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        reply = await ctx.wait_for_event(Outer.Reply, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent(result=reply.text)
+
+
+class Aliased(BaseModel):
+    user_name: str = Field("", alias="userName")
+
+
+class Required(BaseModel):
+    name: str
+
+
+class Computed(BaseModel):
+    model_config = {"extra": "forbid"}
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def twice(self) -> int:
+        return 2
+
+
 class Held(Workflow):
     """Runs until its gate is opened."""
 
@@ -107,19 +149,32 @@ class Stubborn(Workflow):
         return StopEvent(result="too late")
 
 
-class Bad(BaseModel):
-    model_config = {"arbitrary_types_allowed": True}
+class Measured(Event):
+    value: float
 
 
 class Unstorable(Workflow):
     @step
-    async def bad(self, ctx: Context, ev: StartEvent) -> StopEvent:
+    async def bad(self, ctx: Context, ev: StartEvent) -> Measured | StopEvent:
+        class Local(Measured):
+            pass
+
+        where = ev.get("where")
+        if where in {"nan", "long", "local"}:
+            values = {"nan": Measured(value=float("nan")), "local": Local(value=1)}
+            return values.get(str(where), StopEvent(result=[10**5000]))
         if ev.get("where") == "result":
             return StopEvent(result={"handle": object()})
         if ev.get("where") == "event":
             ctx.write_event_to_stream(Event(handle=object()))
             await asyncio.sleep(30)
+        if ev.get("where") == "requirement":
+            await ctx.wait_for_event(HumanResponseEvent, requirements={"handle": (1, 2)})
         await ctx.store.set("handle", object())
+        return StopEvent()
+
+    @step
+    async def take(self, ev: Measured) -> StopEvent:
         return StopEvent()
 
 
@@ -297,6 +352,49 @@ async def test_an_idempotency_key_gives_the_first_answer_again(managing: Managin
         assert (await manager.start("greet", request)).handler_id != both[0].handler_id
 
 
+async def test_an_answer_that_was_accepted_in_time_counts_though_it_is_taken_after_the_deadline(
+    managing: Managing, tmp_path: Path
+) -> None:
+    async with managing(hasty=Hasty(timeout=None)) as manager:
+        handler = await manager.start("hasty", RunRequest())
+        await _asked(manager, handler.handler_id)
+        asked = time.time()
+    assert handler.run_id is not None
+    # Accepted by a server that died before its run took it.
+    store = SqliteWorkflowStore(tmp_path / "runs.sqlite3")
+    await store.open()
+    answer = json.dumps({"__is_pydantic": True, "value": {}, "qualified_name": "workflows.events.HumanResponseEvent"})
+    await store.append(InboxPosted(store.next_inbox_id, handler.handler_id, handler.run_id, answer, None))
+    await store.close()
+    await asyncio.sleep(max(0.0, asked + 0.6 - time.time()))
+    async with managing(hasty=Hasty(timeout=None)) as manager:
+        log = await events(manager, handler.handler_id)
+        assert '"result":"answered"' in log[-1][1]
+
+
+async def test_a_wait_for_a_nested_class_goes_on_after_a_restart(managing: Managing) -> None:
+    async with managing(outer=Outer(timeout=None)) as manager:
+        handler = await manager.start("outer", RunRequest())
+        await _asked(manager, handler.handler_id)
+    async with managing(outer=Outer(timeout=None)) as manager:
+        await manager.send(handler.handler_id, {"type": "Reply", "value": {"text": "yes"}}, None, None)
+        assert '"result":"yes"' in (await events(manager, handler.handler_id))[-1][1]
+
+
+@pytest.mark.parametrize(("state", "told"), [(Aliased, "alias"), (Required, "without values"), (Computed, "read back")])
+async def test_a_state_that_would_not_survive_is_refused_at_registration(
+    managing: Managing, state: type[BaseModel], told: str
+) -> None:
+    class Stateful(Workflow):
+        @step
+        async def only(self, ctx: Context[state], ev: StartEvent) -> StopEvent:  # type: ignore[valid-type]
+            return StopEvent()
+
+    with pytest.raises(InvalidWorkflow, match=told):
+        async with managing(stateful=Stateful()):
+            raise AssertionError("it was served")
+
+
 async def test_cancel_is_durable_at_once_though_the_step_does_not_yield(managing: Managing) -> None:
     workflow = Stubborn()
     async with managing(held=workflow) as manager:
@@ -379,13 +477,24 @@ async def test_a_run_whose_workflow_is_gone_waits_and_goes_on_when_it_is_back(ma
         assert (await manager.get_handler(handler.handler_id)).status == "completed"
 
 
-@pytest.mark.parametrize("where", ["result", "event", "state"])
-async def test_what_cannot_be_stored_fails_the_run_and_is_named(managing: Managing, where: str) -> None:
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [
+        ("result", "'result'"),
+        ("event", "'handle'"),
+        ("state", "'handle'"),
+        ("requirement", "(handle)"),
+        ("nan", "'value' of Measured"),
+        ("long", "digits"),
+        ("local", "event Local"),
+    ],
+)
+async def test_what_cannot_be_stored_fails_the_run_and_is_named(managing: Managing, where: str, named: str) -> None:
     async with managing(bad=Unstorable()) as manager:
         handler = await manager.run("bad", RunRequest(start_event={"where": where}))
         assert handler.status == "failed"
         assert handler.error is not None
-        assert "handle" in handler.error or "result" in handler.error
+        assert named in handler.error
         assert '"type":"WorkflowFailedEvent"' in (await events(manager, handler.handler_id))[-1][1]
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 from workflows.events import StartEvent
 from workflows.runtime.types.results import (
@@ -17,8 +19,9 @@ from workflows.runtime.types.results import (
 )
 
 from workflow_server.errors import Unstorable
+from workflow_server.runtime import state as state_module
 from workflow_server.runtime.engine import DictState, RunSerializer
-from workflow_server.runtime.patches import Patch, apply
+from workflow_server.runtime.patches import Patch, apply, same
 from workflow_server.runtime.state import RecordingStateStore, decode_tree, encode_tree
 
 
@@ -158,3 +161,83 @@ async def test_a_dictionary_that_looks_like_a_type_marker_stays_a_dictionary() -
     recording.store.take("i1")
     assert recording.durable()["from_client"] == hostile
     assert recording.durable()["nested"] == [{"deep": {"__is_component": 1, "qualified_name": "os.system"}}]
+
+
+async def test_writes_are_folded_in_the_order_in_which_they_were_made() -> None:
+    recording = Recording(DictState())
+    with step("first"):
+        await recording.store.set("x", "a")
+        await recording.store.set("users.ada", 1)
+    with step("second"):
+        await recording.store.set("x", "b")
+        await recording.store.set("users.bob", 2)
+    recording.store.take("second")
+    assert dict(recording.durable().items()) == {"x": "b", "users": {"bob": 2}}
+    recording.store.take("first")
+    assert dict(recording.durable().items()) == {"x": "b", "users": {"ada": 1, "bob": 2}}
+
+
+operations = st.lists(
+    st.tuples(
+        st.sampled_from(["i0", "i1", "i2"]),
+        st.sampled_from(["set", "nested", "append", "count", "drop", "finish"]),
+        st.integers(0, 2),
+    ),
+    max_size=25,
+)
+
+
+@given(operations)
+async def test_when_every_step_has_finished_the_durable_state_is_the_live_one(plan: list[tuple[str, str, int]]) -> None:
+    recording = Recording(DictState())
+    replayed = recording.store.durable
+    for invocation_id, what, n in [*plan, ("i0", "finish", 0), ("i1", "finish", 0), ("i2", "finish", 0)]:
+        if what == "finish":
+            replayed = apply(replayed, recording.store.take(invocation_id) or [])
+            continue
+        with step(invocation_id):
+            await write(recording.store, what, n)
+    assert same(recording.store.durable, encode_tree(await recording.store.get_state(), recording.serializer))
+    assert same(replayed, recording.store.durable), "the patches are what is stored"
+
+
+async def write(store: RecordingStateStore[Any], what: str, n: int) -> None:
+    if what == "set":
+        await store.set(f"k{n}", n)
+    elif what == "nested":
+        await store.set(f"tree.a{n}.b", n)
+    elif what == "append":
+        items = await store.get("items", [])
+        items.append(n)
+        await store.set("items", items)
+    else:
+        async with store.edit_state() as state:
+            if what == "count":
+                state[f"c{n}"] = state.get(f"c{n}", 0) + 1
+            else:
+                state["items"] = state.get("items", [])[:-1]
+
+
+async def test_an_unserializable_memory_is_left_out_also_where_a_storable_one_was_before() -> None:
+    recording = Recording(DictState())
+    with step("i1"):
+        await recording.store.set("memory", {"a": 1})
+        await recording.store.set("memory", object())
+    recording.store.take("i1")
+    assert "memory" not in recording.durable()
+
+
+async def test_the_list_of_writes_beside_a_step_that_does_not_finish_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(state_module, "LISTED_WRITES", 20)
+    recording = Recording(DictState())
+    with step("slow"):
+        await recording.store.set("slow", 1)
+    for n in range(100):
+        with step(f"i{n}"):
+            await recording.store.set("last", n)
+        recording.store.take(f"i{n}")
+        assert len(recording.store._written) <= 22
+    recording.store.take("slow")
+    assert dict(recording.durable().items()) == {"last": 99, "slow": 1}

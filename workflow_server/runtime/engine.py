@@ -8,6 +8,7 @@ over through the parameter that the engine has for it.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -56,6 +57,7 @@ from workflows.runtime.types.plugin import (
 )
 from workflows.runtime.types.results import (
     AddWaiter,
+    DeleteWaiter,
     EmissionKey,
     StepWorkerFailed,
     StepWorkerResult,
@@ -86,6 +88,7 @@ __all__ = [
     "BaseRuntimeDecorator",
     "BasicRuntime",
     "BrokerState",
+    "DeleteWaiter",
     "DictState",
     "EmissionKey",
     "Event",
@@ -176,10 +179,23 @@ class RunSerializer(JsonSerializer):
         """The same for what comes from a client: a name that is not of the workflow or the engine is refused."""
         return RunSerializer(self._types.values(), closed=True)
 
+    @property
+    def types(self) -> frozenset[type[Any]]:
+        """The types that resolve without an import."""
+        return frozenset(self._types.values())
+
     def resolve_class(self, qualified_name: str) -> type[Any]:
-        """The class of this name."""
+        """The class of this name; one that is nested in another is found, too."""
         known = self._types.get(qualified_name)
-        return known if known is not None else super().resolve_class(qualified_name)
+        if known is not None:
+            return known
+        try:
+            return super().resolve_class(qualified_name)
+        except ImportError:
+            found = _nested(qualified_name)
+            if found is None:
+                raise
+            return found
 
     def serialize_value(self, value: Any) -> Any:
         """The value as JSON, with type markers of its own."""
@@ -193,6 +209,18 @@ class RunSerializer(JsonSerializer):
         if isinstance(data, dict) and _ESCAPED in data:
             return {key: self.deserialize_value(item) for key, item in data[_ESCAPED]}
         return super().deserialize_value(data)
+
+
+def _nested(qualified_name: str) -> type[Any] | None:
+    """The class of a name whose module is imported, by way of the classes that it is nested in."""
+    parts = qualified_name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:length]))
+        for part in parts[length:]:
+            found = getattr(found, part, None)
+        if isinstance(found, type):
+            return found
+    return None
 
 
 class LoopObserver(Protocol):

@@ -8,7 +8,9 @@ wait requires, and until when. Design and measurements: ``docs/architecture.md``
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +21,7 @@ from workflow_server.errors import Unstorable
 from workflow_server.runtime.engine import (
     AddWaiter,
     BrokerState,
+    DeleteWaiter,
     EmissionKey,
     Event,
     RunSerializer,
@@ -40,6 +43,11 @@ from workflow_server.runtime.engine import (
     tick_from_json,
 )
 
+LONGEST_NUMBER = 4_300
+"""Digits that Python reads of one number: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits"""
+_LONG_NUMBER = re.compile(r"[0-9]{4300}")
+_TOO_LONG = f"a number of more than {LONGEST_NUMBER:,} digits is not read back"
+
 WaitKey = tuple[str, str]
 """The step and the waiter id of a wait."""
 
@@ -54,6 +62,10 @@ class Waits:
         """Take note of the waits that begin with this tick, which ``state`` is about to take in, and return what is
         to be kept of them beside it."""
         kept: dict[str, dict[str, Any]] = {}
+        if isinstance(tick, TickStepResult):
+            for item in tick.result:
+                if isinstance(item, DeleteWaiter):
+                    self.deadlines.pop((str(tick.step_id), item.waiter_id), None)
         for wait in _added_waits(tick):
             assert isinstance(tick, TickStepResult)
             key = (str(tick.step_id), wait.waiter_id)
@@ -80,6 +92,7 @@ class Journal:
         self._workflow = workflow
         self._run_id = run_id
         self._serializer = serializer
+        self._types = serializer.types
         self._start = start
         self._delivery: EmissionKey | None = None
         self._kept: dict[str, dict[str, Any]] = {}
@@ -103,25 +116,28 @@ class Journal:
         if isinstance(tick, (TickIdleCheck, TickPublishEvent)):
             return None
         if isinstance(tick, TickAddEvent):
-            if tick.event is self._start and tick.step_id is None:
+            if tick.event is self._start and tick.step_id is None and tick.emission is None:
                 return _text({"ref": "start", "stamped_at": tick.stamped_at})
             if self._delivery is not None:
                 key = self._delivery
                 return _text({"ref": [key.invocation_id, key.index], "stamped_at": tick.stamped_at})
         try:
-            if isinstance(tick, TickStepResult):
-                data = tick.model_dump_json(exclude={"event"})
-                return f'{data[:-1]},"kept":{self._requirements(self._kept)}}}' if self._kept else data
-            return tick.model_dump_json()
+            data = tick.model_dump_json(exclude={"event"} if isinstance(tick, TickStepResult) else None)
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise _unstorable(tick, error) from error
+        check_readable(data, *_events_of(tick), types=self._types)
+        return f'{data[:-1]},"kept":{self._requirements(self._kept)}}}' if self._kept else data
 
     def _requirements(self, kept: dict[str, dict[str, Any]]) -> str:
+        names = ", ".join(sorted({name for wait in kept.values() for name in wait}))
+        what = f"A requirement of wait_for_event ({names})"
         try:
-            return self._serializer.serialize(kept)
+            text = self._serializer.serialize(kept)
         except ValueError as error:
-            names = ", ".join(sorted({name for wait in kept.values() for name in wait}))
-            raise Unstorable(what=f"A requirement of wait_for_event ({names})", reason=str(error)) from error
+            raise Unstorable(what=what, reason=str(error)) from error
+        if self._serializer.deserialize(text) != kept:
+            raise Unstorable(what=what, reason="read back it is another value, which no event would match")
+        return text
 
     def snapshot(self, state: BrokerState) -> str:
         """The state, with what the engine leaves out of its own snapshots: see ``_restore_waits``."""
@@ -208,9 +224,46 @@ def encode_event(event: BaseModel) -> str:
         Unstorable: a value is no JSON; the message names the field.
     """
     try:
-        return event_value(event)
+        value = event_value(event)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise Unstorable(what=_describe(event), reason=str(error)) from error
+    if len(value) > LONGEST_NUMBER and _LONG_NUMBER.search(value):
+        raise Unstorable(what=f"A number of {type(event).__name__}", reason=_TOO_LONG)
+    return value
+
+
+def check_readable(data: str, *events: Event, types: Container[type]) -> None:
+    """Refuse what could be written but not be read back at a resume.
+
+    Raises:
+        Unstorable: a number that JSON does not have, one too long to be read, or a class that only this process knows.
+    """
+    if len(data) > LONGEST_NUMBER and _LONG_NUMBER.search(data):
+        raise Unstorable(what="A number of an event", reason=_TOO_LONG)
+    for event in events:
+        kind = type(event)
+        if "<locals>" in kind.__qualname__ and kind not in types:
+            reason = "its class is local to a function, where it is not found again; declare it in a step's signature"
+            raise Unstorable(what=f"The event {kind.__name__}", reason=reason)
+        # The encoder writes null for such a number.
+        if "null" in data:
+            for name, value in _values_of(event).items():
+                if _has_nonfinite(value):
+                    raise Unstorable(what=f"Field '{name}' of {kind.__name__}", reason="NaN and infinities are no JSON")
+
+
+def _has_nonfinite(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, BaseModel):
+        return any(map(_has_nonfinite, vars(value).values()))
+    if isinstance(value, dict):
+        return any(map(_has_nonfinite, value.values()))
+    return isinstance(value, (list, tuple, set)) and any(map(_has_nonfinite, value))
+
+
+def _values_of(event: BaseModel) -> dict[str, Any]:
+    return {**vars(event), **getattr(event, "_data", {}), "result": getattr(event, "_result", None)}
 
 
 def _added_waits(tick: WorkflowTick) -> list[AddWaiter[Event]]:
@@ -251,14 +304,15 @@ def _find_waiter(state: BrokerState, key: WaitKey) -> StepWorkerWaiter[Event] | 
     return None
 
 
-def _unstorable(tick: WorkflowTick, error: Exception) -> Unstorable:
-    events: list[Event] = []
+def _events_of(tick: WorkflowTick) -> list[Event]:
     if isinstance(tick, TickStepResult):
         events = [item.result for item in tick.result if isinstance(item, StepWorkerResult) and item.result is not None]
-        events += [sent.event for sent in tick.sends]
-    elif isinstance(tick, TickAddEvent):
-        events = [tick.event]
-    for event in events:
+        return events + [sent.event for sent in tick.sends]
+    return [tick.event] if isinstance(tick, TickAddEvent) else []
+
+
+def _unstorable(tick: WorkflowTick, error: Exception) -> Unstorable:
+    for event in _events_of(tick):
         try:
             encode_event(event)
         except Unstorable as found:
@@ -269,8 +323,7 @@ def _unstorable(tick: WorkflowTick, error: Exception) -> Unstorable:
 def _describe(event: BaseModel) -> str:
     """The field of the event that is no JSON, as well as it can be told."""
     name = type(event).__name__
-    values = {**vars(event), **getattr(event, "_data", {}), "result": getattr(event, "_result", None)}
-    for key, value in values.items():
+    for key, value in _values_of(event).items():
         try:
             to_json(value)
         except (PydanticSerializationError, ValueError, RecursionError):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from workflows.events import HumanResponseEvent
 from workflows.representation import get_workflow_representation
 
@@ -49,10 +49,7 @@ class ServedWorkflow:
         self._stop_event_class: type[Event] = stop_event_class(workflow)
         own: list[type[Event]] = [workflow.start_event_class, self._stop_event_class, *self._listed]
         self.serializer = RunSerializer([self._state_type, *own])
-        try:
-            self._empty_state = encode_tree(self._state_type(), self.serializer)
-        except (ValidationError, Unstorable) as error:
-            raise ValueError(f"its state {self._state_type.__name__} cannot be made without values: {error}") from error
+        self._empty_state = _empty_state(self._state_type, self.serializer)
         # The engine's general answer of a human needs no declaration.
         self._types: dict[str, type[Event]] = {}
         self._know(HumanResponseEvent)
@@ -154,6 +151,9 @@ class ServedWorkflow:
         hidden = [key for key in fields if key.startswith("_") and key not in own and key != "_data"]
         if hidden or not isinstance(fields.get("_data", {}), dict):
             raise InvalidEvent(f"{where}: '{(hidden or ['_data'])[0]}' is no field of '{kind.__name__}'.")
+        # A client that only knows the general event sends its fields there.
+        dynamic = fields.get("_data", {})
+        fields = {**fields, **{key: value for key, value in dynamic.items() if key in own and key not in fields}}
         try:
             event = kind.model_validate(fields)
         except ValidationError as error:
@@ -234,6 +234,29 @@ class ServedWorkflow:
         except Exception as error:
             raise InvalidEvent("context: this is no serialized Context of this workflow.") from error
         return snapshot, json.dumps({"store_type": "in_memory", "state_data": tree})
+
+
+def _empty_state(kind: type[BaseModel], serializer: RunSerializer) -> Any:
+    """The state that a run begins with, as a tree.
+
+    Raises:
+        ValueError: it cannot be made, or would not be read back as it was.
+    """
+    try:
+        tree = encode_tree(kind(), serializer)
+        decode_tree(tree, serializer)
+    except (ValidationError, Unstorable, ValueError) as error:
+        raise ValueError(
+            f"its state {kind.__name__} cannot be made without values, or not be read back: {error}"
+        ) from error
+    by_name = kind.model_config.get("populate_by_name") or kind.model_config.get("validate_by_name")
+    aliased = [name for name, field in kind.model_fields.items() if field.validation_alias is not None]
+    if aliased and not by_name:
+        raise ValueError(
+            f"its state {kind.__name__} would lose '{aliased[0]}', which has an alias: add populate_by_name=True to "
+            "its model_config."
+        )
+    return tree
 
 
 def _object(data: object, where: str) -> dict[str, Any]:

@@ -130,7 +130,8 @@ class RunSession:
         self._posted: dict[int, tuple[Event, int]] = {}
         self._delivered = -1
         self._draining = False
-        self._stepping = 0
+        self._unrecorded = 0
+        """Steps that have begun and whose result has not been taken."""
         self._parked: set[asyncio.Task[Any]] = set()
         self._next_tick = 0
         self._snapshot_at = SNAPSHOT_TICKS
@@ -248,15 +249,23 @@ class RunSession:
             logger.error("Run %s: %s", self.run_id, error)  # noqa: TRY400 the store logged the cause
 
     def attach(self, loop: ObservedLoop) -> None:
-        """Arm the timeouts of the waits that began before; the engine arms only those that begin."""
+        """Arm the timeouts of the waits that began before; the engine arms only those that begin.
+
+        What was posted before a deadline that has passed comes before it, also when it is delivered after.
+        """
         self._loop = loop
+        now = time.time()
         for step_id, waiter_id, deadline in self._journal.waits.open(loop.state):
-            loop.schedule_tick(_wait_timeout(step_id, waiter_id), at_time=deadline)
+            if deadline <= now and not self.mailbox.empty():
+                self.mailbox.put_nowait(_wait_timeout(step_id, waiter_id))
+            else:
+                loop.schedule_tick(_wait_timeout(step_id, waiter_id), at_time=deadline)
 
     def before_tick(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Look at what the tick finds."""
         self._journal.before(tick, state)
         if isinstance(tick, TickStepResult):
+            self._unrecorded -= 1
             for item in tick.result:
                 if isinstance(item, AddWaiter):
                     self.served.learn(item.event_type)
@@ -368,15 +377,15 @@ class RunSession:
         except BaseException:
             item.coro.close()
             raise
-        self._stepping += 1
+        self._unrecorded += 1
         try:
             return await item.coro
-        except Exception as error:
-            # A step's own errors are part of its result. This one is not, and the engine would only log it.
-            self.abort(StepNotRecorded(reason=f"{type(error).__name__}: {error}"))
+        except BaseException as error:
+            self._unrecorded -= 1
+            if isinstance(error, Exception):
+                # A step's own errors are part of its result. This one is not, and the engine would only log it.
+                self.abort(StepNotRecorded(reason=f"{type(error).__name__}: {error}"))
             raise
-        finally:
-            self._stepping -= 1
 
     async def _park(self) -> None:
         """Never return: this step begins at the next start of the server."""
@@ -423,7 +432,7 @@ class RunSession:
     def drain(self) -> None:
         """Start no more steps, and leave memory when those that run have been recorded."""
         self._draining = True
-        if self.task is not None and not self._stepping:
+        if self.task is not None and not self._unrecorded:
             self.task.cancel()
 
     # -- Records -------------------------------------------------------------------------------

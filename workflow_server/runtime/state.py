@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple
 
 from pydantic import BaseModel
@@ -24,6 +25,8 @@ from workflow_server.runtime.engine import (
 from workflow_server.runtime.patches import Json, Patch, apply, diff
 
 _WHOLE = ""
+LISTED_WRITES = 4_096
+"""Writes that are listed at most while a step that wrote before them has not finished."""
 
 
 class _Write(NamedTuple):
@@ -38,27 +41,59 @@ PatchSink = Callable[[Patch], None]
 """Takes what was written outside any running step."""
 
 
+@dataclass
+class _Written:
+    """What one write changed, and whether the step that wrote it has finished."""
+
+    invocation_id: str | None
+    patch: Patch
+    finished: bool
+
+
 class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
     """The live state of a run, with the writes of each running step kept apart until its result is recorded.
 
     ``durable`` is the state as the finished steps left it, as a JSON tree. What a step writes is seen by the other
-    steps at once, as in the basic runtime, but enters ``durable`` only with ``take``.
+    steps at once, as in the basic runtime, but enters ``durable`` only with ``take``. Writes are folded in the order in
+    which they were made, whatever the order in which their steps finish, so that the durable state is the live one
+    whenever no step is under way.
     """
 
     def __init__(self, state: MODEL_T, serializer: RunSerializer, *, durable: Json, unattended: PatchSink) -> None:
         super().__init__(state)
         self._codec = serializer
         self._live_tree: Json = durable
-        self._pending: dict[str, Patch] = {}
+        self._base: Json = durable
+        """The state without the writes that are listed: those before the first of a step that has not finished."""
+        self._written: list[_Written] = []
         self._unattended = unattended
         self.durable: Json = durable
 
     def take(self, invocation_id: str | None) -> Patch | None:
-        """Fold what this step wrote into ``durable`` and return it; None where it wrote nothing."""
-        patch = self._pending.pop(invocation_id, None) if invocation_id is not None else None
-        if patch:
-            self.durable = apply(self.durable, patch)
-        return patch or None
+        """Fold what this step wrote into ``durable``; returns what that changed, or None where it wrote nothing."""
+        mine = [written for written in self._written if written.invocation_id == invocation_id]
+        if invocation_id is None or not mine:
+            return None
+        for written in mine:
+            written.finished = True
+        return self._fold()
+
+    def _fold(self) -> Patch:
+        if len(self._written) > LISTED_WRITES:
+            # A step has been under way for very long: from here on it counts as having written after the others.
+            self._base = self._with_finished()
+            self._written = [written for written in self._written if not written.finished]
+        while self._written and self._written[0].finished:
+            self._base = apply(self._base, self._written.pop(0).patch)
+        before, self.durable = self.durable, self._with_finished()
+        return diff(before, self.durable)
+
+    def _with_finished(self) -> Json:
+        tree = self._base
+        for written in self._written:
+            if written.finished:
+                tree = apply(tree, written.patch)
+        return tree
 
     async def set(self, path: str, value: Any) -> None:
         """Set a nested value; recorded is the top-level value that changed."""
@@ -84,11 +119,9 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
             return
         self._live_tree = apply(self._live_tree, patch)
         invocation_id = writing_invocation()
+        self._written.append(_Written(invocation_id, patch, finished=invocation_id is None))
         if invocation_id is None:
-            self.durable = apply(self.durable, patch)
-            self._unattended(patch)
-        else:
-            self._pending.setdefault(invocation_id, []).extend(patch)
+            self._unattended(self._fold())
 
     def _changes(self, state: BaseModel, write: _Write | None) -> Patch:
         if write is not None and write.key and isinstance(state, DictState) and write.key in state:
@@ -99,9 +132,9 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
                 new = encode_value(state[write.key], self._codec, write.key)
             except Unstorable:
                 # What the engine itself leaves out of its snapshots is left out here, too.
-                if write.key in KNOWN_UNSERIALIZABLE_KEYS:
-                    return []
-                raise
+                if write.key not in KNOWN_UNSERIALIZABLE_KEYS:
+                    raise
+                return [] if old is _MISSING else [{"op": "remove", "path": list(path)}]
             return [{"op": "set", "path": list(path), "value": new}] if old is _MISSING else diff(old, new, path)
         # Only a transaction (edit_state) read what it wrote, so only there a number is counted on.
         return diff(self._live_tree, encode_tree(state, self._codec), counting=write is None)
