@@ -1,0 +1,29 @@
+"""What docs/architecture.md names is there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "docs/architecture.md").read_text()
+NAMED_TESTS = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", TEXT)
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED_TESTS)
+def test_a_test_that_is_named_exists(file: str, name: str) -> None:
+    source = (ROOT / "tests/end_to_end" / file).read_text()
+    assert not name or re.search(rf"^(async )?def {name}\(", source, re.MULTILINE)
+
+
+def test_the_table_of_features_names_tests() -> None:
+    assert len(NAMED_TESTS) >= 20
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"`((?:web|runtime|store|tests|migrations)/[\w/]*(?:\.py)?)`", TEXT)))
+)
+def test_a_file_that_is_named_exists(path: str) -> None:
+    assert (ROOT / "workflow_server" / path).exists() or (ROOT / path).exists()
