@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import dataclass
 
 
@@ -13,6 +14,9 @@ class WorkflowServerError(Exception):
     """workflow_server failed."""
 
     def __str__(self) -> str:
+        if sys.flags.optimize > 1:
+            # Such an interpreter drops docstrings, and is refused; that much still has to be said.
+            return ", ".join(map(str, vars(self).values())) or type(self).__name__
         return " ".join(inspect.cleandoc(type(self).__doc__ or "").split()).format(**vars(self))
 
 
@@ -85,6 +89,13 @@ class WorkflowNotFound(NotFound):
 
 
 @dataclass(eq=False)
+class NoRepresentation(NotFound):
+    """Workflow '{name}' cannot be shown as a graph: something that it is made of cannot be described."""
+
+    name: str
+
+
+@dataclass(eq=False)
 class HandlerNotFound(NotFound):
     """Handler '{handler_id}' not found."""
 
@@ -116,6 +127,14 @@ class HandlerRunning(Conflict):
     """Handler '{handler_id}' is still running: continue it when it has completed."""
 
     handler_id: str
+
+
+@dataclass(eq=False)
+class StateUnreadable(Conflict):
+    """Handler '{handler_id}' cannot be continued: the workflow does not read its state any more ({reason})."""
+
+    handler_id: str
+    reason: str
 
 
 @dataclass(eq=False)
@@ -277,6 +296,10 @@ class SettingsError(StartupError):
     reason: str
 
 
+class ServerStopped(StartupError):
+    """This WorkflowServer was stopped. Make a new one to serve again: it takes up the runs of this one."""
+
+
 class DatabaseError(StartupError):
     """The database cannot be used."""
 
@@ -313,6 +336,15 @@ class DatabaseReadOnly(DatabaseError):
 
     path: str
     reason: str
+
+
+@dataclass(eq=False)
+class DatabaseLinked(DatabaseError):
+    """'{path}' is one of {names} hard links to the same file, and a server that is given another one would damage it.
+    Remove the others, or give this server a copy."""
+
+    path: str
+    names: int
 
 
 @dataclass(eq=False)

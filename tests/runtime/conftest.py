@@ -16,14 +16,25 @@ Managing = Callable[..., AbstractAsyncContextManager[RuntimeManager]]
 
 
 @pytest.fixture
-def managing(tmp_path: Path) -> Managing:
+def database(tmp_path: Path) -> Path:
+    """The file that ``managing`` serves."""
+    return tmp_path / "runs.sqlite3"
+
+
+@pytest.fixture
+def managing(database: Path) -> Managing:
     """Runs a manager of the given workflows over one database file; a second one takes up what the first one left."""
 
     @asynccontextmanager
     async def manage(
-        *, idle_timeout: float | None = None, accept_context: bool = False, grace: float = 5.0, **workflows: Workflow
+        *,
+        idle_timeout: float | None = None,
+        accept_context: bool = False,
+        grace: float = 5.0,
+        store: SqliteWorkflowStore | None = None,
+        **workflows: Workflow,
     ) -> AsyncIterator[RuntimeManager]:
-        store = SqliteWorkflowStore(tmp_path / "runs.sqlite3")
+        store = store or SqliteWorkflowStore(database)
         manager = RuntimeManager(store, idle_timeout=idle_timeout, accept_context=accept_context)
         for name, workflow in workflows.items():
             manager.add_workflow(name, workflow)

@@ -119,5 +119,6 @@ async def test_a_run_that_is_killed_after_any_commit_ends_as_if_it_had_not_been(
             assert log[: len(sent)] == sent, "what a reader was sent is never taken back"
             again = Counter(begun) - once
             assert max(again.values(), default=0) <= 1, f"only what was under way begins again: {again}"
+            assert again.keys() <= once.keys(), f"nothing begins that did not before: {again}"
         finally:
             await stop(manager, store)

@@ -61,3 +61,28 @@ async def test_a_new_deadline_replaces_the_old_one() -> None:
     with suppress(asyncio.CancelledError):
         await task
     assert order == ["moved", "end"]
+
+
+async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_heap_grow() -> None:
+    order: list[str] = []
+    done = asyncio.Event()
+
+    def wake(handler_id: str) -> None:
+        order.append(handler_id)
+        if handler_id == "end":
+            done.set()
+
+    wakeups = Wakeups(wake)
+    now = time.time()
+    wakeups.schedule("end", now + 0.05)
+    wakeups.schedule("first", now - 1)
+    for _ in range(10_000):
+        wakeups.schedule("again", now + 86_400)
+        wakeups.forget("again")
+    assert len(wakeups._heap) < 100
+    task = asyncio.create_task(wakeups.run(), name="wakeups")
+    await asyncio.wait_for(done.wait(), 10)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert order == ["first", "end"]

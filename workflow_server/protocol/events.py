@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class EventEnvelope(BaseModel):
@@ -36,6 +36,17 @@ class EventEnvelope(BaseModel):
             types=list(types) or None,
             qualified_name=f"{kind.__module__}.{kind.__name__}",
         )
+
+
+def read_result(data: str | None) -> tuple[EventEnvelope | None, str | None]:
+    """The envelope of a stored result; where it cannot be read, None and why, in a sentence for clients."""
+    if data is None:
+        return None, None
+    try:
+        return EventEnvelope.model_validate_json(data), None
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
+        return None, f"The run completed, but its result cannot be read: {problem}"
 
 
 @lru_cache(maxsize=4096)

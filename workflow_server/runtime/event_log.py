@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from weakref import WeakValueDictionary
 
-from workflow_server.errors import QueueTaken
+from workflow_server.errors import HandlerNotFound, QueueTaken
 from workflow_server.records import EventAppended, QueueAdvanced, StoredEvent
-from workflow_server.store.abstract import AbstractWorkflowStore
+from workflow_server.runtime.locks import KeyedLocks
+from workflow_server.store.abstract import AbstractWorkflowStore, HandlerQuery
 
 PAGE = 500
 """Events that are read from the store at once."""
@@ -90,6 +92,57 @@ class EventLog:
         if self._change is not None:
             self._change.set_result(None)
             self._change = None
+
+
+class EventLogs:
+    """The logs that are in use: everybody shares one a handler."""
+
+    def __init__(self, store: AbstractWorkflowStore) -> None:
+        self._store = store
+        self._logs: WeakValueDictionary[str, EventLog] = WeakValueDictionary()
+        self._lock = KeyedLocks()
+
+    def new(self, handler_id: str) -> EventLog:
+        """The log of a handler that is being made."""
+        log = EventLog(self._store, handler_id, first=0, last=-1, queue_next=0, ended=False)
+        self._logs[handler_id] = log
+        return log
+
+    def in_use(self, handler_id: str) -> EventLog | None:
+        """The log of a handler, if somebody has it."""
+        return self._logs.get(handler_id)
+
+    async def get(self, handler_id: str) -> EventLog:
+        """The log of a handler.
+
+        Raises:
+            HandlerNotFound: there is no such handler.
+        """
+        # One at a time: a log that was read must not be older than one that was in use meanwhile.
+        async with self._lock(handler_id):
+            log = self._logs.get(handler_id)
+            if log is not None:
+                return log
+            found = await self._store.query(HandlerQuery(handler_id_in=[handler_id]))
+            bounds = await self._store.event_range(handler_id)
+            if not found or bounds is None:
+                raise HandlerNotFound(handler_id)
+            first, last, queue_next = bounds
+            over = found[0].status != "running"
+            log = EventLog(self._store, handler_id, first=first, last=last, queue_next=queue_next, ended=over)
+            self._logs[handler_id] = log
+            return log
+
+    def forget(self, handler_id: str) -> None:
+        """The handler is gone: its readers end."""
+        log = self._logs.pop(handler_id, None)
+        if log is not None:
+            log.end()
+
+    def wake(self) -> None:
+        """Let every reader look whether the server stops."""
+        for log in list(self._logs.values()):
+            log.wake()
 
 
 class EventReader:

@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from workflow_server.protocol.events import EventEnvelope
+from workflow_server.errors import HandlerNotFound
+from workflow_server.protocol.events import read_result
 from workflow_server.protocol.handlers import HandlerData
 from workflow_server.records import RunEnded, RunStarted
-from workflow_server.store.abstract import PersistentHandler
+from workflow_server.runtime.roster import QUEUED, Roster
+from workflow_server.store.abstract import HandlerQuery, PersistentHandler
+
+
+async def find_handler(roster: Roster, handler_id: str) -> PersistentHandler:
+    """The handler of this id.
+
+    Raises:
+        HandlerNotFound: there is none.
+    """
+    found = await roster.store.query(HandlerQuery(handler_id_in=[handler_id]))
+    if not found:
+        raise HandlerNotFound(handler_id)
+    return found[0]
+
+
+def shown(roster: Roster, handler: PersistentHandler) -> HandlerData:
+    """The handler, with the reason why its run does not go on at present."""
+    reason = roster.suspended.get(handler.handler_id)
+    served = roster.registry.find(handler.workflow_name)
+    if reason is None and served is not None and served.slots.waits(handler.handler_id):
+        reason = QUEUED
+    return from_store(handler, reason)
 
 
 def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:
@@ -45,8 +68,9 @@ def from_start(started: RunStarted) -> HandlerData:
 def from_end(before: HandlerData, over: RunEnded) -> HandlerData:
     """The handler as its run ends."""
     at = _iso(datetime.fromtimestamp(over.ended_at, UTC))
-    result = EventEnvelope.model_validate_json(over.result) if over.result is not None else None
-    changes = {"status": over.status, "error": over.error, "result": result, "updated_at": at, "completed_at": at}
+    result, unreadable = read_result(over.result)
+    error = over.error if unreadable is None else unreadable
+    changes = {"status": over.status, "error": error, "result": result, "updated_at": at, "completed_at": at}
     return before.model_copy(update={**changes, "suspended": None})
 
 

@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import logging
 
-from workflow_server.errors import RunSetAside
+from workflow_server.errors import RunSetAside, StorageError
 from workflow_server.records import RunAttempted, RunningRun
+from workflow_server.runtime.endings import failed_event
 from workflow_server.runtime.roster import UNREGISTERED, Roster, downtime
-from workflow_server.runtime.session import RunSession, failed_event
+from workflow_server.runtime.session import RunSession
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ class Recovery:
         self._roster = roster
         self._max_attempts = max_attempts
         self._suspects: list[RunningRun] = []
+        self._blamed: dict[str, RunningRun] = {}
+        """The runs that were blamed beforehand for the next death of the process, as they were before."""
+        self._observed: dict[str, RunSession] = {}
 
     async def resume(self, *, crashed: bool) -> int:
         """Take up every running run, and return how many go on; those that only wait stay out of memory."""
@@ -82,7 +86,11 @@ class Recovery:
             await asyncio.sleep(SETTLE)
         # The most suspect first: it need not wait for the observation of those that may be innocent.
         for suspect in sorted(self._suspects, key=lambda run: run.probations, reverse=True):
-            await self._probe(suspect)
+            try:
+                await self._probe(suspect)
+            except StorageError:
+                logger.exception("Handler %s waits for the next start of the server", suspect.handler_id)
+                self._roster.suspended[suspect.handler_id] = PROBATION
 
     async def _probe(self, run: RunningRun) -> None:
         roster = self._roster
@@ -97,19 +105,33 @@ class Recovery:
                 await roster.end_offline(run.handler_id, run.run_id, run.workflow_name, event)
                 return
             blamed = RunAttempted(run.handler_id, run.run_id, run.attempts + 1, run.probations + 1)
+            self._blamed[run.handler_id] = run
             await roster.store.append(blamed)
         logger.warning("Handler %s runs again, on probation", run.handler_id)
         await roster.activate(run.handler_id)
         session = roster.sessions.get(run.handler_id)
-        if session is not None:
-            await self._observe(run, session, blamed)
+        if session is None:
+            # It has not got to its step, for want of a slot, say: no death of the process will be its doing.
+            self._take_back(run)
+            return
+        self._observed[run.handler_id] = session
+        await self._observe(run, session, blamed)
 
     async def _observe(self, run: RunningRun, session: RunSession, blamed: RunAttempted) -> None:
         seconds = min(OBSERVE * 2 ** (run.attempts - self._max_attempts), LONGEST_OBSERVATION)
-        try:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(session.progressed.wait(), seconds)
-        finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(session.progressed.wait(), seconds)
+        if not session.progressed.is_set():
             # The process lives: should it die later, then in the observation of another.
-            if not session.progressed.is_set():
-                self._roster.store.append(blamed._replace(probations=run.probations))
+            self._roster.store.append(blamed._replace(probations=run.probations))
+
+    def stop(self) -> None:
+        """The server stops and did not die: nobody is blamed. Called before any run leaves memory."""
+        for run in list(self._blamed.values()):
+            session = self._observed.get(run.handler_id)
+            if session is None or not session.progressed.is_set():
+                self._take_back(run)
+
+    def _take_back(self, run: RunningRun) -> None:
+        del self._blamed[run.handler_id]
+        self._roster.store.append(RunAttempted(run.handler_id, run.run_id, run.attempts, run.probations))

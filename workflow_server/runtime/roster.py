@@ -10,26 +10,39 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from weakref import WeakValueDictionary
+from typing import NamedTuple
 
-from workflow_server.errors import HandlerNotFound, ResumeFailed, StorageError
+from workflow_server.errors import HandlerNotFound, ResumeFailed, ShuttingDown, StorageError, WorkflowServerError
 from workflow_server.records import EventAppended, InboxPosted, Record, RunEnded, StoredRun
 from workflow_server.runtime.durable import DurableRuntime
+from workflow_server.runtime.endings import ended, failed_event
 from workflow_server.runtime.engine import Event, StartEvent, StopEvent
 from workflow_server.runtime.envelopes import envelope
-from workflow_server.runtime.event_log import EventLog
+from workflow_server.runtime.event_log import EventLog, EventLogs
 from workflow_server.runtime.locks import KeyedLocks
 from workflow_server.runtime.owned import OwnedTasks
 from workflow_server.runtime.registry import Registry
 from workflow_server.runtime.served import ServedWorkflow
-from workflow_server.runtime.session import RunSession, ended
+from workflow_server.runtime.session import RunSession
 from workflow_server.runtime.wakeups import Wakeups
-from workflow_server.store.abstract import AbstractWorkflowStore, HandlerQuery
+from workflow_server.store.abstract import AbstractWorkflowStore
 
 logger = logging.getLogger(__name__)
 
 UNREGISTERED = "its workflow is not registered on this server"
 QUEUED = "it waits for one of the slots of num_concurrent_runs"
+
+FIRST_RETRY = 1.0
+LONGEST_RETRY = 60.0
+"""Seconds after which a run is tried again that could not be read; they double with each failure in a row."""
+
+
+class _Retry(NamedTuple):
+    """A run that could not be read, and is to be tried again."""
+
+    delay: float
+    crashed: bool
+    """The process that ran it last died."""
 
 
 class Roster:
@@ -38,6 +51,7 @@ class Roster:
     def __init__(self, store: AbstractWorkflowStore, *, idle_timeout: float | None) -> None:
         self.store = store
         self.idle_timeout = idle_timeout
+        self.logs = EventLogs(store)
         self.runtime = DurableRuntime()
         self.registry = Registry(self.runtime)
         self.sessions: dict[str, RunSession] = {}
@@ -51,9 +65,17 @@ class Roster:
         """Set when the server stops: streams end, nothing new is taken up."""
         self.posted: dict[int, Event] = {}
         """The events that are being posted, by inbox id."""
+        self._retries: dict[str, _Retry] = {}
         self._loading: dict[str, list[InboxPosted]] = {}
-        self._logs: WeakValueDictionary[str, EventLog] = WeakValueDictionary()
-        self._log_lock = KeyedLocks()
+
+    def check_open(self) -> None:
+        """Go on only where new work is accepted.
+
+        Raises:
+            ShuttingDown: the server stops.
+        """
+        if self.closing.is_set():
+            raise ShuttingDown
 
     # -- Coming into memory --------------------------------------------------------------------
 
@@ -69,21 +91,41 @@ class Roster:
             self.tasks.spawn(self.activate(handler_id), f"activate {handler_id}")
 
     async def activate(self, handler_id: str, *, crashed: bool = False) -> None:
-        """Take up a run that is not in memory, if it is running and has or gets a slot."""
+        """Take up a run that is not in memory, if it is running and has or gets a slot.
+
+        What is wrong with this run stays with it: it is failed, or, where the store could not be read, tried again.
+        """
         async with self.lock(handler_id):
-            if handler_id in self.sessions or handler_id in self.suspended or self.closing.is_set():
+            session = self.sessions.get(handler_id)
+            if session is not None and session.status is not None:
+                # It is over but for a step that does not heed its end: the handler may have been continued since.
+                await session.settle()
+                session = None
+            if session is not None or handler_id in self.suspended or self.closing.is_set():
                 return
-            self._loading[handler_id] = []
+            previous = self._retries.pop(handler_id, None)
+            crashed = crashed or (previous is not None and previous.crashed)
             try:
-                log = await self.log(handler_id)
-                stored = await self.store.load_run(handler_id)
-                served = self._may_run(stored)
-                if stored is not None and served is not None:
-                    await self._take_up(stored, served, log, crashed=crashed)
+                await self._load(handler_id, crashed=crashed)
             except HandlerNotFound:
-                return
-            finally:
-                self._loading.pop(handler_id, None)
+                self._leave_slots(handler_id)
+            except Exception:
+                delay = FIRST_RETRY if previous is None else min(2 * previous.delay, LONGEST_RETRY)
+                logger.exception("Handler %s could not be taken up; the next try is in %g s", handler_id, delay)
+                self._retries[handler_id] = _Retry(delay, crashed)
+                self.wakeups.schedule(handler_id, time.time() + delay)
+                self._leave_slots(handler_id)
+
+    async def _load(self, handler_id: str, *, crashed: bool) -> None:
+        self._loading[handler_id] = []
+        try:
+            log = await self.logs.get(handler_id)
+            stored = await self.store.load_run(handler_id)
+            served = self._may_run(stored)
+            if stored is not None and served is not None:
+                await self._take_up(stored, served, log, crashed=crashed)
+        finally:
+            self._loading.pop(handler_id, None)
 
     def _may_run(self, stored: StoredRun | None) -> ServedWorkflow | None:
         if stored is None or stored.status != "running":
@@ -95,31 +137,58 @@ class Roster:
         return served if served.slots.take(stored.handler_id) else None
 
     async def _take_up(self, stored: StoredRun, served: ServedWorkflow, log: EventLog, *, crashed: bool) -> None:
-        session = RunSession(self, served, stored.handler_id, stored.run_id, log, self._start_of(stored, served))
-        self.enter(session)
-        # Before anything suspends: what is posted from now on is delivered to the session, after these.
-        inbox = [*stored.inbox, *self._loading.pop(stored.handler_id, [])]
+        session: RunSession | None = None
         try:
+            start = self._start_of(stored, served)
+            session = RunSession(self, served, stored.handler_id, stored.run_id, log, start)
+            self.enter(session)
+            # Before anything suspends: what is posted from now on is delivered to the session, after these.
+            inbox = [*stored.inbox, *self._loading.pop(stored.handler_id, [])]
             for posted in inbox:
                 session.deliver(posted, self._event_of(posted, served))
             await session.load(stored, crashed=crashed)
-        except ResumeFailed as error:
+            if start is None and not stored.ticks and (stored.snapshot is None or stored.snapshot.seq < 0):
+                raise ResumeFailed(reason="its start event cannot be read")  # noqa: TRY301
+            if session.status is None and not self.closing.is_set():
+                session.begin()
+        except StorageError:
+            if session is not None:
+                self.session_over(session)
+            raise
+        except Exception as error:
+            if not isinstance(error, ResumeFailed):
+                logger.exception("Run %s of handler %s cannot be taken up", stored.run_id, stored.handler_id)
+                error = ResumeFailed(reason=f"{type(error).__name__}: {error}")
+            if session is None:
+                await self.end_offline(stored.handler_id, stored.run_id, stored.workflow_name, failed_event(error))
+                return
             session.fail(error)
         if session.status is not None:
             await session.settle()
             self.session_over(session)
-        elif not self.closing.is_set():
-            session.begin()
+
+    async def learn(self, handler_id: str, served: ServedWorkflow) -> None:
+        """Learn the types that a run which is not in memory waits for: only its journal may name them. The caller
+        holds its lock."""
+        log = await self.logs.get(handler_id)
+        stored = await self.store.load_run(handler_id)
+        if stored is None:
+            return
+        try:
+            session = RunSession(self, served, handler_id, stored.run_id, log, self._start_of(stored, served))
+            await session.load(stored, crashed=False)
+        except ResumeFailed as error:
+            # It is failed when it is taken up; until then it takes what its workflow declares.
+            logger.warning("What handler %s waits for cannot be told: %s", handler_id, error)
 
     def _start_of(self, stored: StoredRun, served: ServedWorkflow) -> StartEvent | None:
-        if stored.start_event is None:
-            return None
+        event: Event | None = None
         try:
-            event = served.stored_event(stored.start_event)
+            if stored.start_event is not None:
+                event = served.stored_event(stored.start_event)
         except Exception:
-            # Without it the journal cannot be read; ``load`` says so of this run.
+            # Where it is needed, the run fails when it is taken up.
             logger.exception("The start event of handler %s cannot be read", stored.handler_id)
-            return None
         return event if isinstance(event, StartEvent) else None
 
     def _event_of(self, posted: InboxPosted, served: ServedWorkflow) -> Event:
@@ -137,8 +206,10 @@ class Roster:
         """The session's task is about to end; all that it wrote is durable."""
         handler_id = session.handler_id
         self.runtime.leave(session)
-        if self.sessions.get(handler_id) is session:
-            del self.sessions[handler_id]
+        if self.sessions.get(handler_id) is not session:
+            # The handler was continued meanwhile: its place and its slot are the next run's.
+            return
+        del self.sessions[handler_id]
         self.leave_slot(session.served, handler_id)
         if session.status is not None or not session.released:
             return
@@ -153,6 +224,11 @@ class Roster:
         if successor is not None:
             self.activate_soon(successor)
 
+    def _leave_slots(self, handler_id: str) -> None:
+        """Give the handler's slot back, though what its workflow is could not be read."""
+        for name in self.registry.names():
+            self.leave_slot(self.registry.get(name), handler_id)
+
     def schedule(
         self, handler_id: str, served: ServedWorkflow, wake_at: float | None, alive_since: float | None
     ) -> None:
@@ -165,69 +241,32 @@ class Roster:
 
     async def end_offline(self, handler_id: str, run_id: str, workflow_name: str, event: StopEvent) -> None:
         """End a run that is not in memory. The caller holds its lock."""
-        log = await self.log(handler_id)
+        log = await self.logs.get(handler_id)
         data = envelope(event)
         record = log.append(run_id, data, internal=False)
         await self.store.append(record, ended(handler_id, run_id, event, data))
         self.wakeups.forget(handler_id)
+        self._retries.pop(handler_id, None)
         self.suspended.pop(handler_id, None)
         served = self.registry.find(workflow_name)
         if served is not None:
             self.leave_slot(served, handler_id)
 
-    # -- Logs and commits ----------------------------------------------------------------------
-
-    def new_log(self, handler_id: str) -> EventLog:
-        """The log of a handler that is being made."""
-        log = EventLog(self.store, handler_id, first=0, last=-1, queue_next=0, ended=False)
-        self._logs[handler_id] = log
-        return log
-
-    async def log(self, handler_id: str) -> EventLog:
-        """The log of a handler; everybody shares one.
-
-        Raises:
-            HandlerNotFound: there is no such handler.
-        """
-        # One at a time: a log that was read must not be older than one that was in use meanwhile.
-        async with self._log_lock(handler_id):
-            log = self._logs.get(handler_id)
-            if log is not None:
-                return log
-            found = await self.store.query(HandlerQuery(handler_id_in=[handler_id]))
-            bounds = await self.store.event_range(handler_id)
-            if not found or bounds is None:
-                raise HandlerNotFound(handler_id)
-            first, last, queue_next = bounds
-            over = found[0].status != "running"
-            log = EventLog(self.store, handler_id, first=first, last=last, queue_next=queue_next, ended=over)
-            self._logs[handler_id] = log
-            return log
-
-    def forget_log(self, handler_id: str) -> None:
-        """The handler is gone: its readers end."""
-        log = self._logs.pop(handler_id, None)
-        if log is not None:
-            log.end()
-
-    def wake_readers(self) -> None:
-        """Let every reader look whether the server stops."""
-        for log in list(self._logs.values()):
-            log.wake()
+    # -- Commits -------------------------------------------------------------------------------
 
     def on_commit(self, records: Sequence[Record]) -> list[RunEnded]:
         """Show what is durable to those who wait for it; returns the runs that have ended."""
         over: list[RunEnded] = []
         for record in records:
             if type(record) is EventAppended:
-                log = self._logs.get(record.handler_id)
+                log = self.logs.in_use(record.handler_id)
                 if log is not None:
                     log.publish(record)
             elif type(record) is InboxPosted:
                 self._deliver(record)
             elif type(record) is RunEnded:
                 over.append(record)
-                log = self._logs.get(record.handler_id)
+                log = self.logs.in_use(record.handler_id)
                 if log is not None:
                     log.end()
         return over
@@ -238,7 +277,7 @@ class Roster:
             try:
                 session.deliver(posted, self._event_of(posted, session.served))
             except ResumeFailed as error:
-                session.abort(error)
+                _abort(session, error)
         elif posted.handler_id in self._loading:
             self._loading[posted.handler_id].append(posted)
         else:
@@ -248,7 +287,18 @@ class Roster:
         """The store can never hold these records: the run that they belong to fails."""
         for session in list(self.sessions.values()):
             if any(getattr(record, "run_id", None) == session.run_id for record in records):
-                session.abort(error)
+                _abort(session, error)
+
+
+def _abort(session: RunSession, error: WorkflowServerError) -> None:
+    """Fail the run from outside its loop, wherever it stands."""
+    if session.released:
+        # It is on its way out, and what it wrote must settle: it fails when it is taken up again.
+        session.missed_event = True
+    elif session.task is None:
+        session.fail(error)
+    else:
+        session.abort(error)
 
 
 def downtime(previous_alive_at: float | None) -> float:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from workflows.events import HumanResponseEvent
-from workflows.representation import get_workflow_representation
 
-from workflow_server.errors import InvalidBody, InvalidEvent, StepRefusesEvent, UnknownStep, Unstorable
+from workflow_server.errors import (
+    InvalidBody,
+    InvalidEvent,
+    NoRepresentation,
+    StepRefusesEvent,
+    UnknownStep,
+    Unstorable,
+)
 from workflow_server.protocol.strict_json import parse_json
 from workflow_server.runtime.engine import (
     Event,
@@ -27,8 +34,11 @@ from workflow_server.runtime.engine import (
 )
 from workflow_server.runtime.journal import Journal
 from workflow_server.runtime.patches import Patch, apply
+from workflow_server.runtime.schemas import graph, json_schema
 from workflow_server.runtime.slots import Slots
 from workflow_server.runtime.state import PatchSink, RecordingStateStore, decode_tree, encode_tree
+
+logger = logging.getLogger(__name__)
 
 _GENERAL_START = frozenset({"StartEvent", "workflows.events.StartEvent"})
 _ENVELOPE_KEYS = frozenset({"type", "types", "value", "data", "qualified_name", "sequence"})
@@ -79,19 +89,27 @@ class ServedWorkflow:
 
     def event_schemas(self) -> list[dict[str, Any]]:
         """The JSON schemas of the workflow's events, in a fixed order."""
-        return [kind.model_json_schema() for kind in self._listed]
+        return [json_schema(kind) for kind in self._listed]
 
     def start_schema(self) -> dict[str, Any]:
         """The JSON schema of the start event."""
-        return self.workflow.start_event_class.model_json_schema()
+        return json_schema(self.workflow.start_event_class)
 
     def stop_schema(self) -> dict[str, Any]:
         """The JSON schema of the stop event."""
-        return self._stop_event_class.model_json_schema()
+        return json_schema(self._stop_event_class)
 
     def representation(self) -> dict[str, Any]:
-        """The workflow's steps and events as a graph."""
-        return get_workflow_representation(self.workflow).model_dump(mode="json")
+        """The workflow's steps and events as a graph.
+
+        Raises:
+            NoRepresentation: the engine cannot describe one of its resources.
+        """
+        try:
+            return graph(self.workflow)
+        except Exception as error:
+            logger.warning("The graph of workflow '%s' cannot be made", self.name, exc_info=error)
+            raise NoRepresentation(self.name) from error
 
     # -- What clients send ---------------------------------------------------------------------
 

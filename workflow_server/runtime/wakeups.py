@@ -10,6 +10,10 @@ from collections.abc import Callable
 LONGEST_SLEEP = 60.0
 """Seconds after which the clock is looked at again: it may have been set meanwhile."""
 
+SPARE = 64
+"""Outdated times that may stay in the heap, beside as many as there are times: a run that is loaded and released over
+and over would let it grow."""
+
 
 class Wakeups:
     """Calls ``wake`` with a handler's id when its time has come."""
@@ -26,6 +30,12 @@ class Wakeups:
         heapq.heappush(self._heap, (at, handler_id))
         if self._heap[0] == (at, handler_id):
             self._earlier.set()
+        if len(self._heap) > 2 * len(self._times) + SPARE:
+            self._drop_outdated()
+
+    def _drop_outdated(self) -> None:
+        self._heap = [(at, handler_id) for handler_id, at in self._times.items()]
+        heapq.heapify(self._heap)
 
     def forget(self, handler_id: str) -> None:
         """Do not wake the handler."""

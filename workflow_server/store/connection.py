@@ -17,6 +17,17 @@ BUSY_TIMEOUT = 5_000
 JOURNAL_SIZE_LIMIT = 4 * 1024 * 1024
 """Bytes that the WAL keeps when it starts anew: SQLite's usual 1,000 pages of 4 KiB."""
 
+DAMAGED = "\ufffd"
+"""What a text that is not UTF-8 begins with: no reader of JSON takes it for a whole value."""
+
+
+def text(data: bytes) -> str:
+    """A column's text. One that is damaged is read too, so that it cannot hide the rows beside it."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return DAMAGED + data.decode(errors="replace")
+
 
 async def connect(path: Path | None) -> aiosqlite.Connection:
     """A connection to an existing file, or to a database in memory; transactions are begun by statements only."""
@@ -30,6 +41,7 @@ async def connect(path: Path | None) -> aiosqlite.Connection:
 
 
 def _set_up(connection: sqlite3.Connection) -> None:
+    connection.text_factory = text
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT:d}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from workflow_server.protocol.events import EventEnvelope
+from workflow_server.protocol.events import read_result
 from workflow_server.records import STATUSES
 from workflow_server.store.abstract import HandlerQuery, PersistentHandler
 from workflow_server.store.maintenance import Entry, HandlerReplaced, StateGiven
@@ -36,13 +36,14 @@ def find_handlers(connection: sqlite3.Connection, query: HandlerQuery) -> list[R
 
 def handler_from_row(row: Row) -> PersistentHandler:
     handler_id, workflow_name, status, run_id, error, result, started_at, updated_at, completed_at = row
+    envelope, unreadable = read_result(result)
     return PersistentHandler(
         handler_id=handler_id,
         workflow_name=workflow_name,
         status=status,
         run_id=run_id,
-        error=error,
-        result=None if result is None else EventEnvelope.model_validate_json(result),
+        error=error if unreadable is None else unreadable,
+        result=envelope,
         started_at=_datetime(started_at),
         updated_at=_datetime(updated_at),
         completed_at=_datetime(completed_at),
@@ -75,7 +76,13 @@ def _json(values: Sequence[str] | None) -> str | None:
 
 
 def _datetime(timestamp: float | None) -> datetime | None:
-    return None if timestamp is None else datetime.fromtimestamp(timestamp, UTC)
+    if timestamp is None:
+        return None
+    try:
+        return datetime.fromtimestamp(timestamp, UTC)
+    except (OverflowError, ValueError, OSError):
+        # A damaged row: no calendar has this day.
+        return None
 
 
 def _timestamp(time: datetime | None) -> float | None:

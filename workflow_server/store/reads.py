@@ -17,6 +17,7 @@ from workflow_server.records import (
     StoredRun,
     TickAppended,
 )
+from workflow_server.store.connection import DAMAGED
 from workflow_server.store.sql import load_single
 
 READS = load_single("reads")
@@ -63,7 +64,8 @@ def running_runs(connection: sqlite3.Connection) -> list[RunningRun]:
 
 def read_events(connection: sqlite3.Connection, handler_id: str, after: int, limit: int) -> list[StoredEvent]:
     rows = connection.execute(READS["events"], {"handler_id": handler_id, "after": after, "limit": limit})
-    return [StoredEvent(sequence, bool(internal), data) for sequence, internal, data in rows]
+    # A damaged event is shown as far as it can be read: its reader goes on to those after it.
+    return [StoredEvent(sequence, bool(internal), data.removeprefix(DAMAGED)) for sequence, internal, data in rows]
 
 
 def event_range(connection: sqlite3.Connection, handler_id: str) -> tuple[int, int, int] | None:

@@ -1,0 +1,278 @@
+"""How runs come and go: what the store, the steps and the clients do at the wrong moment strands none of them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+from pydantic import BaseModel
+from workflows import Context, Workflow, step
+from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
+
+from workflow_server.errors import InvalidEvent, RunSuperseded, StateUnreadable, StoreUnavailable, UnitRefused
+from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
+from workflow_server.records import InboxPosted, RunReleased, StoredRun
+from workflow_server.runtime.event_log import PAGE
+from workflow_server.runtime.manager import RuntimeManager
+from workflow_server.runtime.session import RunSession
+from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.store.transaction import Entries
+
+from .conftest import Managing
+from .waiting import asked, ended, released, until
+
+REPLY = {"type": "HumanResponseEvent", "value": {}}
+
+
+class Custom(Event):
+    n: int = 0
+
+
+class Old(BaseModel):
+    a: int = 0
+
+
+class New(BaseModel):
+    a: str = ""
+
+
+class Ask(Workflow):
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        if ev.get("hold", None):
+            await asyncio.sleep(600)
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent(result="answered")
+
+
+class AskOwnType(Workflow):
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        if ev.get("hold", None):
+            await asyncio.sleep(600)
+        return StopEvent(result=(await ctx.wait_for_event(Custom, timeout=None)).n)
+
+
+class KeepsOld(Workflow):
+    @step
+    async def keep(self, ctx: Context[Old], ev: StartEvent) -> StopEvent:
+        await ctx.store.set("a", 1)
+        return StopEvent()
+
+
+class KeepsNew(Workflow):
+    @step
+    async def keep(self, ctx: Context[New], ev: StartEvent) -> StopEvent:
+        return StopEvent()
+
+
+class AskOne(Workflow):
+    """One run at a time."""
+
+    def __init__(self, *, stateful: bool) -> None:
+        super().__init__(timeout=None, num_concurrent_runs=1)
+        self.stateful = stateful
+
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        if self.stateful:
+            await ctx.store.set("runs", 1)
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent(result="answered")
+
+
+class Chatty(Workflow):
+    @step
+    async def talk(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        for n in range(2 * PAGE):
+            ctx.write_event_to_stream(Custom(n=n))
+        await ctx.wait_for_event(HumanResponseEvent, timeout=None)
+        return StopEvent()
+
+
+class FailingReads(SqliteWorkflowStore):
+    """Cannot read runs for as many times as it is told."""
+
+    failures = 0
+
+    async def load_run(self, handler_id: str) -> StoredRun | None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable(reason="SQLITE_IOERR: disk I/O error")
+        return await super().load_run(handler_id)
+
+
+class BrokenReads(SqliteWorkflowStore):
+    """Hands out runs that are not what they should be."""
+
+    async def load_run(self, handler_id: str) -> StoredRun | None:
+        stored = await super().load_run(handler_id)
+        return stored and stored._replace(inbox=[cast("InboxPosted", None)])
+
+
+async def test_a_released_run_that_cannot_be_read_is_tried_again_with_the_event_it_was_sent(
+    managing: Managing, database: Path
+) -> None:
+    store = FailingReads(database)
+    async with managing(ask=Ask(timeout=None), idle_timeout=0.05, store=store) as manager:
+        handler = await manager.start("ask", RunRequest())
+        await released(manager, handler.handler_id)
+        store.failures = 1
+        await manager.send(handler.handler_id, REPLY, None, None)
+        assert (await ended(manager, handler.handler_id))[0].status == "completed"
+        assert manager._roster._retries == {}
+
+
+async def test_a_run_that_cannot_be_read_at_start_leaves_its_slot_to_the_next_and_is_tried_again(
+    managing: Managing, database: Path
+) -> None:
+    async with managing(ask=Ask(timeout=None, num_concurrent_runs=1)) as manager:
+        first = await manager.start("ask", RunRequest())
+        await asked(manager, first.handler_id)
+        second = await manager.start("ask", RunRequest())
+    store = FailingReads(database)
+    store.failures = 1
+    async with managing(ask=Ask(timeout=None, num_concurrent_runs=1), store=store) as manager:
+        await asked(manager, second.handler_id)
+        assert first.handler_id not in manager._roster.sessions
+        for handler in (second, first):
+            await manager.send(handler.handler_id, REPLY, None, None)
+        for handler in (second, first):
+            assert (await ended(manager, handler.handler_id))[0].status == "completed"
+
+
+async def test_what_nobody_foresaw_when_a_run_is_taken_up_fails_it_with_a_terminal_event(
+    managing: Managing, database: Path
+) -> None:
+    async with managing(ask=Ask(timeout=None)) as manager:
+        handler = await manager.start("ask", RunRequest())
+        await asked(manager, handler.handler_id)
+    async with managing(ask=Ask(timeout=None), store=BrokenReads(database)) as manager:
+        shown, last = await ended(manager, handler.handler_id)
+        assert shown.status == "failed"
+        assert '"type":"WorkflowFailedEvent"' in last
+        assert manager._roster.sessions == {}
+
+
+async def test_a_type_that_only_the_wait_names_is_accepted_while_the_slots_are_taken(managing: Managing) -> None:
+    async with managing(own=AskOwnType(timeout=None, num_concurrent_runs=1), idle_timeout=0.05, grace=0.0) as manager:
+        asking = await manager.start("own", RunRequest())
+        await released(manager, asking.handler_id)
+        holding = await manager.start("own", RunRequest({"hold": True}))
+        await until(lambda: holding.handler_id in manager._roster.sessions)
+    async with managing(own=AskOwnType(timeout=None, num_concurrent_runs=1), idle_timeout=0.05) as manager:
+        with pytest.raises(InvalidEvent, match=r"Accepted are: Custom"):
+            await manager.send(asking.handler_id, {"type": "Nothing", "value": {}}, None, None)
+        await manager.send(asking.handler_id, {"type": "Custom", "value": {"n": 42}}, None, None)
+        assert asking.handler_id not in manager._roster.sessions
+        await manager.cancel(holding.handler_id)
+        shown, _ = await ended(manager, asking.handler_id)
+        assert shown.result is not None
+        assert shown.result.value == {"result": 42}
+
+
+async def test_a_handler_whose_state_does_not_suit_the_workflow_any_more_is_not_continued(managing: Managing) -> None:
+    async with managing(keep=KeepsOld()) as manager:
+        handler = await manager.run("keep", RunRequest())
+    async with managing(keep=KeepsNew()) as manager:
+        with pytest.raises(StateUnreadable, match="valid string"):
+            await manager.run("keep", RunRequest(handler_id=handler.handler_id))
+        assert await manager.get_handler(handler.handler_id) == handler
+
+
+async def test_who_asks_for_a_run_that_was_superseded_leaves_nothing_behind(managing: Managing) -> None:
+    async with managing(keep=KeepsOld()) as manager:
+        request = RunRequest(key=IdempotencyKey("k", "h"))
+        handler = await manager.run("keep", request)
+        await manager.run("keep", RunRequest(handler_id=handler.handler_id))
+        with pytest.raises(RunSuperseded):
+            await manager.run("keep", request)
+        assert manager._starting._outcomes == {}
+
+
+@pytest.mark.parametrize("stateful", [True, False])
+async def test_a_run_that_leaves_late_takes_neither_place_nor_slot_of_the_one_that_continues_its_handler(
+    managing: Managing, *, stateful: bool
+) -> None:
+    async with managing(one=AskOne(stateful=stateful)) as manager:
+        first, before = await _answered(manager)
+        manager._roster.enter(before)
+        await manager.start("one", RunRequest(handler_id=first))
+        await asked(manager, first)
+        manager._roster.session_over(before)
+        queued = await manager.start("one", RunRequest())
+        assert (await manager.get_handler(queued.handler_id)).suspended is not None, "the next run keeps its slot"
+        await manager.send(first, REPLY, None, None)
+        assert (await ended(manager, first))[0].status == "completed"
+        await asked(manager, queued.handler_id)
+
+
+async def test_a_continued_handler_is_cancelled_though_the_run_before_has_not_left(managing: Managing) -> None:
+    async with managing(one=AskOne(stateful=True)) as manager:
+        first, before = await _answered(manager)
+        await manager.start("one", RunRequest())
+        manager._roster.enter(before)
+        await manager.start("one", RunRequest(handler_id=first))
+        await manager.cancel(first)
+        assert (await ended(manager, first))[0].status == "cancelled"
+
+
+async def _answered(manager: RuntimeManager) -> tuple[str, RunSession]:
+    """A handler whose run has ended, and what that run was in memory."""
+    handler = await manager.start("one", RunRequest())
+    await asked(manager, handler.handler_id)
+    session = manager._roster.sessions[handler.handler_id]
+    await manager.send(handler.handler_id, REPLY, None, None)
+    await ended(manager, handler.handler_id)
+    assert session.task is not None
+    await asyncio.wait([session.task])
+    return handler.handler_id, session
+
+
+async def test_a_refusal_that_meets_a_run_on_its_way_out_does_not_strand_it(managing: Managing, database: Path) -> None:
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold_release(point: str, units: Sequence[Entries]) -> None:
+        if point == "before commit" and any(isinstance(entry, RunReleased) for unit in units for entry in unit):
+            held.set()
+            go_on.wait(20)
+
+    store = SqliteWorkflowStore(database)
+    async with managing(ask=Ask(timeout=None), idle_timeout=0.05, store=store) as manager:
+        store.fault = hold_release
+        handler = await manager.start("ask", RunRequest())
+        await until(held.is_set)
+        assert handler.run_id is not None
+        refused = RunReleased(handler.handler_id, handler.run_id, None)
+        manager._roster.on_refused([refused], UnitRefused(reason="too large"))
+        await asyncio.sleep(0)
+        go_on.set()
+        store.fault = None
+        await manager.send(handler.handler_id, REPLY, None, None)
+        assert (await asyncio.wait_for(ended(manager, handler.handler_id), 20))[0].status == "completed"
+        await until(lambda: not manager._roster.sessions)
+
+
+async def test_a_reader_that_pages_through_the_store_ends_when_the_handler_is_purged(managing: Managing) -> None:
+    async with managing(chatty=Chatty(timeout=None)) as manager:
+        handler = await manager.start("chatty", RunRequest())
+        await until(lambda: manager._roster.sessions[handler.handler_id].log.committed >= 2 * PAGE)
+    async with managing(chatty=Chatty(timeout=None), idle_timeout=0.05) as manager:
+        reader = await manager.open_cursor(handler.handler_id, -1)
+        queue = await manager.open_queue(handler.handler_id, 1.0)
+        assert reader is not None
+        assert queue is not None
+        assert len(await reader.next_page(20) or []) == PAGE
+        await manager.purge(handler.handler_id)
+        # What is left of it ends; nothing is raised, and nothing waits.
+        async with asyncio.timeout(20):
+            while await reader.next_page(20):
+                pass
+            while await queue.next_page(20):
+                pass
+            await queue.close()
+            await manager._store.flush()

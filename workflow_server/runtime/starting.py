@@ -1,0 +1,188 @@
+"""Starting runs, continuing completed handlers, and telling those who wait for a run how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from workflow_server.errors import (
+    CompletedHandlerNotFound,
+    ContextRefused,
+    HandlerNotFound,
+    HandlerRunning,
+    RunSuperseded,
+    ShuttingDown,
+    StateUnreadable,
+)
+from workflow_server.protocol.handlers import HandlerData, RunRequest
+from workflow_server.records import RunEnded, RunStarted, SnapshotTaken, StateReplaced
+from workflow_server.runtime.engine import StartEvent, nanoid
+from workflow_server.runtime.event_log import EventLog
+from workflow_server.runtime.handlers import find_handler, from_end, from_start, shown
+from workflow_server.runtime.idempotency import answered, earlier_answer
+from workflow_server.runtime.roster import Roster
+from workflow_server.runtime.served import ServedWorkflow
+from workflow_server.runtime.session import RunSession
+
+
+class Starting:
+    """What clients ask to be run."""
+
+    def __init__(self, roster: Roster, *, accept_context: bool) -> None:
+        self._roster = roster
+        self._store = roster.store
+        self._accept_context = accept_context
+        self._outcomes: dict[str, asyncio.Future[RunEnded]] = {}
+
+    def ended(self, over: RunEnded) -> None:
+        """The end of a run is durable."""
+        outcome = self._outcomes.pop(over.run_id, None)
+        if outcome is not None and not outcome.done():
+            outcome.set_result(over)
+
+    def close(self) -> None:
+        """Tell those who wait for a run that they will not hear of it."""
+        for outcome in self._outcomes.values():
+            if not outcome.done():
+                outcome.set_exception(ShuttingDown())
+                outcome.exception()
+        self._outcomes.clear()
+
+    async def start(self, workflow_name: str, request: RunRequest) -> HandlerData:
+        """Start a run, or continue a completed handler with the next; it is durable when this returns.
+
+        Raises:
+            WorkflowNotFound, CompletedHandlerNotFound, HandlerRunning, StateUnreadable, InvalidEvent, ContextRefused,
+            KeyReused, ShuttingDown, StorageFull, StoreUnavailable: why nothing was started.
+        """
+        return await self._accept(workflow_name, request, waits=False)
+
+    async def _accept(self, workflow_name: str, request: RunRequest, *, waits: bool) -> HandlerData:
+        self._roster.check_open()
+        served = self._roster.registry.get(workflow_name)
+        event = served.start_event(request.start_event)
+        work = self._start(served, event, request, waits=waits)
+        return await self._roster.tasks.run(work, f"start {workflow_name}")
+
+    async def run(self, workflow_name: str, request: RunRequest) -> HandlerData:
+        """Start a run and return when it has ended; as ``start`` otherwise.
+
+        Raises:
+            ShuttingDown: the server stops first; the run goes on at its next start.
+        """
+        begun = await self._accept(workflow_name, request, waits=True)
+        assert begun.run_id is not None
+        outcome = self._outcomes.get(begun.run_id)
+        if outcome is None:
+            return await self._end_of(begun, begun.run_id)
+        return from_end(begun, await asyncio.shield(outcome))
+
+    async def _end_of(self, begun: HandlerData, run_id: str) -> HandlerData:
+        """The end of a run that an earlier request started, or that has ended already."""
+        outcome = self._outcome(run_id)
+        try:
+            handler = await find_handler(self._roster, begun.handler_id)
+        except HandlerNotFound:
+            self._outcomes.pop(run_id, None)
+            raise
+        if handler.run_id != run_id or handler.status != "running":
+            # That run has ended: nothing is going to set the future.
+            self._outcomes.pop(run_id, None)
+            if handler.run_id != run_id:
+                raise RunSuperseded(begun.handler_id)
+            return shown(self._roster, handler)
+        self._roster.check_open()
+        return from_end(begun, await asyncio.shield(outcome))
+
+    def _outcome(self, run_id: str) -> asyncio.Future[RunEnded]:
+        """What is set when the run has ended, durably."""
+        return self._outcomes.setdefault(run_id, asyncio.get_running_loop().create_future())
+
+    async def _start(
+        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, *, waits: bool
+    ) -> HandlerData:
+        if request.key is None:
+            return await self._begin(served, event, request, waits=waits)
+        scope = f"run:{served.name}"
+        async with self._roster.key_lock(f"{scope}:{request.key.key}"):
+            answer = await earlier_answer(self._store, scope, request.key)
+            if answer is not None:
+                return HandlerData.model_validate_json(answer.response)
+            return await self._begin(served, event, request, waits=waits)
+
+    async def _begin(
+        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, *, waits: bool
+    ) -> HandlerData:
+        handler_id = request.handler_id or nanoid()
+        async with self._roster.lock(handler_id):
+            self._roster.check_open()
+            if request.handler_id is not None:
+                log, records = await self._continued(served, request.handler_id)
+            else:
+                log, records = self._roster.logs.new(handler_id), []
+            run_id = nanoid()
+            records = [record._replace(run_id=run_id) for record in records]
+            if request.context is not None:
+                records = self._given_context(served, run_id, request.context)
+            started = RunStarted(handler_id, served.name, run_id, time.time(), log.next_sequence, served.encode(event))
+            answer = from_start(started)
+            keys = answered(f"run:{served.name}", request.key, handler_id, run_id, answer.model_dump_json())
+            await self._store.commit(started, *records, *keys)
+            log.begin()
+            if waits:
+                self._outcome(run_id)
+            if served.slots.take(handler_id):
+                await self._launch(served, started, log, event, fresh=not records)
+        return answer
+
+    async def _launch(
+        self, served: ServedWorkflow, started: RunStarted, log: EventLog, event: StartEvent, *, fresh: bool
+    ) -> None:
+        if self._roster.closing.is_set():
+            return
+        if not fresh:
+            self._roster.activate_soon(started.handler_id)
+            return
+        session = RunSession(self._roster, served, started.handler_id, started.run_id, log, event)
+        self._roster.enter(session)
+        session.begin()
+
+    async def _continued(
+        self, served: ServedWorkflow, handler_id: str
+    ) -> tuple[EventLog, list[StateReplaced | SnapshotTaken]]:
+        stored = await self._store.load_run(handler_id)
+        if stored is None or stored.workflow_name != served.name:
+            raise CompletedHandlerNotFound(served.name, handler_id)
+        if stored.status == "running":
+            raise HandlerRunning(handler_id)
+        if stored.status != "completed":
+            raise CompletedHandlerNotFound(served.name, handler_id)
+        log = await self._roster.logs.get(handler_id)
+        if stored.state is None and not stored.patches:
+            return log, []
+        record = stored.state.data if stored.state is not None else None
+        try:
+            patches = [json.loads(patch.patch) for patch in stored.patches]
+            state = served.state_store(record, patches, unattended=_nowhere)
+        except Exception as error:
+            # Whatever the workflow's own types raise: the state was theirs, and they have changed.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise StateUnreadable(handler_id, reason) from error
+        return log, [StateReplaced("", -1, served.state_record(state))]
+
+    def _given_context(
+        self, served: ServedWorkflow, run_id: str, context: dict[str, Any]
+    ) -> list[StateReplaced | SnapshotTaken]:
+        if not self._accept_context:
+            raise ContextRefused
+        snapshot, state = served.context_snapshot(context)
+        records: list[StateReplaced | SnapshotTaken] = [SnapshotTaken(run_id, -1, snapshot)]
+        if state is not None:
+            records.append(StateReplaced(run_id, -1, state))
+        return records
+
+
+def _nowhere(patch: object) -> None:
+    raise AssertionError(f"nothing is written to a state that is only read: {patch}")
