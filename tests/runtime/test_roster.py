@@ -276,3 +276,37 @@ async def test_a_reader_that_pages_through_the_store_ends_when_the_handler_is_pu
                 pass
             await queue.close()
             await manager._store.flush()
+
+
+class Background(Workflow):
+    """A step that leaves a task behind, which sends when the run has left memory."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.release = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    @step
+    async def begin(self, ctx: Context, ev: StartEvent) -> Custom | None:
+        async def later() -> None:
+            await self.release.wait()
+            ctx.send_event(Custom(n=7))
+
+        self.tasks.append(asyncio.create_task(later(), name="later"))
+        return None
+
+    @step
+    async def end(self, ev: Custom) -> StopEvent:
+        return StopEvent(result=ev.n)
+
+
+async def test_what_a_task_sends_after_its_run_has_left_memory_reaches_it(managing: Managing) -> None:
+    workflow = Background()
+    async with managing(background=workflow, idle_timeout=0.05) as manager:
+        handler = await manager.start("background", RunRequest())
+        await released(manager, handler.handler_id)
+        workflow.release.set()
+        over, _ = await ended(manager, handler.handler_id)
+        assert over.result is not None
+        assert over.result.value == {"result": 7}
+        await asyncio.gather(*workflow.tasks)

@@ -86,8 +86,8 @@ class SessionAdapter(InternalRunAdapter):
         return time.time()
 
     async def send_event(self, tick: WorkflowTick) -> None:
-        """Put a tick of the run itself into its mailbox."""
-        self.session.mailbox.put_nowait(tick)
+        """Hand the run what one of its own steps sends."""
+        self.session.send(tick)
 
     async def wait_receive(self, timeout_seconds: float | None = None) -> WaitResult:  # noqa: ARG002
         """The next tick of the mailbox; the loop always waits without a timeout."""

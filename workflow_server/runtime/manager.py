@@ -70,7 +70,7 @@ class RuntimeManager:
 
     async def resume(self) -> int:
         """Take up every running run; returns how many go on."""
-        self._sending.next_inbox_id = self._store.next_inbox_id
+        self._roster.next_inbox_id = self._store.next_inbox_id
         resumed = await self._recovery.resume(crashed=not self._store.stopped_cleanly)
         for name, service in {
             "wake released runs": self._roster.wakeups.run(),

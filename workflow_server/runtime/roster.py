@@ -63,6 +63,8 @@ class Roster:
         self.tasks = OwnedTasks()
         self.closing = asyncio.Event()
         """Set when the server stops: streams end, nothing new is taken up."""
+        self.next_inbox_id = 0
+        """Set when the store is open."""
         self.posted: dict[int, Event] = {}
         """The events that are being posted, by inbox id."""
         self._retries: dict[str, _Retry] = {}
@@ -217,6 +219,18 @@ class Roster:
             self.activate_soon(handler_id)
         else:
             self.schedule(handler_id, session.served, session.wake_at, session.alive_since)
+
+    def posting(
+        self, served: ServedWorkflow, handler_id: str, run_id: str, event: Event, step: str | None
+    ) -> InboxPosted:
+        """The record of an event for a run, with the next place in the inbox."""
+        posted = InboxPosted(self.next_inbox_id, handler_id, run_id, served.encode(event), step)
+        self.next_inbox_id += 1
+        return posted
+
+    def post_again(self, session: RunSession, event: Event, step: str | None) -> None:
+        """A task that outlived its step sends to its run, which has left memory: the run is taken up for it."""
+        self.store.append(self.posting(session.served, session.handler_id, session.run_id, event, step))
 
     def leave_slot(self, served: ServedWorkflow, handler_id: str) -> None:
         """Give the handler's slot to the next that waits for one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workflow_server.errors import RunAlreadyEnded, RunSuspended
 from workflow_server.protocol.handlers import IdempotencyKey
-from workflow_server.records import InboxPosted, Record
+from workflow_server.records import Record
 from workflow_server.runtime.handlers import find_handler
 from workflow_server.runtime.idempotency import answered, earlier_answer
 from workflow_server.runtime.roster import UNREGISTERED, Roster
@@ -17,8 +17,6 @@ class Sending:
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
         self._store = roster.store
-        self.next_inbox_id = 0
-        """Set when the store is open."""
 
     async def send(self, handler_id: str, event: object, step: str | None, key: IdempotencyKey | None) -> None:
         """Send an event to a running run; it is durable when this returns, and reaches the run exactly once.
@@ -73,8 +71,7 @@ class Sending:
     ) -> None:
         event, step, key = posting
         parsed = served.posted_event(event, step)
-        posted = InboxPosted(self.next_inbox_id, handler_id, run_id, served.encode(parsed), step)
-        self.next_inbox_id += 1
+        posted = self._roster.posting(served, handler_id, run_id, parsed, step)
         records: list[Record] = [posted, *answered(f"event:{handler_id}", key, handler_id, run_id, "{}")]
         self._roster.posted[posted.inbox_id] = parsed
         try:

@@ -66,6 +66,9 @@ class SessionOwner(Protocol):
     def session_over(self, session: RunSession) -> None:
         """The session's task is about to end; all that it wrote is durable."""
 
+    def post_again(self, session: RunSession, event: Event, step: str | None) -> None:
+        """The released run is sent an event by a task that outlived its step."""
+
 
 class RunSession:
     """A run while it is in memory. It ends (``status`` is set), is released (``released``) or is stopped (neither)."""
@@ -298,6 +301,13 @@ class RunSession:
         step_id = StepId.root(posted.step) if posted.step is not None else None
         self.mailbox.put_nowait(TickAddEvent(event=event, step_id=step_id))
 
+    def send(self, tick: WorkflowTick) -> None:
+        """Hand the run what one of its own steps sends; a task that outlived its step may send after the release."""
+        if not self.released:
+            self.mailbox.put_nowait(tick)
+        elif isinstance(tick, TickAddEvent):
+            self._owner.post_again(self, tick.event, str(tick.step_id) if tick.step_id is not None else None)
+
     def cancel(self) -> Commit:
         """End the run as cancelled, whatever its steps do; what they still publish or write is dropped."""
         commit = self._recorder.end(WorkflowCancelledEvent())
@@ -321,7 +331,7 @@ class RunSession:
     def drain(self) -> None:
         """Start no more steps, and leave memory when those that run have been recorded."""
         self._barrier.draining = True
-        if self.task is not None and self._barrier.is_clear:
+        if self.task is not None and self._barrier.is_clear and self._recorder.is_open:
             self.task.cancel()
 
 
