@@ -20,7 +20,7 @@ import click
 
 from workflow_server.errors import SettingsError, StartupError, WorkflowServerError
 from workflow_server.server import WorkflowServer
-from workflow_server.settings import ENV_PREFIX, Settings, command_options
+from workflow_server.settings import ENV_PREFIX, Settings, check_interpreter, command_options
 from workflow_server.target import load_server
 
 NOT_OPTIONS = frozenset({"tokens", "read_tokens"})
@@ -123,6 +123,7 @@ def _announce(line: str) -> None:
 def exit_codes() -> Iterator[None]:
     """Say what went wrong on stderr: exit code 2 where a start was not possible, 1 where a server failed."""
     try:
+        check_interpreter()
         yield
     except WorkflowServerError as error:
         click.echo(f"workflow-server: {error}", err=True)

@@ -10,29 +10,24 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
-from workflow_server.errors import StorageError
+from workflow_server.errors import ServerStopped, StorageError
 from workflow_server.runtime.engine import Event, Workflow
 from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.settings import Settings
+from workflow_server.settings import Settings, check_interpreter
 from workflow_server.store.abstract import AbstractWorkflowStore
 from workflow_server.store.sqlite import SqliteWorkflowStore
 from workflow_server.web.app import create_app
+from workflow_server.web.descriptors import connection_limit
 from workflow_server.web.openapi import openapi_schema
+from workflow_server.web.runner import HttpRunner
 from workflow_server.web.settings import WebSettings
 
 logger = logging.getLogger(__name__)
-
-KEEPALIVE: Final = 30.0
-"""Seconds that an idle connection stays open; aiohttp also gives a request's headers that long, an hour by default."""
-SHUTDOWN_TIMEOUT: Final = 2.0
-"""Seconds that open requests and streams get to end by themselves when the server stops."""
-BACKLOG: Final = 1024
 
 
 class WorkflowServer:
@@ -47,7 +42,7 @@ class WorkflowServer:
         settings: by default those of the environment (``WORKFLOW_SERVER_*``).
 
     Raises:
-        SettingsError: the settings are not valid.
+        SettingsError: the settings are not valid, or Python runs with -OO.
     """
 
     def __init__(
@@ -59,6 +54,7 @@ class WorkflowServer:
         idle_timeout: float | Literal["settings"] | None = "settings",
         settings: Settings | None = None,
     ) -> None:
+        check_interpreter()
         self._settings = settings if settings is not None else Settings.load()
         backoff = self._settings.persistence_backoff if persistence_backoff is None else persistence_backoff
         self._store = workflow_store or SqliteWorkflowStore(
@@ -75,6 +71,7 @@ class WorkflowServer:
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None
         self._started = False
+        self._stopped = False
         self._resumed = 0
         self._host = self._settings.host
         self._failure: BaseException | None = None
@@ -119,9 +116,14 @@ class WorkflowServer:
     async def start(self) -> WorkflowServer:
         """Open the store and take up every run that was running. A server that was started already stays so.
 
+        A server is started once: what is to serve again is a new one, which takes up the runs of this one.
+
         Raises:
+            ServerStopped: it was started and stopped before.
             DatabaseError: why the store cannot be used.
         """
+        if self._stopped:
+            raise ServerStopped
         if not self._started:
             self._manager.listen()
             self._store.on_failure = self._fail
@@ -135,6 +137,7 @@ class WorkflowServer:
         next start."""
         if self._started:
             self._started = False
+            self._stopped = True
             await self._manager.stop(0.0 if self._failure is not None else self._settings.grace_period)
             await self._store.close()
 
@@ -171,6 +174,7 @@ class WorkflowServer:
 
         Raises:
             SettingsError: the host is open to other machines, and nothing protects it.
+            ServerStopped: see ``start``.
             DatabaseError: why the store cannot be used.
             OSError: the address cannot be listened on.
             StorageError: the store failed while serving; what was acknowledged is safe.
@@ -178,18 +182,12 @@ class WorkflowServer:
         self._host = host if host is not None else self._settings.host
         self._settings.check_bind(self._host)
         sockets = _bind(self._host, self._settings.port if port is None else port)
-        runner = web.AppRunner(
-            self.app,
-            handle_signals=False,
-            access_log=None,
-            keepalive_timeout=KEEPALIVE,
-            shutdown_timeout=SHUTDOWN_TIMEOUT,
-        )
+        runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
         try:
             with _stop_signals() as stopping:
                 await runner.setup()
                 for bound in sockets:
-                    await web.SockSite(runner, bound, backlog=BACKLOG).start()
+                    await runner.listen(bound)
                 self._announce(announce or logger.info, sockets)
                 await _first_of(stopping, self._failed)
                 await runner.cleanup()
@@ -209,23 +207,6 @@ class WorkflowServer:
         say(f"Database: {self._store.location}")
         say(f"Workflows: {', '.join(self.workflow_names) or 'none'}")
         say(f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}")
-
-
-def _http_logger() -> logging.Logger:
-    """aiohttp's logger, for which a client that does not speak HTTP is no error with a traceback."""
-
-    def soften(record: logging.LogRecord) -> bool:
-        kind = record.exc_info[0] if record.exc_info else None
-        if kind is not None and issubclass(kind, HttpProcessingError):
-            record.exc_info, record.exc_text = None, None
-            record.msg, record.args = "A request that is not valid HTTP was refused", ()
-            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
-        return True
-
-    named = logging.getLogger("workflow_server.http")
-    if not named.filters:
-        named.addFilter(soften)
-    return named
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

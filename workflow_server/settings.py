@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -17,6 +19,10 @@ from workflow_server.errors import SettingsError
 ENV_PREFIX = "WORKFLOW_SERVER_"
 
 _options: ContextVar[Mapping[str, Any] | None] = ContextVar("workflow_server_options", default=None)
+
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?:[a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?", re.ASCII
+)
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0, le=86_400)]
@@ -30,8 +36,15 @@ def _split(value: Any) -> Any:
     return value
 
 
+def _split_secrets(value: Any) -> Any:
+    """As ``_split``, but a blank part is refused: who meant to set a token must not be left without one."""
+    if isinstance(value, str) and value and not all(part.strip() for part in value.split(",")):
+        raise ValueError("one of the tokens is blank")
+    return _split(value)
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_secrets)]
 Delays = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_split), Field(max_length=20)]
 
 
@@ -99,6 +112,15 @@ class Settings(BaseSettings):
             raise ValueError("give a host name or an address, without a port or a path")
         return host
 
+    @field_validator("db")
+    @classmethod
+    def _db_is_a_path(cls, db: str) -> str:
+        try:
+            Path(db).resolve()
+        except (OSError, RuntimeError, ValueError):
+            raise ValueError("this is no path of a file") from None
+        return db
+
     @field_validator("tokens", "read_tokens")
     @classmethod
     def _tokens_are_long_enough(cls, tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
@@ -111,11 +133,8 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_exact(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in origins:
-            parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}" or "*" in origin:
-                raise ValueError("an origin looks like https://app.example.org, without a path and without '*'")
-        return origins
+        # Browsers name their host in lower case, and never the port that the scheme has anyway.
+        return tuple(_exact_origin(origin.lower()) for origin in origins)
 
     @field_validator("idle_timeout")
     @classmethod
@@ -143,6 +162,25 @@ class Settings(BaseSettings):
                 f"Listening on '{host}' lets other machines in, and no token is set. Set {ENV_PREFIX}TOKENS, or add "
                 "--insecure where something else keeps strangers out."
             )
+
+
+def check_interpreter() -> None:
+    """Refuse an interpreter without docstrings: they are the messages of every error, and the help of the command.
+
+    Raises:
+        SettingsError: Python runs with ``-OO``.
+    """
+    if sys.flags.optimize > 1:
+        raise SettingsError("Python runs with -OO, which drops the messages of this program: run it without.")
+
+
+def _exact_origin(origin: str) -> str:
+    match = _ORIGIN.fullmatch(origin)
+    if match is None or int(match["port"] or 1) > 65_535:
+        raise ValueError("an origin looks like https://app.example.org, without a path and without '*'")
+    if match["port"] == ("443" if match["scheme"] == "https" else "80"):
+        raise ValueError("an origin goes without the port that its scheme has anyway")
+    return origin
 
 
 def is_loopback(host: str) -> bool:

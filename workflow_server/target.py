@@ -50,7 +50,9 @@ def load_target(target: str) -> WorkflowServer | dict[str, Workflow]:
     if (separator and not attribute) or not (is_file or all(part.isidentifier() for part in place.split("."))):
         raise TargetError(f"'{target}' is no TARGET: name a Python file or a module, or module:attribute.")
     module = _load_file(place) if is_file else _load_module(place)
-    found = _resolve(module, attribute, target) if attribute else _find(module, target)
+    with _blaming(target):
+        # Properties, factories and lazy objects run code of the user's.
+        found = _resolve(module, attribute, target) if attribute else _find(module, target)
     if isinstance(found, WorkflowServer):
         if not found.workflow_names:
             raise TargetError(f"The WorkflowServer of '{target}' has no workflows: call its add_workflow first.")
@@ -71,7 +73,8 @@ def _load_file(place: str) -> ModuleType:
     if not path.exists():
         raise TargetError(f"There is no file '{place}'. Name the Python file that has your workflows.")
     if not path.is_file():
-        raise TargetError(f"'{place}' is a folder: name the Python file in it that has your workflows.")
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise TargetError(f"'{place}' is {kind}: name the Python file that has your workflows.")
     path = path.resolve()
     name = path.stem
     loaded = sys.modules.get(name)
@@ -131,8 +134,7 @@ def _resolve(module: ModuleType, attribute: str, target: str) -> WorkflowServer 
     if iscoroutinefunction(value):
         raise TargetError(f"'{target}' is an async function: give {WHAT_TARGET_IS}.")
     if callable(value) and not isinstance(value, (WorkflowServer, Workflow)):
-        with _blaming(target):
-            value = value()
+        value = value()
     if isinstance(value, WorkflowServer):
         return value
     workflows = _named(attribute.rpartition(".")[2], value)

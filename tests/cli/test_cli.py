@@ -110,6 +110,29 @@ def test_a_database_in_a_missing_folder_is_one_line(flows: Path, tmp_path: Path)
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("length", [253, 300])
+def test_a_database_with_a_name_that_is_too_long_is_one_line(flows: Path, tmp_path: Path, length: int) -> None:
+    done = run("serve", str(flows), "--port", "0", "--db", "d" * length, cwd=tmp_path)
+    assert_one_line(done, "File name too long")
+
+
+def test_a_database_in_a_loop_of_links_is_one_line(flows: Path, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert_one_line(run("serve", str(flows), "--port", "0", "--db", "loop", cwd=tmp_path), "'db'")
+
+
+def test_an_interpreter_without_docstrings_is_one_line_before_anything_is_loaded(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-OO", "-m", "workflow_server", "serve", "missing.py"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=clean_environment(),
+        timeout=60,
+    )
+    assert_one_line(done, "-OO")
+
+
 def test_a_database_that_another_server_holds_is_one_line(
     flows: Path, tmp_path: Path, start_server: StartServer
 ) -> None:

@@ -39,7 +39,7 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 
 
 def test_lists_come_from_the_environment_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORKFLOW_SERVER_TOKENS", f"{TOKEN}, {TOKEN}-2 ,")
+    monkeypatch.setenv("WORKFLOW_SERVER_TOKENS", f"{TOKEN}, {TOKEN}-2")
     monkeypatch.setenv("WORKFLOW_SERVER_ALLOWED_HOSTS", "flows.example.org,flows")
     monkeypatch.setenv("WORKFLOW_SERVER_PERSISTENCE_BACKOFF", "0.1, 0.2,0.3")
 
@@ -48,6 +48,16 @@ def test_lists_come_from_the_environment_separated_by_commas(monkeypatch: pytest
     assert [token.get_secret_value() for token in settings.tokens] == [TOKEN, f"{TOKEN}-2"]
     assert settings.allowed_hosts == ("flows.example.org", "flows")
     assert settings.persistence_backoff == (0.1, 0.2, 0.3)
+
+
+def test_an_origin_is_written_as_browsers_do() -> None:
+    origins = Settings.load({"cors_origins": "HTTPS://App.Example.org, http://localhost:3000,http://[::1]:443"})
+    assert origins.cors_origins == ("https://app.example.org", "http://localhost:3000", "http://[::1]:443")
+
+
+def test_an_empty_variable_sets_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKFLOW_SERVER_TOKENS", "")
+    assert Settings.load().tokens == ()
 
 
 def test_tokens_never_show_in_what_is_printed() -> None:
@@ -83,6 +93,19 @@ def test_an_idle_timeout_of_nothing_means_never(never: object) -> None:
         ("cors_origins", "*"),
         ("cors_origins", "https://app.example.org/path"),
         ("cors_origins", "app.example.org"),
+        ("cors_origins", "https://"),
+        ("cors_origins", "https://:443"),
+        ("cors_origins", "https://app.example.org:443"),
+        ("cors_origins", "http://app.example.org:80"),
+        ("cors_origins", "https://app.example.org:99999"),
+        ("cors_origins", "https://app.example.org:"),
+        ("cors_origins", "https://user@app.example.org"),
+        ("cors_origins", "https://\u00e4pp.example.org"),
+        ("db", "runs\0.sqlite3"),
+        ("tokens", ","),
+        ("tokens", " "),
+        ("tokens", f"{TOKEN}, ,{TOKEN}"),
+        ("read_tokens", f"{TOKEN},"),
         ("tokens", "short"),
         ("tokens", "sixteen characters"),
         ("insecure", "perhaps"),

@@ -114,6 +114,7 @@ def test_a_dotted_module_of_this_folder_is_found(write: Write) -> None:
     [
         ("nowhere.py", "no file"),
         (".", "folder"),
+        ("/dev/null", "no regular file"),
         ("no_such_module_here", "no module"),
         ("json.no_such_module_here", "no module"),
         ("my_flows.py:", "no TARGET"),
@@ -201,6 +202,19 @@ def test_a_missing_import_of_a_users_module_is_not_taken_for_a_missing_target(wr
     write("import no_such_module_here", "broken_flows.py")
     with pytest.raises(TargetError, match="No module named 'no_such_module_here'"):
         load_target("broken_flows")
+
+
+@pytest.mark.parametrize("attribute", [":holder.flow", ""])
+def test_what_a_property_or_a_lazy_object_raises_shows_the_users_code(write: Write, attribute: str) -> None:
+    lazy = "class Lazy:\n    @property\n    def __class__(self):\n        raise LookupError('no such setting')\n"
+    path = write(
+        "class Holder:\n    @property\n    def flow(self):\n        raise LookupError('no such setting')\n"
+        f"holder = Holder()\n{lazy if not attribute else ''}{'lazy = Lazy()' if not attribute else ''}\n"
+    )
+    with pytest.raises(TargetError, match="no such setting") as refused:
+        load_target(f"{path}{attribute}")
+    assert "my_flows.py" in str(refused.value)
+    assert "target.py" not in str(refused.value)
 
 
 def test_what_a_factory_raises_shows_the_factory(write: Write) -> None:

@@ -20,6 +20,7 @@ from workflow_server.errors import (
     DatabaseDamaged,
     DatabaseError,
     DatabaseForeign,
+    DatabaseLinked,
     DatabaseLocked,
     DatabaseNewer,
     DatabaseReadOnly,
@@ -274,3 +275,32 @@ async def test_a_sqlite_without_the_fix_is_warned_about(
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 3))
     await made(path.with_name("other.db"))
     assert caplog.text == ""
+
+
+# -- What was tampered with ----------------------------------------------------------------------
+
+
+async def test_a_database_without_the_row_of_its_server_is_damaged(path: Path) -> None:
+    await made(path)
+    edit(path, "DELETE FROM server")
+    with pytest.raises(DatabaseDamaged, match="'server'"):
+        await SqliteWorkflowStore(path).open()
+
+
+async def test_a_database_with_a_second_name_is_refused_under_both_also_while_it_is_in_use(
+    store: SqliteWorkflowStore, path: Path
+) -> None:
+    second = path.with_name("second.db")
+    second.hardlink_to(path)
+    with pytest.raises(DatabaseLinked, match="2 hard links"):
+        await SqliteWorkflowStore(second).open()
+    await store.close()
+    with pytest.raises(DatabaseLinked):
+        await SqliteWorkflowStore(path).open()
+    second.unlink()
+    await store.open()
+
+
+async def test_a_name_that_the_file_system_does_not_take_is_refused_in_words(path: Path) -> None:
+    with pytest.raises(DatabaseReadOnly, match="File name too long"):
+        await SqliteWorkflowStore(path.with_name("d" * 300)).open()

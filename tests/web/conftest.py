@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,13 @@ from typing import Any, NamedTuple
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.typedefs import Middleware
+from workflows import Workflow
 
 from tests.web.workflows import Answered, Ask, Count, Echo, Fail
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
 from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.web.runner import HttpRunner
 
 JSON_TYPE = {"Content-Type": "application/json"}
 
@@ -69,19 +72,30 @@ async def serve() -> AsyncIterator[Serve]:
     """Start servers; each has the tests' workflows, and a store in memory or in ``db``."""
     async with AsyncExitStack() as stack:
 
-        async def start(db: Path | None = None, middlewares: Sequence[Middleware] = (), **settings: Any) -> Served:
+        async def start(
+            db: Path | None = None,
+            middlewares: Sequence[Middleware] = (),
+            max_connections: int = 1_000,
+            mounted_elsewhere: bool = False,
+            workflows: Mapping[str, Workflow] | None = None,
+            **settings: Any,
+        ) -> Served:
             server = WorkflowServer(
                 workflow_store=SqliteWorkflowStore(str(db) if db is not None else ":memory:"),
                 middlewares=middlewares,
                 settings=Settings(**settings),
             )
-            for workflow in (Count, Echo, Fail):
-                server.add_workflow(workflow.__name__.lower(), workflow())
+            for kind in (Count, Echo, Fail):
+                server.add_workflow(kind.__name__.lower(), kind())
             server.add_workflow("ask", Ask(timeout=None), additional_events=[Answered])
-            runner = web.AppRunner(server.app, access_log=None, shutdown_timeout=5.0)
+            for name, workflow in (workflows or {}).items():
+                server.add_workflow(name, workflow)
+            own = HttpRunner(server.app, max_connections=max_connections)
+            runner = web.AppRunner(server.app, shutdown_timeout=5.0) if mounted_elsewhere else own
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            bound = socket.create_server(("127.0.0.1", 0))
+            await (web.SockSite(runner, bound).start() if mounted_elsewhere else own.listen(bound))
             port = runner.addresses[0][1]
             client = await stack.enter_async_context(ClientSession(f"http://127.0.0.1:{port}"))
             return Served(server, runner, port, client)

@@ -103,3 +103,41 @@ async def test_a_compressed_body_is_415(served: Served, path: str) -> None:
     status, answer = await served.post(path, data=gzip.compress(b"{}"), headers=headers)
     assert status == 415
     assert "Content-Encoding" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "word"),
+    [
+        (b"Content-Encoding: identity\r\nContent-Encoding: gzip\r\n", b"415", "Content-Encoding"),
+        (b"Content-Encoding: identity, deflate\r\n", b"415", "Content-Encoding"),
+        (b"Content-Type: text/plain\r\n", b"400", "not valid HTTP"),
+        (b"Content-Type: application/json\r\n", b"400", "not valid HTTP"),
+    ],
+)
+async def test_every_value_of_a_header_that_comes_several_times_counts(
+    served: Served, lines: bytes, status: bytes, word: str
+) -> None:
+    head = b"POST /workflows/echo/run HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    answer = await served.raw(head + b"Content-Type: application/json\r\nContent-Length: 2\r\n" + lines + b"\r\n{}")
+    assert answer.split()[1] == status
+    assert word in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+    assert await served.get("/handlers") == (200, {"handlers": []})
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"identity, chunked", b"chunked, chunked", b"chunked;q=1"])
+async def test_a_transfer_encoding_other_than_chunked_is_refused_in_json(served: Served, coding: bytes) -> None:
+    head = b"POST /workflows/echo/run HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    answer = await served.raw(
+        head + b"Content-Type: application/json\r\nTransfer-Encoding: " + coding + b"\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    )
+    assert answer.split()[1] in (b"400", b"415")
+    assert "detail" in json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert await served.get("/handlers") == (200, {"handlers": []})
+
+
+async def test_a_chunked_body_is_read(served: Served) -> None:
+    head = b"POST /workflows/echo/run HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    answer = await served.raw(
+        head + b"Content-Type: application/json\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    )
+    assert answer.split()[1] == b"200"

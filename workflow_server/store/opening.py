@@ -10,7 +10,14 @@ from typing import NamedTuple
 
 import aiosqlite
 
-from workflow_server.errors import DatabaseDamaged, DatabaseError, DatabaseForeign, DatabaseLocked, DatabaseReadOnly
+from workflow_server.errors import (
+    DatabaseDamaged,
+    DatabaseError,
+    DatabaseForeign,
+    DatabaseLinked,
+    DatabaseLocked,
+    DatabaseReadOnly,
+)
 from workflow_server.store.connection import JOURNAL_SIZE_LIMIT, connect, run_on
 from workflow_server.store.location import check_filesystem, check_folder, check_header, create_file, sync_folder
 from workflow_server.store.lock import ServerLock
@@ -47,29 +54,37 @@ def lock_database(path: Path, *, allow_network_filesystem: bool) -> ServerLock:
     Raises:
         DatabaseError: what is wrong; a refused file was left byte for byte, and nothing was put beside it.
     """
-    known = known_migrations(str(path))
+    try:
+        return _locked(path, len(known_migrations(str(path))), allow_network_filesystem=allow_network_filesystem)
+    except OSError as error:
+        raise DatabaseReadOnly(path=str(path), reason=error.strerror or str(error)) from error
+
+
+def _locked(path: Path, known: int, *, allow_network_filesystem: bool) -> ServerLock:
     check_folder(path)
     if not allow_network_filesystem:
         check_filesystem(path)
     lock = ServerLock(path)
     if not lock.file.exists():
         # No server holds it, so that it may be read; a foreign file then gets no lock file beside it.
-        check_header(path, len(known))
+        check_header(path, known)
+    lock.acquire()
     try:
-        lock.acquire()
-    except OSError as error:
-        raise DatabaseReadOnly(path=str(path), reason=error.strerror or str(error)) from error
-    try:
-        check_header(path, len(known))
+        _check_links(path)
+        check_header(path, known)
         lock.sign()
         create_file(path)
-    except OSError as error:
-        lock.release()
-        raise DatabaseReadOnly(path=str(path), reason=error.strerror or str(error)) from error
     except BaseException:
         lock.release()
         raise
     return lock
+
+
+def _check_links(path: Path) -> None:
+    # The lock and the WAL go by the file's name: under a second one, another server would find neither.
+    names = path.stat().st_nlink if path.exists() else 1
+    if names > 1:
+        raise DatabaseLinked(path=str(path), names=names)
 
 
 async def open_database(path: Path | None) -> Opened:
@@ -114,7 +129,7 @@ def explain(error: sqlite3.Error, path: str) -> DatabaseError:
 def _prepare(connection: sqlite3.Connection, known: Sequence[Migration], name: str) -> tuple[bool, float | None, int]:
     pending = pending_migrations(connection, known, name)
     fresh = len(pending) == len(known)
-    stopped_cleanly = fresh or connection.execute(_READS["server"]).fetchone()[1] != 0
+    stopped_cleanly = fresh or _server_row(connection, name)[1] != 0
     if not stopped_cleanly:
         logger.warning("%s was not closed cleanly: checking it", name)
         _quick_check(connection, name)
@@ -122,10 +137,17 @@ def _prepare(connection: sqlite3.Connection, known: Sequence[Migration], name: s
     migrate(connection, pending)
     # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
     _set_durability(connection, name, wal=True)
-    alive_at: float | None = connection.execute(_READS["server"]).fetchone()[0]
+    alive_at: float | None = _server_row(connection, name)[0]
     connection.execute(_WRITES["server_started"])
     inbox_id: int = connection.execute(_READS["last_inbox_id"]).fetchone()[0]
     return stopped_cleanly, alive_at, inbox_id + 1
+
+
+def _server_row(connection: sqlite3.Connection, name: str) -> tuple[float | None, int]:
+    row: tuple[float | None, int] | None = connection.execute(_READS["server"]).fetchone()
+    if row is None:
+        raise DatabaseDamaged(path=name, problem="the row of its table 'server' is missing")
+    return row
 
 
 def _quick_check(connection: sqlite3.Connection, name: str) -> None:

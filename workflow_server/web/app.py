@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from workflow_server.web.errors import map_errors
-from workflow_server.web.guards import add_cross_origin_headers, guards
+from workflow_server.web.guards import add_cross_origin_headers, guards, leave_to_the_guards
 from workflow_server.web.keys import MANAGER, OPENAPI, SETTINGS, STREAMS
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.routes import ROUTES
@@ -37,9 +37,9 @@ def create_app(
     for route in ROUTES:
         # Each GET answers HEAD, too.
         if route.method == "GET":
-            app.router.add_get(route.path, route.handler)
+            app.router.add_get(route.path, route.handler, expect_handler=leave_to_the_guards)
         else:
-            app.router.add_route(route.method, route.path, route.handler)
+            app.router.add_route(route.method, route.path, route.handler, expect_handler=leave_to_the_guards)
     allowed = frozenset(settings.cors_origins)
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from workflow_server import errors
 from workflow_server.web import refusals
+from workflow_server.web.writing import has_left
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ STATUS: dict[type[errors.WorkflowServerError], int] = {
     refusals.BodyTooSlow: 408,
     refusals.BodyTooLarge: 413,
     refusals.NotJson: 415,
+    refusals.ExpectationRefused: 417,
     refusals.TooManyStreams: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
@@ -84,9 +86,9 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except web.HTTPException as answer:
         return _translated(request, answer)
-    except ConnectionError:
-        raise
     except Exception as error:
+        if isinstance(error, ConnectionError) and has_left(request):
+            raise
         if isinstance(error, errors.StorageError) or status_of(error) == 500:
             # The route, not the path: what a client wrote into the path does not go into the log.
             resource = request.match_info.route.resource

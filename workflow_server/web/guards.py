@@ -11,11 +11,12 @@ import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr
 
 from workflow_server.web.refusals import (
+    ExpectationRefused,
     HostRefused,
     InvalidHeader,
     NotJson,
@@ -37,7 +38,7 @@ _PREFLIGHT_SECONDS = "600"
 
 def guards(settings: WebSettings) -> Sequence[Middleware]:
     """The checks, in the order in which they are made."""
-    return (_host_guard(settings), _origin_guard(settings), _token_guard(settings), _body_guard)
+    return (_host_guard(settings), _origin_guard(settings), _token_guard(settings), _body_guard, _expect_guard)
 
 
 # -- Host: a page of somebody else's, whose name was pointed at this machine, is kept out ----------
@@ -175,13 +176,39 @@ def _is_one_of(sent: bytes, tokens: Sequence[SecretStr]) -> bool:
 @web.middleware
 async def _body_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.method not in READING and request.body_exists and request.content_length != 0:
-        encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-        if encoding != "identity":
+        if not _listed(request, hdrs.CONTENT_ENCODING) <= {"", "identity"}:
             raise NotJson(f"Compressed bodies are not accepted: leave {hdrs.CONTENT_ENCODING} out.")
+        if [coding.lower() for coding in request.headers.getall(hdrs.TRANSFER_ENCODING, ["chunked"])] != ["chunked"]:
+            raise NotJson(f"The only {hdrs.TRANSFER_ENCODING} that is accepted is chunked, once.")
+        # The parser lets no second one through.
         kind, _, parameters = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")
         if kind.strip().lower() != JSON:
             raise NotJson(f"The body must be JSON: send {hdrs.CONTENT_TYPE}: {JSON}.")
         charset = re.search(r'(?:^|;)\s*charset\s*=\s*"?([^";]*)', parameters, re.IGNORECASE)
         if charset and charset[1].strip().lower() not in ("utf-8", "utf8", "us-ascii"):
             raise InvalidHeader(f"The charset of {hdrs.CONTENT_TYPE} must be utf-8, or left out.")
+    return await handler(request)
+
+
+def _listed(request: web.Request, name: str) -> set[str]:
+    """Every value of a header that may be a list, and may come several times."""
+    return {value.strip().lower() for line in request.headers.getall(name, []) for value in line.split(",")}
+
+
+# -- Expect: a client that asks before it sends its body is told to go on once nothing speaks against it ----
+
+
+async def leave_to_the_guards(_: web.Request) -> None:
+    """aiohttp asks before any middleware runs: what is to be said is said by the last guard."""
+
+
+@web.middleware
+async def _expect_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    expected = _listed(request, hdrs.EXPECT) - {""}
+    if expected and request.version >= HttpVersion11:
+        if expected != {"100-continue"}:
+            raise ExpectationRefused
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # These bytes are no part of the answer, by which aiohttp tells whether one was begun.
+        request.writer.output_size = 0
     return await handler(request)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from aiohttp import web
 
 from workflow_server.protocol.requests import EventBody
-from workflow_server.protocol.responses import EventSent, HandlerCancelled, HandlerResult, HandlersList
+from workflow_server.protocol.responses import EventSent, HandlerCancelled, HandlerResult
 from workflow_server.protocol.strict_json import parse_json
 from workflow_server.web.answers import HANDLER_STATUS, handler_answer, json_answer
 from workflow_server.web.bodies import read_body
 from workflow_server.web.keys import MANAGER
+from workflow_server.web.listing import handlers_list
 from workflow_server.web.parameters import boolean, statuses, values
 
 
-async def list_handlers(request: web.Request) -> web.Response:
+async def list_handlers(request: web.Request) -> web.StreamResponse:
     """GET /handlers."""
     wanted = statuses(request)
     found = await request.app[MANAGER].list_handlers(wanted, values(request, "workflow_name"))
-    return json_answer(HandlersList(handlers=found))
+    return await handlers_list(request, found)
 
 
 async def get_handler(request: web.Request) -> web.Response:

@@ -31,6 +31,7 @@ _WITH_BODY = {
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is not JSON, or compressed.",
+    417: "Expect is something else than 100-continue.",
 }
 
 Schemas = Mapping[tuple[type[BaseModel], JsonSchemaMode], dict[str, Any]]

@@ -48,6 +48,14 @@ class MethodRefused(RequestRefused):
     allowed: str
 
 
+class NotHttp(RequestRefused):
+    """The request is not valid HTTP."""
+
+
+class ExpectationRefused(RequestRefused):
+    """The only Expect that is met here is 100-continue: send that, or none."""
+
+
 @dataclass(eq=False)
 class BodyTooSlow(RequestRefused):
     """The body did not arrive within {seconds:g} s."""

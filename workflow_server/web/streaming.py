@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -21,14 +20,19 @@ from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.records import StoredEvent
 from workflow_server.web.keys import MANAGER, SETTINGS, STREAMS
 from workflow_server.web.parameters import NDJSON, SSE, StreamRequest, stream_request
-from workflow_server.web.streams import ReaderLeft, ReaderStalled
+from workflow_server.web.writing import (
+    WRITE_SIZE,
+    ReaderLeft,
+    ReaderStalled,
+    limit_send_buffer,
+    unbuffered,
+    write_bounded,
+)
 
 if TYPE_CHECKING:
     from workflow_server.runtime.event_log import EventReader
 
 RETRY_MILLISECONDS = 1_000
-WRITE_SIZE = 65_536
-"""Bytes that are handed to the socket at once, and for which the reader has ``write_timeout``."""
 
 _QUALIFIED_NAME = re.compile(r'"qualified_name":"[^"\\]*"\}\Z')
 
@@ -78,14 +82,9 @@ class _Stream:
     async def run(self) -> web.StreamResponse:
         response = web.StreamResponse(headers=_headers(self._wanted))
         response.force_close()
-        transport = self._request.transport
-        if transport is None:
-            raise ReaderLeft
-        # Whatever waits for a reader waits in the store, not in buffers; a drain then means that the kernel has it.
-        transport.set_write_buffer_limits(high=0)
-        connection: socket.socket | None = transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._settings.send_buffer)
+        # Whatever waits for a reader waits in the store, not in buffers.
+        transport = unbuffered(self._request)
+        limit_send_buffer(transport, self._settings.send_buffer)
         writer = await response.prepare(self._request)
         if writer is None:
             raise ReaderLeft
@@ -93,7 +92,7 @@ class _Stream:
             await self._pump(writer)
         except ShuttingDown:
             transport.close()
-        except ReaderStalled:
+        except (ReaderLeft, ReaderStalled):
             transport.abort()
         except Exception:
             transport.abort()
@@ -131,13 +130,7 @@ class _Stream:
             raise ShuttingDown
 
     async def _write(self, writer: AbstractStreamWriter, data: bytes) -> None:
-        for start in range(0, len(data), WRITE_SIZE):
-            try:
-                async with asyncio.timeout(self._settings.write_timeout):
-                    await writer.write(data[start : start + WRITE_SIZE])
-                    await writer.drain()
-            except TimeoutError:
-                raise ReaderStalled from None
+        await write_bounded(writer, data, self._settings.write_timeout)
 
 
 def pieces(page: Iterable[StoredEvent], wanted: StreamRequest) -> Iterator[tuple[bytes, int]]:

@@ -10,17 +10,10 @@ from aiohttp import web
 
 from workflow_server.errors import ShuttingDown
 from workflow_server.web.refusals import TooManyStreams
+from workflow_server.web.writing import ReaderLeft, has_left
 
 LOOK_INTERVAL = 0.25
 """Seconds between two looks at whether the readers of idle streams are still there."""
-
-
-class ReaderLeft(Exception):
-    """The client closed its connection."""
-
-
-class ReaderStalled(Exception):
-    """The client did not read for longer than it may."""
 
 
 class OpenStreams:
@@ -69,7 +62,7 @@ class OpenStreams:
         """
         if self._closing:
             raise ShuttingDown
-        if _has_left(request):
+        if has_left(request):
             raise ReaderLeft
         interruption = asyncio.timeout(None)
         try:
@@ -103,14 +96,10 @@ class OpenStreams:
     def _look(self) -> None:
         self._next_look = None
         for interruption, request in self._waits.items():
-            if _has_left(request):
+            if has_left(request):
                 _interrupt(interruption)
         if self._waits:
             self._look_later()
-
-
-def _has_left(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
 
 
 def _interrupt(interruption: asyncio.Timeout) -> None:

@@ -18,7 +18,8 @@ from workflow_server.protocol.responses import (
 from workflow_server.protocol.strict_json import parse_json
 from workflow_server.web.answers import handler_answer, json_answer
 from workflow_server.web.bodies import read_body
-from workflow_server.web.keys import MANAGER
+from workflow_server.web.keys import MANAGER, STREAMS
+from workflow_server.web.writing import ReaderLeft
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -57,7 +58,12 @@ async def get_representation(request: web.Request) -> web.Response:
 async def run(request: web.Request) -> web.Response:
     """POST /workflows/{name}/run."""
     wanted = await _run_request(request)
-    return handler_answer(await request.app[MANAGER].run(request.match_info["name"], wanted))
+    try:
+        async with request.app[STREAMS].waiting(request):
+            return handler_answer(await request.app[MANAGER].run(request.match_info["name"], wanted))
+    except ReaderLeft:
+        # The run goes on. Nobody is there to read an answer: this one only ends the exchange.
+        return web.Response(status=204)
 
 
 async def run_nowait(request: web.Request) -> web.Response:

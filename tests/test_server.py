@@ -1,0 +1,41 @@
+"""The life of a WorkflowServer as its users see it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import clean_environment
+from workflow_server.errors import ServerStopped
+from workflow_server.server import WorkflowServer
+from workflow_server.store.sqlite import SqliteWorkflowStore
+
+
+async def test_a_server_that_was_stopped_is_not_started_again_and_a_new_one_is(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite3"
+    server = WorkflowServer(workflow_store=SqliteWorkflowStore(path))
+    await server.stop()
+    await server.start()
+    await server.start()
+    await server.stop()
+    await server.stop()
+    with pytest.raises(ServerStopped, match="Make a new one"):
+        await server.start()
+    async with WorkflowServer(workflow_store=SqliteWorkflowStore(path)).contextmanager() as other:
+        assert other.workflow_names == []
+
+
+def test_an_interpreter_without_docstrings_is_refused_in_words(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-OO", "-c", "from workflow_server.server import WorkflowServer; WorkflowServer()"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=clean_environment(),
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("workflow_server.errors.SettingsError: Python runs with -OO")

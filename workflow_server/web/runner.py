@@ -1,0 +1,194 @@
+"""The application on sockets: what aiohttp leaves open about connections is decided here, and reached into only here.
+
+``web.AppRunner`` has no way to name the class of its connections, which is where aiohttp answers what is not HTTP (in
+plain text, with the offending line, which it also logs), and where an answer waits for its reader without an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_request import BaseRequest
+
+from workflow_server.web.errors import error_response
+from workflow_server.web.keys import SETTINGS
+from workflow_server.web.refusals import ExpectationRefused, NotHttp
+from workflow_server.web.settings import WebSettings
+from workflow_server.web.writing import limit_send_buffer, reset
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE: Final = 30.0
+"""Seconds that an idle connection stays open; aiohttp also gives a request's headers that long, an hour by default."""
+SHUTDOWN_TIMEOUT: Final = 2.0
+"""Seconds that open requests and streams get to end by themselves when the server stops."""
+BACKLOG: Final = 1024
+"""Connections that the kernel keeps until they are accepted."""
+ACCEPTED_AT_ONCE: Final = 16
+"""asyncio accepts as many in one go as its own backlog says, and without descriptors fails as often."""
+FULL_INTERVAL: Final = 60.0
+"""Seconds between two warnings that there are too many connections."""
+
+RequestFactory = Callable[..., BaseRequest]
+RequestHandling = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class HttpRunner(web.AppRunner):
+    """Serves an application that ``create_app`` made.
+
+    An answer of which nothing is read for ``write_timeout`` to twice as many seconds is given up; a connection above
+    ``max_connections`` is dropped.
+    """
+
+    def __init__(self, app: web.Application, *, max_connections: int) -> None:
+        super().__init__(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
+        self._settings = app[SETTINGS]
+        self._max_connections = max_connections
+
+    async def listen(self, bound: socket.socket) -> None:
+        """Accept connections on a socket that is bound."""
+        await web.SockSite(self, bound, backlog=ACCEPTED_AT_ONCE).start()
+        bound.listen(BACKLOG)
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _HttpServer(made.request_handler, made.request_factory, self._settings, self._max_connections)
+
+
+class _HttpServer(web.Server):
+    """Makes the connections, and counts them."""
+
+    def __init__(
+        self, handler: RequestHandling, factory: RequestFactory, settings: WebSettings, max_connections: int
+    ) -> None:
+        super().__init__(_with_expectations_refused(handler), request_factory=factory)
+        self.settings = settings
+        self._max_connections = max_connections
+        self._admitted: set[_Connection] = set()
+        self._warned_at = -FULL_INTERVAL
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self)
+
+    def admit(self, connection: _Connection) -> bool:
+        """Whether there is room for it; each that was let in has to ``leave``."""
+        if len(self._admitted) < self._max_connections:
+            self._admitted.add(connection)
+            return True
+        now = asyncio.get_running_loop().time()
+        if now - self._warned_at >= FULL_INTERVAL:
+            self._warned_at = now
+            logger.warning("%d connections are open, and no more are accepted", self._max_connections)
+        return False
+
+    def leave(self, connection: _Connection) -> None:
+        """It is gone."""
+        self._admitted.discard(connection)
+
+
+class _Connection(web.RequestHandler):
+    """One connection of a client."""
+
+    __slots__ = ("_server", "_watch")
+
+    def __init__(self, server: _HttpServer) -> None:
+        # The guards refuse what is compressed; what nobody will read need not be unpacked either.
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=KEEPALIVE,
+            access_log=None,  # type: ignore[arg-type]
+            logger=logger,
+            auto_decompress=False,
+        )
+        self._server = server
+        self._watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if not self._server.admit(self):
+            transport.abort()
+            return
+        # An answer is written when the kernel has all of it: closing would wait for a rest without an end. And the
+        # kernel takes little, so that it is soon seen whether a slow reader reads.
+        transport.set_write_buffer_limits(high=0)
+        limit_send_buffer(transport, self._server.settings.send_buffer)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._server.leave(self)
+        super().connection_lost(exc)
+
+    # -- Answers that nobody reads -------------------------------------------------------------
+
+    async def finish_response(
+        self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if self.transport is None:
+            return await super().finish_response(request, resp, start_time)
+        self._look_later(self.transport, request.writer, 0)
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            if self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
+
+    def _look_later(self, transport: asyncio.Transport, writer: AbstractStreamWriter, sent: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(self._server.settings.write_timeout, self._look, transport, writer, sent)
+
+    def _look(self, transport: asyncio.Transport, writer: AbstractStreamWriter, sent_before: int) -> None:
+        waiting = transport.get_write_buffer_size()
+        sent = writer.output_size - waiting
+        if waiting and sent <= sent_before:
+            logger.debug("An answer was not read, and given up")
+            reset(transport)
+        else:
+            self._look_later(transport, writer, sent)
+
+    # -- What is not HTTP ----------------------------------------------------------------------
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError):
+            raise exc
+        self.log_exception("A request failed outside of its handler", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of another answer was sent already")
+        invalid = isinstance(exc, HttpProcessingError) or status == 400
+        answer = error_response(NotHttp() if invalid else RuntimeError())
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.force_close()
+        return answer
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        # The exceptions of the parser quote what they could not read: tokens, queries and bodies.
+        if isinstance(kw.get("exc_info"), (HttpProcessingError, web.RequestPayloadError)):
+            logger.debug("A request that is not valid HTTP was refused")
+        else:
+            super().log_exception(*args, **kw)
+
+
+def _with_expectations_refused(handler: RequestHandling) -> RequestHandling:
+    """Where there is no route, aiohttp refuses an ``Expect`` before any middleware could."""
+
+    async def handle(request: BaseRequest) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPExpectationFailed:
+            return error_response(ExpectationRefused())
+
+    return handle

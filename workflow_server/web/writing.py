@@ -1,0 +1,72 @@
+"""Bytes on their way to a reader who may read slowly, stop reading, or leave."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+WRITE_SIZE = 65_536
+"""Bytes that are handed to the socket at once, and for which the reader has ``write_timeout``."""
+
+
+class ReaderLeft(Exception):
+    """The client closed its connection."""
+
+
+class ReaderStalled(Exception):
+    """The client did not read for longer than it may."""
+
+
+def has_left(request: web.BaseRequest) -> bool:
+    """Whether the connection of ``request`` is closed."""
+    return request.transport is None or request.transport.is_closing()
+
+
+def unbuffered(request: web.Request) -> asyncio.Transport:
+    """The connection of ``request``, which from now on buffers nothing: a drain then means that the kernel has it.
+
+    Raises:
+        ReaderLeft: it is closed.
+    """
+    transport = request.transport
+    if transport is None or has_left(request):
+        raise ReaderLeft
+    transport.set_write_buffer_limits(high=0)
+    return transport
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Give up a connection and what the kernel still holds for it, which it would otherwise offer for minutes."""
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is not None and not transport.is_closing():
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def limit_send_buffer(transport: asyncio.BaseTransport, size: int) -> None:
+    """Bound what the kernel holds for a reader."""
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
+
+async def write_bounded(writer: AbstractStreamWriter, data: bytes, timeout: float) -> None:
+    """Write ``data``; the reader has ``timeout`` seconds for each piece of it.
+
+    Raises:
+        ReaderLeft: the connection was closed.
+        ReaderStalled: a piece was not taken in time.
+    """
+    for start in range(0, len(data), WRITE_SIZE):
+        try:
+            async with asyncio.timeout(timeout):
+                await writer.write(data[start : start + WRITE_SIZE])
+                await writer.drain()
+        except TimeoutError:
+            raise ReaderStalled from None
+        except ConnectionError:
+            raise ReaderLeft from None
