@@ -36,6 +36,7 @@ from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.store.sqlite import SqliteWorkflowStore
 
 from .conftest import Managing
+from .waiting import asked, released, until
 
 HOSTILE = {"__is_pydantic": True, "qualified_name": "wave.Wave_read", "value": {"a": 1}}
 """Names a class of a module that nobody has imported."""
@@ -287,7 +288,7 @@ async def test_a_wrong_answer_does_not_answer_a_wait_also_after_a_restart(managi
     right = {"type": "HumanResponseEvent", "value": {"to": "ada", "text": "yes"}}
     async with managing(ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
-        await _asked(manager, handler.handler_id)
+        await asked(manager, handler.handler_id)
         await manager.send(handler.handler_id, wrong, None, None)
     async with managing(ask=Ask(timeout=None)) as manager:
         resumed = await manager.get_handler(handler.handler_id)
@@ -306,7 +307,7 @@ async def test_a_type_that_only_the_wait_names_is_accepted_also_when_the_run_is_
 ) -> None:
     async with managing(ask=AskOwnType(timeout=None), idle_timeout=0.05) as manager:
         handler = await manager.start("ask", RunRequest())
-        await _until_released(manager, handler.handler_id)
+        await released(manager, handler.handler_id)
     async with managing(ask=AskOwnType(timeout=None), idle_timeout=0.05) as manager:
         assert manager._roster.sessions == {}
         await manager.send(handler.handler_id, {"type": "Answer", "value": {"text": "42"}}, None, None)
@@ -340,13 +341,13 @@ async def test_an_idempotency_key_gives_the_first_answer_again(managing: Managin
         with pytest.raises(KeyReused):
             await manager.start("greet", RunRequest(start_event={"name": "Bob"}, key=IdempotencyKey("k1", "other")))
         assert len(await manager.list_handlers(None, ["greet"])) == 1
-        asked = await manager.start("ask", RunRequest())
-        await _asked(manager, asked.handler_id)
+        waiting = await manager.start("ask", RunRequest())
+        await asked(manager, waiting.handler_id)
         unhandled = {"type": "HumanResponseEvent", "value": {"to": "bob"}}
         for _ in range(3):
-            await manager.send(asked.handler_id, unhandled, None, key)
-        await manager.send(asked.handler_id, {"type": "HumanResponseEvent", "value": {"to": "ada"}}, None, None)
-        log = await events(manager, asked.handler_id)
+            await manager.send(waiting.handler_id, unhandled, None, key)
+        await manager.send(waiting.handler_id, {"type": "HumanResponseEvent", "value": {"to": "ada"}}, None, None)
+        log = await events(manager, waiting.handler_id)
         assert sum("UnhandledEvent" in data for _, data in log) == 1
         await manager.purge(both[0].handler_id)
         assert (await manager.start("greet", request)).handler_id != both[0].handler_id
@@ -357,8 +358,8 @@ async def test_an_answer_that_was_accepted_in_time_counts_though_it_is_taken_aft
 ) -> None:
     async with managing(hasty=Hasty(timeout=None)) as manager:
         handler = await manager.start("hasty", RunRequest())
-        await _asked(manager, handler.handler_id)
-        asked = time.time()
+        await asked(manager, handler.handler_id)
+        asked_at = time.time()
     assert handler.run_id is not None
     # Accepted by a server that died before its run took it.
     store = SqliteWorkflowStore(tmp_path / "runs.sqlite3")
@@ -366,7 +367,7 @@ async def test_an_answer_that_was_accepted_in_time_counts_though_it_is_taken_aft
     answer = json.dumps({"__is_pydantic": True, "value": {}, "qualified_name": "workflows.events.HumanResponseEvent"})
     await store.append(InboxPosted(store.next_inbox_id, handler.handler_id, handler.run_id, answer, None))
     await store.close()
-    await asyncio.sleep(max(0.0, asked + 0.6 - time.time()))
+    await asyncio.sleep(max(0.0, asked_at + 0.6 - time.time()))
     async with managing(hasty=Hasty(timeout=None)) as manager:
         log = await events(manager, handler.handler_id)
         assert '"result":"answered"' in log[-1][1]
@@ -375,7 +376,7 @@ async def test_an_answer_that_was_accepted_in_time_counts_though_it_is_taken_aft
 async def test_a_wait_for_a_nested_class_goes_on_after_a_restart(managing: Managing) -> None:
     async with managing(outer=Outer(timeout=None)) as manager:
         handler = await manager.start("outer", RunRequest())
-        await _asked(manager, handler.handler_id)
+        await asked(manager, handler.handler_id)
     async with managing(outer=Outer(timeout=None)) as manager:
         await manager.send(handler.handler_id, {"type": "Reply", "value": {"text": "yes"}}, None, None)
         assert '"result":"yes"' in (await events(manager, handler.handler_id))[-1][1]
@@ -420,8 +421,8 @@ async def test_a_released_run_is_cancelled_and_purged_without_being_loaded(manag
     async with managing(ask=Ask(timeout=None), idle_timeout=0.05) as manager:
         one = await manager.start("ask", RunRequest())
         two = await manager.start("ask", RunRequest())
-        await _until_released(manager, one.handler_id)
-        await _until_released(manager, two.handler_id)
+        await released(manager, one.handler_id)
+        await released(manager, two.handler_id)
         await manager.cancel(one.handler_id)
         assert '"type":"WorkflowCancelledEvent"' in (await events(manager, one.handler_id))[-1][1]
         await manager.purge(two.handler_id)
@@ -437,14 +438,15 @@ async def test_purging_ends_the_streams_of_a_handler(managing: Managing) -> None
         reading = asyncio.create_task(events(manager, handler.handler_id), name="reader")
         await asyncio.sleep(0)
         await manager.purge(handler.handler_id)
-        await asyncio.wait_for(reading, 10)
+        last = (await asyncio.wait_for(reading, 10))[-1:]
+        assert not last or "WorkflowCancelledEvent" in last[0][1]
 
 
 async def test_runs_queue_for_slots_in_order_and_wait_durably(managing: Managing) -> None:
     workflow = Held(num_concurrent_runs=1)
     async with managing(held=workflow, grace=0.0) as manager:
         started = [await manager.start("held", RunRequest(start_event={"name": n})) for n in "abc"]
-        await _until(lambda: workflow.began == ["a"])
+        await until(lambda: workflow.began == ["a"])
         assert [(await manager.get_handler(h.handler_id)).suspended for h in started] == [
             None,
             "it waits for one of the slots of num_concurrent_runs",
@@ -464,7 +466,7 @@ async def test_runs_queue_for_slots_in_order_and_wait_durably(managing: Managing
 async def test_a_run_whose_workflow_is_gone_waits_and_goes_on_when_it_is_back(managing: Managing) -> None:
     async with managing(ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
-        await _asked(manager, handler.handler_id)
+        await asked(manager, handler.handler_id)
     async with managing(greet=Greet()) as manager:
         shown = await manager.get_handler(handler.handler_id)
         assert shown.status == "running"
@@ -554,7 +556,7 @@ async def test_a_key_and_a_handler_id_of_the_same_name_do_not_lock_each_other_ou
 async def test_a_cursor_past_the_end_gets_what_follows_the_end(managing: Managing) -> None:
     async with managing(ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
-        await _asked(manager, handler.handler_id)
+        await asked(manager, handler.handler_id)
         reader = await manager.open_cursor(handler.handler_id, 1_000_000)
         assert reader is not None
         await manager.cancel(handler.handler_id)
@@ -568,7 +570,7 @@ async def test_nothing_new_is_accepted_while_the_server_stops(managing: Managing
     async with managing(greet=Greet(), ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
         waiting = asyncio.create_task(manager.run("ask", RunRequest()), name="waits")
-        await _until(lambda: len(manager._roster.sessions) == 2)
+        await until(lambda: len(manager._roster.sessions) == 2)
         await asyncio.sleep(0.05)
         manager.close()
         with pytest.raises(ShuttingDown):
@@ -583,29 +585,9 @@ async def test_a_step_that_ends_within_the_grace_period_is_recorded(managing: Ma
     workflow = Held()
     async with managing(held=workflow) as manager:
         handler = await manager.start("held", RunRequest(start_event={"name": "a"}))
-        await _until(lambda: workflow.began == ["a"])
+        await until(lambda: workflow.began == ["a"])
         asyncio.get_running_loop().call_later(0.1, workflow.gate.set)
     again = Held()
     async with managing(held=again) as manager:
         assert (await manager.get_handler(handler.handler_id)).status == "completed"
         assert again.began == []
-
-
-async def _asked(manager: RuntimeManager, handler_id: str) -> None:
-    """Return when the run waits: what is sent before nobody waits for is unhandled, as in the engine."""
-    reader = await manager.open_cursor(handler_id, -1)
-    assert reader is not None
-    while page := await reader.next_page(20):
-        if any("InputRequiredEvent" in event.data for event in page):
-            return
-    raise AssertionError("the run did not ask")
-
-
-async def _until_released(manager: RuntimeManager, handler_id: str) -> None:
-    await _until(lambda: handler_id not in manager._roster.sessions)
-
-
-async def _until(condition: Any) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 the roster has no event for a test
-            await asyncio.sleep(0.005)

@@ -20,8 +20,9 @@ from workflows.runtime.types.results import (
 
 from workflow_server.errors import Unstorable
 from workflow_server.runtime import state as state_module
-from workflow_server.runtime.engine import DictState, RunSerializer
+from workflow_server.runtime.engine import DictState
 from workflow_server.runtime.patches import Patch, apply, same
+from workflow_server.runtime.serializer import RunSerializer
 from workflow_server.runtime.state import RecordingStateStore, decode_tree, encode_tree
 
 

@@ -77,20 +77,12 @@ async def test_a_field_without_a_schema_is_anything_and_the_others_keep_theirs(s
     assert schema["stop"]["properties"]["total"] == {"title": "Total", "type": "integer"}
 
 
-async def test_the_graph_has_every_step_and_event_though_one_has_no_schema(serve: Serve) -> None:
-    served = await serve(workflows={"odd": Odd()})
-    status, answer = await served.get("/workflows/odd/representation")
-    assert status == 200
-    nodes = {node["id"]: node for node in answer["graph"]["nodes"]}
-    assert {"open", "close", "OpenAll", "Opened", "Done"} <= nodes.keys()
-    assert nodes["Opened"]["event_schema"]["properties"]["name"] == {"title": "Name", "type": "string"}
-
-
 async def test_a_graph_that_cannot_be_made_is_404_and_says_so(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "setting.json"
     path.write_text('{"level": 1}')
-    served = await serve(workflows={"configured": with_config(path)})
-    status, answer = await served.get("/workflows/configured/representation")
-    assert status == 404
-    assert "'configured'" in answer["detail"]
-    assert str(tmp_path) not in answer["detail"]
+    served = await serve(workflows={"configured": with_config(path), "odd": Odd()})
+    for name in ("configured", "odd"):
+        status, answer = await served.get(f"/workflows/{name}/representation")
+        assert status == 404
+        assert f"'{name}'" in answer["detail"]
+        assert str(tmp_path) not in answer["detail"]

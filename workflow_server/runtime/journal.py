@@ -24,7 +24,6 @@ from workflow_server.runtime.engine import (
     DeleteWaiter,
     EmissionKey,
     Event,
-    RunSerializer,
     StartEvent,
     StepId,
     StepWorkerResult,
@@ -42,6 +41,7 @@ from workflow_server.runtime.engine import (
     reduce,
     tick_from_json,
 )
+from workflow_server.runtime.serializer import RunSerializer
 
 LONGEST_NUMBER = 4_300
 """Digits that Python reads of one number: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits"""

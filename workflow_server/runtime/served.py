@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from workflows.events import HumanResponseEvent
+from workflows.representation import get_workflow_representation
 
 from workflow_server.errors import (
     InvalidBody,
@@ -21,7 +22,6 @@ from workflow_server.errors import (
 from workflow_server.protocol.strict_json import parse_json
 from workflow_server.runtime.engine import (
     Event,
-    RunSerializer,
     StartEvent,
     Workflow,
     WorkflowRunFunction,
@@ -34,7 +34,8 @@ from workflow_server.runtime.engine import (
 )
 from workflow_server.runtime.journal import Journal
 from workflow_server.runtime.patches import Patch, apply
-from workflow_server.runtime.schemas import graph, json_schema
+from workflow_server.runtime.schemas import json_schema
+from workflow_server.runtime.serializer import RunSerializer
 from workflow_server.runtime.slots import Slots
 from workflow_server.runtime.state import PatchSink, RecordingStateStore, decode_tree, encode_tree
 
@@ -103,10 +104,10 @@ class ServedWorkflow:
         """The workflow's steps and events as a graph.
 
         Raises:
-            NoRepresentation: the engine cannot describe one of its resources.
+            NoRepresentation: the engine cannot describe one of its events or resources.
         """
         try:
-            return graph(self.workflow)
+            return get_workflow_representation(self.workflow).model_dump(mode="json")
         except Exception as error:
             logger.warning("The graph of workflow '%s' cannot be made", self.name, exc_info=error)
             raise NoRepresentation(self.name) from error

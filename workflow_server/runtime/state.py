@@ -17,12 +17,12 @@ from workflow_server.runtime.engine import (
     MODEL_T,
     DictState,
     InMemoryStateStore,
-    RunSerializer,
     decode_state,
     encode_state_tree,
     writing_invocation,
 )
 from workflow_server.runtime.patches import Json, Patch, apply, diff
+from workflow_server.runtime.serializer import RunSerializer
 
 _WHOLE = ""
 LISTED_WRITES = 4_096

@@ -1,0 +1,78 @@
+"""The engine's JSON serializer, made safe for what clients put into a state."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from workflows.context import JsonSerializer
+
+_ESCAPED = "__is_plain"
+_MARKERS = frozenset({"__is_pydantic", "__is_component", _ESCAPED})
+
+
+class RunSerializer(JsonSerializer):
+    """Encodes values with their types, and finds the types again.
+
+    A client's dictionary that looks like the serializer's own type marker is escaped, so that no value that came over
+    the wire names a class. The workflow's own types resolve without an import; ``closed``, no others do.
+    """
+
+    def __init__(self, types: Iterable[type[Any]], *, closed: bool = False) -> None:
+        super().__init__(allowed_types=() if closed else None)
+        self._types: dict[str, type[Any]] = {}
+        for kind in types:
+            self.add(kind)
+
+    def add(self, kind: type[Any]) -> None:
+        """Let this type resolve without an import."""
+        self._types[f"{kind.__module__}.{kind.__name__}"] = kind
+        self._types[f"{kind.__module__}.{kind.__qualname__}"] = kind
+
+    def closed(self) -> RunSerializer:
+        """The same for what comes from a client: a name that is not of the workflow or the engine is refused."""
+        return RunSerializer(self._types.values(), closed=True)
+
+    @property
+    def types(self) -> frozenset[type[Any]]:
+        """The types that resolve without an import."""
+        return frozenset(self._types.values())
+
+    def resolve_class(self, qualified_name: str) -> type[Any]:
+        """The class of this name; one that is nested in another is found, too."""
+        known = self._types.get(qualified_name)
+        if known is not None:
+            return known
+        try:
+            return super().resolve_class(qualified_name)
+        except ImportError:
+            found = _nested(qualified_name)
+            if found is None:
+                raise
+            return found
+
+    def serialize_value(self, value: Any) -> Any:
+        """The value as JSON, with type markers of its own."""
+        encoded = super().serialize_value(value)
+        if type(value) is dict and not _MARKERS.isdisjoint(value):
+            return {_ESCAPED: [[key, item] for key, item in encoded.items()]}
+        return encoded
+
+    def deserialize_value(self, data: Any) -> Any:
+        """The value that ``serialize_value`` encoded."""
+        if isinstance(data, dict) and _ESCAPED in data:
+            return {key: self.deserialize_value(item) for key, item in data[_ESCAPED]}
+        return super().deserialize_value(data)
+
+
+def _nested(qualified_name: str) -> type[Any] | None:
+    """The class of a name whose module is imported, by way of the classes that it is nested in."""
+    parts = qualified_name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:length]))
+        for part in parts[length:]:
+            found = getattr(found, part, None)
+        if isinstance(found, type):
+            return found
+    return None
