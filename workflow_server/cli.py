@@ -40,7 +40,7 @@ def setting_options(command: Command) -> Command:
         if name in NOT_OPTIONS:
             continue
         flag = SINGULAR.get(name, f"--{name.replace('_', '-')}")
-        text = f"{field.description} [{ENV_PREFIX}{name.upper()}]"
+        text = f"{field.description} {_default(field.default)}[{ENV_PREFIX}{name.upper()}]"
         if field.annotation is bool:
             option = click.option(flag, name, is_flag=True, default=None, help=text)
         elif name in SINGULAR:
@@ -51,11 +51,18 @@ def setting_options(command: Command) -> Command:
     return command
 
 
+def _default(value: Any) -> str:
+    if value is None or value is False or value == ():
+        return ""
+    shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+    return f"[default: {shown}] "
+
+
 def _metavar(annotation: Any) -> str:
     kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     if int in kinds:
         return "N"
-    return "SECONDS" if any(kind is float or float in get_args(kind) for kind in kinds) else "TEXT"
+    return "SECONDS" if "float" in str(annotation) else "TEXT"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

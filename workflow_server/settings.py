@@ -70,7 +70,9 @@ class Settings(BaseSettings):
     max_body: int = Field(1_048_576, ge=1_024, le=512 * 1_048_576, description="Largest request body.")
     body_timeout: PositiveSeconds = Field(30.0, description="How long a request body may take to arrive.")
     heartbeat: PositiveSeconds = Field(15.0, description="Pause after which an idle stream sends a heartbeat.")
-    write_timeout: PositiveSeconds = Field(20.0, description="How long a stream or an answer waits for a client that does not read.")
+    write_timeout: PositiveSeconds = Field(
+        20.0, description="How long a stream or an answer waits for a client that does not read."
+    )
     send_buffer: int = Field(65_536, ge=4_096, le=16 * 1_048_576, description="Send buffer of each stream's socket.")
     max_streams: int = Field(1_000, ge=1, le=1_000_000, description="Most streams open at a time.")
     grace_period: Seconds = Field(10.0, description="How long a stop waits for steps to reach their next commit.")
@@ -78,7 +80,9 @@ class Settings(BaseSettings):
     accept_context: bool = Field(False, description="Accept a serialized context from clients.")
     allow_network_filesystem: bool = Field(False, description="Allow the database on a network file system.")
     persistence_backoff: Delays = Field((0.5, 3.0), description="Delays between the tries of a failed write.")
-    max_attempts: int = Field(3, ge=1, le=1_000, description="Deaths of the process in a run's step that put it on probation.")
+    max_attempts: int = Field(
+        3, ge=1, le=1_000, description="Deaths of the process in a run's step that put it on probation."
+    )
     log_level: LogLevel = Field("info", description="Least severity that is logged.")
 
     @classmethod

@@ -81,7 +81,7 @@ def _load_file(place: str) -> ModuleType:
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
     if loaded is not None or name in sys.stdlib_module_names:
-        raise TargetError(f"'{place}' is named like the module '{name}', which the server needs. Rename the file.")
+        raise TargetError(f"'{place}' is named like a module of Python or of the server, '{name}'. Rename the file.")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TargetError(f"'{place}' is no Python file: its name should end in .py.")

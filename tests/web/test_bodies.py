@@ -40,6 +40,16 @@ async def test_a_body_that_is_no_strict_json_is_400_and_starts_nothing(served: S
     assert await served.get("/handlers") == (200, {"handlers": []})
 
 
+async def test_a_key_that_the_body_does_not_have_is_400_and_starts_nothing(served: Served) -> None:
+    status, answer = await served.post(RUN, json={"name": "Ada"})
+    assert status == 400
+    assert "'name': there is no such key" in answer["detail"]
+    status, answer = await served.post("/events/nothing", json={"event": {"type": "X"}, "stepp": "a"})
+    assert status == 400
+    assert "'stepp'" in answer["detail"]
+    assert await served.get("/handlers") == (200, {"handlers": []})
+
+
 async def test_a_body_up_to_the_limit_is_read_and_one_byte_more_is_413(serve: Serve) -> None:
     served = await serve(max_body=2_000)
     body = json.dumps({"start_event": {"x": ""}})

@@ -10,7 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 class RunBody(BaseModel):
     """What to run. Every key is optional, and no body at all is ``{}``."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start_event: dict[str, Any] | str | None = Field(
         None, description="The start event: its fields, its envelope, or a string that holds either as JSON."
@@ -27,7 +27,7 @@ class RunBody(BaseModel):
 class EventBody(BaseModel):
     """An event for a run."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     event: dict[str, Any] | str = Field(
         description='`{"type": "ClassName", "value": {…}}`, or a string that holds it as JSON.'

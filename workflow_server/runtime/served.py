@@ -125,11 +125,10 @@ class ServedWorkflow:
         if _is_envelope(fields):
             # Both Python clients name the engine's general start event when they are given none.
             general = (fields.get("type") or fields.get("qualified_name")) in _GENERAL_START
-            kind = expected if general else self._type_of(fields, "start_event")
+            named = fields.get("type") or fields.get("qualified_name")
+            kind = expected if general else self._types.get(str(named), Event)
             if not issubclass(kind, expected):
-                raise InvalidEvent(
-                    f"start_event: this workflow is started by '{expected.__name__}', not by '{kind.__name__}'."
-                )
+                raise InvalidEvent(f"start_event: this workflow is started by '{expected.__name__}', not by '{named}'.")
             fields = _object(fields.get("value", fields.get("data")), "start_event.value")
         else:
             kind = expected

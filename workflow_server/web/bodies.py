@@ -78,12 +78,16 @@ async def _read_bytes(request: web.Request) -> bytes:
     return b"".join(parts)
 
 
+_UNKNOWN_KEY = "there is no such key; the fields of an event stand inside 'start_event' or 'event'"
+
+
 def _explain(error: ValidationError) -> str:
     # A union reports each of its branches: the field's name says enough, once.
     problems: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         name = str(problem["loc"][0]) if problem["loc"] else "the body"
-        problems[name] = f"{problems[name]}, or: {problem['msg']}" if name in problems else problem["msg"]
+        message = _UNKNOWN_KEY if problem["type"] == "extra_forbidden" else problem["msg"]
+        problems[name] = f"{problems[name]}, or: {message}" if name in problems else message
     return "The body is not valid. " + " ".join(f"'{name}': {message}." for name, message in problems.items())
 
 
