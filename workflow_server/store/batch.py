@@ -10,20 +10,21 @@ from workflow_server.store.transaction import Entries
 
 
 class Batch:
-    """All units that one transaction stores. ``settled`` is set when the fate of each of them is known."""
+    """All units that one transaction stores. It is settled when the fate of each of them is known."""
 
-    __slots__ = ("_settled", "is_settled", "units")
+    __slots__ = ("_waiting", "is_settled", "units")
 
     def __init__(self) -> None:
         self.units: list[Unit] = []
         self.is_settled = False
-        self._settled: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     def settled(self) -> asyncio.Future[None]:
-        # Made only when somebody waits: most units are waited for by nobody.
-        if self._settled is None:
-            self._settled = asyncio.get_running_loop().create_future()
-        return self._settled
+        """A future for one who waits. Each has its own: one that goes away takes nothing from the others, and thousands
+        may wait (a shared one with shields around it takes quadratic time)."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        return waiter
 
     def settle(self, error: StorageError | None = None) -> None:
         """The batch is stored, but for units that have an error; with ``error`` nothing of it is."""
@@ -33,8 +34,10 @@ class Batch:
                 unit.error = error
             if unit.answer is not None and not unit.answer.done():
                 unit.answer.set_result(None)
-        if self._settled is not None:
-            self._settled.set_result(None)
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiting.clear()
 
 
 class Unit:
@@ -58,7 +61,6 @@ class Unit:
     def __await__(self) -> Generator[object, None, None]:
         if not self.batch.is_settled and self.error is None:
             self._wake()
-            # Shielded: the future is shared, and a caller that goes away takes nothing back.
-            yield from asyncio.shield(self.answer or self.batch.settled()).__await__()
+            yield from (self.answer or self.batch.settled()).__await__()
         if self.error is not None:
             raise self.error
