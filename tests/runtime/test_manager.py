@@ -435,11 +435,15 @@ async def test_a_released_run_is_cancelled_and_purged_without_being_loaded(manag
 async def test_purging_ends_the_streams_of_a_handler(managing: Managing) -> None:
     async with managing(ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
-        reading = asyncio.create_task(events(manager, handler.handler_id), name="reader")
+        await asked(manager, handler.handler_id)
+        reader = await manager.open_cursor(handler.handler_id, "now")
+        assert reader is not None
+        waiting = asyncio.create_task(reader.next_page(30), name="reader")
         await asyncio.sleep(0)
         await manager.purge(handler.handler_id)
-        last = (await asyncio.wait_for(reading, 10))[-1:]
-        assert not last or "WorkflowCancelledEvent" in last[0][1]
+        while await asyncio.wait_for(waiting, 10):
+            waiting = asyncio.create_task(reader.next_page(30), name="reader")
+        assert waiting.result() == []
 
 
 async def test_runs_queue_for_slots_in_order_and_wait_durably(managing: Managing) -> None:

@@ -88,10 +88,11 @@ async def test_a_unit_that_cannot_be_stored_is_refused_alone(
 
 
 async def test_a_refused_unit_is_reported_though_nobody_waits_for_it(store: SqliteWorkflowStore) -> None:
-    reported = asyncio.Event()
-    store.on_refused = lambda records, error: reported.set()
-    store.append(event("nobody", 0))
-    await reported.wait()
+    reported: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    store.on_refused = lambda records, error: reported.set_result((list(records), type(error)))
+    refused = event("nobody", 0)
+    store.append(refused)
+    assert await asyncio.wait_for(reported, 10) == ([refused], UnitRefused)
 
 
 # -- No room -------------------------------------------------------------------------------------

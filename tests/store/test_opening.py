@@ -209,8 +209,11 @@ async def test_a_second_server_is_kept_out_and_told_who_holds_it(store: SqliteWo
 async def test_the_lock_goes_with_its_store(path: Path) -> None:
     first, second = SqliteWorkflowStore(path), SqliteWorkflowStore(path)
     await first.open()
+    with pytest.raises(DatabaseLocked):
+        await second.open()
     await first.close()
     await second.open()
+    assert second.problem is None
     await second.close()
 
 

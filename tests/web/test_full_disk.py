@@ -1,0 +1,49 @@
+"""A full disk, as clients see it: new work is refused, reading goes on, and so does work when there is room."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.store.test_failures import fill_up, make_room
+from tests.web.conftest import Serve, Served
+from workflow_server.store.sqlite import SqliteWorkflowStore
+
+ANSWER = {"event": {"type": "Answered", "value": {"text": "x" * 50_000}}}
+LARGE = {"start_event": {"text": "x" * 50_000}}
+
+
+async def test_a_full_disk_is_507_for_new_work_and_nothing_else_and_ends_by_itself(
+    serve: Serve, tmp_path: Path
+) -> None:
+    served = await serve(db=tmp_path / "runs.sqlite3")
+    store = served.server._store
+    assert isinstance(store, SqliteWorkflowStore)
+    over = await served.finish("echo", text="before")
+    waiting = await served.start("ask")
+    await fill_up(store)
+
+    status, answer = await served.post("/workflows/echo/run-nowait", json=LARGE)
+    assert status == 507
+    assert "full" in answer["detail"]
+    status, _ = await served.post(f"/events/{waiting}", json=ANSWER)
+    assert status == 507
+    assert (await served.get(f"/handlers/{over}"))[0] == 200
+    assert (await served.get("/handlers"))[0] == 200
+    status, health = await served.get("/health")
+    assert status == 503
+    assert "full" in str(health)
+
+    await make_room(store)
+    assert await _accepted(served) == 200
+    assert len((await served.get("/handlers"))[1]["handlers"]) == 3, "what was refused is nowhere"
+
+
+async def _accepted(served: Served) -> int:
+    """The status with which a run is answered when the server has seen that there is room."""
+    async with asyncio.timeout(20):
+        while True:
+            status, _ = await served.post("/workflows/echo/run", json=LARGE)
+            if status != 507:
+                return status
+            await asyncio.sleep(0.1)
