@@ -321,6 +321,15 @@ class DatabaseForeign(DatabaseError):
 
 
 @dataclass(eq=False)
+class DatabaseMissing(DatabaseError):
+    """'{path}' is missing or empty, but its write-ahead log '{log}' is there, with what was committed last. Put the
+    database back beside it; or move the log away to begin anew."""
+
+    path: str
+    log: str
+
+
+@dataclass(eq=False)
 class DatabaseNewer(DatabaseError):
     """'{path}' was written by a newer workflow_server (schema {found}, this one knows up to {known}). It was left
     as it is: update workflow_server."""
@@ -360,6 +369,15 @@ class DatabaseDamaged(DatabaseError):
 
     path: str
     problem: str
+
+
+@dataclass(eq=False)
+class LogDamaged(DatabaseError):
+    """The write-ahead log of '{path}' is damaged: {commits} commits behind the damage cannot be read. Restore a
+    backup; or go on without them, which 'PRAGMA wal_checkpoint(TRUNCATE)' in the sqlite3 tool makes possible."""
+
+    path: str
+    commits: int
 
 
 @dataclass(eq=False)

@@ -227,9 +227,10 @@ def damage(path: Path) -> None:
         file.write(b"\xa5" * 8192)
 
 
-async def test_a_damaged_file_is_refused_after_an_unclean_stop(path: Path) -> None:
+@pytest.mark.parametrize("clean_stop", [0, 1])
+async def test_a_damaged_file_is_refused_untouched(path: Path, clean_stop: int) -> None:
     await made(path)
-    edit(path, "UPDATE server SET clean_stop = 0")
+    edit(path, f"UPDATE server SET clean_stop = {clean_stop}")
     damage(path)
     before = path.read_bytes()
     with pytest.raises(DatabaseDamaged):
@@ -237,7 +238,55 @@ async def test_a_damaged_file_is_refused_after_an_unclean_stop(path: Path) -> No
     assert path.read_bytes() == before
 
 
-async def test_a_sound_file_is_checked_only_after_an_unclean_stop(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_damaged_file_with_a_log_is_refused_untouched(store: SqliteWorkflowStore, path: Path) -> None:
+    await store.append(run_started("a"), *(event("a", n, data="x" * 500) for n in range(200)))
+    copy = path.with_name("killed.db")
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+    log = Path(f"{copy}-wal").read_bytes()
+    copy.write_bytes(copy.read_bytes()[:-8192])
+    before = copy.read_bytes()
+    with pytest.raises(DatabaseDamaged):
+        await SqliteWorkflowStore(copy).open()
+    assert (copy.read_bytes(), Path(f"{copy}-wal").read_bytes()) == (before, log)
+
+
+@pytest.mark.parametrize(
+    "statement", ["DROP INDEX inbox_by_run", "ALTER TABLE handlers RENAME COLUMN probations TO qrobations"]
+)
+async def test_a_schema_that_is_not_as_it_was_made_is_refused(path: Path, statement: str) -> None:
+    await made(path)
+    edit(path, statement)
+    with pytest.raises(DatabaseDamaged, match="is not as it was made"):
+        await SqliteWorkflowStore(path).open()
+
+
+async def test_what_others_added_to_the_schema_is_theirs(path: Path) -> None:
+    await made(path)
+    edit(path, "CREATE INDEX theirs ON events (run_id)", "CREATE TABLE reports (day TEXT)")
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    await store.close()
+
+
+async def test_a_header_with_an_unknown_format_is_damage(path: Path) -> None:
+    await made(path)
+    content = bytearray(path.read_bytes())
+    content[18] ^= 4
+    path.write_bytes(content)
+    assert isinstance(await refusal(path), DatabaseDamaged)
+
+
+async def test_a_log_that_was_lost_is_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await made(path)
+    edit(path, "UPDATE server SET clean_stop = 0")
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    await store.close()
+    assert "has no write-ahead log (-wal) beside it" in caplog.text
+
+
+async def test_a_stop_that_was_not_clean_is_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await made(path)
     await made(path.with_name("other.db"))
     store = SqliteWorkflowStore(path)

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from workflow_server.store.connection import JOURNAL_SIZE_LIMIT
+from workflow_server.store.log import log_of
 from workflow_server.store.transaction import TransactionError, Verdict, describe
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class Checkpointer:
     """Keeps the log of the database at ``path`` short. A database in memory has none."""
 
     def __init__(self, path: Path | None) -> None:
-        self._log = None if path is None else path.with_name(path.name + "-wal")
+        self._log = None if path is None else log_of(path)
         self._commits = 0
 
     def count_commit(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import aiosqlite
 
@@ -29,9 +29,13 @@ def text(data: bytes) -> str:
         return DAMAGED + data.decode(errors="replace")
 
 
-async def connect(path: Path | None) -> aiosqlite.Connection:
+Access = Literal["mode=rw", "mode=ro", "immutable=1"]
+"""How a file is opened: ``immutable`` is only to be read, and has no log."""
+
+
+async def connect(path: Path | None, access: Access = "mode=rw") -> aiosqlite.Connection:
     """A connection to an existing file, or to a database in memory; transactions are begun by statements only."""
-    target = ":memory:" if path is None else f"{path.as_uri()}?mode=rw"
+    target = ":memory:" if path is None else f"{path.as_uri()}?{access}"
     connection = aiosqlite.connect(target, uri=path is not None, isolation_level=None, cached_statements=256)
     # aiosqlite's threads keep a process alive; one that fails must end, with whatever commit its thread hangs in.
     connection._thread.daemon = True

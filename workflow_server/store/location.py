@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 
 from workflow_server.errors import (
+    DatabaseDamaged,
     DatabaseForeign,
+    DatabaseMissing,
     DatabaseNewer,
     DatabaseReadOnly,
     FolderMissing,
     NetworkFilesystem,
 )
+from workflow_server.store.log import has_log, log_of
 from workflow_server.store.migrations import APPLICATION_ID
 
 MOUNTS = Path("/proc/self/mounts")
@@ -62,11 +65,14 @@ def filesystem_of(path: Path, mounts: str) -> str:
 
 
 def check_header(path: Path, known: int) -> None:
-    """Refuse a file that is not ours or newer than migration ``known``, from its first bytes.
+    """Refuse a file that is not ours or newer than migration ``known``, from its first bytes; and none with a log.
 
     Only to be called while SQLite has not opened the file in this process: closing it would drop SQLite's locks.
     """
     if not path.exists() or path.stat().st_size == 0:
+        # SQLite would take the log for that of another database and delete it; a new one has none until it is ours.
+        if has_log(path):
+            raise DatabaseMissing(path=str(path), log=log_of(path).name)
         return
     with path.open("rb") as file:
         header = file.read(_HEADER)
@@ -78,6 +84,9 @@ def check_header(path: Path, known: int) -> None:
         raise DatabaseForeign(path=str(path), found="a SQLite database of another program")
     if version > known:
         raise DatabaseNewer(path=str(path), found=version, known=known)
+    if not set(header[18:20]) <= {1, 2}:
+        # SQLite takes another number for a format of its future, and the file for one that it may not write.
+        raise DatabaseDamaged(path=str(path), problem="its header names a format that SQLite does not have")
 
 
 def _integer(header: bytes, offset: int) -> int:

@@ -19,6 +19,7 @@ from workflow_server.errors import (
     DatabaseReadOnly,
 )
 from workflow_server.store.connection import JOURNAL_SIZE_LIMIT, connect, run_on
+from workflow_server.store.examination import examine_database, server_row
 from workflow_server.store.location import check_filesystem, check_folder, check_header, create_file, sync_folder
 from workflow_server.store.lock import ServerLock
 from workflow_server.store.migrations import Migration, known_migrations, migrate, pending_migrations
@@ -98,6 +99,8 @@ async def open_database(path: Path | None) -> Opened:
         )
     known = known_migrations(name)
     try:
+        if path is not None:
+            await examine_database(path, known)
         connection = await connect(path)
     except sqlite3.Error as error:
         raise explain(error, name) from error
@@ -129,31 +132,15 @@ def explain(error: sqlite3.Error, path: str) -> DatabaseError:
 def _prepare(connection: sqlite3.Connection, known: Sequence[Migration], name: str) -> tuple[bool, float | None, int]:
     pending = pending_migrations(connection, known, name)
     fresh = len(pending) == len(known)
-    stopped_cleanly = fresh or _server_row(connection, name)[1] != 0
-    if not stopped_cleanly:
-        logger.warning("%s was not closed cleanly: checking it", name)
-        _quick_check(connection, name)
+    stopped_cleanly = fresh or server_row(connection, name)[1] != 0
     _set_durability(connection, name, wal=not fresh)
     migrate(connection, pending)
     # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
     _set_durability(connection, name, wal=True)
-    alive_at: float | None = _server_row(connection, name)[0]
+    alive_at: float | None = server_row(connection, name)[0]
     connection.execute(_WRITES["server_started"])
     inbox_id: int = connection.execute(_READS["last_inbox_id"]).fetchone()[0]
     return stopped_cleanly, alive_at, inbox_id + 1
-
-
-def _server_row(connection: sqlite3.Connection, name: str) -> tuple[float | None, int]:
-    row: tuple[float | None, int] | None = connection.execute(_READS["server"]).fetchone()
-    if row is None:
-        raise DatabaseDamaged(path=name, problem="the row of its table 'server' is missing")
-    return row
-
-
-def _quick_check(connection: sqlite3.Connection, name: str) -> None:
-    problems = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
-    if problems != ["ok"]:
-        raise DatabaseDamaged(path=name, problem="; ".join(problems))
 
 
 def _set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:

@@ -89,3 +89,7 @@ SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations';
 
 -- name: migrations
 SELECT number, name, sha256 FROM migrations ORDER BY number;
+
+-- name: schema
+-- Of what SQLite makes itself, an index to each primary key, it keeps no SQL.
+SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index');
