@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -63,7 +63,9 @@ class Api:
         status, answer = await self.call("POST", f"/events/{handler_id}", body)
         assert status == 200, answer
 
-    async def stream(self, handler_id: str, after: int = -1, *, internal: bool = False) -> AsyncIterator[StreamEvent]:
+    async def stream(
+        self, handler_id: str, after: int = -1, *, internal: bool = False
+    ) -> AsyncGenerator[StreamEvent, None]:
         """The events past a cursor until the stream ends; none while the server is shutting down."""
         params = {"sse": "false", "after_sequence": str(after), "include_internal": str(internal).lower()}
         timeout = aiohttp.ClientTimeout(total=None)
