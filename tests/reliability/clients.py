@@ -23,6 +23,12 @@ async def write(load: Load, number: int, chance: random.Random) -> None:
     await load.end(await load.start("chain", number, chance, [number, "one", "two", "three"]))
 
 
+async def write_slowly(load: Load, number: int, chance: random.Random) -> None:
+    """Steps that are longer than most lives of the server."""
+    pause = chance.uniform(0.2, 0.6)
+    await load.end(await load.start("chain", number, chance, [number, "one", "two", "three"], pause=pause))
+
+
 async def wait_for_end(load: Load, number: int, chance: random.Random) -> None:
     """Start a run and wait for its end in the same request."""
     content = {"start_event": {"number": number, "pause": chance.uniform(0, 0.03)}}
@@ -187,6 +193,7 @@ async def repeat(load: Load, _: int, chance: random.Random) -> None:
 
 CLIENTS: dict[Client, int] = {
     write: 5,
+    write_slowly: 2,
     wait_for_end: 1,
     tally: 2,
     count: 2,

@@ -19,10 +19,15 @@ LONGEST_LIFE = 0.6
 """Seconds that a server lives at most before it is killed at a random moment."""
 PATIENCE = 6.0
 """Seconds after which a server that has not come to its point is killed where it is."""
+BURST = 5
+"""Kills one after the other of servers that have hardly begun: whoever was in a step is so again each time."""
 SUSPENDED = 5
-"""Runs on probation from which on a server gets the time to clear some: a load that stands still loses nothing."""
-REST = (3.5, 8.0)
-"""Seconds that it gets; the first run on probation has its turn after three."""
+RESTS = 0.3
+"""A server with runs on probation gets the time to clear them: with this chance, or where there are more than so many.
+A load that stands still loses nothing."""
+LONGEST_REST = 30.0
+WATCHED = 1.5
+"""Seconds for which the last one that was cleared is left in peace: to die again on probation would be its fault."""
 TRIES = 4
 """Lives after which a point that was not reached cannot be reached."""
 
@@ -38,7 +43,7 @@ class Plan(NamedTuple):
 
 def plans(kills: int, chance: random.Random) -> list[Plan]:
     """So many ends: at migrations first, half of all at points — each kind of commit as often as any other, and each
-    of them at a moment at least once — and the others at random moments, also while the server stops."""
+    of them at a moment at least once — and the others at random moments, also in bursts and while the server stops."""
     first = [Plan(point) for point in migration_points()]
     points = checkpoint_points()
     chance.shuffle(points)
@@ -50,12 +55,16 @@ def plans(kills: int, chance: random.Random) -> list[Plan]:
     at_points = [*points, *(point for turn in zip(*by_kind.values(), strict=True) for point in turn)]
     wanted = max(kills // 2, len(points) + len(by_kind))
     named = [at_points[index % len(at_points)] for index in range(wanted)]
-    planned = [_at(point, chance) for point in named]
-    while len(first) + len(planned) < kills:
+    planned = [[_at(point, chance)] for point in named]
+    left = kills - len(first) - len(planned)
+    for _ in range(left // (3 * BURST)):
+        planned.append([Plan(None, chance.uniform(0.0, 0.05)) for _ in range(BURST)])
+        left -= BURST
+    for _ in range(left):
         stops = chance.random() < 0.15
-        planned.append(Plan(None, chance.uniform(0.0, 0.15 if stops else LONGEST_LIFE), stops))
+        planned.append([Plan(None, chance.uniform(0.0, 0.15 if stops else LONGEST_LIFE), stops)])
     chance.shuffle(planned)
-    return first + planned
+    return first + [plan for row in planned for plan in row]
 
 
 def _at(point: KillPoint, chance: random.Random) -> Plan:
@@ -76,7 +85,9 @@ class Victim:
         self.at_random = 0
         self.clean_stops = 0
         self.rests = 0
-        self.most_suspended = 0
+        """How often the server got the time to clear runs that were on probation."""
+        self.suspended: set[str] = set()
+        """The handlers that were seen on probation."""
         self.while_stopping = 0
         self.at_points: Counter[str] = Counter()
         """How often the server died at each point."""
@@ -89,7 +100,7 @@ class Victim:
         """Let the server live and die as planned; a point that it does not come to is tried again later."""
         while todo:
             plan = todo.pop(0)
-            code = await self._live(plan, rest=chance.uniform(*REST))
+            code = await self._live(plan, rests=chance.random() < RESTS)
             points = self._report.read_text().splitlines()
             if len(points) > sum(self.at_points.values()):
                 self.at_points[points[-1]] += 1
@@ -121,7 +132,7 @@ class Victim:
         else:
             todo.append(again)
 
-    async def _live(self, plan: Plan, *, rest: float) -> int:
+    async def _live(self, plan: Plan, *, rests: bool) -> int:
         """Its exit code."""
         self.server.environment = {} if plan.point is None else plan.point.environment(self._report)
         try:
@@ -131,9 +142,8 @@ class Victim:
                 raise
         else:
             self.up.set()
-            if plan.point is None and await self._suspended() > SUSPENDED:
-                self.rests += 1
-                await asyncio.sleep(rest)
+            if plan.point is None:
+                await self._rest(rests=rests)
         code = await self._end(plan)
         self.up.clear()
         self.server.ledger.note_kill()
@@ -141,10 +151,20 @@ class Victim:
         assert code == -signal.SIGKILL or (plan.stops and code == 0), f"exit code {code}\n{self.server.log_tail()}"
         return code
 
+    async def _rest(self, *, rests: bool) -> None:
+        suspended = await self._suspended()
+        if not suspended or not (rests or suspended > SUSPENDED):
+            return
+        self.rests += 1
+        async with asyncio.timeout(LONGEST_REST):
+            while await self._suspended():  # noqa: ASYNC110 the one who clears them is another process
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(WATCHED)
+
     async def _suspended(self) -> int:
-        suspended = sum(handler["suspended"] is not None for handler in await self.server.api.running())
-        self.most_suspended = max(self.most_suspended, suspended)
-        return suspended
+        suspended = {handler["handler_id"] for handler in await self.server.api.running() if handler["suspended"]}
+        self.suspended |= suspended
+        return len(suspended)
 
     async def _end(self, plan: Plan) -> int:
         patience = PATIENCE
