@@ -31,11 +31,11 @@ class Api:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.url = ""
-        self._session = session
+        self.session = session
 
     async def call(self, method: str, path: str, body: object = None, **options: Any) -> tuple[int, Json]:
         """The status and the JSON of the answer to one request."""
-        async with self._session.request(method, f"{self.url}{path}", json=body, **options) as response:
+        async with self.session.request(method, f"{self.url}{path}", json=body, **options) as response:
             return response.status, await response.json()
 
     async def start(self, workflow: str, **fields: object) -> Json:
@@ -70,7 +70,7 @@ class Api:
         params = {"sse": "false", "after_sequence": str(after), "include_internal": str(internal).lower()}
         timeout = aiohttp.ClientTimeout(total=None)
         url = f"{self.url}/events/{handler_id}"
-        async with self._session.get(url, params=params, timeout=timeout) as response:
+        async with self.session.get(url, params=params, timeout=timeout) as response:
             if response.status == 503:
                 return
             assert response.status in (200, 204), await response.text()

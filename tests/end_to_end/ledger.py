@@ -55,8 +55,12 @@ class Ledger:
 
     def note_kill(self) -> None:
         """Mark that the server is dead: what follows was done by another process."""
+        self.note(KILLED, "-")
+
+    def note(self, kind: str, handler_id: str, step: str = "-", item: object = "-") -> None:
+        """Add a line of the test's own, among those of the steps."""
         with self._path.open("a") as file:
-            file.write(f"{KILLED} - - -\n")
+            file.write(f"{kind} {handler_id} {step} {item}\n")
 
     def open(self, *gates: str) -> None:
         """Let every step pass that waits, or will wait, at these gates."""

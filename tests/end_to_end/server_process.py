@@ -24,6 +24,10 @@ _LISTENING = re.compile(r"Listening on (http://\S+)")
 _RESUMED = re.compile(r"Resumed (\d+) runs?")
 
 
+class DidNotStart(AssertionError):
+    """The server ended before it listened."""
+
+
 class DurableServer:
     """``python -m workflow_server serve targets/NAME.py`` over a database in ``folder``; started inside ``async with``.
 
@@ -34,6 +38,8 @@ class DurableServer:
         self.folder = folder
         self.db = folder / "runs.sqlite3"
         self.ledger = Ledger(folder)
+        self.environment: dict[str, str] = {}
+        """What the next process finds in its environment, beside the ledger."""
         self.resumed = 0
         """How many runs the last start resumed."""
         self.spawned_at = self.listening_at = 0.0
@@ -58,8 +64,7 @@ class DurableServer:
         return self._process
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
-        self._api = Api(self._session)
+        self.open()
         try:
             await self.start()
         except BaseException as error:
@@ -70,12 +75,21 @@ class DurableServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+        if error is not None:
+            error.add_note(f"The server logged:\n{self.log_tail()}")
+
+    def open(self) -> None:
+        """Make what the first start needs."""
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
+        self._api = Api(self._session)
+
+    async def close(self) -> None:
+        """Kill it where it still runs, and close what ``open`` made."""
         if self._process is not None:
             await self.kill()
         assert self._session is not None
         await self._session.close()
-        if error is not None:
-            error.add_note(f"The server logged:\n{self.log_tail()}")
 
     def log_tail(self) -> str:
         """The end of what the server logged, of all its lives."""
@@ -89,7 +103,7 @@ class DurableServer:
         lines = await asyncio.to_thread(self._start_up_lines)
         listening, resumed = _LISTENING.search(lines), _RESUMED.search(lines)
         if listening is None or resumed is None:
-            raise AssertionError(f"the server did not start: {lines}\n{self.log_tail()}")
+            raise DidNotStart(f"the server did not start: {lines}\n{self.log_tail()}")
         self.listening_at = time.monotonic()
         self.resumed = int(resumed[1])
         self.api.url = listening[1]
@@ -103,7 +117,7 @@ class DurableServer:
                 stderr=log,
                 text=True,
                 cwd=self.folder,
-                env={**clean_environment(), **self.ledger.environment, "PYTHONPATH": str(ROOT)},
+                env={**clean_environment(), **self.ledger.environment, **self.environment, "PYTHONPATH": str(ROOT)},
             )
 
     def _start_up_lines(self) -> str:

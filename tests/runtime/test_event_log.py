@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from workflow_server.errors import QueueTaken
+from workflow_server.errors import QueueTaken, ShuttingDown
 from workflow_server.records import EventAppended, RunStarted
 from workflow_server.runtime import event_log
 from workflow_server.runtime.event_log import EventLog, EventReader, take_queue
@@ -95,14 +95,18 @@ async def test_a_stream_ends_when_the_run_has(store: SqliteWorkflowStore, log: E
     assert await reader.next_page(0.01) == []
 
 
-async def test_a_stream_ends_when_the_server_stops(log: EventLog) -> None:
+async def test_a_stream_that_the_server_stops_is_told_from_one_that_ends_though_the_run_ends_meanwhile(
+    store: SqliteWorkflowStore, log: EventLog
+) -> None:
     closing = asyncio.Event()
     reader = EventReader(log, -1, closing)
     waiting = asyncio.create_task(reader.next_page(30), name="reader")
     await asyncio.sleep(0)
     closing.set()
-    log.wake()
-    assert await asyncio.wait_for(waiting, 10) == []
+    await write(store, log, 1)
+    log.end()
+    with pytest.raises(ShuttingDown):
+        await asyncio.wait_for(waiting, 10)
 
 
 async def test_the_queue_goes_on_with_the_first_event_that_was_not_written_out(

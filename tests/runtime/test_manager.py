@@ -32,7 +32,9 @@ from workflow_server.errors import (
 )
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted
+from workflow_server.runtime.engine import ObservedLoop
 from workflow_server.runtime.manager import RuntimeManager
+from workflow_server.runtime.session import RunSession
 from workflow_server.store.sqlite import SqliteWorkflowStore
 
 from .conftest import Managing
@@ -371,6 +373,32 @@ async def test_an_answer_that_was_accepted_in_time_counts_though_it_is_taken_aft
     async with managing(hasty=Hasty(timeout=None)) as manager:
         log = await events(manager, handler.handler_id)
         assert '"result":"answered"' in log[-1][1]
+
+
+async def test_an_answer_that_was_accepted_in_time_counts_though_the_deadline_comes_while_its_run_is_taken_up(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with managing(hasty=Hasty(timeout=None), idle_timeout=0.05) as manager:
+        handler = await manager.start("hasty", RunRequest())
+        await released(manager, handler.handler_id)
+        attach = RunSession.attach
+        held_up = asyncio.Event()
+
+        def attach_slowly(session: RunSession, loop: ObservedLoop) -> None:
+            attach(session, loop)
+            deadline = loop.wake_at()
+            assert deadline is not None
+            # The answer is there in time.
+            assert time.time() < deadline
+            held_up.set()
+            # Another run's step keeps the process busy until the deadline has passed.
+            time.sleep(max(0.0, deadline + 0.02 - time.time()))
+
+        monkeypatch.setattr(RunSession, "attach", attach_slowly)
+        await manager.send(handler.handler_id, {"type": "HumanResponseEvent", "value": {}}, None, None)
+        log = await events(manager, handler.handler_id)
+        assert '"result":"answered"' in log[-1][1]
+        assert held_up.is_set()
 
 
 async def test_a_wait_for_a_nested_class_goes_on_after_a_restart(managing: Managing) -> None:

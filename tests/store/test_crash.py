@@ -12,6 +12,8 @@ import pytest
 
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 
+from .making import run_started
+
 WORK = """
 import asyncio, sys
 from workflow_server.records import EventAppended, RunStarted, TickAppended
@@ -99,4 +101,54 @@ asyncio.run(main())
     assert (run is not None) == there
     if run is not None:
         assert len(run.ticks) == 1
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("moment", "kind", "clean"),
+    [
+        ("before commit", "MigrationApplied", True),
+        ("inside commit", "MigrationApplied", True),
+        ("after commit", "MigrationApplied", True),
+        ("before commit", "ServerStarted", True),
+        ("inside commit", "ServerStarted", True),
+        ("after commit", "ServerStarted", False),
+        ("before checkpoint", "", False),
+        ("after checkpoint", "", False),
+        ("before commit", "ServerStopped", False),
+        ("inside commit", "ServerStopped", False),
+        ("after commit", "ServerStopped", True),
+    ],
+)
+async def test_a_process_killed_while_it_opens_or_closes_leaves_a_database_that_says_how_it_was_left(
+    path: Path, moment: str, kind: str, *, clean: bool
+) -> None:
+    there = kind != "MigrationApplied"
+    if there:
+        made = SqliteWorkflowStore(path)
+        await made.open()
+        await made.commit(run_started("a"))
+        await made.close()
+    script = f"""
+import asyncio, os, signal, sys
+from workflow_server.store import SqliteWorkflowStore
+
+def fault(at, units):
+    if at == {moment!r} and {kind!r} in ("", *(type(entry).__name__ for unit in units for entry in unit)):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    store = SqliteWorkflowStore(sys.argv[1])
+    store.fault = fault
+    await store.open()
+    await store.close()
+
+asyncio.run(main())
+"""
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(path))
+    assert await worker.wait() == -signal.SIGKILL
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    assert store.stopped_cleanly == clean
+    assert len(await store.running_runs()) == there
     await store.close()

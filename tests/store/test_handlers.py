@@ -152,6 +152,7 @@ async def test_a_handler_under_deletion_is_not_seen_and_an_interrupted_one_is_fi
         await deleting
     await store.close()
     assert rows_left(path)["events"] == 4000
+    store.fault = None
     await store.open()
     assert store._purge is not None
     await store._purge

@@ -7,6 +7,7 @@ over through the parameter that the engine has for it.
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -162,6 +163,9 @@ class LoopObserver(Protocol):
     def before_tick(self, tick: WorkflowTick, state: BrokerState) -> None:
         """The tick, stamped with its time, is about to be reduced into this state."""
 
+    def has_untaken(self, before: float) -> bool:
+        """Whether the run was sent an event before this time that it has not taken yet."""
+
 
 class ObservedLoop(_ControlLoopRunner):
     """The engine's control loop, with its state in sight."""
@@ -173,6 +177,22 @@ class ObservedLoop(_ControlLoopRunner):
         tick = _stamp_tick(tick, await self.adapter.get_now())
         self.observer.before_tick(tick, self.state)
         return await super()._process_tick(tick)
+
+    def pop_due_ticks(self, now: float) -> list[WorkflowTick]:
+        """The ticks that are due. A wait times out only when the run has taken what it was sent before the deadline."""
+        held = [
+            entry
+            for entry in self.scheduled_wakeups
+            if entry[0] <= now and isinstance(entry[2], TickWaiterTimeout) and self.observer.has_untaken(entry[0])
+        ]
+        if not held:
+            return super().pop_due_ticks(now)
+        self.scheduled_wakeups = [entry for entry in self.scheduled_wakeups if entry not in held]
+        heapq.heapify(self.scheduled_wakeups)
+        due = super().pop_due_ticks(now)
+        for entry in held:
+            heapq.heappush(self.scheduled_wakeups, entry)
+        return due
 
     def wake_at(self) -> float | None:
         """When the run's next own deadline is: a retry's delay or the timeout of a wait. The workflow's timeout is

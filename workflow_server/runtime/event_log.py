@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from weakref import WeakValueDictionary
 
-from workflow_server.errors import HandlerNotFound, QueueTaken
+from workflow_server.errors import HandlerNotFound, QueueTaken, ShuttingDown
 from workflow_server.records import EventAppended, QueueAdvanced, StoredEvent
 from workflow_server.runtime.locks import KeyedLocks
 from workflow_server.store.abstract import AbstractWorkflowStore, HandlerQuery
@@ -156,7 +156,9 @@ class EventReader:
     async def next_page(self, timeout: float) -> list[StoredEvent] | None:
         """The next events; an empty list at the end of the stream; None when nothing came within ``timeout`` s.
 
-        The stream also ends when the server stops: its reader comes back with its cursor.
+        Raises:
+            ShuttingDown: the server stops first. The run may yet end while it does: its reader comes back with its
+                cursor.
         """
         while not self._closing.is_set():
             if self._after < self._log.committed:
@@ -168,7 +170,9 @@ class EventReader:
                 return []
             if not await self._log.changed(timeout):
                 return None
-        return []
+        if self._log.ended and self._after >= self._log.committed:
+            return []
+        raise ShuttingDown
 
     async def written(self, sequence: int) -> None:
         """Events up to this sequence were written out."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 from workflow_server.errors import StorageError
 from workflow_server.records import (
@@ -48,6 +49,14 @@ STATE_PATCH_CHARACTERS = 65_536
 """Patches after which the state is written in full, whichever is reached first."""
 
 
+class _Posted(NamedTuple):
+    """An event that was delivered to the run, which has not taken it yet."""
+
+    event: Event
+    inbox_id: int
+    delivered_at: float
+
+
 class RunRecorder:
     """Hands the store what happens in a run. Nothing here suspends but ``replay`` and ``settle``, so that what belongs
     to one transition shares a transaction. After the run has ended or was released, nothing more is taken: what a task
@@ -77,7 +86,7 @@ class RunRecorder:
         self._handler_id = handler_id
         self._run_id = run_id
         self._log = log
-        self._posted: dict[int, tuple[Event, int]] = {}
+        self._posted: dict[int, _Posted] = {}
         self._next_tick = 0
         self._snapshot_at = SNAPSHOT_TICKS
         self._next_patch = 0
@@ -134,7 +143,11 @@ class RunRecorder:
     def expect(self, event: Event, inbox_id: int) -> None:
         """The tick that takes this event takes it from the inbox."""
         # Holding the event keeps its identity its own.
-        self._posted[id(event)] = (event, inbox_id)
+        self._posted[id(event)] = _Posted(event, inbox_id, time.time())
+
+    def has_untaken(self, before: float) -> bool:
+        """Whether an event is expected since before this time, and its tick has not come."""
+        return any(posted.delivered_at <= before for posted in self._posted.values())
 
     def record_tick(self, tick: WorkflowTick) -> None:
         """Write the tick, with what goes with it.
@@ -157,7 +170,7 @@ class RunRecorder:
         elif isinstance(tick, TickAddEvent):
             posted = self._posted.pop(id(tick.event), None)
             if posted is not None:
-                records.append(InboxTaken(posted[1]))
+                records.append(InboxTaken(posted.inbox_id))
         self.append(*records)
 
     def _note_progress(self, records: list[Record]) -> None:

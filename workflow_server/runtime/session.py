@@ -225,6 +225,10 @@ class RunSession:
                 if isinstance(item, AddWaiter):
                     self.served.learn(item.event_type)
 
+    def has_untaken(self, before: float) -> bool:
+        """Whether an event was delivered before this time that the run has not taken yet."""
+        return self._recorder.has_untaken(before)
+
     def record_tick(self, tick: WorkflowTick) -> None:
         """Write the tick, with what goes with it.
 

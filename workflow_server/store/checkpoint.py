@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workflow_server.store.connection import JOURNAL_SIZE_LIMIT
 from workflow_server.store.log import log_of
-from workflow_server.store.transaction import TransactionError, Verdict, describe
+from workflow_server.store.transaction import Fault, TransactionError, Verdict, describe
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ class Checkpointer:
     def __init__(self, path: Path | None) -> None:
         self._log = None if path is None else log_of(path)
         self._commits = 0
+        self.fault: Fault | None = None
 
     def count_commit(self) -> None:
         self._commits += 1
@@ -46,8 +47,13 @@ class Checkpointer:
         if self._log is None:
             return
         self._commits = 0
+        fault = self.fault
         try:
+            if fault:
+                fault("before checkpoint", ())
             connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            if fault:
+                fault("after checkpoint", ())
         except sqlite3.Error as error:
             if error.sqlite_errorcode & 0xFF not in _HARMLESS:
                 raise TransactionError(Verdict.UNKNOWN, describe(error)) from error

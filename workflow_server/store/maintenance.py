@@ -46,7 +46,28 @@ class PurgeSliced(NamedTuple):
 
 Maintenance = HandlerReplaced | StateGiven | ClocksShifted | PurgeMarked | PurgeSliced
 
-Entry = Record | Maintenance
-"""Whatever the writer writes."""
+
+class MigrationApplied(NamedTuple):
+    """The schema has this number now."""
+
+    number: int
+    name: str
+    sha256: str
+    applied_at: float
+
+
+class ServerStarted(NamedTuple):
+    """The database is in use: until it is closed cleanly, a stop was none."""
+
+
+class ServerStopped(NamedTuple):
+    """The database was closed cleanly."""
+
+
+Lifecycle = MigrationApplied | ServerStarted | ServerStopped
+"""What opening and closing write, each in a transaction of its own."""
+
+Entry = Record | Maintenance | Lifecycle
+"""Whatever is written."""
 
 MAINTENANCE: frozenset[type[Entry]] = frozenset((HandlerReplaced, StateGiven, ClocksShifted, PurgeMarked, PurgeSliced))

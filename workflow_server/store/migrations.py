@@ -12,7 +12,9 @@ from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 from workflow_server.errors import DatabaseNewer, MigrationEdited, MigrationMissing
+from workflow_server.store.maintenance import MigrationApplied
 from workflow_server.store.sql import load_single, split
+from workflow_server.store.transaction import Fault, lone_transaction
 
 APPLICATION_ID = 0x77665356
 """Marks a SQLite file as one of workflow_server: 'wfSV' in ASCII."""
@@ -70,20 +72,14 @@ def pending_migrations(connection: sqlite3.Connection, known: Sequence[Migration
     return list(known[len(applied) :])
 
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], fault: Fault | None = None) -> None:
     """Apply ``migrations``, each in one transaction; the first failure leaves those before it in place."""
     for migration in migrations:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        record = MigrationApplied(migration.number, migration.name, migration.sha256, time.time())
+        with lone_transaction(connection, record, fault):
             for statement in split(migration.script):
                 connection.execute(statement)
-            record = {"number": migration.number, "name": migration.name, "sha256": migration.sha256}
-            connection.execute(_WRITES["migration_applied"], {**record, "applied_at": time.time()})
+            connection.execute(_WRITES["migration_applied"], record._asdict())
             # In the same transaction, so that the file is never ours without saying so; PRAGMA takes no parameters.
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
             connection.execute(f"PRAGMA user_version = {migration.number:d}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise

@@ -22,8 +22,10 @@ from workflow_server.store.connection import JOURNAL_SIZE_LIMIT, connect, run_on
 from workflow_server.store.examination import examine_database, server_row
 from workflow_server.store.location import check_filesystem, check_folder, check_header, create_file, sync_folder
 from workflow_server.store.lock import ServerLock
+from workflow_server.store.maintenance import ServerStarted
 from workflow_server.store.migrations import Migration, known_migrations, migrate, pending_migrations
 from workflow_server.store.sql import load_single
+from workflow_server.store.transaction import Fault, lone_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ def _check_links(path: Path) -> None:
         raise DatabaseLinked(path=str(path), names=names)
 
 
-async def open_database(path: Path | None) -> Opened:
+async def open_database(path: Path | None, fault: Fault | None = None) -> Opened:
     """Open, check and migrate the database at ``path``, which is locked; None is one in memory."""
     name = ":memory:" if path is None else str(path)
     if path is not None and not is_fixed(sqlite3.sqlite_version_info):
@@ -105,7 +107,9 @@ async def open_database(path: Path | None) -> Opened:
     except sqlite3.Error as error:
         raise explain(error, name) from error
     try:
-        stopped_cleanly, alive_at, inbox_id = await run_on(connection, lambda sqlite: _prepare(sqlite, known, name))
+        stopped_cleanly, alive_at, inbox_id = await run_on(
+            connection, lambda sqlite: _prepare(sqlite, known, name, fault)
+        )
     except sqlite3.Error as error:
         await connection.close()
         raise explain(error, name) from error
@@ -129,16 +133,19 @@ def explain(error: sqlite3.Error, path: str) -> DatabaseError:
     return DatabaseDamaged(path=path, problem=str(error))
 
 
-def _prepare(connection: sqlite3.Connection, known: Sequence[Migration], name: str) -> tuple[bool, float | None, int]:
+def _prepare(
+    connection: sqlite3.Connection, known: Sequence[Migration], name: str, fault: Fault | None
+) -> tuple[bool, float | None, int]:
     pending = pending_migrations(connection, known, name)
     fresh = len(pending) == len(known)
     stopped_cleanly = fresh or server_row(connection, name)[1] != 0
     _set_durability(connection, name, wal=not fresh)
-    migrate(connection, pending)
+    migrate(connection, pending, fault)
     # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
     _set_durability(connection, name, wal=True)
     alive_at: float | None = server_row(connection, name)[0]
-    connection.execute(_WRITES["server_started"])
+    with lone_transaction(connection, ServerStarted(), fault):
+        connection.execute(_WRITES["server_started"])
     inbox_id: int = connection.execute(_READS["last_inbox_id"]).fetchone()[0]
     return stopped_cleanly, alive_at, inbox_id + 1
 

@@ -18,11 +18,11 @@ from workflow_server.store.checkpoint import Checkpointer
 from workflow_server.store.connection import run_on
 from workflow_server.store.handlers import entries_from_handler, find_handlers, handler_from_row
 from workflow_server.store.lock import ServerLock
-from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, PurgeSliced
+from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, PurgeSliced, ServerStopped
 from workflow_server.store.opening import Opened, explain, lock_database, open_database
 from workflow_server.store.readers import ReaderPool
 from workflow_server.store.sql import load_single
-from workflow_server.store.transaction import Entries, Fault
+from workflow_server.store.transaction import Entries, Fault, lone_transaction
 from workflow_server.store.writer import GroupCommitWriter
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,11 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         self._lock: ServerLock | None = None
         self._opened: Opened | None = None
         self._writer: GroupCommitWriter | None = None
+        self._checkpointer = Checkpointer(self._path)
         self._readers: ReaderPool | None = None
         self._purge: asyncio.Task[None] | None = None
         self._deleting = asyncio.Lock()
+        self._fault: Fault | None = None
 
     # -- Life ----------------------------------------------------------------------------------
 
@@ -66,18 +68,19 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         if path is not None:
             self._lock = lock_database(path, allow_network_filesystem=self._allow_network_filesystem)
         try:
-            self._opened = await open_database(path)
+            self._opened = await open_database(path, self._fault)
             connection = self._opened.connection
             self._readers = ReaderPool.sharing(connection) if path is None else await ReaderPool.open(path)
             purge_left = await self._readers.read(reads.purge_left)
             self._writer = GroupCommitWriter(
                 connection,
-                Checkpointer(path),
+                self._checkpointer,
                 backoff=self._backoff,
                 on_commit=self._committed,
                 on_refused=self._refused,
                 on_failure=self._failed,
             )
+            self._writer.fault = self._fault
             if purge_left:
                 self._start_purge()
         except BaseException as error:
@@ -93,8 +96,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
                 await asyncio.gather(self._purge, return_exceptions=True)
             await self._writer.close()
             if self._writer.problem is None:
-                checkpointer = Checkpointer(self._path)
-                await run_on(self._opened.connection, lambda sqlite: _stop_cleanly(sqlite, checkpointer))
+                await run_on(self._opened.connection, self._stop_cleanly)
         await self._shut()
 
     async def _shut(self) -> None:
@@ -141,12 +143,14 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
 
     @property
     def fault(self) -> Fault | None:
-        """See ``transaction.Fault``; for tests."""
-        return self._is_open(self._writer).fault
+        """See ``transaction.Fault``; for tests. Set before ``open``, it is called while opening, too."""
+        return self._fault
 
     @fault.setter
     def fault(self, fault: Fault | None) -> None:
-        self._is_open(self._writer).fault = fault
+        self._fault = self._checkpointer.fault = fault
+        if self._writer is not None:
+            self._writer.fault = fault
 
     # -- Writing -------------------------------------------------------------------------------
 
@@ -239,17 +243,17 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
             logger.warning("a deletion was interrupted (%s): the next start finishes it", error)
             raise
 
+    def _stop_cleanly(self, connection: sqlite3.Connection) -> None:
+        # In this order: the file says that it was closed cleanly only when all that it holds has been synced.
+        self._checkpointer.run(connection, "TRUNCATE")
+        with lone_transaction(connection, ServerStopped(), self._fault):
+            connection.execute(_SERVER_STOPPED)
+        self._checkpointer.run(connection, "TRUNCATE")
+
     def _is_open(self, part: T | None) -> T:
         if part is None or self._opened is None:
             raise StoreClosed
         return part
-
-
-def _stop_cleanly(connection: sqlite3.Connection, checkpointer: Checkpointer) -> None:
-    # In this order: the file says that it was closed cleanly only when all that it holds has been synced.
-    checkpointer.run(connection, "TRUNCATE")
-    connection.execute(_SERVER_STOPPED)
-    checkpointer.run(connection, "TRUNCATE")
 
 
 class MemoryWorkflowStore(SqliteWorkflowStore):

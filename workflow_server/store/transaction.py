@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import enum
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, groupby
 from typing import get_args
 
 from workflow_server.records import Record
-from workflow_server.store.maintenance import MAINTENANCE, Entry
+from workflow_server.store.maintenance import MAINTENANCE, Entry, Lifecycle
 from workflow_server.store.sql import load
 
 Entries = tuple[Entry, ...]
 
 Fault = Callable[[str, Sequence[Entries]], None]
 """A test's way to fail or kill at a commit: called on the writer's thread with ``before commit``, ``inside commit``
-or ``after commit`` and the units of the transaction."""
+or ``after commit`` and the units of the transaction, and with ``before checkpoint`` or ``after checkpoint`` and none.
+The transactions of opening and closing are among them, and have one ``Lifecycle`` entry each."""
 
 Refusals = dict[int, Exception]
 """Which units, by their place in the batch, cannot be stored, and why."""
@@ -93,6 +95,26 @@ def _transact(
             verdict = Verdict.UNKNOWN
         raise TransactionError(verdict, describe(error)) from error
     return refusals
+
+
+@contextmanager
+def lone_transaction(connection: sqlite3.Connection, entry: Lifecycle, fault: Fault | None) -> Iterator[None]:
+    """What is written inside is committed as a transaction of its own, or rolled back where it raises."""
+    units = ((entry,),)
+    if fault:
+        fault("before commit", units)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        if fault:
+            fault("inside commit", units)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    if fault:
+        fault("after commit", units)
 
 
 def _write_all(connection: sqlite3.Connection, units: Sequence[Entries]) -> Refusals:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from workflow_server.errors import HandlerNotFound, ShuttingDown
+from workflow_server.errors import ShuttingDown
 from workflow_server.records import StoredEvent
 from workflow_server.web.keys import MANAGER, SETTINGS, STREAMS
 from workflow_server.web.parameters import NDJSON, SSE, StreamRequest, stream_request
@@ -115,19 +115,10 @@ class _Stream:
                     written_at = clock()
                 await self._reader.written(last)
             if page == []:
-                return await self._check_end()
+                return
             if page is None or clock() - written_at >= pause:
                 await self._write(writer, heartbeat)
                 written_at = clock()
-
-    async def _check_end(self) -> None:
-        """Where a reader has no more events for a run that goes on, the server stops."""
-        try:
-            handler = await self._request.app[MANAGER].get_handler(self._request.match_info["handler_id"])
-        except HandlerNotFound:
-            return
-        if handler.status == "running":
-            raise ShuttingDown
 
     async def _write(self, writer: AbstractStreamWriter, data: bytes) -> None:
         await write_bounded(writer, data, self._settings.write_timeout)

@@ -1,0 +1,1 @@
+"""What the attacked servers serve."""
