@@ -39,7 +39,7 @@ class Clients:
 
     def __init__(self, session: aiohttp.ClientSession, url: str, mark: Mark, *, life: int) -> None:
         self.halfway = asyncio.Event()
-        """Set in the middle of each round."""
+        """Set when a question has been answered."""
         self._api = Api(session)
         self._api.url = url
         self._mark = mark
@@ -50,7 +50,6 @@ class Clients:
         """One round. With ``leave``, questions stay unanswered for the next life of the server."""
         number = self._number
         self._number += ROUND
-        self.halfway.clear()
         jobs = [
             self._chain(number + 1, 4),
             self._chain(number + 2, 14),
@@ -61,15 +60,15 @@ class Clients:
             self._waited_for(number + 7),
         ]
         if leave:
-            jobs += [self._left(number + 8), self._left(number + 9), self._chain(number + 10, 30, pause=0.3)]
+            jobs += [self._left(number + 8), self._left(number + 9), self._chain(number + 10, 30, slow=True)]
         if len(self._completed) > 3:
             jobs += [self._continued(number + 11), self._purged(), self._big(number + BIG)]
         await asyncio.gather(*jobs)
 
     # -- What they do --------------------------------------------------------------------------
 
-    async def _chain(self, number: int, size: int, pause: float = 0.0) -> None:
-        handler_id = await self._start("chain", number, {"size": size, "pause": pause}, [number, size])
+    async def _chain(self, number: int, size: int, slow: bool = False) -> None:
+        handler_id = await self._start("chain", number, {"size": size, "slow": slow}, [number, size])
         # One of the two by the handler's shared queue.
         await self._read(handler_id, queued=size == 4)
         self._completed.append((handler_id, size))

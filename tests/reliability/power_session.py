@@ -21,7 +21,7 @@ import aiohttp
 
 from tests.reliability.contents import digest, read_contents
 from tests.reliability.power_clients import Clients
-from tests.reliability.targets.power_flows import WORKFLOWS
+from tests.reliability.targets.power_flows import WORKFLOWS, Chain
 from workflow_server.runtime import recorder
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
@@ -103,6 +103,7 @@ async def serve(folder: Path, *, life: int, rounds: int, synchronous: str, kille
         await give(store, marks, f"given-{life}")
         for _ in range(rounds):
             await clients.work()
+        clients.halfway.clear()
         working = asyncio.create_task(clients.work(leave=True), name="the last round")
         await clients.halfway.wait()
         if killed:
@@ -142,6 +143,8 @@ def main() -> None:
     checkpoint.COMMITS = COMMITS
     for module in (checkpoint, opening):
         vars(module)["JOURNAL_SIZE_LIMIT"] = LOG_SIZE
+    # Longer than it takes to get to the kill, and shorter than the grace period.
+    Chain.pause = 0.8
     recorder.SNAPSHOT_TICKS = recorder.STATE_PATCHES = SNAPSHOT_TICKS
     folder = options.folder.resolve()
     if options.recover:

@@ -123,7 +123,7 @@ def test_no_power_cut_takes_what_was_acknowledged(
     assert outcome.runs > outcome.resumed
     session = recorded.replay.session
     survived(
-        "power cut at any write, sync, cut and unlink of the database, with all, none, some or torn sectors of the rest",
+        "power cut at any write, sync, cut and unlink; of what was not synced all, none, some or torn sectors kept",
         "P1 P2 P3 P4 P6",
         times=outcome.states,
         unit="states of the disk",

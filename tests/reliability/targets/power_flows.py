@@ -11,8 +11,8 @@ from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, Star
 class Begin(StartEvent):
     number: int
     size: int = 3
-    pause: float = 0.0
-    """Seconds that the second step takes."""
+    slow: bool = False
+    """Whether the second step takes its time, where there is time."""
 
 
 class Began(Event):
@@ -45,19 +45,22 @@ async def began(ctx: Context, place: int) -> int:
 class Chain(Workflow):
     """Steps one after the other; its result counts those of earlier runs of the handler, too."""
 
+    pause = 0.0
+    """Seconds that a slow step takes."""
+
     @step
     async def first(self, ctx: Context, ev: Begin) -> Next:
         await ctx.store.set("size", ev.size)
         await ctx.store.set("number", ev.number)
-        await ctx.store.set("pause", ev.pause)
+        await ctx.store.set("slow", ev.slow)
         await began(ctx, 0)
         return Next(place=1)
 
     @step
     async def further(self, ctx: Context, ev: Next) -> Next | StopEvent:
         count = await began(ctx, ev.place)
-        if ev.place == 1:
-            await asyncio.sleep(await ctx.store.get("pause"))
+        if ev.place == 1 and await ctx.store.get("slow"):
+            await asyncio.sleep(Chain.pause)
         if ev.place + 1 < await ctx.store.get("size"):
             return Next(place=ev.place + 1)
         return StopEvent(result=[await ctx.store.get("number"), count])
