@@ -47,9 +47,10 @@ class Marks:
 
 
 class NotingStore(SqliteWorkflowStore):
-    """The server's store; it notes its life and its commits. ``synchronous`` is set behind the server's back."""
+    """The server's store; it notes its life and its commits. ``synchronous`` replaces, behind the server's back, what
+    the server has set."""
 
-    def __init__(self, path: Path, marks: Marks, synchronous: str) -> None:
+    def __init__(self, path: Path, marks: Marks, synchronous: str | None = None) -> None:
         super().__init__(path)
         self._database = path
         self._marks = marks
@@ -58,9 +59,10 @@ class NotingStore(SqliteWorkflowStore):
     async def open(self) -> None:
         self._marks("opening")
         await super().open()
-        assert self._opened is not None
-        pragma = f"PRAGMA synchronous = {self._synchronous}"
-        await run_on(self._opened.connection, lambda sqlite: sqlite.execute(pragma))
+        if self._synchronous is not None:
+            assert self._opened is not None
+            pragma = f"PRAGMA synchronous = {self._synchronous}"
+            await run_on(self._opened.connection, lambda sqlite: sqlite.execute(pragma))
         self._marks("opened", digest=self._digest())
         self.fault = self._note
 
@@ -90,7 +92,7 @@ def made_server(store: SqliteWorkflowStore) -> WorkflowServer:
     return server
 
 
-async def serve(folder: Path, *, life: int, rounds: int, synchronous: str, killed: bool) -> None:
+async def serve(folder: Path, *, life: int, rounds: int, synchronous: str | None, killed: bool) -> None:
     """One life of the server: it starts, takes up what is there, serves its clients and ends, or is killed."""
     marks = Marks(folder)
     store = NotingStore(folder / DATABASE, marks, synchronous)
@@ -124,7 +126,7 @@ async def give(store: SqliteWorkflowStore, marks: Marks, name: str) -> None:
 async def recover(folders: Sequence[Path]) -> None:
     """Start on what power cuts left in each folder, let the runs go on a little, and stop."""
     for left in folders:
-        store = NotingStore(left / DATABASE, Marks(left), "FULL")
+        store = NotingStore(left / DATABASE, Marks(left))
         server = made_server(store)
         await server.start()
         await asyncio.sleep(0.02)
@@ -136,7 +138,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--life", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--synchronous", default="FULL")
+    parser.add_argument("--synchronous")
     parser.add_argument("--killed", action="store_true")
     parser.add_argument("--recover", action="store_true")
     options = parser.parse_args()

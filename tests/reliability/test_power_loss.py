@@ -50,11 +50,12 @@ class Recording:
         self.folder = folder
         self._library = build_recorder(folder)
 
-    def session(self, name: str, *, rounds: int, synchronous: str = "FULL") -> Recorded:
+    def session(self, name: str, *, rounds: int, synchronous: str | None = None) -> Recorded:
         """Three lives of a server: one that is stopped, one that is killed, one that recovers and is stopped."""
         folder, log = self._place(name)
         for life in (1, 2, 3):
-            options = ["--life", str(life), "--rounds", str(rounds), "--synchronous", synchronous]
+            options = ["--life", str(life), "--rounds", str(rounds)]
+            options += [] if synchronous is None else ["--synchronous", synchronous]
             killed = life == 2
             code = self._run(folder, log, *options, *(["--killed"] if killed else []))
             assert code == (-signal.SIGKILL if killed else 0)
