@@ -51,6 +51,12 @@ class Outcome(NamedTuple):
     """States in which a transaction was there that nobody had been told of yet."""
     findings: list[Finding]
 
+    def __str__(self) -> str:
+        found = "".join(
+            f"\n  after {cut.point:,} operations, {cut.fate.value}: {what}" for cut, _, what in self.findings[:5]
+        )
+        return f"{len(self.findings):,} of {self.states:,} states are not as acknowledged{found}"
+
     @property
     def lost(self) -> int:
         return sum(finding.lost for finding in self.findings)

@@ -117,7 +117,7 @@ def test_no_power_cut_takes_what_was_acknowledged(
     states = extent.of(short=1_500, long=50_000)
     cuts = choose(recorded.replay, states, extent.seed)
     outcome = judge(shared(recorded.replay, cuts), recording.folder / "judged", tmp_path)
-    assert not outcome.findings, outcome.findings[:10]
+    assert not outcome.findings, str(outcome)
     assert outcome.states == states
     assert outcome.ahead > states // 200
     assert outcome.resumed > states // 25
@@ -147,7 +147,7 @@ def test_no_power_cut_during_recovery_takes_it_either(
         recorded.replay.session.place(point, replay.session.first_digest)
     jobs = [(replay, choose(replay, extent.of(short=20, long=40), extent.seed)) for replay in replays]
     outcome = judge(jobs, recording.folder / "judged-again", tmp_path)
-    assert not outcome.findings, outcome.findings[:10]
+    assert not outcome.findings, str(outcome)
     assert outcome.states > len(first) * 10
     survived(
         "a second power cut while the server recovers from the first",
