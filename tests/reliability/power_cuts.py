@@ -13,11 +13,16 @@ from typing import NamedTuple
 from tests.reliability.disk import Cut, Disk, Fate
 from tests.reliability.history import Lost, Session
 from tests.reliability.power_recovery import Judge, place
+from tests.reliability.power_session import DATABASE
 from tests.reliability.recording import Kind
 
 WORKERS = 2
 RESUMED = 20
 """Of so many states one is also resumed: every run of it must end as it must."""
+
+
+LEFT_BESIDE = {f"{DATABASE}-shm": random.Random(0).randbytes(32_768), f"{DATABASE}.lock": b"1\n"}
+"""What need not survive and was not recorded may be there, with anything in it: on every third disk it is."""
 
 
 class PowerCut(NamedTuple):
@@ -176,6 +181,8 @@ async def _judge_points(replay: Replay, by_point: Mapping[int, list[PowerCut]], 
         for cut in by_point.get(point, ()):
             states += 1
             image = disk.image(cut.made(disk))
+            if states % 3 == 0:
+                image |= LEFT_BESIDE
             try:
                 ahead += await judge.recover(point, image) > replay.session.committed(point)
                 if states % RESUMED == 0:
