@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.reliability.disk import Cut, Disk, Fate
+from tests.reliability.disk import Cut, Disk, Fate, Image
 from tests.reliability.history import Lost, Session
 from tests.reliability.power_recovery import Judge, place
 from tests.reliability.power_session import DATABASE
@@ -84,6 +84,15 @@ class Replay(NamedTuple):
         for point, operation in enumerate(self.session.operations, 1):
             disk.follow(operation)
             yield point, disk
+
+    def images(self, cuts: Sequence[PowerCut]) -> Iterator[tuple[PowerCut, Image]]:
+        """What each of these cuts leaves, in the order of their points."""
+        by_point: dict[int, list[PowerCut]] = {}
+        for cut in cuts:
+            by_point.setdefault(cut.point, []).append(cut)
+        for point, disk in self.walk():
+            for cut in by_point.get(point, ()):
+                yield cut, disk.image(cut.made(disk))
 
 
 # -- Choosing ----------------------------------------------------------------------------------
@@ -165,32 +174,26 @@ def judge(jobs: Sequence[Job], folder: Path, kept: Path) -> Outcome:
 
 
 def _judge_job(job: Job, folder: Path, kept: Path) -> Outcome:
-    replay, cuts = job
-    by_point: dict[int, list[PowerCut]] = {}
-    for cut in cuts:
-        by_point.setdefault(cut.point, []).append(cut)
     with asyncio.Runner() as runner:
-        return runner.run(_judge_points(replay, by_point, folder, kept))
+        return runner.run(_judge_states(*job, folder, kept))
 
 
-async def _judge_points(replay: Replay, by_point: Mapping[int, list[PowerCut]], folder: Path, kept: Path) -> Outcome:
+async def _judge_states(replay: Replay, cuts: Sequence[PowerCut], folder: Path, kept: Path) -> Outcome:
     judge = Judge(replay.session, folder)
     states = resumed = runs = ahead = 0
     findings: list[Finding] = []
-    for point, disk in replay.walk():
-        for cut in by_point.get(point, ()):
-            states += 1
-            image = disk.image(cut.made(disk))
-            if states % 3 == 0:
-                image |= LEFT_BESIDE
-            try:
-                ahead += await judge.recover(point, image) > replay.session.committed(point)
-                if states % RESUMED == 0:
-                    runs += await judge.resume(point, image)
-                    resumed += 1
-            except Exception as error:
-                # Whatever recovery meets here it would have met at a user's.
-                if not findings:
-                    place(kept / f"{folder.name}-{cut.point}-{cut.fate.name}-{cut.seed}", image)
-                findings.append(Finding(cut, isinstance(error, Lost), f"{type(error).__name__}: {error}"))
+    for cut, image in replay.images(cuts):
+        states += 1
+        if states % 3 == 0:
+            image |= LEFT_BESIDE
+        try:
+            ahead += await judge.recover(cut.point, image) > replay.session.committed(cut.point)
+            if states % RESUMED == 0:
+                runs += await judge.resume(cut.point, image)
+                resumed += 1
+        except Exception as error:
+            # Whatever recovery meets here it would have met at a user's.
+            if not findings:
+                place(kept / f"{folder.name}-{cut.point}-{cut.fate.name}-{cut.seed}", image)
+            findings.append(Finding(cut, isinstance(error, Lost), f"{type(error).__name__}: {error}"))
     return Outcome(states, resumed, runs, ahead, findings)

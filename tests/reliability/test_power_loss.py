@@ -137,14 +137,10 @@ def test_no_power_cut_during_recovery_takes_it_either(
     recorded: Recorded, recording: Recording, extent: Extent, survived: Survived, tmp_path: Path
 ) -> None:
     first = choose(recorded.replay, extent.of(short=12, long=150), extent.seed + 1)
-    images = {}
-    wanted = {cut.point: cut for cut in first}
-    for point, disk in recorded.replay.walk():
-        if point in wanted:
-            images[point] = disk.image(wanted[point].made(disk))
-    replays = recording.recovery("recovery", list(images.values()))
-    for point, replay in zip(images, replays, strict=True):
-        recorded.replay.session.place(point, replay.session.first_digest)
+    left = list(recorded.replay.images(first))
+    replays = recording.recovery("recovery", [image for _, image in left])
+    for (cut, _), replay in zip(left, replays, strict=True):
+        recorded.replay.session.place(cut.point, replay.session.first_digest)
     jobs = [(replay, choose(replay, extent.of(short=20, long=40), extent.seed)) for replay in replays]
     outcome = judge(jobs, recording.folder / "judged-again", tmp_path)
     assert not outcome.findings, str(outcome)
