@@ -181,6 +181,7 @@ def _judge_job(job: Job, folder: Path, kept: Path) -> Outcome:
 async def _judge_states(replay: Replay, cuts: Sequence[PowerCut], folder: Path, kept: Path) -> Outcome:
     judge = Judge(replay.session, folder)
     states = resumed = runs = ahead = 0
+    stuck = False
     findings: list[Finding] = []
     for cut, image in replay.images(cuts):
         states += 1
@@ -188,8 +189,11 @@ async def _judge_states(replay: Replay, cuts: Sequence[PowerCut], folder: Path, 
             image |= LEFT_BESIDE
         try:
             ahead += await judge.recover(cut.point, image) > replay.session.committed(cut.point)
-            if states % RESUMED == 0:
+            # Where one run does not end, others may not: each would take its time.
+            if states % RESUMED == 0 and not stuck:
+                stuck = True
                 runs += await judge.resume(cut.point, image)
+                stuck = False
                 resumed += 1
         except Exception as error:
             # Whatever recovery meets here it would have met at a user's.
