@@ -64,10 +64,13 @@ class Api:
         assert status == 200, answer
 
     async def stream(
-        self, handler_id: str, after: int = -1, *, internal: bool = False
+        self, handler_id: str, after: int | None = -1, *, internal: bool = False
     ) -> AsyncGenerator[StreamEvent, None]:
-        """The events past a cursor until the stream ends; none while the server is shutting down."""
-        params = {"sse": "false", "after_sequence": str(after), "include_internal": str(internal).lower()}
+        """The events past a cursor, or of the shared queue, until the stream ends; none while the server is shutting
+        down."""
+        params = {"sse": "false", "include_internal": str(internal).lower()}
+        if after is not None:
+            params["after_sequence"] = str(after)
         timeout = aiohttp.ClientTimeout(total=None)
         url = f"{self.url}/events/{handler_id}"
         async with self.session.get(url, params=params, timeout=timeout) as response:

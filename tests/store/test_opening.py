@@ -91,6 +91,29 @@ async def test_an_empty_file_is_a_new_database(path: Path) -> None:
     assert path.stat().st_size > 0
 
 
+async def test_a_file_that_a_power_cut_left_half_made_is_a_new_database(path: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA cache_size = 1")
+    connection.execute("BEGIN")
+    connection.execute("CREATE TABLE t (x)")
+    # More than the cache holds: SQLite syncs its journal and writes to the file before the commit.
+    connection.executemany("INSERT INTO t VALUES (?)", [("x" * 4000,)] * 50)
+    left, journal = path.read_bytes(), path.with_name("server.db-journal").read_bytes()
+    connection.close()
+    path.write_bytes(bytes(512) + left[512:])
+    path.with_name("server.db-journal").write_bytes(journal)
+    assert len(left) > 4096
+    await made(path)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+async def test_a_file_with_a_journal_that_does_not_say_that_it_was_empty_is_refused(path: Path) -> None:
+    path.write_bytes(b"notes" * 100)
+    for journal in (b"", b"notes" * 10, bytes.fromhex("d9d505f920a163d7") + bytes(4) + b"\1" * 20):
+        path.with_name("server.db-journal").write_bytes(journal)
+        assert isinstance(await refusal(path), DatabaseForeign)
+
+
 async def test_a_path_of_any_characters_is_a_path(tmp_path: Path) -> None:
     await made(tmp_path / "what? 100% #1 é&mode=memory.db")
     assert [file.name for file in tmp_path.iterdir()] == ["what? 100% #1 é&mode=memory.db"]

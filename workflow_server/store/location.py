@@ -26,8 +26,11 @@ NETWORK_KINDS = frozenset((
 ))  # fmt: skip
 """File systems, as /proc/mounts names them, whose locks or shared memory SQLite's WAL cannot rely on."""
 
+# https://www.sqlite.org/fileformat.html#the_database_header and #the_rollback_journal
 _HEADER = 100
 _MAGIC = b"SQLite format 3\0"
+_JOURNAL_HEADER = 28
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 
 def check_folder(path: Path) -> None:
@@ -67,6 +70,8 @@ def filesystem_of(path: Path, mounts: str) -> str:
 def check_header(path: Path, known: int) -> None:
     """Refuse a file that is not ours or newer than migration ``known``, from its first bytes; and none with a log.
 
+    A file that a power cut left half made is as good as an empty one.
+
     Only to be called while SQLite has not opened the file in this process: closing it would drop SQLite's locks.
     """
     if not path.exists() or path.stat().st_size == 0:
@@ -77,8 +82,9 @@ def check_header(path: Path, known: int) -> None:
     with path.open("rb") as file:
         header = file.read(_HEADER)
     if not header.startswith(_MAGIC) or len(header) < _HEADER:
+        if _is_half_made(path):
+            return
         raise DatabaseForeign(path=str(path), found="it is no SQLite file")
-    # The offsets are those of https://www.sqlite.org/fileformat.html#the_database_header
     version, application = _integer(header, 60), _integer(header, 68)
     if application != APPLICATION_ID:
         raise DatabaseForeign(path=str(path), found="a SQLite database of another program")
@@ -87,6 +93,20 @@ def check_header(path: Path, known: int) -> None:
     if not set(header[18:20]) <= {1, 2}:
         # SQLite takes another number for a format of its future, and the file for one that it may not write.
         raise DatabaseDamaged(path=str(path), problem="its header names a format that SQLite does not have")
+
+
+def _is_half_made(path: Path) -> bool:
+    """Whether the transaction that was to fill the file was interrupted: its journal says that the file was empty.
+
+    SQLite takes such a transaction back when it opens the file. Until then any part of its pages may be there, and the
+    first bytes of the file need not be.
+    """
+    journal = path.with_name(path.name + "-journal")
+    if not journal.exists():
+        return False
+    with journal.open("rb") as file:
+        header = file.read(_JOURNAL_HEADER)
+    return len(header) == _JOURNAL_HEADER and header.startswith(_JOURNAL_MAGIC) and _integer(header, 16) == 0
 
 
 def _integer(header: bytes, offset: int) -> int:
