@@ -373,8 +373,8 @@ class DatabaseDamaged(DatabaseError):
 
 @dataclass(eq=False)
 class LogDamaged(DatabaseError):
-    """The write-ahead log of '{path}' is damaged: {commits} commits behind the damage cannot be read. Restore a
-    backup; or go on without them, which 'PRAGMA wal_checkpoint(TRUNCATE)' in the sqlite3 tool makes possible."""
+    """The write-ahead log of '{path}' is damaged: {commits} or more commits behind the damage cannot be read.
+    Restore a backup; or give them up: 'PRAGMA wal_checkpoint(TRUNCATE)' in the sqlite3 tool drops them."""
 
     path: str
     commits: int

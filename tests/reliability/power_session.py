@@ -27,6 +27,7 @@ from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
 from workflow_server.store import PersistentHandler, SqliteWorkflowStore, checkpoint, opening
 from workflow_server.store.connection import run_on
+from workflow_server.store.maintenance import Lifecycle
 
 DATABASE = "runs.sqlite3"
 MARKS = "acknowledged"
@@ -72,7 +73,8 @@ class NotingStore(SqliteWorkflowStore):
         self._marks("closed")
 
     def _note(self, moment: str, units: Sequence[Sequence[object]]) -> None:
-        if moment == "after commit":
+        # What opening and closing write is told by the marks of opening and closing.
+        if moment == "after commit" and not isinstance(units[0][0], Lifecycle):
             # On the writer's thread: nobody has been told of the commit yet, and no other can come in between.
             kinds = sorted({type(entry).__name__ for unit in units for entry in unit})
             self._marks("commit", digest=self._digest(), kinds=kinds)

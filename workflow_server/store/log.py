@@ -1,13 +1,17 @@
 """The write-ahead log as a file: where it lies, and whether commits were lost in it.
 
 SQLite ends the log at the first frame that it cannot read, and drops what follows without a word. That is right for
-what a power cut tore: only the last commit, which nobody was told of. Each commit is synced before the next is written
-(``synchronous=FULL``), so where two commits lie behind the end, the frame at which it ends had been whole once.
+what a power cut tore: the last commit, which nobody was told of. But each commit is synced before a frame of the next
+one is written (``synchronous=FULL``), so where a commit that another one follows lies behind the end, it had been whole
+once. Each frame's checksum goes on from that of the frame before it; so what an earlier power cut left further behind
+is not taken for what follows.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -15,11 +19,30 @@ from typing import BinaryIO, NamedTuple
 _LOG_HEADER, _FRAME_HEADER = 32, 24
 _INDEX_HEADER = 48
 _INDEX_VERSION = 3_007_000
+_BIG_ENDIAN = bytes.fromhex("377f0683")
+"""What a log begins with whose checksums are of big-endian words."""
 
 
 class _Frame(NamedTuple):
-    commits: bool
-    salts: bytes
+    header: bytes
+    page: bytes
+
+    @property
+    def commits(self) -> bool:
+        return self.header[4:8] != bytes(4)
+
+    @property
+    def salts(self) -> bytes:
+        return self.header[8:16]
+
+    def follows(self, other: _Frame, order: str) -> bool:
+        """Whether it was written right behind the other one; ``order`` is that of the bytes in a word."""
+        words = struct.unpack(f"{order}{2 + len(self.page) // 4}I", self.header[:8] + self.page)
+        first, second = struct.unpack(">2I", other.header[16:24])
+        for one, two in zip(words[::2], words[1::2], strict=True):
+            first = (first + one + second) & 0xFFFF_FFFF
+            second = (second + two + first) & 0xFFFF_FFFF
+        return struct.pack(">2I", first, second) == self.header[16:24]
 
 
 def log_of(path: Path) -> Path:
@@ -34,7 +57,7 @@ def has_log(path: Path) -> bool:
 
 
 def lost_commits(path: Path, page_size: int) -> int:
-    """How many commits the log has behind the frame at which SQLite ended it; 0 where a power cut explains its end.
+    """How many commits that were synced the log has behind the frame at which SQLite ended it.
 
     Only to be called when SQLite has read the log, and when no connection of this process is open: closing a file
     would drop SQLite's locks on it.
@@ -46,13 +69,10 @@ def lost_commits(path: Path, page_size: int) -> int:
         return 0
     with log_of(path).open("rb") as log:
         header = log.read(_LOG_HEADER)
-        frames = _frames(log, page_size)
+        order = ">" if header[:4] == _BIG_ENDIAN else "<"
         # Frames of an earlier use of the log have other salts.
-        salts = header[16:24]
-        behind = sum(
-            frame.commits and frame.salts == salts for place, frame in enumerate(frames, 1) if place > recovered
-        )
-    return behind if behind >= 2 else 0
+        behind = (frame for frame in islice(_frames(log, page_size), recovered, None) if frame.salts == header[16:24])
+        return sum(one.commits and other.follows(one, order) for one, other in pairwise(behind))
 
 
 def _recovered_frames(index: Path) -> int | None:
@@ -67,11 +87,5 @@ def _recovered_frames(index: Path) -> int | None:
 
 
 def _frames(log: BinaryIO, page_size: int) -> Iterator[_Frame]:
-    place = _LOG_HEADER
-    while True:
-        log.seek(place)
-        header = log.read(_FRAME_HEADER)
-        if len(header) < _FRAME_HEADER:
-            return
-        yield _Frame(header[4:8] != bytes(4), header[8:16])
-        place += _FRAME_HEADER + page_size
+    while len(header := log.read(_FRAME_HEADER)) == _FRAME_HEADER and len(page := log.read(page_size)) == page_size:
+        yield _Frame(header, page)
