@@ -131,14 +131,15 @@ def _ran(event: Told, state: str) -> str | None:
 
 def unordered(log: list[Told]) -> Times:
     """The events by how often they came; without what depends on which of several steps is faster: the numbers of the
-    workers, who had to wait for one, and whether there was nothing to do for a moment."""
-    loose = (_without_worker(event) for event in log if event.type != "WorkflowIdleEvent")
+    workers, who had to wait for one, which of several events came last, and whether there was nothing to do for a
+    moment."""
+    loose = (_without_race(event) for event in log if event.type != "WorkflowIdleEvent")
     return Counter(event for event in loose if '"step_state": "preparing"' not in event.value)
 
 
-def _without_worker(event: Told) -> Told:
+def _without_race(event: Told) -> Told:
     if event.type != "StepStateChanged":
         return event
     fields = event.fields
-    del fields["worker_id"]
+    del fields["worker_id"], fields["input_event_name"]
     return Told(event.type, json.dumps(fields, sort_keys=True))

@@ -94,6 +94,7 @@ __all__ = [
     "Event",
     "ExternalRunAdapter",
     "InMemoryStateStore",
+    "InProgressState",
     "InternalDispatchEvent",
     "InternalRunAdapter",
     "LoopObserver",

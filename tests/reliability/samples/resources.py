@@ -31,6 +31,10 @@ def counter() -> Counter:
     return Counter()
 
 
+def own_counter() -> Counter:
+    return Counter()
+
+
 async def doubled(prices: Annotated[Prices, ResourceConfig(CONFIG, "fruit")]) -> int:
     return prices.apple * 2
 
@@ -66,7 +70,7 @@ class Kept(Workflow):
         self,
         ev: StartEvent,
         one: Annotated[Counter, Resource(counter)],
-        own: Annotated[Counter, Resource(counter, cache=False)],
+        own: Annotated[Counter, Resource(own_counter, cache=False)],
     ) -> Part:
         begin("first")
         self.seen += [one, own]
@@ -77,7 +81,7 @@ class Kept(Workflow):
         self,
         ev: Part,
         one: Annotated[Counter, Resource(counter)],
-        own: Annotated[Counter, Resource(counter, cache=False)],
+        own: Annotated[Counter, Resource(own_counter, cache=False)],
     ) -> StopEvent:
         begin("second")
         if self.seen:  # by this process

@@ -220,7 +220,7 @@ class Owned(Workflow):
     @step
     async def second(self, ev: Left) -> Right:
         begin("second")
-        raise KeyError("second")
+        raise LookupError("second")
 
     @step
     async def third(self, ev: Right) -> StopEvent:
@@ -313,9 +313,8 @@ SAMPLES = {
         3,
     ),
     "stop_after_attempt": tried(retry_policy(wait=wait_none(), stop=stop_after_attempt(2)), "2: ConnectionError"),
-    "stop_after_delay": tried(
-        retry_policy(wait=wait_fixed(0.55), stop=stop_after_delay(0.5)), "2: ConnectionError"
-    ),
+    "stop_after_delay": tried(retry_policy(wait=wait_none(), stop=stop_after_delay(0)), ONCE),
+    "stop_after_long": tried(retry_policy(wait=wait_none(), stop=stop_after_delay(3_600)), 3),
     "stop_before_delay": tried(retry_policy(wait=wait_fixed(5), stop=stop_before_delay(1)), ONCE),
     "stop_any_all": tried(
         retry_policy(
@@ -332,7 +331,7 @@ SAMPLES = {
     "resent_by_retry": Sample(Resending, [0, 1], side_by_side=True),
     "failing": Sample(Failing, "broken for good", status="failed"),
     "caught": Sample(Caught, [2, "broken", "x", "broken"], runs=({"kind": "x"},)),
-    "caught_by_two": Sample(Owned, 8),
+    "caught_by_two": Sample(Owned, 6),
     "caught_too_often": Sample(Recurring, "again and again", status="failed"),
     "handler_fails": Sample(Hopeless, "the handler fails", status="failed"),
 }

@@ -111,7 +111,7 @@ class Shared(Workflow):
         begin("square", type(ev).__name__)
         return Right(n=ev.n * ev.n) if isinstance(ev, Part) else None
 
-    @step
+    @step(num_workers=1)
     async def join(self, ctx: Context, ev: Left | Right) -> StopEvent | None:
         begin("join", type(ev).__name__)
         found = ctx.collect_events(ev, [Left, Right])
@@ -322,12 +322,12 @@ SAMPLES = {
     "branch_right": Sample(Branching, "right"),
     "looping": Sample(Looping, "round"),
     "again": Sample(Again, 3),
-    "shared": Sample(Shared, [10, 25]),
+    "shared": Sample(Shared, [10, 25], side_by_side=True),
     "inherited": Sample(Inherited, ["inherited", 2]),
     "free_functions": Sample(Free, [4, "this"], runs=({"told": "this"},)),
     "one_at_a_time": Sample(OneAtATime, [0, 1, 2]),
     "few_workers": Sample(FewWorkers, 10, side_by_side=True),
-    "first_stop": Sample(FirstStop, "quick"),
+    "first_stop": Sample(FirstStop, "quick", side_by_side=True),
     "wrong_return": Sample(WrongReturn, "returned str instead of an Event", status="failed"),
     "unchecked": Sample(Unchecked, 1),
     "own_start_and_stop": Sample(Custom, ["x", "x"], runs=({"kind": "x", "size": 2},)),

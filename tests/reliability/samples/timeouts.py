@@ -15,7 +15,7 @@ class Slow(Workflow):
     """A step takes longer than the run may."""
 
     def __init__(self) -> None:
-        super().__init__(timeout=0.5)
+        super().__init__(timeout=1.0)
 
     @step
     async def first(self, ev: StartEvent) -> Part:
@@ -34,7 +34,7 @@ class WaitsTooLong(Workflow):
     """A wait takes longer than the run may."""
 
     def __init__(self) -> None:
-        super().__init__(timeout=0.5)
+        super().__init__(timeout=1.0)
 
     @step
     async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
@@ -47,9 +47,9 @@ class TriesTooLong(Workflow):
     """Retries take longer than the run may."""
 
     def __init__(self) -> None:
-        super().__init__(timeout=0.5)
+        super().__init__(timeout=1.0)
 
-    @step(retry_policy=retry_policy(wait=wait_fixed(30), stop=stop_never()))
+    @step(retry_policy=retry_policy(wait=wait_fixed(3_600), stop=stop_never()))
     async def attempt(self, ev: StartEvent) -> StopEvent:
         begin("attempt")
         raise ConnectionError("down")
@@ -93,9 +93,9 @@ class CancelledInWait(Workflow):
 
 
 SAMPLES = {
-    "timed_out": Sample(Slow, "0.5", status="failed"),
-    "timed_out_in_wait": Sample(WaitsTooLong, "0.5", status="failed"),
-    "timed_out_in_retry": Sample(TriesTooLong, "0.5", status="failed"),
+    "timed_out": Sample(Slow, "1.0", status="failed"),
+    "timed_out_in_wait": Sample(WaitsTooLong, "1.0", status="failed"),
+    "timed_out_in_retry": Sample(TriesTooLong, "1.0", status="failed"),
     "unlimited": Sample(Unlimited, "done"),
     "cancelled_in_step": Sample(
         CancelledInStep, "", status="cancelled", reactions={"Progress": lambda _: [Cancel()]}

@@ -196,7 +196,7 @@ class ThenAnswered(Workflow):
     async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
         begin("ask")
         try:
-            await ctx.wait_for_event(Reply, waiter_id="first", timeout=0.03)
+            await ctx.wait_for_event(Reply, waiter_id="first", requirements={"about": "q1"}, timeout=0.03)
             first = "answered"
         except TimeoutError:
             first = "overdue"
@@ -205,26 +205,26 @@ class ThenAnswered(Workflow):
 
 
 class InTime(Workflow):
-    """An answer that comes in time disarms the timeout; when it comes again, nobody takes it."""
+    """An answer that comes in time disarms the timeout; what comes later is taken by nobody."""
 
     @step
     async def ask(self, ctx: Context, ev: StartEvent) -> Part:
         begin("ask")
-        reply = await ctx.wait_for_event(Reply, waiter_event=Question(about="q1"), timeout=5)
+        reply = await ctx.wait_for_event(Reply, waiter_event=Question(about="q1"), timeout=3_600)
         return Part(n=len(reply.text))
 
     @step
     async def rest(self, ctx: Context, ev: Part) -> StopEvent:
         waits = Progress(by=begin("rest"))
         try:
-            await ctx.wait_for_event(Done, waiter_event=waits, timeout=0.1)
+            await ctx.wait_for_event(Done, waiter_event=waits, timeout=0.5)
         except TimeoutError:
             return StopEvent(result=ev.n)
         return StopEvent(result="what?")
 
 
 def again(progress: Mapping[str, Any]) -> Sequence[Send]:
-    return [Send(Reply(about="q1", text="again"))]
+    return [Send(HumanResponseEvent(response="again"))]
 
 
 class OwnInput(Workflow):
