@@ -151,6 +151,11 @@ class Server:
             assert handler_id is not None
             return await self.manager.get_handler(handler_id), await self._log(handler_id)
 
+    async def ended(self, handler_id: str) -> HandlerData:
+        """The handler, when its run has ended."""
+        await self._follow(handler_id)
+        return await self.manager.get_handler(handler_id)
+
     async def _follow(self, handler_id: str) -> None:
         reader = await self.manager.open_cursor(handler_id, -1)
         while reader is not None and (page := await reader.next_page(LIMIT)):

@@ -111,7 +111,9 @@ def check_resumed(sample: Sample, basic: Record, whole: Durable, resumed: Durabl
 def _check_repeated(repeated: Times, again: Counter[str], sent: list[Told]) -> None:
     """Published again was only what a step that began again had published, and that it runs."""
     before = unordered(sent)
-    under_way = Counter(_ran(event, "running") for event in sent) - Counter(_ran(event, "not_running") for event in sent)
+    under_way = Counter(_ran(event, "running") for event in sent) - Counter(
+        _ran(event, "not_running") for event in sent
+    )
     for event, times in repeated.items():
         assert times <= before[event], f"published again, and not for a step that began again: {event}"
         if event.type == "Progress":

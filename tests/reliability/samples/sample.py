@@ -1,4 +1,4 @@
-"""What a sample workflow is, and what all of them use: the steps tell that they begin, and stop where a crash may come."""
+"""What a sample workflow is, and what all use: their steps tell that they begin, and stop where a crash may come."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Sample:
 
     ``expected`` is its result, or a text in the reason for which it fails. ``runs`` are the fields of the start events
     of its runs, each after the first with the state that the one before left. Where steps run ``side_by_side`` for
-    different times, the order of their events is that of the clock. ``together`` is how many runs of one workflow are
-    started at once.
+    different times, the order of their events is that of the clock. One that is not ``interruptible`` holds what a
+    crash ends: see ``behaviours.DIFFERENCES``.
     """
 
     workflow: Callable[[], Workflow]

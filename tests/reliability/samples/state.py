@@ -248,7 +248,9 @@ class Values(Workflow):
     async def read(self, ctx: Context, ev: Part) -> StopEvent:
         begin("read")
         deep = await ctx.store.get("deep")
-        return StopEvent(result=[(await ctx.store.get("tally")).count, deep["models"][0].inner[0].count, deep["event"].n])
+        return StopEvent(
+            result=[(await ctx.store.get("tally")).count, deep["models"][0].inner[0].count, deep["event"].n]
+        )
 
 
 class Continued(Workflow):

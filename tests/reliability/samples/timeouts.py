@@ -97,10 +97,6 @@ SAMPLES = {
     "timed_out_in_wait": Sample(WaitsTooLong, "1.0", status="failed"),
     "timed_out_in_retry": Sample(TriesTooLong, "1.0", status="failed"),
     "unlimited": Sample(Unlimited, "done"),
-    "cancelled_in_step": Sample(
-        CancelledInStep, "", status="cancelled", reactions={"Progress": lambda _: [Cancel()]}
-    ),
-    "cancelled_in_wait": Sample(
-        CancelledInWait, "", status="cancelled", reactions={"Question": lambda _: [Cancel()]}
-    ),
+    "cancelled_in_step": Sample(CancelledInStep, "", status="cancelled", reactions={"Progress": lambda _: [Cancel()]}),
+    "cancelled_in_wait": Sample(CancelledInWait, "", status="cancelled", reactions={"Question": lambda _: [Cancel()]}),
 }

@@ -115,7 +115,11 @@ class Choosy(Workflow):
 
 
 def no_then_yes(question: Mapping[str, Any]) -> Sequence[Send]:
-    return [Send(Reply(about="q2", text="yes")), Send(Reply(about="q1", text="no")), Send(Reply(about="q1", text="yes"))]
+    return [
+        Send(Reply(about="q2", text="yes")),
+        Send(Reply(about="q1", text="no")),
+        Send(Reply(about="q1", text="yes")),
+    ]
 
 
 class Unnamed(Workflow):
@@ -183,7 +187,7 @@ class Overdue(Workflow):
         await ctx.store.set("asked_at", asked_at)
         try:
             await ctx.wait_for_event(Reply, waiter_event=Question(about="q1"), timeout=0.05)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             assert time.time() >= asked_at + 0.05, "it did not wait long enough"
             return StopEvent(result="nobody answered")
         return StopEvent(result="answered")
@@ -270,7 +274,10 @@ SAMPLES = {
     "dialogue": Sample(Dialogue, ["a1", "a2"], reactions=ANSWERED),
     "choosy": Sample(Choosy, ["q1", "yes"], reactions={"Question": no_then_yes}),
     "unnamed_waits": Sample(
-        Unnamed, [2, 4], reactions={"WorkflowIdleEvent": lambda _: [Send(Reply(about="x", text="ok"))]}, side_by_side=True
+        Unnamed,
+        [2, 4],
+        reactions={"WorkflowIdleEvent": lambda _: [Send(Reply(about="x", text="ok"))]},
+        side_by_side=True,
     ),
     "collected_wait": Sample(CollectedWait, [[1, 2], "a1"], reactions=ANSWERED),
     "bound_wait": Sample(BoundWait, [1, 2, "a1"], reactions=ANSWERED, side_by_side=True),
