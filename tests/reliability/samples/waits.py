@@ -220,11 +220,8 @@ class InTime(Workflow):
     @step
     async def rest(self, ctx: Context, ev: Part) -> StopEvent:
         waits = Progress(by=begin("rest"))
-        try:
-            await ctx.wait_for_event(Done, waiter_event=waits, timeout=0.5)
-        except TimeoutError:
-            return StopEvent(result=ev.n)
-        return StopEvent(result="what?")
+        done = await ctx.wait_for_event(Done, waiter_event=waits)
+        return StopEvent(result=[ev.n, done.n])
 
 
 def again(progress: Mapping[str, Any]) -> Sequence[Send]:
@@ -283,7 +280,11 @@ SAMPLES = {
     "bound_wait": Sample(BoundWait, [1, 2, "a1"], reactions=ANSWERED, side_by_side=True),
     "overdue": Sample(Overdue, "nobody answered"),
     "overdue_then_answered": Sample(ThenAnswered, ["overdue", "a2"], reactions=ANSWERED),
-    "answered_in_time": Sample(InTime, 2, reactions={**ANSWERED, "Progress": again}),
+    "answered_in_time": Sample(
+        InTime,
+        [2, 7],
+        reactions={**ANSWERED, "Progress": again, "UnhandledEvent": lambda _: [Send(Done(n=7))]},
+    ),
     "waits_for_own_input": Sample(OwnInput, ["StartEvent", "a1"], reactions=ANSWERED),
     "answered_from_inside": Sample(AskAround, "from inside", side_by_side=True),
 }
