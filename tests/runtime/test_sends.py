@@ -11,7 +11,7 @@ from workflows.events import Event, StartEvent, StopEvent
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runtime import recorder
 from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.runtime.sends import Sends
+from workflow_server.runtime.sends import Sends, _digest
 
 from .conftest import Managing
 from .waiting import ended, until
@@ -23,6 +23,10 @@ class Item(Event):
 
 class Last(Event):
     pass
+
+
+class Tagged(Event):
+    tags: set[int]
 
 
 class Sender(Workflow):
@@ -110,3 +114,10 @@ async def test_a_journal_of_an_earlier_version_is_replayed_as_it_happened(
     found = await result(managing, handler_id, Sender())
     assert isinstance(found, list)
     assert found.count(1) == 4, "not fewer, which the steps behind have taken, and not more"
+
+
+def test_equal_sets_are_equal_in_whatever_order_they_come() -> None:
+    one, other = Tagged(tags={0, 8}), Tagged(tags={8, 0})
+    assert list(one.tags) != list(other.tags)
+    assert _digest(one, None) == _digest(other, None)
+    assert _digest(one, None) != _digest(Tagged(tags={0}), None)

@@ -99,7 +99,7 @@ class Journal:
         self._delivery: EmissionKey | None = None
         self._kept: dict[str, dict[str, Any]] = {}
         self._repeated: list[int] = []
-        self._sends = Sends(serializer)
+        self._sends = Sends()
         self.waits = Waits()
 
     # -- Writing -------------------------------------------------------------------------------
@@ -159,9 +159,8 @@ class Journal:
             }
             for step_id, waiter in _all_waiters(state)
         ]
-        beside = {"waits": waits, "sends": self._sends.to_json()}
-        texts = "".join(f',"{name}":{self._serializer.serialize(value)}' for name, value in beside.items())
-        return f'{{"broker":{broker_to_json(state, self._serializer)}{texts}}}'
+        beside = f'"waits":{self._serializer.serialize(waits)},"sends":{json.dumps(self._sends.to_json())}'
+        return f'{{"broker":{broker_to_json(state, self._serializer)},{beside}}}'
 
     # -- Reading -------------------------------------------------------------------------------
 
@@ -172,7 +171,7 @@ class Journal:
         data = json.loads(snapshot)
         state = broker_from_json(data["broker"], self._workflow, self._serializer)
         self._restore_waits(state, self._serializer.deserialize_value(data.get("waits", [])))
-        self._sends.restore(self._serializer.deserialize_value(data.get("sends", {})))
+        self._sends.restore(data.get("sends", {}))
         return state
 
     def _restore_waits(self, state: BrokerState, waits: list[dict[str, Any]]) -> None:

@@ -8,8 +8,12 @@ step that is run again by its wait, sends anew, as in the basic runtime: there t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from hashlib import blake2b
+from typing import Any
+
+from pydantic_core import to_json
 
 from workflow_server.runtime.engine import (
     BrokerState,
@@ -21,27 +25,22 @@ from workflow_server.runtime.engine import (
     TickStepResult,
     WorkflowTick,
 )
-from workflow_server.runtime.serializer import RunSerializer
 
 Item = tuple[str, str | None]
 """A step and one of its work items."""
 
 
-class Sent(NamedTuple):
-    """An event that a step sent, to one step or to all."""
-
-    event: Event
-    step: str | None
+Sent = str
+"""A digest of an event that a step sent, and to which step: a step may send very many."""
 
 
 class Sends:
     """The sends of the executions that are under way in one run."""
 
-    def __init__(self, serializer: RunSerializer) -> None:
-        self._serializer = serializer
-        self._sent: dict[str, list[Sent]] = {}
+    def __init__(self) -> None:
+        self._sent: dict[str, Counter[Sent]] = {}
         """By invocation: what it has sent and the run has taken."""
-        self._before: dict[Item, list[Sent]] = {}
+        self._before: dict[Item, Counter[Sent]] = {}
         """By work item: what an interrupted execution had sent, and the present one has not sent again."""
 
     def note(self, tick: WorkflowTick, state: BrokerState, repeated: list[int] | None = None) -> list[int]:
@@ -53,79 +52,85 @@ class Sends:
         if isinstance(tick, TickSessionStart):
             self._interrupt(state)
         elif isinstance(tick, TickAddEvent) and tick.emission is not None:
-            if tick.emission not in state.deliveries:
-                found = _under_way(state, tick.emission.invocation_id)
-                sent = Sent(tick.event, _name(tick.step_id))
-                return self._take(found, tick.emission.index, sent, repeated)
+            found = _under_way(state, tick.emission.invocation_id)
+            if found is not None and tick.emission.index not in found[1].received:
+                return self._take(found, tick.emission.index, _digest(tick.event, tick.step_id), repeated)
         elif isinstance(tick, TickStepResult) and tick.invocation_id is not None:
-            found = _under_way(state, tick.invocation_id)
-            sends = {sent.index: Sent(sent.event, _name(sent.step_id)) for sent in tick.sends}
-            marked = [self._take(found, index, sent, repeated) for index, sent in sends.items()]
-            self._sent.pop(tick.invocation_id, None)
-            self._before.pop((str(tick.step_id), found[1].work_item_id if found is not None else None), None)
-            return [index for indexes in marked for index in indexes]
+            return self._end(tick, tick.invocation_id, state, repeated)
         return []
 
     def _interrupt(self, state: BrokerState) -> None:
         """What was under way begins again, as another execution."""
-        before: dict[Item, list[Sent]] = {}
-        for step, execution in _executions(state):
-            item = (step, execution.work_item_id)
-            sent = [*self._before.get(item, ()), *self._sent.get(execution.invocation_id or "", ())]
+        before: dict[Item, Counter[Sent]] = {}
+        for item, execution in _executions(state):
+            sent = self._before.pop(item, Counter()) + self._sent.get(execution.invocation_id or "", Counter())
             if sent:
-                before.setdefault(item, []).extend(sent)
+                before[item] = before.get(item, Counter()) + sent
         self._before, self._sent = before, {}
 
-    def _take(
-        self, found: tuple[str, InProgressState] | None, index: int, sent: Sent, repeated: list[int] | None
+    def _end(
+        self, tick: TickStepResult, invocation_id: str, state: BrokerState, repeated: list[int] | None
     ) -> list[int]:
-        if found is None or index in found[1].received:
+        """An execution has ended; what it sent last may still be on its way."""
+        found = _under_way(state, invocation_id)
+        marked: list[int] = []
+        if found is not None and found[0] in self._before:
+            for sent in tick.sends:
+                if sent.index not in found[1].received:
+                    marked += self._take(found, sent.index, _digest(sent.event, sent.step_id), repeated)
+            del self._before[found[0]]
+        self._sent.pop(invocation_id, None)
+        return marked
+
+    def _take(
+        self, found: tuple[Item, InProgressState], index: int, sent: Sent, repeated: list[int] | None
+    ) -> list[int]:
+        item, execution = found
+        self._sent.setdefault(execution.invocation_id or "", Counter())[sent] += 1
+        before = self._before.get(item)
+        if not before or not before[sent] or not (repeated is None or index in repeated):
             return []
-        step, execution = found
-        before = self._before.get((step, execution.work_item_id), [])
-        same = self._find(before, sent) if before and (repeated is None or index in repeated) else None
-        self._sent.setdefault(execution.invocation_id or "", []).append(sent)
-        if same is None:
-            return []
-        del before[same]
+        before[sent] -= 1
         execution.received.add(index)
         return [index]
-
-    def _find(self, before: list[Sent], sent: Sent) -> int | None:
-        for place, earlier in enumerate(before):
-            if earlier.step == sent.step and type(earlier.event) is type(sent.event) and self._equal(earlier, sent):
-                return place
-        return None
-
-    def _equal(self, one: Sent, other: Sent) -> bool:
-        return self._serializer.serialize(one.event) == self._serializer.serialize(other.event)
 
     # -- Snapshots -----------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for a snapshot."""
-        return {
-            "sent": [[invocation, *sent] for invocation, events in self._sent.items() for sent in events],
-            "before": [[*item, *sent] for item, events in self._before.items() for sent in events],
-        }
+        return {"sent": self._sent, "before": [[*item, sent] for item, sent in self._before.items()]}
 
     def restore(self, data: dict[str, Any]) -> None:
         """Go on from a snapshot; one that was taken by an earlier version has nothing of it."""
-        for invocation, event, step in data.get("sent", []):
-            self._sent.setdefault(invocation, []).append(Sent(event, step))
-        for name, work_item, event, step in data.get("before", []):
-            self._before.setdefault((name, work_item), []).append(Sent(event, step))
+        self._sent = {invocation: Counter(sent) for invocation, sent in data.get("sent", {}).items()}
+        self._before = {(step, work_item): Counter(sent) for step, work_item, sent in data.get("before", [])}
 
 
-def _executions(state: BrokerState) -> Iterator[tuple[str, InProgressState]]:
+def _executions(state: BrokerState) -> Iterator[tuple[Item, InProgressState]]:
     for step_id, worker in state.workers.items():
         for execution in worker.in_progress:
-            yield str(step_id), execution
+            yield (str(step_id), execution.work_item_id), execution
 
 
-def _under_way(state: BrokerState, invocation_id: str) -> tuple[str, InProgressState] | None:
+def _under_way(state: BrokerState, invocation_id: str) -> tuple[Item, InProgressState] | None:
     return next((found for found in _executions(state) if found[1].invocation_id == invocation_id), None)
 
 
-def _name(step_id: StepId | None) -> str | None:
-    return str(step_id) if step_id is not None else None
+def _digest(event: Event, step_id: StepId | None) -> Sent:
+    kind = type(event)
+    try:
+        value = to_json(_in_order(event.model_dump()))
+    except Exception:
+        # Whatever its own serializers raise, it is no JSON: the journal refuses it next, with its reason.
+        value = b""
+    named = f"{kind.__module__}.{kind.__qualname__} {step_id} "
+    return blake2b(named.encode() + value, digest_size=16).hexdigest()
+
+
+def _in_order(value: Any) -> Any:
+    """The value with its sets in an order that is the same in every process."""
+    if isinstance(value, dict):
+        return {key: _in_order(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_in_order(item) for item in value]
+    return sorted(map(_in_order, value), key=repr) if isinstance(value, (set, frozenset)) else value
