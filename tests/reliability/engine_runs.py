@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,6 +112,8 @@ class Server:
         self.manager.add_workflow("sample", sample.workflow())
         self.sent: list[str] = []
         """What readers may have been sent before this server began."""
+        self.runs: list[tuple[str | None, datetime | None]] = []
+        """The run that the file held before this server began, with the time at which it began."""
         self._sample = sample
 
     async def start(self, fault: Fault | None = None) -> None:
@@ -121,6 +124,7 @@ class Server:
         self.store.fault = fault
         for handler in await self.store.query(HandlerQuery()):
             self.sent = await self._log(handler.handler_id)
+            self.runs = [(handler.run_id, handler.started_at)]
         await self.manager.resume()
 
     async def _flush(self) -> None:

@@ -84,7 +84,7 @@ class Recurring(Workflow):
     @step
     async def broken(self, ev: StartEvent | Part) -> StopEvent:
         begin("broken", getattr(ev, "n", 0))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
         raise ValueError("again and again")
 
     @catch_error(for_steps=["broken"], max_recoveries=2)

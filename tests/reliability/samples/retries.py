@@ -112,7 +112,7 @@ class FridayPolicy:
     """A policy as the documentation writes them: without the seed."""
 
     def next(self, elapsed_time: float, attempts: int, error: Exception) -> float | None:
-        return 0.005 if attempts < 3 and elapsed_time < 60 and str(error) == "down" else None
+        return 0.005 if attempts < 3 and elapsed_time < 3_600 and str(error) == "down" else None
 
 
 class BrokenPolicy:
