@@ -106,7 +106,7 @@ class Shared(Workflow):
         return Left(n=ev.n * 2)
 
     @step
-    async def square(self, ev: Part | Left) -> Right | None:
+    async def square(self, ev: Part | StartEvent) -> Right | None:
         begin("square", type(ev).__name__)
         return Right(n=ev.n * ev.n) if isinstance(ev, Part) else None
 
