@@ -95,6 +95,7 @@ __all__ = [
     "Event",
     "ExternalRunAdapter",
     "InMemoryStateStore",
+    "InProgressState",
     "InternalDispatchEvent",
     "InternalRunAdapter",
     "LoopObserver",

@@ -2,7 +2,8 @@
 
 A tick names what the state already holds rather than repeating it: the start event, an event that waits for its
 delivery, the event that a step was run for. Beside it stands what the engine drops when it encodes a wait: what the
-wait requires, and until when. Design and measurements: ``docs/architecture.md``.
+wait requires, and until when; and which of a step's sends only repeat those of an execution that was interrupted.
+Design and measurements: ``docs/architecture.md``.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from workflow_server.runtime.engine import (
     reduce,
     tick_from_json,
 )
+from workflow_server.runtime.sends import Sends
 from workflow_server.runtime.serializer import RunSerializer
 
 LONGEST_NUMBER = 4_300
@@ -96,6 +98,8 @@ class Journal:
         self._start = start
         self._delivery: EmissionKey | None = None
         self._kept: dict[str, dict[str, Any]] = {}
+        self._repeated: list[int] = []
+        self._sends = Sends()
         self.waits = Waits()
 
     # -- Writing -------------------------------------------------------------------------------
@@ -103,6 +107,7 @@ class Journal:
     def before(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Look at what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
         self._kept = self.waits.note(tick, state)
+        self._repeated = self._sends.note(tick, state)
         self._delivery = None
         if isinstance(tick, TickAddEvent) and tick.emission is not None and tick.emission in state.deliveries:
             self._delivery = tick.emission
@@ -126,7 +131,10 @@ class Journal:
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise _unstorable(tick, error) from error
         check_readable(data, *_events_of(tick), types=self._types)
-        return f'{data[:-1]},"kept":{self._requirements(self._kept)}}}' if self._kept else data
+        beside = f',"repeated":{json.dumps(self._repeated)}' if self._repeated else ""
+        if self._kept:
+            beside += f',"kept":{self._requirements(self._kept)}'
+        return f"{data[:-1]}{beside}}}" if beside else data
 
     def _requirements(self, kept: dict[str, dict[str, Any]]) -> str:
         names = ", ".join(sorted({name for wait in kept.values() for name in wait}))
@@ -151,7 +159,8 @@ class Journal:
             }
             for step_id, waiter in _all_waiters(state)
         ]
-        return f'{{"broker":{broker_to_json(state, self._serializer)},"waits":{self._serializer.serialize(waits)}}}'
+        beside = f'"waits":{self._serializer.serialize(waits)},"sends":{json.dumps(self._sends.to_json())}'
+        return f'{{"broker":{broker_to_json(state, self._serializer)},{beside}}}'
 
     # -- Reading -------------------------------------------------------------------------------
 
@@ -162,6 +171,7 @@ class Journal:
         data = json.loads(snapshot)
         state = broker_from_json(data["broker"], self._workflow, self._serializer)
         self._restore_waits(state, self._serializer.deserialize_value(data.get("waits", [])))
+        self._sends.restore(data.get("sends", {}))
         return state
 
     def _restore_waits(self, state: BrokerState, waits: list[dict[str, Any]]) -> None:
@@ -197,10 +207,12 @@ class Journal:
         if ref is not None:
             return self._delivered(state, EmissionKey(*ref), entry["stamped_at"])
         kept = self._serializer.deserialize_value(entry.pop("kept", {}))
+        repeated = entry.pop("repeated", [])
         if entry["type"] == "step_result":
             entry["event"] = _event_of(state, entry["step_id"], entry["invocation_id"])
         tick = _with_requirements(tick_from_json(entry, self._serializer), kept)
         self.waits.note(tick, state)
+        self._sends.note(tick, state, repeated)
         return tick
 
     def _delivered(self, state: BrokerState, key: EmissionKey, stamped_at: float | None) -> TickAddEvent:
