@@ -185,3 +185,4 @@ class Victim:
         self.server.environment = {}
         await self.server.start()
         self.up.set()
+        await self._suspended()
