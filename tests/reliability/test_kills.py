@@ -24,7 +24,7 @@ from tests.reliability.reporting import Extent, Survived
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SHORT, LONG = 60, 500
-IDLE_TIMEOUT = "0.2"
+IDLE_TIMEOUT = "0.4"
 """Seconds after which a run that only waits leaves memory: many do so, and are killed while they do."""
 
 
