@@ -63,7 +63,7 @@ class Requests:
                 answer = await self._post(path, content, headers)
                 if answer.status != 503:
                     return answer._replace(resent=resent)
-            except (aiohttp.ClientError, ConnectionError):
+            except (aiohttp.ClientError, ConnectionError, TimeoutError):
                 self.lost += 1
             resent = True
             await asyncio.sleep(RETRY)

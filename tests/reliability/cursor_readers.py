@@ -85,7 +85,10 @@ class CursorReader:
     async def finished(self) -> StreamEvent:
         """The terminal event of the run."""
         assert self._task is not None
-        await asyncio.wait_for(asyncio.shield(self._task), PATIENCE)
+        done, _ = await asyncio.wait({self._task}, timeout=PATIENCE)
+        assert done, f"{self.handler_id}: the end of run {self._run_id} does not come after {self.events[-2:]}"
+        self._task.result()
+        assert not self.wrong, self.wrong
         return self.events[-1]
 
     async def until(self, kind: str) -> StreamEvent:

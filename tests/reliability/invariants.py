@@ -41,6 +41,12 @@ class Work:
         """How many beginnings were not the first of their work item."""
         return sum(self.begun.values()) - len(self.begun)
 
+    @property
+    def seen(self) -> int:
+        """How many results of steps, of those that mark their beginning, readers saw recorded."""
+        items = self.items()
+        return sum(entry.kind == RECORDED and (entry.item, entry.step) in items for entry in self.entries)
+
     def items(self) -> dict[tuple[str, str], int]:
         """How many work items each run's step had."""
         return dict(Counter((run_id, step) for run_id, step, _ in self.begun))

@@ -12,9 +12,12 @@ from typing import NamedTuple
 
 from tests.end_to_end.server_process import DidNotStart, DurableServer
 from tests.reliability.kill_points import KillPoint, checkpoint_points, commit_points, migration_points
-from workflow_server.store.maintenance import ServerStopped
+from workflow_server.records import ServerAlive
+from workflow_server.store.maintenance import ClocksShifted, ServerStarted, ServerStopped
 
 TARGET = str(Path(__file__).parent / "targets" / "killed.py")
+ONCE = {kind.__name__ for kind in (ServerStarted, ClocksShifted, ServerAlive)}
+"""What is written once in a short life."""
 LONGEST_LIFE = 0.6
 """Seconds that a server lives at most before it is killed at a random moment."""
 PATIENCE = 6.0
@@ -22,7 +25,7 @@ PATIENCE = 6.0
 BURST = 5
 """Kills one after the other of servers that have hardly begun: whoever was in a step is so again each time."""
 SUSPENDED = 5
-RESTS = 0.3
+RESTS = 0.1
 """A server with runs on probation gets the time to clear them: with this chance, or where there are more than so many.
 A load that stands still loses nothing."""
 LONGEST_REST = 30.0
@@ -73,7 +76,9 @@ def _at(point: KillPoint, chance: random.Random) -> Plan:
     if not point.kind:
         # A checkpoint of its own accord comes after 250 commits; a stop makes two.
         return Plan(point._replace(nth=chance.choice((1, 2))), chance.uniform(0.0, 0.5), stops=chance.random() < 0.5)
-    return Plan(point._replace(nth=chance.choice((1, 1, 2, 5))))
+    if point.kind in ONCE:
+        return Plan(point)
+    return Plan(point._replace(nth=chance.choice((1, 1, 2, 3))))
 
 
 class Victim:
@@ -185,3 +190,4 @@ class Victim:
         self.server.environment = {}
         await self.server.start()
         self.up.set()
+        await self._suspended()
