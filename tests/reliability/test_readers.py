@@ -118,9 +118,7 @@ async def _held_against_the_log(
     shown = await whole_answer(server.port, f"/events/{handler_id}?sse=false&include_internal=true&after_sequence=0")
     assert [event.line for event in shown] == [event.line for event in log[1:]]
     published = [event.envelope["value"] for event in log if event.envelope["type"] == "Published"]
-    expected = [
-        {"number": number, "text": text} for seed in seeds for number, text in enumerate(texts(seed, EVENTS))
-    ]
+    expected = [{"number": number, "text": text} for seed in seeds for number, text in enumerate(texts(seed, EVENTS))]
     assert published == expected
     for reader in readers:
         visible = [event.line for event in log if reader.internal or not event.internal]

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from weakref import WeakValueDictionary
 
-from workflow_server.errors import HandlerNotFound, QueueTaken
+from workflow_server.errors import HandlerNotFound, QueueTaken, ShuttingDown
 from workflow_server.records import EventAppended, QueueAdvanced, StoredEvent
 from workflow_server.runtime.locks import KeyedLocks
 from workflow_server.store.abstract import AbstractWorkflowStore, HandlerQuery
@@ -154,18 +154,21 @@ class EventReader:
         self._closing = closing
 
     async def next_page(self, timeout: float) -> list[StoredEvent] | None:
-        """The next events; an empty list at the end of the stream; None when nothing came within ``timeout`` s.
+        """The next events; an empty list after the terminal one; None when nothing came within ``timeout`` seconds.
 
-        The stream also ends when the server stops: its reader comes back with its cursor.
+        Raises:
+            ShuttingDown: the server stops; the reader comes back with its cursor.
+            HandlerNotFound: the handler was deleted before all of it was read.
         """
-        while not self._closing.is_set():
+        while not (self._log.ended and self._after >= self._log.committed):
+            if self._closing.is_set():
+                raise ShuttingDown
             if self._after < self._log.committed:
                 page = await self._log.page(self._after)
-                if page:
-                    self._after = page[-1].sequence
+                if not page:
+                    raise HandlerNotFound(self._log.handler_id)
+                self._after = page[-1].sequence
                 return page
-            if self._log.ended:
-                return []
             if not await self._log.changed(timeout):
                 return None
         return []
