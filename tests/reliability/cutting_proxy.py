@@ -1,4 +1,4 @@
-"""A TCP proxy between readers and the server that breaks connections off where it hurts, and passes on in odd pieces."""
+"""A TCP proxy between readers and the server that breaks off where it hurts, and passes on in odd pieces."""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ class Publish(StartEvent):
     pause: float = 0.0
     """Seconds between two bursts."""
     gate: str = ""
-    """A gate at which the run stands before its last burst."""
+    """A gate at which the run stands."""
+    gate_at: int = 0
+    """Before which event."""
 
 
 class Published(Event):
@@ -83,7 +85,7 @@ async def _publish(ctx: Context, order: Publish, begin: int, end: int) -> None:
     for number, text in enumerate(texts(order.seed, order.count, order.size)):
         if not begin <= number < end:
             continue
-        if order.gate and number == order.count - order.burst:
+        if order.gate and number == order.gate_at:
             await gate(order.gate)
         ctx.write_event_to_stream(Published(number=number, text=text))
         if number % order.burst == order.burst - 1:
