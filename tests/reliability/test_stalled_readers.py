@@ -55,7 +55,7 @@ class Crowd:
 
     async def all_cut(self) -> None:
         """Return when the server has given up all who do not read."""
-        while any(reader.cut_at is None for reader in self.stalled):
+        while any(reader.cut_at is None for reader in self.stalled):  # noqa: ASYNC110 the kernel is asked
             await asyncio.sleep(0.1)
 
 
@@ -92,6 +92,35 @@ async def test_readers_that_never_read_cost_little_memory_and_come_back_to_where
         figures=f"{events:,} events; memory grew by {(figures.memory - before) / MIB:.1f} MiB over "
         f"{before / MIB:.0f} MiB (in the run before without stalled readers it was at most {warm.memory / MIB:.0f}), "
         f"WAL at most {figures.wal / MIB:.1f} MiB in {figures.samples} samples, cut after at most {slowest:.1f} s",
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_readers_that_never_read_large_events_of_long_ago_cost_little_memory(
+    tmp_path: Path, extent: Extent, survived: Survived
+) -> None:
+    """They come when the run is over, so that each is served from the file and none shares what another has."""
+    stalled, events, size = extent.of(short=40, long=200), 300, 100_000
+    async with DurableServer(tmp_path, TARGET, "--write-timeout", "2") as server:
+        crowd = await _crowd(server, events, size)
+        await crowd.read(1)
+        before = resident_memory(server.process.pid)
+        with ExitStack() as stack:
+            async with sampled(server, crowd.look) as figures:
+                await crowd.stall(stalled, stack)
+                await crowd.all_cut()
+            log = [event.line + b"\n" for event in await asyncio.to_thread(event_log, server.db, crowd.handler_id)]
+            await _come_back(server.port, crowd, log, everything=3)
+        assert await server.stop() == 0
+    slowest = _held(figures, before, crowd)
+    survived(
+        f"readers that never read events of {size // 1000} kB from a run that is over",
+        "P5 P10",
+        times=stalled,
+        unit="stalled readers",
+        figures=f"{events} events; memory grew by {(figures.memory - before) / MIB:.1f} MiB over "
+        f"{before / MIB:.0f} MiB, cut after at most {slowest:.1f} s , where 2 s are set",
     )
 
 

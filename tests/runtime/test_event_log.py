@@ -78,6 +78,21 @@ async def test_what_a_log_keeps_for_readers_is_bounded_in_characters(store: Sqli
     assert len(await read(EventReader(log, -1, asyncio.Event()))) == 30
 
 
+@pytest.mark.parametrize("recent", [0, 2_000])
+async def test_what_a_reader_gets_at_once_is_bounded_in_characters(
+    store: SqliteWorkflowStore, log: EventLog, monkeypatch: pytest.MonkeyPatch, recent: int
+) -> None:
+    monkeypatch.setattr(event_log, "RECENT_EVENTS", recent)
+    for size in (1, 300_000, 40_000, 40_000, 40_000):
+        store.append(log.append("r", f'"{"x" * size}"', internal=False))
+    await store.flush()
+    reader = EventReader(log, -1, asyncio.Event())
+    pages = []
+    while page := await reader.next_page(0.01):
+        pages.append([event.sequence for event in page])
+    assert pages == [[0, 1], [2, 3], [4]]
+
+
 async def test_a_waiting_reader_is_woken_by_the_next_event(store: SqliteWorkflowStore, log: EventLog) -> None:
     reader = EventReader(log, -1, asyncio.Event())
     waiting = asyncio.create_task(reader.next_page(30), name="reader")

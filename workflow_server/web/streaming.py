@@ -106,9 +106,8 @@ class _Stream:
             await writer.write(b"retry: %d\n\n" % RETRY_MILLISECONDS)
         written_at = clock()
         while True:
-            async with self._streams.waiting(self._request):
-                page = await self._reader.next_page(pause)
-            for data, last in pieces(page or (), self._wanted):
+            page = await self._next_pieces(pause)
+            for data, last in page or ():
                 if data:
                     await writer.write(data)
                     written_at = clock()
@@ -118,6 +117,12 @@ class _Stream:
             if page is None or clock() - written_at >= pause:
                 await writer.write(heartbeat)
                 written_at = clock()
+
+    async def _next_pieces(self, pause: float) -> list[tuple[bytes, int]] | None:
+        """The next page as bytes: who does not read has nothing else of it held in memory."""
+        async with self._streams.waiting(self._request):
+            page = await self._reader.next_page(pause)
+        return None if page is None else list(pieces(page, self._wanted))
 
 
 def pieces(page: Iterable[StoredEvent], wanted: StreamRequest) -> Iterator[tuple[bytes, int]]:
