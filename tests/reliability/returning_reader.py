@@ -121,3 +121,16 @@ async def whole_answer(port: int, path: str) -> list[Received]:
             events += answer.feed(data)
     assert answer.framing.complete, f"the answer broke off: {answer.framing.head!r}"
     return events
+
+
+async def read_once(port: int, path: str) -> int:
+    """Read one connection to its end, or to where it breaks; the status, 0 where none came."""
+    loop = asyncio.get_running_loop()
+    answer = Answer(sse=False)
+    with socket.socket() as connection, suppress(ConnectionError):
+        connection.setblocking(False)
+        await loop.sock_connect(connection, ("127.0.0.1", port))
+        await loop.sock_sendall(connection, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        while answer.framing.status != 204 and (data := await loop.sock_recv(connection, 262_144)):
+            answer.feed(data)
+    return answer.framing.status

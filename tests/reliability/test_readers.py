@@ -11,11 +11,13 @@ from random import Random
 import pytest
 
 from tests.end_to_end.server_process import DurableServer
-from tests.reliability.cutting_proxy import CuttingProxy, How, Where
+from tests.reliability.cutting_proxy import CuttingProxy, How, Passage, Where
 from tests.reliability.event_log_file import LoggedEvent, event_log
+from tests.reliability.received import Answer
 from tests.reliability.reporting import Extent, Survived
-from tests.reliability.returning_reader import Cursor, ReturningReader, whole_answer
+from tests.reliability.returning_reader import Cursor, ReturningReader, read_once, whole_answer
 from tests.reliability.targets.publishing import texts
+from workflow_server.web.writing import WRITE_SIZE
 
 TARGET = str(Path(__file__).parent / "targets" / "publishing.py")
 RUNS = 3
@@ -124,3 +126,72 @@ async def _held_against_the_log(
         visible = [event.line for event in log if reader.internal or not event.internal]
         assert [event.line for event in reader.events] == visible
     return log
+
+
+@pytest.mark.timeout(120)
+async def test_the_shared_queue_loses_nothing_that_had_not_left_the_server(
+    tmp_path: Path, extent: Extent, survived: Survived
+) -> None:
+    """Readers without a cursor come one after the other; each is cut, and the server is told so by a FIN.
+
+    What can be proved from outside: what left the server (the proxy takes all of it) is the log from the first event
+    to the last without a gap, whoever it went to. The next reader begins with the first event that did not leave whole,
+    or before it, with at most one write's worth of events that did. What left the server and was on its way when a
+    reader's connection broke is lost with the connection: a reader who needs that, too, has a cursor.
+    """
+    wanted = extent.of(short=60, long=600)
+    total = Counter[str]()
+    async with (
+        DurableServer(tmp_path, TARGET) as server,
+        CuttingProxy(server.port, extent.seed, hows=(How.DRAIN,)) as proxy,
+    ):
+        for number in count():
+            handler_id = await _publish(server, extent.seed + number)
+            first = len(proxy.passages)
+            await _take_turns(proxy.port, handler_id)
+            await proxy.drained()
+            log = [event.line for event in event_log(server.db, handler_id) if not event.internal]
+            total.update(_left_in_order(proxy.passages[first:], log))
+            if proxy.cut >= wanted:
+                break
+        assert await server.stop() == 0
+    assert total["cut"] == proxy.cut
+    assert total["torn"] > 0
+    survived(
+        "readers of the shared queue cut one after the other",
+        "P5",
+        times=proxy.cut,
+        unit="cuts",
+        figures=f"{total['events']:,} events; {total['torn']} torn events came again whole, {total['repeated']} that "
+        "had left whole came again, 0 never left",
+    )
+
+
+async def _take_turns(port: int, handler_id: str) -> None:
+    """Read the queue, one connection after the other, until nothing is left in it."""
+    status = 0
+    while status != 204:
+        status = await read_once(port, f"/events/{handler_id}?sse=false&acquire_timeout=30")
+
+
+def _left_in_order(passages: list[Passage], log: list[bytes]) -> Counter[str]:
+    """Hold what left the server on these connections, one after the other, against the log; what happened how often."""
+    seen = Counter[str]()
+    following = 0
+    for passage in passages:
+        answer = Answer(sse=False)
+        lines = [event.line for event in answer.feed(bytes(passage.received))]
+        seen["cut"] += passage.cut_at is not None
+        seen["torn"] += bool(answer.torn)
+        if not lines:
+            continue
+        begin = log.index(lines[0])
+        assert begin <= following, f"events {following} to {begin - 1} never left the server"
+        assert lines == log[begin : begin + len(lines)]
+        repeated = log[begin:following]
+        assert not repeated or sum(map(len, repeated[:-1])) <= WRITE_SIZE * 4, "more than one write came again"
+        seen["repeated"] += len(repeated)
+        following = begin + len(lines)
+    assert following == len(log), f"the events from {following} on never left the server"
+    seen["events"] += len(log)
+    return seen

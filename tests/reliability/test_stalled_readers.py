@@ -120,7 +120,7 @@ async def test_readers_that_never_read_large_events_of_long_ago_cost_little_memo
         times=stalled,
         unit="stalled readers",
         figures=f"{events} events; memory grew by {(figures.memory - before) / MIB:.1f} MiB over "
-        f"{before / MIB:.0f} MiB, cut after at most {slowest:.1f} s , where 2 s are set",
+        f"{before / MIB:.0f} MiB, cut after at most {slowest:.1f} s where 2 s are set",
     )
 
 
