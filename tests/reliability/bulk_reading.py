@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import socket
@@ -87,7 +88,7 @@ class StalledReader:
         return found[: found.rfind(b"\n") + 1], body.framing.complete
 
 
-async def connected(port: int, path: str, *, receive_buffer: int | None = None) -> socket.socket:
+async def connected(port: int, path: str, *, receive_buffer: int | None = None, version: str = "1.1") -> socket.socket:
     """A socket on which ``path`` was asked for."""
     loop = asyncio.get_running_loop()
     connection = socket.socket()
@@ -96,21 +97,66 @@ async def connected(port: int, path: str, *, receive_buffer: int | None = None) 
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await loop.sock_connect(connection, ("127.0.0.1", port))
-        await loop.sock_sendall(connection, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        await loop.sock_sendall(connection, f"GET {path} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+class Stream:
+    """One answer on a connection of its own, which is read when it is asked to."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.port: int = connection.getsockname()[1]
+        self.body = b""
+        self._taken = Body()
+
+    @classmethod
+    async def open(cls, port: int, path: str) -> Stream:
+        """Ask, and return when the head has come."""
+        stream = cls(await connected(port, path))
+        try:
+            while not stream.status and await stream.read():
+                pass
+        except BaseException:
+            stream.connection.close()
+            raise
+        return stream
+
+    @property
+    def status(self) -> int:
+        """Of the answer; 0 where its head has not come."""
+        return self._taken.framing.status
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer has come to its own end."""
+        return self._taken.framing.complete
+
+    async def read(self, at_once: int = BLOCK) -> bool:
+        """Take what has come; False at the end of the connection."""
+        data = await asyncio.get_running_loop().sock_recv(self.connection, at_once)
+        self.body += self._taken.feed(data)
+        return bool(data)
+
+    async def rest(self) -> bytes:
+        """All of the body, when the connection or the answer has ended."""
+        with self.connection, contextlib.suppress(ConnectionResetError):
+            while self.status != 204 and await self.read():
+                pass
+        return self.body
+
+
 async def body_of(port: int, path: str, limit: int | None = None) -> bytes:
     """The body of an answer, or its first ``limit`` bytes at least."""
-    body, parts, size = Body(), list[bytes](), 0
-    with await connected(port, path) as connection:
-        while data := await asyncio.get_running_loop().sock_recv(connection, BLOCK):
-            parts.append(body.feed(data))
-            size += len(parts[-1])
-            if limit is not None and size >= limit:
-                return b"".join(parts)
-    assert body.framing.complete, f"the answer broke off: {body.framing.head!r}"
-    return b"".join(parts)
+    stream = await Stream.open(port, path)
+    if limit is not None:
+        with stream.connection:
+            while len(stream.body) < limit and await stream.read():
+                pass
+        return stream.body
+    body = await stream.rest()
+    assert stream.complete, "the answer broke off"
+    return body

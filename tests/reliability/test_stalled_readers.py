@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.server_process import DurableServer
-from tests.reliability.bulk_reading import HashingReader, StalledReader, body_of, connected
+from tests.reliability.bulk_reading import HashingReader, StalledReader, Stream, body_of, connected
 from tests.reliability.event_log_file import event_log
 from tests.reliability.reporting import Extent, Survived
 from tests.reliability.server_figures import MIB, Figures, connected_ports, resident_memory, sampled
@@ -55,7 +56,9 @@ class Crowd:
 
     async def all_cut(self) -> None:
         """Return when the server has given up all who do not read."""
-        while any(reader.cut_at is None for reader in self.stalled):  # noqa: ASYNC110 the kernel is asked
+        while left := [reader for reader in self.stalled if reader.cut_at is None]:
+            kept = time.monotonic() - min(reader.stalled_at for reader in left)
+            assert kept <= CUT_WITHIN, f"{len(left)} who do not read have been kept for {kept:.0f} s"
             await asyncio.sleep(0.1)
 
 
@@ -121,6 +124,47 @@ async def test_readers_that_never_read_large_events_of_long_ago_cost_little_memo
         unit="stalled readers",
         figures=f"{events} events; memory grew by {(figures.memory - before) / MIB:.1f} MiB over "
         f"{before / MIB:.0f} MiB, cut after at most {slowest:.1f} s where 2 s are set",
+    )
+
+
+@pytest.mark.timeout(120)
+async def test_a_stop_does_not_wait_for_readers_that_do_not_read(
+    tmp_path: Path, extent: Extent, survived: Survived
+) -> None:
+    """Neither for them nor for those who wait for what comes: all of them come back to the next server."""
+    stalled, grace = extent.of(short=40, long=200), 1
+    async with DurableServer(tmp_path, TARGET, "--grace-period", str(grace)) as server:
+        crowd = await _crowd(server, 20_000)
+        await crowd.read(1)
+        handler_id = (await server.api.start("publishing", count=10, gate="never"))["handler_id"]
+        await server.ledger.reached("never")
+        waiting = [await Stream.open(server.port, f"/events/{handler_id}?{QUERY}=-1") for _ in range(stalled)]
+        with ExitStack() as stack:
+            await crowd.stall(stalled, stack)
+            while not all(reader.waiting for reader in crowd.stalled):
+                await asyncio.sleep(0.1)
+                crowd.look()
+            begin = time.monotonic()
+            assert await server.stop() == 0
+            seconds = time.monotonic() - begin
+            await server.start()
+            log = [event.line + b"\n" for event in await asyncio.to_thread(event_log, server.db, crowd.handler_id)]
+            await _come_back(server.port, crowd, log, everything=3)
+        for stream in waiting:
+            await stream.rest()
+            assert not stream.complete, "a stop was taken for the end of the stream"
+            assert stream.body
+        server.ledger.open("never")
+        assert await server.stop() == 0
+    # The step at the gate takes all of the grace period.
+    assert seconds < grace + 3
+    survived(
+        "SIGTERM while readers do not read",
+        "P5 P10",
+        times=2 * stalled,
+        unit="readers",
+        figures=f"{stalled} stalled and {stalled} waiting; out after {seconds:.1f} s, of which the grace period is "
+        f"{grace} s",
     )
 
 
