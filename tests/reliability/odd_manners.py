@@ -44,7 +44,7 @@ async def _by_the_byte(port: int, path: str) -> bytes:
     """Reads a byte a second until it is cut, and then what was on its way."""
     stream = Stream(await connected(port, path, receive_buffer=4_096))
     begin = time.monotonic()
-    while time.monotonic() - begin < 5:
+    while time.monotonic() - begin < 3:
         await stream.read(1)
         await asyncio.sleep(1)
     await stream.rest()

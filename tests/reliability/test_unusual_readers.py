@@ -54,7 +54,7 @@ async def test_readers_of_odd_manners_get_the_beginning_of_the_log_and_can_go_on
     """Each manner while the run publishes and, but for the slow one, when it is over."""
     each = extent.of(short=4, long=40)
     got = Counter[str]()
-    async with DurableServer(tmp_path, TARGET, "--write-timeout", "2") as server:
+    async with DurableServer(tmp_path, TARGET, "--write-timeout", "1") as server:
         fields = {"count": 8_000, "size": 400, "burst": 50, "pause": 0.002}
         handler_id = (await server.api.start("publishing", **fields))["handler_id"]
         path = f"/events/{handler_id}?{QUERY}"
