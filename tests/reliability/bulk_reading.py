@@ -81,7 +81,8 @@ class StalledReader:
     async def late(self) -> tuple[bytes, bool]:
         """What it finds when it reads after all, up to the last whole line, and whether the stream was complete."""
         body, parts = Body(), []
-        with self.connection:
+        # After some minutes the kernel, too, gives up what the server had left with it, and resets the connection.
+        with self.connection, contextlib.suppress(ConnectionResetError):
             while data := await asyncio.get_running_loop().sock_recv(self.connection, BLOCK):
                 parts.append(body.feed(data))
         found = b"".join(parts)
