@@ -111,7 +111,7 @@ class Stream:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.port: int = connection.getsockname()[1]
-        self.body = b""
+        self._body = bytearray()
         self._taken = Body()
 
     @classmethod
@@ -132,6 +132,16 @@ class Stream:
         return self._taken.framing.status
 
     @property
+    def body(self) -> bytes:
+        """What has come of the body."""
+        return bytes(self._body)
+
+    @property
+    def size(self) -> int:
+        """How many bytes have come of the body."""
+        return len(self._body)
+
+    @property
     def complete(self) -> bool:
         """Whether the answer has come to its own end."""
         return self._taken.framing.complete
@@ -139,7 +149,7 @@ class Stream:
     async def read(self, at_once: int = BLOCK) -> bool:
         """Take what has come; False at the end of the connection."""
         data = await asyncio.get_running_loop().sock_recv(self.connection, at_once)
-        self.body += self._taken.feed(data)
+        self._body += self._taken.feed(data)
         return bool(data)
 
     async def rest(self) -> bytes:
@@ -155,7 +165,7 @@ async def body_of(port: int, path: str, limit: int | None = None) -> bytes:
     stream = await Stream.open(port, path)
     if limit is not None:
         with stream.connection:
-            while len(stream.body) < limit and await stream.read():
+            while stream.size < limit and await stream.read():
                 pass
         return stream.body
     body = await stream.rest()

@@ -205,7 +205,7 @@ async def _come_back(port: int, crowd: Crowd, log: list[bytes], *, everything: i
         limit = None if number < everything else MIB
         rest = await body_of(port, f"{crowd.path}={int(last[1])}", limit)
         assert rest
-        assert whole[len(found) :].startswith(rest)
+        assert whole.startswith(rest, len(found))
         assert limit is not None or len(found) + len(rest) == len(whole)
 
 

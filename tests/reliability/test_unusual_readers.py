@@ -159,7 +159,7 @@ async def test_the_readers_of_a_handler_that_is_deleted_get_its_end_or_are_broke
                 await server.api.finished(handler_id)
             path = f"/events/{handler_id}?{QUERY}=-1"
             late = Stream(await connected(server.port, path, receive_buffer=65_536))
-            while len(late.body) < 50_000 * (1 + number % 5):
+            while late.size < 50_000 * (1 + number % 5):
                 await late.read(65_536)
             await _purge(server, handler_id)
             await late.rest()
