@@ -58,6 +58,11 @@ class DurableServer:
         return self._api
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.api.url.rpartition(":")[2])
+
+    @property
     def process(self) -> subprocess.Popen[str]:
         """The server's process."""
         assert self._process is not None

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from workflow_server.errors import QueueTaken, ShuttingDown
+from workflow_server.errors import HandlerNotFound, QueueTaken, ShuttingDown
 from workflow_server.records import EventAppended, RunStarted
 from workflow_server.runtime import event_log
 from workflow_server.runtime.event_log import EventLog, EventReader, take_queue
+from workflow_server.store.abstract import HandlerQuery
 from workflow_server.store.sqlite import SqliteWorkflowStore
 
 
@@ -77,6 +78,21 @@ async def test_what_a_log_keeps_for_readers_is_bounded_in_characters(store: Sqli
     assert len(await read(EventReader(log, -1, asyncio.Event()))) == 30
 
 
+@pytest.mark.parametrize("recent", [0, 2_000])
+async def test_what_a_reader_gets_at_once_is_bounded_in_characters(
+    store: SqliteWorkflowStore, log: EventLog, monkeypatch: pytest.MonkeyPatch, recent: int
+) -> None:
+    monkeypatch.setattr(event_log, "RECENT_EVENTS", recent)
+    for size in (1, 300_000, 40_000, 40_000, 40_000):
+        store.append(log.append("r", f'"{"x" * size}"', internal=False))
+    await store.flush()
+    reader = EventReader(log, -1, asyncio.Event())
+    pages = []
+    while page := await reader.next_page(0.01):
+        pages.append([event.sequence for event in page])
+    assert pages == [[0, 1], [2, 3], [4]]
+
+
 async def test_a_waiting_reader_is_woken_by_the_next_event(store: SqliteWorkflowStore, log: EventLog) -> None:
     reader = EventReader(log, -1, asyncio.Event())
     waiting = asyncio.create_task(reader.next_page(30), name="reader")
@@ -107,6 +123,43 @@ async def test_a_stream_that_the_server_stops_is_told_from_one_that_ends_though_
     log.end()
     with pytest.raises(ShuttingDown):
         await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_stream_breaks_off_when_the_server_stops(log: EventLog) -> None:
+    closing = asyncio.Event()
+    reader = EventReader(log, -1, closing)
+    waiting = asyncio.create_task(reader.next_page(30), name="reader")
+    await asyncio.sleep(0)
+    closing.set()
+    log.wake()
+    with pytest.raises(ShuttingDown):
+        await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_stop_is_the_end_of_a_stream_only_for_who_has_read_all_of_a_run_that_ended(
+    store: SqliteWorkflowStore, log: EventLog
+) -> None:
+    closing = asyncio.Event()
+    behind, done = EventReader(log, -1, closing), EventReader(log, -1, closing)
+    await write(store, log, 2)
+    log.end()
+    assert await done.next_page(0.01)
+    closing.set()
+    assert await done.next_page(0.01) == []
+    with pytest.raises(ShuttingDown):
+        await behind.next_page(0.01)
+
+
+async def test_a_reader_who_had_not_read_all_of_a_deleted_handler_is_told(
+    store: SqliteWorkflowStore, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "RECENT_EVENTS", 0)
+    reader = EventReader(log, -1, asyncio.Event())
+    await write(store, log, 2)
+    await store.delete(HandlerQuery(handler_id_in=["h"]))
+    log.end()
+    with pytest.raises(HandlerNotFound):
+        await reader.next_page(0.01)
 
 
 async def test_the_queue_goes_on_with_the_first_event_that_was_not_written_out(

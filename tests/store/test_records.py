@@ -135,6 +135,8 @@ async def test_events_are_paged_in_order_past_a_cursor(any_store: SqliteWorkflow
     await any_store.append(run_started("a"), *(event("a", n, data=str(n)) for n in range(7)))
     assert await any_store.read_events("a", 1, 2) == [StoredEvent(2, False, "2"), StoredEvent(3, False, "3")]
     assert [e.sequence for e in await any_store.read_events("a", 4, 100)] == [5, 6]
+    assert [e.sequence for e in await any_store.read_events("a", -1, 100, characters=3)] == [0, 1, 2]
+    assert [e.sequence for e in await any_store.read_events("a", -1, 100, characters=0)] == [0]
     assert await any_store.read_events("a", 6, 100) == []
     assert await any_store.read_events("nobody", -1, 100) == []
 

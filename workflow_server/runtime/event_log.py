@@ -16,7 +16,9 @@ from workflow_server.runtime.locks import KeyedLocks
 from workflow_server.store.abstract import AbstractWorkflowStore, HandlerQuery
 
 PAGE = 500
-"""Events that are read from the store at once."""
+PAGE_CHARACTERS = 65_536
+"""What a reader gets at once, and holds while it is not read from: so many events at most, and no further one once
+they have so many characters."""
 RECENT_EVENTS = 2_000
 RECENT_CHARACTERS = 1_000_000
 """What a log keeps for the readers that keep up, whichever bound is reached first."""
@@ -76,9 +78,18 @@ class EventLog:
     async def page(self, after: int) -> list[StoredEvent]:
         """Committed events past ``after``: at least one where there is one."""
         if self._recent and self._recent[0].sequence <= after + 1:
-            start = max(0, after + 1 - self._recent[0].sequence)
-            return [self._recent[index] for index in range(start, min(len(self._recent), start + PAGE))]
-        return await self._store.read_events(self.handler_id, after, PAGE)
+            return self._recent_page(max(0, after + 1 - self._recent[0].sequence))
+        return await self._store.read_events(self.handler_id, after, PAGE, PAGE_CHARACTERS)
+
+    def _recent_page(self, start: int) -> list[StoredEvent]:
+        page: list[StoredEvent] = []
+        characters = 0
+        for index in range(start, min(len(self._recent), start + PAGE)):
+            page.append(self._recent[index])
+            characters += len(page[-1].data)
+            if characters >= PAGE_CHARACTERS:
+                break
+        return page
 
     async def changed(self, timeout: float) -> bool:
         """Wait for the next change; False when there was none within ``timeout`` seconds."""
@@ -154,25 +165,24 @@ class EventReader:
         self._closing = closing
 
     async def next_page(self, timeout: float) -> list[StoredEvent] | None:
-        """The next events; an empty list at the end of the stream; None when nothing came within ``timeout`` s.
+        """The next events; an empty list after the terminal one; None when nothing came within ``timeout`` seconds.
 
         Raises:
-            ShuttingDown: the server stops first. The run may yet end while it does: its reader comes back with its
-                cursor.
+            ShuttingDown: the server stops; the reader comes back with its cursor.
+            HandlerNotFound: the handler was deleted before all of it was read.
         """
-        while not self._closing.is_set():
+        while not (self._log.ended and self._after >= self._log.committed):
+            if self._closing.is_set():
+                raise ShuttingDown
             if self._after < self._log.committed:
                 page = await self._log.page(self._after)
-                if page:
-                    self._after = page[-1].sequence
+                if not page:
+                    raise HandlerNotFound(self._log.handler_id)
+                self._after = page[-1].sequence
                 return page
-            if self._log.ended:
-                return []
             if not await self._log.changed(timeout):
                 return None
-        if self._log.ended and self._after >= self._log.committed:
-            return []
-        raise ShuttingDown
+        return []
 
     async def written(self, sequence: int) -> None:
         """Events up to this sequence were written out."""

@@ -166,8 +166,11 @@ class AbstractWorkflowStore(ABC):
         """Every run that is running, oldest first."""
 
     @abstractmethod
-    async def read_events(self, handler_id: str, after: int, limit: int) -> list[StoredEvent]:
-        """Up to ``limit`` events with a sequence greater than ``after``, in order."""
+    async def read_events(
+        self, handler_id: str, after: int, limit: int, characters: int | None = None
+    ) -> list[StoredEvent]:
+        """Up to ``limit`` events with a sequence greater than ``after``, in order, and no further one once they have so
+        many ``characters``; at least one where there is one."""
 
     @abstractmethod
     async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:

@@ -62,10 +62,20 @@ def running_runs(connection: sqlite3.Connection) -> list[RunningRun]:
     return runs
 
 
-def read_events(connection: sqlite3.Connection, handler_id: str, after: int, limit: int) -> list[StoredEvent]:
-    rows = connection.execute(READS["events"], {"handler_id": handler_id, "after": after, "limit": limit})
-    # A damaged event is shown as far as it can be read: its reader goes on to those after it.
-    return [StoredEvent(sequence, bool(internal), data.removeprefix(DAMAGED)) for sequence, internal, data in rows]
+def read_events(
+    connection: sqlite3.Connection, handler_id: str, after: int, limit: int, characters: int | None
+) -> list[StoredEvent]:
+    page: list[StoredEvent] = []
+    size = 0
+    cursor = connection.execute(READS["events"], {"handler_id": handler_id, "after": after, "limit": limit})
+    for sequence, internal, data in cursor:
+        # A damaged event is shown as far as it can be read: its reader goes on to those after it.
+        page.append(StoredEvent(sequence, bool(internal), data.removeprefix(DAMAGED)))
+        size += len(data)
+        if characters is not None and size >= characters:
+            break
+    cursor.close()
+    return page
 
 
 def event_range(connection: sqlite3.Connection, handler_id: str) -> tuple[int, int, int] | None:

@@ -190,8 +190,10 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def running_runs(self) -> list[RunningRun]:
         return await self._read(reads.running_runs)
 
-    async def read_events(self, handler_id: str, after: int, limit: int) -> list[StoredEvent]:
-        return await self._read(lambda sqlite: reads.read_events(sqlite, handler_id, after, limit))
+    async def read_events(
+        self, handler_id: str, after: int, limit: int, characters: int | None = None
+    ) -> list[StoredEvent]:
+        return await self._read(lambda sqlite: reads.read_events(sqlite, handler_id, after, limit, characters))
 
     async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:
         return await self._read(lambda sqlite: reads.event_range(sqlite, handler_id))

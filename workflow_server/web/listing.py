@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from workflow_server.protocol.handlers import HandlerData
 from workflow_server.web.keys import SETTINGS
 from workflow_server.web.route import JSON
-from workflow_server.web.writing import WRITE_SIZE, ReaderLeft, ReaderStalled, reset, unbuffered, write_bounded
+from workflow_server.web.writing import WRITE_SIZE, BoundedWriter, ReaderLeft, ReaderStalled, reset, unbuffered
 
 PAGE = 200
 """Handlers that are encoded in one go, at most; other requests have their turn after each page."""
@@ -28,11 +28,12 @@ async def handlers_list(request: web.Request, handlers: list[HandlerData]) -> we
     timeout = request.app[SETTINGS].write_timeout
     try:
         transport = unbuffered(request)
-        writer = await response.prepare(request)
-        assert writer is not None
-        await write_bounded(writer, first, timeout)
+        stream = await response.prepare(request)
+        assert stream is not None
+        writer = BoundedWriter(transport, stream, timeout)
+        await writer.write(first)
         for page in pages:
-            await write_bounded(writer, page, timeout)
+            await writer.write(page)
             await asyncio.sleep(0)
     except ReaderStalled:
         reset(transport)

@@ -1,8 +1,8 @@
 """Events on their way out, as NDJSON or Server-Sent Events.
 
 Each page of waiting events is joined into few large writes; no event is parsed on its way. A stream that ends before
-its terminal event (the server stops, the reader does not read) breaks off without the last chunk, so that a client
-can tell it from the end of the run and comes back with its cursor.
+its terminal event (the server stops, the reader does not read, the handler is deleted) breaks off without the last
+chunk, so that a client can tell it from the end of the run and comes back with its cursor.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
-from aiohttp.abc import AbstractStreamWriter
 
-from workflow_server.errors import ShuttingDown
+from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.records import StoredEvent
 from workflow_server.web.keys import MANAGER, SETTINGS, STREAMS
 from workflow_server.web.parameters import NDJSON, SSE, StreamRequest, stream_request
 from workflow_server.web.writing import (
     WRITE_SIZE,
+    BoundedWriter,
     ReaderLeft,
     ReaderStalled,
     limit_send_buffer,
     unbuffered,
-    write_bounded,
 )
 
 if TYPE_CHECKING:
@@ -85,12 +84,12 @@ class _Stream:
         # Whatever waits for a reader waits in the store, not in buffers.
         transport = unbuffered(self._request)
         limit_send_buffer(transport, self._settings.send_buffer)
-        writer = await response.prepare(self._request)
-        if writer is None:
+        stream = await response.prepare(self._request)
+        if stream is None:
             raise ReaderLeft
         try:
-            await self._pump(writer)
-        except ShuttingDown:
+            await self._pump(BoundedWriter(transport, stream, self._settings.write_timeout))
+        except (ShuttingDown, HandlerNotFound):
             transport.close()
         except (ReaderLeft, ReaderStalled):
             transport.abort()
@@ -99,29 +98,31 @@ class _Stream:
             raise
         return response
 
-    async def _pump(self, writer: AbstractStreamWriter) -> None:
+    async def _pump(self, writer: BoundedWriter) -> None:
         clock = asyncio.get_running_loop().time
         pause = self._settings.heartbeat
         heartbeat = b": heartbeat\n\n" if self._wanted.sse else b"\n"
         if self._wanted.sse:
-            await self._write(writer, b"retry: %d\n\n" % RETRY_MILLISECONDS)
+            await writer.write(b"retry: %d\n\n" % RETRY_MILLISECONDS)
         written_at = clock()
         while True:
-            async with self._streams.waiting(self._request):
-                page = await self._reader.next_page(pause)
-            for data, last in pieces(page or (), self._wanted):
+            page = await self._next_pieces(pause)
+            for data, last in page or ():
                 if data:
-                    await self._write(writer, data)
+                    await writer.write(data)
                     written_at = clock()
                 await self._reader.written(last)
             if page == []:
                 return
             if page is None or clock() - written_at >= pause:
-                await self._write(writer, heartbeat)
+                await writer.write(heartbeat)
                 written_at = clock()
 
-    async def _write(self, writer: AbstractStreamWriter, data: bytes) -> None:
-        await write_bounded(writer, data, self._settings.write_timeout)
+    async def _next_pieces(self, pause: float) -> list[tuple[bytes, int]] | None:
+        """The next page as bytes: who does not read has nothing else of it held in memory."""
+        async with self._streams.waiting(self._request):
+            page = await self._reader.next_page(pause)
+        return None if page is None else list(pieces(page, self._wanted))
 
 
 def pieces(page: Iterable[StoredEvent], wanted: StreamRequest) -> Iterator[tuple[bytes, int]]:

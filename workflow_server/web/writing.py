@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 
@@ -11,6 +12,9 @@ from aiohttp.abc import AbstractStreamWriter
 
 WRITE_SIZE = 65_536
 """Bytes that are handed to the socket at once, and for which the reader has ``write_timeout``."""
+
+_PEER_CLOSED: int = getattr(select, "POLLRDHUP", 0)
+"""Besides a reset, which is always told. Only Linux has a name for it."""
 
 
 class ReaderLeft(Exception):
@@ -54,19 +58,41 @@ def limit_send_buffer(transport: asyncio.BaseTransport, size: int) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
 
-async def write_bounded(writer: AbstractStreamWriter, data: bytes, timeout: float) -> None:
-    """Write ``data``; the reader has ``timeout`` seconds for each piece of it.
+class BoundedWriter:
+    """Writes to the ``unbuffered`` connection of an answer that was begun; the reader has ``timeout`` seconds for each
+    piece."""
 
-    Raises:
-        ReaderLeft: the connection was closed.
-        ReaderStalled: a piece was not taken in time.
-    """
-    for start in range(0, len(data), WRITE_SIZE):
-        try:
-            async with asyncio.timeout(timeout):
-                await writer.write(data[start : start + WRITE_SIZE])
-                await writer.drain()
-        except TimeoutError:
-            raise ReaderStalled from None
-        except ConnectionError:
-            raise ReaderLeft from None
+    def __init__(self, transport: asyncio.Transport, writer: AbstractStreamWriter, timeout: float) -> None:
+        self._transport = transport
+        self._writer = writer
+        self._timeout = timeout
+
+    async def write(self, data: bytes) -> None:
+        """Return when the kernel has all of ``data``, and the reader was still there.
+
+        Raises:
+            ReaderLeft: the connection was closed, from either side.
+            ReaderStalled: a piece was not taken in time.
+        """
+        for start in range(0, len(data), WRITE_SIZE):
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._writer.write(data[start : start + WRITE_SIZE])
+                    await self._writer.drain()
+            except TimeoutError:
+                raise ReaderStalled from None
+            except ConnectionError:
+                raise ReaderLeft from None
+            # A write that fails, or that the loss of the connection overtakes, drops what it had and raises nothing.
+            if self._transport.is_closing() or _peer_is_gone(self._transport):
+                raise ReaderLeft
+
+
+def _peer_is_gone(transport: asyncio.BaseTransport) -> bool:
+    """Whether the kernel knows that the other side has closed, also where the event loop has not got to it yet."""
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is None:
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), _PEER_CLOSED)
+    return bool(poll.poll(0))
