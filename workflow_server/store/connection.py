@@ -36,7 +36,11 @@ async def connect(path: Path | None) -> aiosqlite.Connection:
     # aiosqlite's threads keep a process alive; one that fails must end, with whatever commit its thread hangs in.
     connection._thread.daemon = True
     await connection
-    await run_on(connection, _set_up)
+    try:
+        await run_on(connection, _set_up)
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 
