@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import manager_operations, store_lives, store_operations
+from tests.reliability import manager_operations, server_lives, store_lives, store_operations
 from tests.reliability.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point, at_every_point, ended_tasks
 from tests.reliability.reporting import Extent, Survived
 from tests.reliability.store_operations import StoreOperation
@@ -111,3 +111,14 @@ async def test_manager(tmp_path: Path, extent: Extent, survived: Survived, kind:
     await manager.stop(1.0)
     await store.close()
     print("manager", kind.__name__, cancelled)
+
+
+@pytest.mark.parametrize("name", server_lives.LIVES)
+async def test_lives(tmp_path: Path, extent: Extent, survived: Survived, name: str) -> None:
+    chance = random.Random(extent.seed)
+    handlers = await server_lives.make_runs(tmp_path)
+
+    async def once(point: Point) -> Outcome:
+        return await server_lives.cancel_life(name, tmp_path, handlers, point)
+
+    print(name, await at_every_point(once, chance, rounds=extent.of(short=1, long=10), stride=extent.of(short=3, long=1)))

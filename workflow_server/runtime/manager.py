@@ -106,7 +106,9 @@ class RuntimeManager:
             if late:
                 await asyncio.wait(late, timeout=1.0)
         await self._roster.tasks.finish(timeout=1.0)
-        self._store.append(ServerAlive(time.time()))
+        if self._services:
+            # Without a resume no clock has run: the next start has yet to take this server's time for a downtime.
+            self._store.append(ServerAlive(time.time()))
 
     async def _note_alive(self) -> None:
         while True:
