@@ -5,8 +5,12 @@ Each operation has a tag of its own: its runs count their steps under it, so tha
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
@@ -16,8 +20,11 @@ from tests.reliability.store_operations import nothing_is_left
 from tests.runtime.waiting import released, until
 from workflow_server.errors import HandlerNotFound, HandlerNotRunning, RunAlreadyEnded
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
+from workflow_server.protocol.strict_json import canonical_json
+from workflow_server.records import InboxPosted, RunEnded, RunStarted
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.maintenance import Entry, PurgeMarked
 
 steps: Counter[str] = Counter()
 """How often the step of ``Once`` ran, by tag."""
@@ -64,10 +71,34 @@ def workflows() -> dict[str, Workflow]:
     }
 
 
+@asynccontextmanager
+async def managed(path: Path) -> AsyncIterator[RuntimeManager]:
+    """A manager of the workflows on the file at ``path``."""
+    store = SqliteWorkflowStore(path)
+    manager = RuntimeManager(store, idle_timeout=IDLE)
+    for name, workflow in workflows().items():
+        manager.add_workflow(name, workflow)
+    manager.listen()
+    await store.open()
+    await manager.resume()
+    try:
+        yield manager
+    finally:
+        await manager.stop(1.0)
+        await store.close()
+
+
 def request(tag: str, *, key: bool = True, handler_id: str | None = None) -> RunRequest:
+    """What ``POST …/run`` with this tag, also as its key, asks of the manager."""
+    start_event = {"tag": tag}
     return RunRequest(
-        start_event={"tag": tag}, handler_id=handler_id, key=IdempotencyKey(tag, "hash") if key else None
+        start_event=start_event, handler_id=handler_id, key=key_of(tag, {"start_event": start_event}) if key else None
     )
+
+
+def key_of(tag: str, body: dict[str, Any]) -> IdempotencyKey:
+    """The tag as the key of a request with this body."""
+    return IdempotencyKey(tag, hashlib.sha256(canonical_json(body)).hexdigest())
 
 
 def told(text: str) -> dict[str, Any]:
@@ -90,6 +121,15 @@ async def work_done(manager: RuntimeManager) -> None:
     await until(lambda: not manager._roster.tasks._tasks)
 
 
+class Http(NamedTuple):
+    """The same over HTTP; ``held`` is a record that its commits can be told by."""
+
+    path: str
+    held: type[Entry]
+    body: dict[str, Any] | None = None
+    key: str | None = None
+
+
 class Operation:
     """One thing to ask of the manager. ``covers`` names the coroutines that it attacks."""
 
@@ -106,6 +146,10 @@ class Operation:
     async def work(self) -> Any:
         """What is cancelled."""
         raise NotImplementedError
+
+    def http(self) -> Http | None:
+        """What asks for it over HTTP, where that changes anything."""
+        return None
 
     def beside(self) -> list[Any]:
         """Coroutines of those who want the same at the same time; none of them may be forgotten."""
@@ -146,6 +190,9 @@ class Start(Operation):
             self.manager.list_handlers(["running"], None),
         ]
 
+    def http(self) -> Http:
+        return Http("/workflows/once/run-nowait", RunStarted, {"start_event": {"tag": self.tag}}, self.tag)
+
     async def check(self, outcome: Outcome) -> None:
         again = await self.manager.start("once", request(self.tag))
         assert outcome.cancelled or outcome.answer == again
@@ -172,6 +219,9 @@ class StartWithoutKey(Operation):
     async def work(self) -> HandlerData:
         return await self.manager.start("once", request(self.tag, key=False))
 
+    def http(self) -> Http:
+        return Http("/workflows/once/run-nowait", RunStarted, {"start_event": {"tag": self.tag}})
+
     async def check(self, outcome: Outcome) -> None:
         await work_done(self.manager)
         new = [one for one in await self.manager.list_handlers(None, ["once"]) if one.handler_id not in self.known]
@@ -193,6 +243,10 @@ class Continue(Operation):
     async def work(self) -> HandlerData:
         return await self.manager.start("once", request(self.tag, key=False, handler_id=self.handler_id))
 
+    def http(self) -> Http:
+        body = {"start_event": {"tag": self.tag}, "handler_id": self.handler_id}
+        return Http("/workflows/once/run-nowait", RunStarted, body)
+
     async def check(self, outcome: Outcome) -> None:
         await work_done(self.manager)
         runs = 2 if outcome.began else 1
@@ -213,6 +267,9 @@ class Run(Start):
     def beside(self) -> list[Any]:
         return [self.manager.run("once", request(self.tag)), self.manager.start("once", request(self.tag))]
 
+    def http(self) -> Http:
+        return Http("/workflows/once/run", RunStarted, {"start_event": {"tag": self.tag}}, self.tag)
+
     async def check(self, outcome: Outcome) -> None:
         over = await self.manager.run("once", request(self.tag))
         assert over.status == "completed"
@@ -221,7 +278,10 @@ class Run(Start):
 
 
 class RunAgain(Run):
-    """The same of a run that has ended already."""
+    """The same of a run that has ended already: there is nothing to commit."""
+
+    def http(self) -> Http | None:
+        return None
 
     async def prepare(self) -> None:
         await self.manager.run("once", request(self.tag))
@@ -240,13 +300,16 @@ class Send(Operation):
         self.handler_id = await self.listen(out_of_memory=self.out_of_memory)
 
     async def work(self) -> None:
-        await self.manager.send(self.handler_id, told("once"), None, IdempotencyKey(self.tag, "hash"))
+        await self.manager.send(self.handler_id, told("once"), None, key_of(self.tag, {"event": told("once")}))
 
     def beside(self) -> list[Any]:
         return [
             self.manager.send(self.handler_id, told("beside"), "told", None),
             self.manager.get_handler(self.handler_id),
         ]
+
+    def http(self) -> Http:
+        return Http(f"/events/{self.handler_id}", InboxPosted, {"event": told("once")}, self.tag)
 
     async def check(self, outcome: Outcome) -> None:
         await self.work()
@@ -267,6 +330,9 @@ class SendWithoutKey(Send):
 
     async def work(self) -> None:
         await self.manager.send(self.handler_id, told("once"), None, None)
+
+    def http(self) -> Http:
+        return super().http()._replace(key=None)
 
     async def check(self, outcome: Outcome) -> None:
         await work_done(self.manager)
@@ -293,6 +359,9 @@ class Cancel(Operation):
 
     def beside(self) -> list[Any]:
         return [self.manager.get_handler(self.handler_id)]
+
+    def http(self) -> Http:
+        return Http(f"/handlers/{self.handler_id}/cancel", RunEnded)
 
     async def check(self, outcome: Outcome) -> None:
         if outcome.cancelled:
@@ -342,6 +411,9 @@ class Purge(Operation):
 
     async def work(self) -> None:
         await self.manager.purge(self.handler_id)
+
+    def http(self) -> Http:
+        return Http(f"/handlers/{self.handler_id}/cancel?purge=true", PurgeMarked)
 
     async def check(self, outcome: Outcome) -> None:
         await work_done(self.manager)
