@@ -128,9 +128,7 @@ class InstrumentedLoop:
         answer = None if error else victim.result()
         return Outcome(self._point, coroutine.began, passed, reached, False, answer, error)
 
-    def _make(
-        self, loop: asyncio.AbstractEventLoop, work: Any, *, context: Context | None = None
-    ) -> asyncio.Task[Any]:
+    def _make(self, loop: asyncio.AbstractEventLoop, work: Any, *, context: Context | None = None) -> asyncio.Task[Any]:
         return asyncio.Task(Stepped(work, self._suspended), loop=loop, context=context)
 
     def _suspended(self, awaited: Any) -> None:

@@ -105,6 +105,8 @@ async def read_the_queue(listening: Listening, chance: random.Random, *, sse: bo
             await one.client.leave(politely=chance.random() < 0.5)
             await asyncio.sleep(chance.choice((0.0, 0.002)))
         await manager.send(handler_id, told(str(turn)), None, None)
+        while (await log_of(listening, handler_id))[-1] == last:  # noqa: ASYNC110 the store has no event
+            await asyncio.sleep(0.005)
     await manager.send(handler_id, told("last"), None, None)
     reading = await begin(listening, handler_id, query, sse=sse)
     await reading.read_until(lambda: False)

@@ -5,9 +5,10 @@ Each operation has a tag of its own: its runs count their steps under it, so tha
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from tests.reliability.instrumented_loop import LIMIT, Outcome
+from tests.reliability.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point, ended_tasks
 from tests.reliability.store_operations import nothing_is_left
 from tests.runtime.waiting import released, until
 from workflow_server.errors import HandlerNotFound, HandlerNotRunning, RunAlreadyEnded
@@ -190,7 +191,7 @@ class Start(Operation):
             self.manager.list_handlers(["running"], None),
         ]
 
-    def http(self) -> Http:
+    def http(self) -> Http | None:
         return Http("/workflows/once/run-nowait", RunStarted, {"start_event": {"tag": self.tag}}, self.tag)
 
     async def check(self, outcome: Outcome) -> None:
@@ -267,7 +268,7 @@ class Run(Start):
     def beside(self) -> list[Any]:
         return [self.manager.run("once", request(self.tag)), self.manager.start("once", request(self.tag))]
 
-    def http(self) -> Http:
+    def http(self) -> Http | None:
         return Http("/workflows/once/run", RunStarted, {"start_event": {"tag": self.tag}}, self.tag)
 
     async def check(self, outcome: Outcome) -> None:
@@ -555,3 +556,21 @@ async def nothing_is_held(manager: RuntimeManager) -> None:
     assert not locked, locked
     assert isinstance(manager._store, SqliteWorkflowStore)
     await nothing_is_left(manager._store)
+
+
+async def cancel_operation(
+    manager: RuntimeManager, kind: type[Operation], numbers: Iterator[int], point: Point
+) -> Outcome:
+    """Cancel one operation, with others beside it, and hold what is there against the promises."""
+    before = asyncio.all_tasks()
+    operation = kind(manager, f"t{next(numbers)}")
+    await operation.prepare()
+    with InstrumentedLoop() as loop:
+        beside = [asyncio.create_task(work, name="beside") for work in operation.beside()]
+        outcome = await loop.cancel(operation.work(), point)
+        assert outcome.error is None, outcome
+        await asyncio.wait_for(asyncio.gather(*beside), LIMIT)
+    await operation.check(outcome)
+    await nothing_is_held(manager)
+    await ended_tasks(before)
+    return outcome

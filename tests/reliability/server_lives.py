@@ -72,7 +72,12 @@ async def make_runs(folder: Path) -> dict[str, str]:
     await manager.resume()
     handlers = {"released": (await manager.start("listen", request("released", key=False))).handler_id}
     await released(manager, handlers["released"])
-    for name, workflow in {"in memory": "listen", "first": "one-by-one", "second": "one-by-one", "slow": "slow"}.items():
+    for name, workflow in {
+        "in memory": "listen",
+        "first": "one-by-one",
+        "second": "one-by-one",
+        "slow": "slow",
+    }.items():
         handlers[name] = (await manager.start(workflow, request(name, key=False))).handler_id
     for name in ("in memory", "first"):
         await asked(manager, handlers[name])
@@ -105,7 +110,9 @@ async def all_go_on(path: Path, handlers: dict[str, str]) -> None:
 
 def server(path: Path) -> WorkflowServer:
     """A server on the file."""
-    made = WorkflowServer(workflow_store=SqliteWorkflowStore(path), idle_timeout=None, settings=Settings(grace_period=GRACE))
+    made = WorkflowServer(
+        workflow_store=SqliteWorkflowStore(path), idle_timeout=None, settings=Settings(grace_period=GRACE)
+    )
     for name, workflow in workflows().items():
         made.add_workflow(name, workflow)
     return made

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.reliability.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point
+from tests.reliability.store_operations import SLICED, named
+from tests.runtime.waiting import until
 from tests.store.making import event, run_started
 from workflow_server.errors import StoreClosed
-from tests.reliability.store_operations import SLICED, named
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 from workflow_server.store.maintenance import PurgeMarked
 
 KINDS = ("new", "clean", "unclean", "in a purge")
 """What a file may be when it is opened."""
+
 
 async def no_threads() -> None:
     """Return when no connection has a thread any more: one that was told to end needs a moment for it."""
@@ -47,8 +50,9 @@ def copy_of(kind: str, folder: Path, name: str) -> Path:
     return Path(shutil.copytree(folder / kind, folder / name)) / "runs.sqlite3"
 
 
-async def cancel_opening(path: Path, kind: str, point: Point) -> Outcome:
+async def cancel_opening(folder: Path, kind: str, numbers: Iterator[int], point: Point) -> Outcome:
     """A cancelled ``open`` leaves no lock, no thread and a file as it was; the next one, of anybody, succeeds."""
+    path = copy_of(kind, folder, f"file{next(numbers)}")
     store = SqliteWorkflowStore(path)
     with InstrumentedLoop() as loop:
         outcome = await loop.cancel(store.open(), point)
@@ -70,8 +74,9 @@ async def cancel_opening(path: Path, kind: str, point: Point) -> Outcome:
     return outcome
 
 
-async def cancel_closing(path: Path, point: Point) -> Outcome:
+async def cancel_closing(folder: Path, numbers: Iterator[int], point: Point) -> Outcome:
     """A cancelled ``close`` goes on: whoever calls it again returns when all is stored and given back."""
+    path = folder / f"runs{next(numbers)}.sqlite3"
     store = SqliteWorkflowStore(path)
     await store.open()
     before = asyncio.all_tasks()
@@ -79,8 +84,7 @@ async def cancel_closing(path: Path, point: Point) -> Outcome:
     with InstrumentedLoop() as loop:
         await store.commit(*(run_started(name) for name in names), *(event("gone", n) for n in range(SLICED)))
         deletes = [asyncio.create_task(store.delete(named(name)), name=f"deletes {name}") for name in names]
-        while sum(task.get_name() == "store-purge" for task in asyncio.all_tasks()) < len(names):
-            await asyncio.sleep(0)
+        await until(lambda: sum(task.get_name() == "store-purge" for task in asyncio.all_tasks()) == len(names))
         store.append(run_started("kept"))
         commits = asyncio.create_task(store.commit(run_started("committed")), name="commits")
         reads = asyncio.create_task(store.load_run("kept"), name="reads")

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 
-from tests.reliability.instrumented_loop import LIMIT, Outcome
+from tests.reliability.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point, ended_tasks
 from tests.store.making import event, run_started
 from workflow_server.records import KeyAnswered, RunBegan
 from workflow_server.store import HandlerQuery, PersistentHandler, SqliteWorkflowStore
@@ -24,7 +24,7 @@ Check = Callable[[SqliteWorkflowStore, str, Outcome], Coroutine[Any, Any, None]]
 
 
 class StoreOperation(NamedTuple):
-    """``prepare`` makes the handler ``name``, ``work`` is what is cancelled, ``check`` holds what is there against it."""
+    """``prepare`` makes the handler ``name``, ``work`` is cancelled, ``check`` holds what is there against it."""
 
     prepare: Work
     work: Work
@@ -190,3 +190,19 @@ async def nothing_is_left(store: SqliteWorkflowStore) -> None:
     assert pool._free.qsize() == READERS
     for connection in (opened.connection, *pool._connections):
         assert not await run_on(connection, lambda sqlite: sqlite.in_transaction)
+
+
+async def cancel_call(
+    store: SqliteWorkflowStore, operation: StoreOperation, names: Iterator[int], point: Point
+) -> Outcome:
+    """Cancel one call of an open store, with others beside it, and hold what is there against the promises."""
+    name, before = f"h{next(names)}", asyncio.all_tasks()
+    await operation.prepare(store, name)
+    with InstrumentedLoop() as loop:
+        beside = bystanders(store, name)
+        outcome = await loop.cancel(operation.work(store, name), point)
+        await asyncio.wait_for(asyncio.gather(*beside), LIMIT)
+    await operation.check(store, name, outcome)
+    await nothing_is_left(store)
+    await ended_tasks(before)
+    return outcome

@@ -11,6 +11,7 @@ import inspect
 import itertools
 import random
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,14 +25,7 @@ from tests.reliability import (
     store_lives,
     store_operations,
 )
-from tests.reliability.instrumented_loop import (
-    LIMIT,
-    InstrumentedLoop,
-    Outcome,
-    Point,
-    at_every_point,
-    ended_tasks,
-)
+from tests.reliability.instrumented_loop import at_every_point, ended_tasks
 from tests.reliability.leaving_clients import listening
 from tests.reliability.reporting import Extent, Survived
 from workflow_server.runtime.event_log import EventReader, QueueReader
@@ -67,10 +61,14 @@ def test_every_coroutine_of_the_store_the_manager_and_its_readers_has_its_attack
     }
     covered = {name for kind in manager_operations.OPERATIONS for name in kind.covers}
     covered |= {name.partition(",")[0] for name in server_lives.LIVES}
-    assert coroutines(RuntimeManager, EventReader, QueueReader) | {
-        "WorkflowServer.start",
-        "WorkflowServer.stop",
-    } == covered
+    assert (
+        coroutines(RuntimeManager, EventReader, QueueReader)
+        | {
+            "WorkflowServer.start",
+            "WorkflowServer.stop",
+        }
+        == covered
+    )
     assert coroutines(WorkflowServer) == {"WorkflowServer.start", "WorkflowServer.stop", "WorkflowServer.serve"}
 
 
@@ -79,23 +77,9 @@ async def test_the_store_is_cancelled_at_every_point(tmp_path: Path, extent: Ext
     names = itertools.count()
     store = SqliteWorkflowStore(tmp_path / "runs.sqlite3")
     await store.open()
-    before = asyncio.all_tasks()
-    operation = store_operations.OPERATIONS["append"]
-
-    async def once(point: Point) -> Outcome:
-        name = f"h{next(names)}"
-        await operation.prepare(store, name)
-        with InstrumentedLoop() as loop:
-            beside = store_operations.bystanders(store, name)
-            outcome = await loop.cancel(operation.work(store, name), point)
-            await asyncio.wait_for(asyncio.gather(*beside), LIMIT)
-        await operation.check(store, name, outcome)
-        await store_operations.nothing_is_left(store)
-        await ended_tasks(before)
-        return outcome
-
     cancelled = 0
     for operation in store_operations.OPERATIONS.values():
+        once = partial(store_operations.cancel_call, store, operation, names)
         cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=12), stride=_stride(extent))
     await store.close()
     survived(
@@ -103,7 +87,7 @@ async def test_the_store_is_cancelled_at_every_point(tmp_path: Path, extent: Ext
         "P1 P2 P9",
         times=cancelled,
         unit="cancellations",
-        figures=f"{len(store_operations.OPERATIONS)} calls, 6 waiting beside each, {next(names)} times all was given back",
+        figures=f"{len(store_operations.OPERATIONS)} calls; nothing was held after any of {next(names):,}",
     )
 
 
@@ -111,32 +95,22 @@ async def test_opening_a_store_is_cancelled_at_every_point(tmp_path: Path, exten
     chance = random.Random(extent.seed)
     await store_lives.make_files(tmp_path)
     numbers = itertools.count()
-    kind = "new"
-
-    async def once(point: Point) -> Outcome:
-        return await store_lives.cancel_opening(
-            store_lives.copy_of(kind, tmp_path, f"file{next(numbers)}"), kind, point
-        )
-
     cancelled = 0
     for kind in store_lives.KINDS:
+        once = partial(store_lives.cancel_opening, tmp_path, kind, numbers)
         cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=8), stride=_stride(extent))
     survived(
         "opening a database cancelled at each point",
         "P9",
         times=cancelled,
         unit="cancellations",
-        figures=f"files that were {', '.join(store_lives.KINDS)}; each opened again at once, by the same and by another",
+        figures=f"files: {', '.join(store_lives.KINDS)}; each opened again at once, by another and by the same",
     )
 
 
 async def test_closing_a_store_is_cancelled_at_every_point(tmp_path: Path, extent: Extent, survived: Survived) -> None:
     chance = random.Random(extent.seed)
-    numbers = itertools.count()
-
-    async def once(point: Point) -> Outcome:
-        return await store_lives.cancel_closing(tmp_path / f"runs{next(numbers)}.sqlite3", point)
-
+    once = partial(store_lives.cancel_closing, tmp_path, itertools.count())
     cancelled = await at_every_point(once, chance, rounds=extent.of(short=1, long=12), stride=_stride(extent))
     survived(
         "closing a database cancelled at each point, in the middle of commits and of two deletions",
@@ -154,21 +128,7 @@ async def test_the_manager_is_cancelled_at_every_point(tmp_path: Path, extent: E
     manager_operations.steps.clear()
     for kind in manager_operations.OPERATIONS:
         async with manager_operations.managed(tmp_path / f"{kind.__name__}.sqlite3") as manager:
-            before = asyncio.all_tasks()
-
-            async def once(point: Point) -> Outcome:
-                operation = kind(manager, f"t{next(numbers)}")  # noqa: B023 called within the loop's turn
-                await operation.prepare()
-                with InstrumentedLoop() as loop:
-                    beside = [asyncio.create_task(work, name="beside") for work in operation.beside()]
-                    outcome = await loop.cancel(operation.work(), point)
-                    assert outcome.error is None, outcome
-                    await asyncio.wait_for(asyncio.gather(*beside), LIMIT)
-                await operation.check(outcome)
-                await manager_operations.nothing_is_held(manager)  # noqa: B023
-                await ended_tasks(before)  # noqa: B023
-                return outcome
-
+            once = partial(manager_operations.cancel_operation, manager, kind, numbers)
             cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=4), stride=_stride(extent))
     survived(
         "starts, continuations, events, cancels, purges, looks and readers cancelled at each point",
@@ -186,12 +146,8 @@ async def test_starting_and_stopping_are_cancelled_at_every_point(
     chance = random.Random(extent.seed)
     handlers = await server_lives.make_runs(tmp_path)
     cancelled = 0
-    life = ""
-
-    async def once(point: Point) -> Outcome:
-        return await server_lives.cancel_life(life, tmp_path, handlers, point)
-
     for life in server_lives.LIVES:
+        once = partial(server_lives.cancel_life, life, tmp_path, handlers)
         cancelled += await at_every_point(
             once, chance, rounds=extent.of(short=1, long=2), stride=extent.of(short=12, long=1)
         )

@@ -11,11 +11,13 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.runtime.waiting import until
 from workflow_server.errors import (
     DatabaseDamaged,
     DatabaseError,
@@ -29,7 +31,7 @@ from workflow_server.errors import (
     MigrationMissing,
 )
 from workflow_server.store import MemoryWorkflowStore, SqliteWorkflowStore, opening
-from workflow_server.store.connection import run_on
+from workflow_server.store.connection import connect, run_on
 from workflow_server.store.migrations import APPLICATION_ID, known_migrations
 
 from .making import event, run_started
@@ -307,3 +309,67 @@ async def test_a_database_with_a_second_name_is_refused_under_both_also_while_it
 async def test_a_name_that_the_file_system_does_not_take_is_refused_in_words(path: Path) -> None:
     with pytest.raises(DatabaseReadOnly, match="File name too long"):
         await SqliteWorkflowStore(path.with_name("d" * 300)).open()
+
+
+async def test_a_cancelled_open_gives_back_its_lock_and_threads_and_leaves_a_clean_file_clean(path: Path) -> None:
+    await made(path)
+    threads = threading.active_count()
+    for turns in range(12):
+        store = SqliteWorkflowStore(path)
+        opening_it = asyncio.create_task(store.open(), name="open")
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        opening_it.cancel()
+        await asyncio.gather(opening_it, return_exceptions=True)
+        if not opening_it.cancelled():
+            await store.close()
+        other = SqliteWorkflowStore(path)
+        await other.open()
+        assert other.stopped_cleanly
+        await other.close()
+    await until(lambda: threading.active_count() <= threads)
+
+
+async def test_a_cancelled_connection_ends_its_thread(path: Path) -> None:
+    await made(path)
+    threads = threading.active_count()
+    for turns in range(4):
+        connecting = asyncio.create_task(connect(path), name="connect")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+    await until(lambda: threading.active_count() <= threads)
+
+
+async def test_a_close_returns_when_all_is_closed_also_beside_another_that_was_cancelled(path: Path) -> None:
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    assert store._opened is not None
+    connection = store._opened.connection
+    go_on, held = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(_: sqlite3.Connection) -> None:
+        loop.call_soon_threadsafe(held.set)
+        assert go_on.wait(30)
+
+    # The connection is closed after what its thread is at.
+    busy = asyncio.create_task(run_on(connection, hold), name="busy")
+    await held.wait()
+    first = asyncio.create_task(store.close(), name="close")
+    await asyncio.sleep(0.05)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    second = asyncio.create_task(store.close(), name="close again")
+    await asyncio.sleep(0.05)
+    assert not second.done()
+    with pytest.raises(DatabaseLocked):
+        await SqliteWorkflowStore(path).open()
+    go_on.set()
+    await asyncio.gather(busy, second)
+    await store.open()
+    assert store.stopped_cleanly
+    await store.close()

@@ -107,9 +107,7 @@ class Starting:
             self._roster.check_open()
             return from_end(begun, await outcome)
 
-    async def _start(
-        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str
-    ) -> HandlerData:
+    async def _start(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
         if request.key is None:
             return await self._begin(served, event, request, run_id)
         scope = f"run:{served.name}"
@@ -119,9 +117,7 @@ class Starting:
                 return HandlerData.model_validate_json(answer.response)
             return await self._begin(served, event, request, run_id)
 
-    async def _begin(
-        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str
-    ) -> HandlerData:
+    async def _begin(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
         handler_id = request.handler_id or nanoid()
         async with self._roster.lock(handler_id):
             self._roster.check_open()
