@@ -14,7 +14,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-LIMIT = 4.0
+LIMIT = 30.0
 """Seconds after which an operation that does not end is called lost."""
 
 CLEAN_UPS = 3

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tests.reliability.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point
 from tests.reliability.store_operations import SLICED, named
-from tests.runtime.waiting import until
 from tests.store.making import event, run_started
 from workflow_server.errors import StoreClosed
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
@@ -84,7 +83,8 @@ async def cancel_closing(folder: Path, numbers: Iterator[int], point: Point) -> 
     with InstrumentedLoop() as loop:
         await store.commit(*(run_started(name) for name in names), *(event("gone", n) for n in range(SLICED)))
         deletes = [asyncio.create_task(store.delete(named(name)), name=f"deletes {name}") for name in names]
-        await until(lambda: sum(task.get_name() == "store-purge" for task in asyncio.all_tasks()) == len(names))
+        while _purges() < len(names) and not any(task.done() for task in deletes):
+            await asyncio.sleep(0)
         store.append(run_started("kept"))
         commits = asyncio.create_task(store.commit(run_started("committed")), name="commits")
         reads = asyncio.create_task(store.load_run("kept"), name="reads")
@@ -101,6 +101,10 @@ async def cancel_closing(folder: Path, numbers: Iterator[int], point: Point) -> 
         assert error is None or isinstance(error, StoreClosed), error
     await _closed(path, {"kept"} if commits.exception() else {"kept", "committed"})
     return outcome
+
+
+def _purges() -> int:
+    return sum(task.get_name() == "store-purge" for task in asyncio.all_tasks())
 
 
 async def _closed(path: Path, expected: set[str]) -> None:

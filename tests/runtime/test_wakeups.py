@@ -91,6 +91,7 @@ async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_he
 async def test_the_scheduler_ends_when_it_is_cancelled_together_with_a_new_deadline() -> None:
     for turns in range(6):
         wakeups = Wakeups(lambda _: None)
+        wakeups.schedule("later", time.time() + 200)
         task = asyncio.create_task(wakeups.run(), name="wakeups")
         await asyncio.sleep(0.001)
         wakeups.schedule("late", time.time() + 100)

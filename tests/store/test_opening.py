@@ -348,18 +348,16 @@ async def test_a_close_returns_when_all_is_closed_also_beside_another_that_was_c
     await store.open()
     assert store._opened is not None
     connection = store._opened.connection
-    go_on, held = threading.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def hold(_: sqlite3.Connection) -> None:
-        loop.call_soon_threadsafe(held.set)
-        assert go_on.wait(30)
-
-    # The connection is closed after what its thread is at.
-    busy = asyncio.create_task(run_on(connection, hold), name="busy")
-    await held.wait()
+    reading, writing = Held(), Held()
+    busy = [asyncio.create_task(store._read(reading), name="busy reader")]
+    await until(reading.began.is_set)
     first = asyncio.create_task(store.close(), name="close")
-    await asyncio.sleep(0.05)
+    # It waits for the reader; then for the writer, who is the last to be closed.
+    await until(lambda: store._readers is not None and store._readers._closed)
+    busy.append(asyncio.create_task(run_on(connection, writing), name="busy writer"))
+    reading.go_on.set()
+    await until(writing.began.is_set)
+    await until(lambda: store._opened is None)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -368,8 +366,19 @@ async def test_a_close_returns_when_all_is_closed_also_beside_another_that_was_c
     assert not second.done()
     with pytest.raises(DatabaseLocked):
         await SqliteWorkflowStore(path).open()
-    go_on.set()
-    await asyncio.gather(busy, second)
+    writing.go_on.set()
+    await asyncio.gather(second, *busy)
     await store.open()
     assert store.stopped_cleanly
     await store.close()
+
+
+class Held:
+    """Keeps a connection's thread busy until it may go on."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, _: sqlite3.Connection) -> None:
+        self.began.set()
+        assert self.go_on.wait(30)

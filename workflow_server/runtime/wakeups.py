@@ -53,7 +53,6 @@ class Wakeups:
                     del self._times[handler_id]
                     self._wake(handler_id)
             delay = min(self._heap[0][0] - now, LONGEST_SLEEP) if self._heap else None
-            # Not wait_for: Python 3.11's takes no heed of a cancellation that comes together with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._earlier.wait()
