@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -95,6 +96,12 @@ class Listening(NamedTuple):
     async def client(self) -> Client:
         return Client(*await asyncio.open_connection("127.0.0.1", self.port))
 
+    async def is_at_work(self) -> None:
+        """Return when the server has begun with a request."""
+        server = self.runner.server
+        assert server is not None
+        await until(lambda: any(connection._current_request is not None for connection in server.connections))
+
     async def nobody_is_connected(self) -> None:
         """Return when the server has noticed that all its clients have left; it may be at work for them still."""
         server = self.runner.server
@@ -162,16 +169,20 @@ async def leave_while_held(listening: Listening, operation: Operation, point: st
     await operation.check(GONE)
 
 
-async def leave_in_the_body(listening: Listening, operation: Operation, cut: float, *, politely: bool) -> None:
+async def leave_in_the_body(listening: Listening, operation: Operation, where: int, chance: random.Random) -> None:
     """Send a part of the request, and leave: nothing of it was done. All of it: it was done, or not."""
     await operation.prepare()
     asked = operation.http()
     assert asked is not None
     data = raw_post(asked)
-    size = round(cut * len(data))
+    # Without its body, a start would be one of a run without fields.
+    head = data.index(b"\r\n\r\n") + 4
+    size = (head, chance.randint(0, head), chance.randint(head, len(data)), len(data))[where % 4]
     client = await listening.client()
     await client.send(data[:size])
-    await client.leave(politely=politely)
+    if head <= size < len(data):
+        await listening.is_at_work()
+    await client.leave(politely=chance.random() < 0.5)
     await listening.nothing_is_open()
     await work_done(operation.manager)
     if size < len(data):

@@ -83,7 +83,7 @@ async def cancel_closing(folder: Path, numbers: Iterator[int], point: Point) -> 
     with InstrumentedLoop() as loop:
         await store.commit(*(run_started(name) for name in names), *(event("gone", n) for n in range(SLICED)))
         deletes = [asyncio.create_task(store.delete(named(name)), name=f"deletes {name}") for name in names]
-        while _purges() < len(names) and not any(task.done() for task in deletes):
+        while _purges() < len(names) and not any(task.done() for task in deletes):  # noqa: ASYNC110
             await asyncio.sleep(0)
         store.append(run_started("kept"))
         commits = asyncio.create_task(store.commit(run_started("committed")), name="commits")

@@ -180,10 +180,9 @@ async def test_clients_leave_in_the_middle(
             await leaving_clients.leave_while_held(server, operation, point, politely=chance.random() < 0.5)
             await settled()
         for kind in (manager_operations.Start, manager_operations.Send):
-            for _ in range(extent.of(short=8, long=250)):
+            for where in range(extent.of(short=8, long=250)):
                 operation = kind(server.manager, f"t{next(numbers)}")
-                cut = min(1.0, chance.uniform(0.0, 1.1))
-                await leaving_clients.leave_in_the_body(server, operation, cut, politely=chance.random() < 0.5)
+                await leaving_clients.leave_in_the_body(server, operation, where, chance)
                 await settled()
         for _ in range(extent.of(short=2, long=40)):
             await leaving_clients.leave_a_run(server, politely=chance.random() < 0.5)
