@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,35 @@ async def test_a_server_that_was_stopped_is_not_started_again_and_a_new_one_is(t
         await server.start()
     async with WorkflowServer(workflow_store=SqliteWorkflowStore(path)).contextmanager() as other:
         assert other.workflow_names == []
+
+
+async def test_a_cancelled_start_leaves_the_database_to_the_next_server(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite3"
+    for turns in range(12):
+        server = WorkflowServer(workflow_store=SqliteWorkflowStore(path))
+        starting = asyncio.create_task(server.start(), name="start")
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        if not starting.cancelled():
+            await server.stop()
+        async with WorkflowServer(workflow_store=SqliteWorkflowStore(path)).contextmanager():
+            """It got in."""
+
+
+async def test_a_stop_that_was_cancelled_goes_on_and_the_next_one_returns_when_it_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite3"
+    for turns in range(6):
+        server = await WorkflowServer(workflow_store=SqliteWorkflowStore(path)).start()
+        stopping = asyncio.create_task(server.stop(), name="stop")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
+        await server.stop()
+        async with WorkflowServer(workflow_store=SqliteWorkflowStore(path)).contextmanager():
+            """It got in."""
 
 
 def test_an_interpreter_without_docstrings_is_refused_in_words(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class WorkflowServer:
         self._app: web.Application | None = None
         self._started = False
         self._stopped = False
+        self._stopping: asyncio.Task[None] | None = None
         self._resumed = 0
         self._host = self._settings.host
         self._failure: BaseException | None = None
@@ -129,16 +130,30 @@ class WorkflowServer:
             self._store.on_failure = self._fail
             await self._store.open()
             self._started = True
-            self._resumed = await self._manager.resume()
+            try:
+                self._resumed = await self._manager.resume()
+            except BaseException:
+                # Who has no server that was started has none to stop.
+                await self.stop()
+                raise
         return self
 
     async def stop(self) -> None:
         """Let running steps be recorded within the grace period, and close. No run is cancelled: each goes on at the
-        next start."""
-        if self._started:
-            self._started = False
+        next start.
+
+        Cancelled, it goes on; called again, it returns when the server has stopped.
+        """
+        if self._started and self._stopping is None:
             self._stopped = True
+            self._stopping = asyncio.create_task(self._stop(), name="stop the server")
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        try:
             await self._manager.stop(0.0 if self._failure is not None else self._settings.grace_period)
+        finally:
             await self._store.close()
 
     @asynccontextmanager

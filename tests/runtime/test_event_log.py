@@ -185,3 +185,21 @@ async def test_only_one_reader_holds_the_queue(store: SqliteWorkflowStore, log: 
         await take_queue(log, 0.01, asyncio.Event(), store)
     await holder.close()
     await (await take_queue(log, 0, asyncio.Event(), store)).close()
+
+
+async def test_who_is_cancelled_as_the_queue_comes_free_leaves_it_to_the_next(
+    store: SqliteWorkflowStore, log: EventLog
+) -> None:
+    for turns in range(6):
+        holder = await take_queue(log, 0, asyncio.Event(), store)
+        waiting = asyncio.create_task(take_queue(log, 30, asyncio.Event(), store), name="waits")
+        await asyncio.sleep(0.001)
+        await holder.close()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if waiting.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        else:
+            await waiting.result().close()
+        await (await take_queue(log, 0, asyncio.Event(), store)).close()

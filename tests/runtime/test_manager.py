@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,12 @@ from workflow_server.errors import (
     UnknownStep,
 )
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
-from workflow_server.records import InboxPosted
+from workflow_server.records import InboxPosted, RunEnded
 from workflow_server.runtime.engine import ObservedLoop
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.runtime.session import RunSession
 from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.store.transaction import Entries
 
 from .conftest import Managing
 from .waiting import asked, released, until
@@ -623,3 +626,59 @@ async def test_a_step_that_ends_within_the_grace_period_is_recorded(managing: Ma
     async with managing(held=again) as manager:
         assert (await manager.get_handler(handler.handler_id)).status == "completed"
         assert again.began == []
+
+
+async def test_a_repeated_request_in_the_moment_in_which_the_run_ends_takes_nothing_from_the_first(
+    managing: Managing, database: Path
+) -> None:
+    store = SqliteWorkflowStore(database)
+    workflow = Held()
+    key = RunRequest(start_event={"name": "a"}, key=IdempotencyKey("k", "hash"))
+    async with managing(held=workflow, store=store) as manager:
+        first = asyncio.create_task(manager.run("held", key), name="first")
+        await until(lambda: workflow.began == ["a"])
+        committed, go_on = threading.Event(), threading.Event()
+
+        def hold(point: str, units: Sequence[Entries]) -> None:
+            if point == "after commit" and any(type(entry) is RunEnded for entries in units for entry in entries):
+                committed.set()
+                assert go_on.wait(30)
+
+        store.fault = hold
+        workflow.gate.set()
+        await until(committed.is_set)
+        try:
+            # The end stands in the store, and nobody has been told of it yet.
+            assert (await asyncio.wait_for(manager.run("held", key), 10)).status == "completed"
+        finally:
+            go_on.set()
+        assert (await asyncio.wait_for(first, 10)).status == "completed"
+
+
+async def test_who_goes_away_while_it_asks_for_the_end_of_a_run_leaves_nothing_behind(managing: Managing) -> None:
+    request = RunRequest(start_event={"name": "Ada"}, key=IdempotencyKey("k", "hash"))
+    async with managing(greet=Greet()) as manager:
+        await manager.run("greet", request)
+        for turns in range(20):
+            asking = asyncio.create_task(manager.run("greet", request), name="asks")
+            for _ in range(turns):
+                await asyncio.sleep(0.0002)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        assert manager._starting._outcomes == {}
+
+
+async def test_the_time_before_a_resume_that_did_not_come_about_stays_a_downtime(
+    managing: Managing, database: Path
+) -> None:
+    async with managing(ask=Ask(timeout=None)) as manager:
+        await manager.start("ask", RunRequest())
+    store = SqliteWorkflowStore(database)
+    await store.open()
+    before = store.previous_alive_at
+    manager = RuntimeManager(store)
+    await manager.stop(0.0)
+    await store.close()
+    await store.open()
+    assert store.previous_alive_at == before
+    await store.close()

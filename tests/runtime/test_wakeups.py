@@ -86,3 +86,17 @@ async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_he
     with suppress(asyncio.CancelledError):
         await task
     assert order == ["first", "end"]
+
+
+async def test_the_scheduler_ends_when_it_is_cancelled_together_with_a_new_deadline() -> None:
+    for turns in range(6):
+        wakeups = Wakeups(lambda _: None)
+        wakeups.schedule("later", time.time() + 200)
+        task = asyncio.create_task(wakeups.run(), name="wakeups")
+        await asyncio.sleep(0.001)
+        wakeups.schedule("late", time.time() + 100)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=5)
+        assert done, f"it took no heed of its cancellation {turns} turns after the deadline"

@@ -11,11 +11,13 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.runtime.waiting import until
 from workflow_server.errors import (
     DatabaseDamaged,
     DatabaseError,
@@ -29,7 +31,7 @@ from workflow_server.errors import (
     MigrationMissing,
 )
 from workflow_server.store import MemoryWorkflowStore, SqliteWorkflowStore, opening
-from workflow_server.store.connection import run_on
+from workflow_server.store.connection import connect, run_on
 from workflow_server.store.migrations import APPLICATION_ID, known_migrations
 
 from .making import event, run_started
@@ -379,3 +381,76 @@ async def test_a_database_with_a_second_name_is_refused_under_both_also_while_it
 async def test_a_name_that_the_file_system_does_not_take_is_refused_in_words(path: Path) -> None:
     with pytest.raises(DatabaseReadOnly, match="File name too long"):
         await SqliteWorkflowStore(path.with_name("d" * 300)).open()
+
+
+async def test_a_cancelled_open_gives_back_its_lock_and_threads_and_leaves_a_clean_file_clean(path: Path) -> None:
+    await made(path)
+    threads = threading.active_count()
+    for turns in range(12):
+        store = SqliteWorkflowStore(path)
+        opening_it = asyncio.create_task(store.open(), name="open")
+        for _ in range(turns):
+            await asyncio.sleep(0.001)
+        opening_it.cancel()
+        await asyncio.gather(opening_it, return_exceptions=True)
+        if not opening_it.cancelled():
+            await store.close()
+        other = SqliteWorkflowStore(path)
+        await other.open()
+        assert other.stopped_cleanly
+        await other.close()
+    await until(lambda: threading.active_count() <= threads)
+
+
+async def test_a_cancelled_connection_ends_its_thread(path: Path) -> None:
+    await made(path)
+    threads = threading.active_count()
+    for turns in range(4):
+        connecting = asyncio.create_task(connect(path), name="connect")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+    await until(lambda: threading.active_count() <= threads)
+
+
+async def test_a_close_returns_when_all_is_closed_also_beside_another_that_was_cancelled(path: Path) -> None:
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    assert store._opened is not None
+    connection = store._opened.connection
+    reading, writing = Held(), Held()
+    busy = [asyncio.create_task(store._read(reading), name="busy reader")]
+    await until(reading.began.is_set)
+    first = asyncio.create_task(store.close(), name="close")
+    # It waits for the reader; then for the writer, who is the last to be closed.
+    await until(lambda: store._readers is not None and store._readers._closed)
+    busy.append(asyncio.create_task(run_on(connection, writing), name="busy writer"))
+    reading.go_on.set()
+    await until(writing.began.is_set)
+    await until(lambda: store._opened is None)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    second = asyncio.create_task(store.close(), name="close again")
+    await asyncio.sleep(0.05)
+    assert not second.done()
+    with pytest.raises(DatabaseLocked):
+        await SqliteWorkflowStore(path).open()
+    writing.go_on.set()
+    await asyncio.gather(second, *busy)
+    await store.open()
+    assert store.stopped_cleanly
+    await store.close()
+
+
+class Held:
+    """Keeps a connection's thread busy until it may go on."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, _: sqlite3.Connection) -> None:
+        self.began.set()
+        assert self.go_on.wait(30)

@@ -220,7 +220,8 @@ async def take_queue(
         await log.queue_lock.acquire()
     else:
         try:
-            await asyncio.wait_for(log.queue_lock.acquire(), timeout)
+            async with asyncio.timeout(timeout):
+                await log.queue_lock.acquire()
         except TimeoutError:
             raise QueueTaken(log.handler_id, timeout) from None
     return QueueReader(log, closing, store)

@@ -88,7 +88,7 @@ class RuntimeManager:
 
     async def stop(self, grace: float) -> None:
         """Let running steps be recorded, for at most ``grace`` seconds; nothing is cancelled: it all goes on at the
-        next start."""
+        next start. Where it was cancelled itself, it may be called again."""
         self.close()
         for service in self._services:
             service.cancel()
@@ -106,7 +106,9 @@ class RuntimeManager:
             if late:
                 await asyncio.wait(late, timeout=1.0)
         await self._roster.tasks.finish(timeout=1.0)
-        self._store.append(ServerAlive(time.time()))
+        if self._services:
+            # Without a resume no clock was moved past the downtime: the next start has to know of it.
+            self._store.append(ServerAlive(time.time()))
 
     async def _note_alive(self) -> None:
         while True:

@@ -120,7 +120,8 @@ class Recovery:
     async def _observe(self, run: RunningRun, session: RunSession, blamed: RunAttempted) -> None:
         seconds = min(OBSERVE * 2 ** (run.attempts - self._max_attempts), LONGEST_OBSERVATION)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(session.progressed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await session.progressed.wait()
         if not session.progressed.is_set():
             # The process lives: should it die later, then in the observation of another.
             self._roster.store.append(blamed._replace(probations=run.probations))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from workflow_server.errors import (
     CompletedHandlerNotFound,
     ContextRefused,
-    HandlerNotFound,
     HandlerRunning,
     RunSuperseded,
     ShuttingDown,
@@ -34,21 +36,35 @@ class Starting:
         self._roster = roster
         self._store = roster.store
         self._accept_context = accept_context
-        self._outcomes: dict[str, asyncio.Future[RunEnded]] = {}
+        self._outcomes: dict[str, set[asyncio.Future[RunEnded]]] = {}
+        """Those who wait for the end of a run, by its id."""
 
     def ended(self, over: RunEnded) -> None:
         """The end of a run is durable."""
-        outcome = self._outcomes.pop(over.run_id, None)
-        if outcome is not None and not outcome.done():
-            outcome.set_result(over)
+        for outcome in self._outcomes.get(over.run_id, ()):
+            if not outcome.done():
+                outcome.set_result(over)
 
     def close(self) -> None:
         """Tell those who wait for a run that they will not hear of it."""
-        for outcome in self._outcomes.values():
+        for outcome in chain.from_iterable(self._outcomes.values()):
             if not outcome.done():
                 outcome.set_exception(ShuttingDown())
                 outcome.exception()
-        self._outcomes.clear()
+
+    @contextmanager
+    def _outcome(self, run_id: str) -> Iterator[asyncio.Future[RunEnded]]:
+        """What is set when the run has ended, durably. Each who waits has one of its own: who goes away, or finds the
+        end in the store, takes nothing from the others."""
+        outcome: asyncio.Future[RunEnded] = asyncio.get_running_loop().create_future()
+        waiting = self._outcomes.setdefault(run_id, set())
+        waiting.add(outcome)
+        try:
+            yield outcome
+        finally:
+            waiting.discard(outcome)
+            if not waiting:
+                del self._outcomes[run_id]
 
     async def start(self, workflow_name: str, request: RunRequest) -> HandlerData:
         """Start a run, or continue a completed handler with the next; it is durable when this returns.
@@ -57,13 +73,13 @@ class Starting:
             WorkflowNotFound, CompletedHandlerNotFound, HandlerRunning, StateUnreadable, InvalidEvent, ContextRefused,
             KeyReused, ShuttingDown, StorageFull, StoreUnavailable: why nothing was started.
         """
-        return await self._accept(workflow_name, request, waits=False)
+        return await self._accept(workflow_name, request, nanoid())
 
-    async def _accept(self, workflow_name: str, request: RunRequest, *, waits: bool) -> HandlerData:
+    async def _accept(self, workflow_name: str, request: RunRequest, run_id: str) -> HandlerData:
         self._roster.check_open()
         served = self._roster.registry.get(workflow_name)
         event = served.start_event(request.start_event)
-        work = self._start(served, event, request, waits=waits)
+        work = self._start(served, event, request, run_id)
         return await self._roster.tasks.run(work, f"start {workflow_name}")
 
     async def run(self, workflow_name: str, request: RunRequest) -> HandlerData:
@@ -72,49 +88,36 @@ class Starting:
         Raises:
             ShuttingDown: the server stops first; the run goes on at its next start.
         """
-        begun = await self._accept(workflow_name, request, waits=True)
+        run_id = nanoid()
+        with self._outcome(run_id) as outcome:
+            begun = await self._accept(workflow_name, request, run_id)
+            if begun.run_id == run_id:
+                return from_end(begun, await outcome)
         assert begun.run_id is not None
-        outcome = self._outcomes.get(begun.run_id)
-        if outcome is None:
-            return await self._end_of(begun, begun.run_id)
-        return from_end(begun, await asyncio.shield(outcome))
+        return await self._end_of(begun, begun.run_id)
 
     async def _end_of(self, begun: HandlerData, run_id: str) -> HandlerData:
         """The end of a run that an earlier request started, or that has ended already."""
-        outcome = self._outcome(run_id)
-        try:
+        with self._outcome(run_id) as outcome:
             handler = await find_handler(self._roster, begun.handler_id)
-        except HandlerNotFound:
-            self._outcomes.pop(run_id, None)
-            raise
-        if handler.run_id != run_id or handler.status != "running":
-            # That run has ended: nothing is going to set the future.
-            self._outcomes.pop(run_id, None)
             if handler.run_id != run_id:
                 raise RunSuperseded(begun.handler_id)
-            return shown(self._roster, handler)
-        self._roster.check_open()
-        return from_end(begun, await asyncio.shield(outcome))
+            if handler.status != "running":
+                return shown(self._roster, handler)
+            self._roster.check_open()
+            return from_end(begun, await outcome)
 
-    def _outcome(self, run_id: str) -> asyncio.Future[RunEnded]:
-        """What is set when the run has ended, durably."""
-        return self._outcomes.setdefault(run_id, asyncio.get_running_loop().create_future())
-
-    async def _start(
-        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, *, waits: bool
-    ) -> HandlerData:
+    async def _start(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
         if request.key is None:
-            return await self._begin(served, event, request, waits=waits)
+            return await self._begin(served, event, request, run_id)
         scope = f"run:{served.name}"
         async with self._roster.key_lock(f"{scope}:{request.key.key}"):
             answer = await earlier_answer(self._store, scope, request.key)
             if answer is not None:
                 return HandlerData.model_validate_json(answer.response)
-            return await self._begin(served, event, request, waits=waits)
+            return await self._begin(served, event, request, run_id)
 
-    async def _begin(
-        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, *, waits: bool
-    ) -> HandlerData:
+    async def _begin(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
         handler_id = request.handler_id or nanoid()
         async with self._roster.lock(handler_id):
             self._roster.check_open()
@@ -122,7 +125,6 @@ class Starting:
                 log, records = await self._continued(served, request.handler_id)
             else:
                 log, records = self._roster.logs.new(handler_id), []
-            run_id = nanoid()
             records = [record._replace(run_id=run_id) for record in records]
             if request.context is not None:
                 records = self._given_context(served, run_id, request.context)
@@ -131,8 +133,6 @@ class Starting:
             keys = answered(f"run:{served.name}", request.key, handler_id, run_id, answer.model_dump_json())
             await self._store.commit(started, *records, *keys)
             log.begin()
-            if waits:
-                self._outcome(run_id)
             if served.slots.take(handler_id):
                 await self._launch(served, started, log, event, fresh=not records)
         return answer

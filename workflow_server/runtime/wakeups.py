@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 LONGEST_SLEEP = 60.0
 """Seconds after which the clock is looked at again: it may have been set meanwhile."""
@@ -52,7 +53,6 @@ class Wakeups:
                     del self._times[handler_id]
                     self._wake(handler_id)
             delay = min(self._heap[0][0] - now, LONGEST_SLEEP) if self._heap else None
-            try:
-                await asyncio.wait_for(self._earlier.wait(), delay)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._earlier.wait()

@@ -91,7 +91,7 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Lock, open, check and migrate.
+        """Lock, open, check and migrate. Cancelled, it returns when all is closed and unlocked again.
 
         Raises:
             DatabaseError: what is wrong with the database, and what to do; it was left as it was.
@@ -99,7 +99,8 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Commit what was handed over, checkpoint, close, unlock. May be called twice."""
+        """Commit what was handed over, checkpoint, close, unlock. May be called twice; cancelled, it goes on, and
+        the next call returns when it is done."""
 
     @property
     @abstractmethod

@@ -40,7 +40,11 @@ async def connect(path: Path | None, access: Access = "mode=rw") -> aiosqlite.Co
     # aiosqlite's threads keep a process alive; one that fails must end, with whatever commit its thread hangs in.
     connection._thread.daemon = True
     await connection
-    await run_on(connection, _set_up)
+    try:
+        await run_on(connection, _set_up)
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 

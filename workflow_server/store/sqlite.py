@@ -23,6 +23,7 @@ from workflow_server.store.opening import Opened, explain, lock_database, open_d
 from workflow_server.store.readers import ReaderPool
 from workflow_server.store.sql import load_single
 from workflow_server.store.transaction import Entries, Fault, lone_transaction
+from workflow_server.store.uninterrupted import uninterrupted
 from workflow_server.store.writer import GroupCommitWriter
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         self._checkpointer = Checkpointer(self._path)
         self._readers: ReaderPool | None = None
         self._purge: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._deleting = asyncio.Lock()
         self._fault: Fault | None = None
 
@@ -64,6 +66,14 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def open(self) -> None:
         if self._opened is not None:
             raise RuntimeError("this store is open")
+        try:
+            # As a whole: while its thread is at work the lock must stay, and afterwards nobody would give it back.
+            await uninterrupted(self._open(), "store-open")
+        except asyncio.CancelledError:
+            await uninterrupted(self._abandon(), "store-abandon")
+            raise
+
+    async def _open(self) -> None:
         path = self._path
         if path is not None:
             self._lock = lock_database(path, allow_network_filesystem=self._allow_network_filesystem)
@@ -89,13 +99,24 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
                 raise explain(error, self.location) from error
             raise
 
+    async def _abandon(self) -> None:
+        """Close what nobody will use, and leave the file as clean or unclean as it was found."""
+        if self._opened is not None:
+            await self._close(cleanly=self._opened.stopped_cleanly)
+
     async def close(self) -> None:
+        # One for all who call it, and nobody's: it goes on when they go away.
+        if self._closing is None or self._closing.done():
+            self._closing = asyncio.create_task(self._close(cleanly=True), name="store-close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self, *, cleanly: bool) -> None:
         if self._writer is not None and self._opened is not None:
             if self._purge is not None:
                 self._purge.cancel()
                 await asyncio.gather(self._purge, return_exceptions=True)
             await self._writer.close()
-            if self._writer.problem is None:
+            if cleanly and self._writer.problem is None:
                 await run_on(self._opened.connection, self._stop_cleanly)
         await self._shut()
 

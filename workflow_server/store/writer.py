@@ -189,7 +189,8 @@ class GroupCommitWriter:
             logger.error("the disk is full: %d records wait for room", self._backlog)
         self._waits_for_room = True
         try:
-            await asyncio.wait_for(self._closing.wait(), FULL_RETRY)
+            async with asyncio.timeout(FULL_RETRY):
+                await self._closing.wait()
         except TimeoutError:
             logger.info("trying again whether there is room")
 
