@@ -12,8 +12,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
@@ -25,8 +26,11 @@ from workflow_server.web.writing import limit_send_buffer, reset
 
 logger = logging.getLogger(__name__)
 
-KEEPALIVE: Final = 30.0
-"""Seconds that an idle connection stays open; aiohttp also gives a request's headers that long, an hour by default."""
+KEEPALIVE: Final = 17.0
+"""Seconds that an idle connection stays open: longer than aiohttp's own client keeps one (15). aiohttp also gives a
+request's head that long, an hour by default: a connection that is only half a request is gone within 20 s."""
+LINGERING: Final = 5.0
+"""Seconds for which what is left of a body is read after the answer, so that its client gets to read that."""
 SHUTDOWN_TIMEOUT: Final = 2.0
 """Seconds that open requests and streams get to end by themselves when the server stops."""
 BACKLOG: Final = 1024
@@ -59,7 +63,8 @@ class HttpRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _HttpServer(made.request_handler, made.request_factory, self._settings, self._max_connections)
+        factory = _with_upgrades_closed(made.request_factory)
+        return _HttpServer(made.request_handler, factory, self._settings, self._max_connections)
 
 
 class _HttpServer(web.Server):
@@ -106,6 +111,7 @@ class _Connection(web.RequestHandler):
             keepalive_timeout=KEEPALIVE,
             access_log=None,  # type: ignore[arg-type]
             logger=logger,
+            lingering_time=LINGERING,
             auto_decompress=False,
         )
         self._server = server
@@ -180,6 +186,21 @@ class _Connection(web.RequestHandler):
             logger.debug("A request that is not valid HTTP was refused")
         else:
             super().log_exception(*args, **kw)
+
+
+def _with_upgrades_closed(factory: RequestFactory) -> RequestFactory:
+    """No upgrade is accepted here, and a connection on which one was asked for ends with the answer.
+
+    Where aiohttp knows the protocol as little (``h2c``), it drops what came with such a request in one piece: the
+    next request, or the head of it, so that a body would then be taken for a request.
+    """
+
+    def make(message: RawRequestMessage, *rest: Any) -> BaseRequest:
+        if hdrs.UPGRADE in message.headers:
+            message = message._replace(should_close=True)
+        return factory(message, *rest)
+
+    return make
 
 
 def _with_expectations_refused(handler: RequestHandling) -> RequestHandling:
