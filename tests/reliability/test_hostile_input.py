@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import StartServer
 from tests.reliability import half_open
-from tests.reliability.besieged import Besiege, Besieged, besiege
+from tests.reliability.besieged import SIGNS, TARGET, TOKEN, Besiege, Besieged, besiege
+from tests.reliability.contract_fuzzing import ContractFuzzer
 from tests.reliability.hostility import Hostile, corpus
 from tests.reliability.raw_http import Answer, exchange
 from tests.reliability.reporting import Extent, Survived
@@ -21,6 +23,22 @@ from tests.reliability.verdict import FOLLOW_UP, verdict
 __all__ = ["besiege"]
 
 AT_ONCE = 100
+
+CHECKS = {
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "positive_data_acceptance",
+    "missing_required_header",
+    "unsupported_method",
+    "use_after_free",
+    "ensure_resource_availability",
+    "ignored_auth",
+}
+"""Of schemathesis; each has to be made."""
 
 
 class Bombardment:
@@ -172,3 +190,39 @@ def _sockets(pid: int) -> int:
     """How many sockets a process has open."""
     descriptors = Path(f"/proc/{pid}/fd").iterdir()
     return sum(descriptor.readlink().name.startswith("socket:") for descriptor in descriptors)
+
+
+# -- The description -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guarded", [False, True], ids=["open", "guarded"])
+def test_what_the_description_makes_schemathesis_send_is_answered_as_described(
+    start_server: StartServer, extent: Extent, survived: Survived, guarded: bool
+) -> None:
+    environment = {"WORKFLOW_SERVER_TOKENS": TOKEN} if guarded else None
+    process = start_server(f"{TARGET}:impatient", env=environment)
+    token = TOKEN if guarded else None
+    # The drawn half reaches what is not there, the aimed half what lies behind it.
+    halves = [
+        ContractFuzzer(
+            process.url, seed=extent.seed, examples=extent.of(short=2, long=80), aimed=aimed, token=token
+        ).run()
+        for aimed in ((False, True) if extent.long else (guarded,))
+    ]
+    assert [problem for half in halves for problem in half.problems] == []
+    cases: Counter[str] = sum((half.cases for half in halves), Counter())
+    checks: Counter[str] = sum((half.checks for half in halves), Counter())
+    reached = set().union(*(half.reached("POST /workflows/{name}/run-nowait") for half in halves))
+    assert {200, 400, 415} <= reached
+    assert checks.keys() >= CHECKS
+    assert cases["stateful_testing"] > 0
+    log = process.log.read_text()
+    assert not any(sign in log for sign in SIGNS)
+    survived(
+        f"schemathesis over /openapi.json, all checks{', with and without a token' if guarded else ''}",
+        "P11",
+        times=cases.total(),
+        unit="cases",
+        figures=f"{checks.total()} checks; " + ", ".join(f"{count} {phase}" for phase, count in cases.items() if count),
+    )

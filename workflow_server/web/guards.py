@@ -144,7 +144,7 @@ def _token_guard(settings: WebSettings) -> Middleware:
 
     @web.middleware
     async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if (writers or readers) and not _is_open(request):
+        if settings.guarded and not _is_open(request):
             sent = _bearer(request)
             may_write = _is_one_of(sent, writers)
             if not may_write and not _is_one_of(sent, readers):

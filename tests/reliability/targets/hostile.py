@@ -88,6 +88,11 @@ class Large(Workflow):
         return StopEvent(result="x" * int(ev.get("size", 1)))
 
 
+def impatient() -> dict[str, Workflow]:
+    """Those that end by themselves, soon, whatever is sent to them or not."""
+    return {"count": Count(), "echo": Echo(), "fail": Fail(), "approve": Approve(timeout=0.7)}
+
+
 count = Count(timeout=None)
 approve = Approve(timeout=None)
 echo = Echo(timeout=None)
