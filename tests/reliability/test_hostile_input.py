@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import random
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import StartServer
 from tests.reliability import half_open
-from tests.reliability.besieged import SIGNS, TARGET, TOKEN, Besiege, Besieged, besiege
+from tests.reliability.besieged import READ_TOKEN, SIGNS, TARGET, TOKEN, Besiege, Besieged, besiege
+from tests.reliability.bombardment import Bombardment
+from tests.reliability.callers import all_callers, guess_of
 from tests.reliability.contract_fuzzing import ContractFuzzer
-from tests.reliability.hostility import Hostile, corpus
-from tests.reliability.raw_http import Answer, exchange
+from tests.reliability.hostility import corpus, request
+from tests.reliability.raw_http import answers, exchange
 from tests.reliability.reporting import Extent, Survived
-from tests.reliability.verdict import FOLLOW_UP, verdict
+from tests.reliability.unread import is_dropped, open_unread, resident, sockets
 
 __all__ = ["besiege"]
-
-AT_ONCE = 100
 
 CHECKS = {
     "not_a_server_error",
@@ -41,56 +41,11 @@ CHECKS = {
 """Of schemathesis; each has to be made."""
 
 
-class Bombardment:
-    """Sends hostile requests, a few at a time, and looks after each whether the server still serves."""
-
-    def __init__(self, server: Besieged) -> None:
-        self._server = server
-        self._room = asyncio.Semaphore(AT_ONCE)
-        self.answers: list[Answer] = []
-        self.problems: list[str] = []
-
-    async def send(self, requests: Iterable[Hostile]) -> None:
-        """All of them."""
-        async with asyncio.TaskGroup() as group:
-            for number, hostile in enumerate(requests):
-                group.create_task(self._send(hostile), name=f"hostile request {number}")
-
-    async def _send(self, hostile: Hostile) -> None:
-        pieces = [self._server.aimed(piece) for piece in hostile.pieces]
-        if hostile.follow_up:
-            pieces[-1] += FOLLOW_UP
-        async with self._room:
-            try:
-                received = await exchange(self._server.port, pieces, patience=1.5 if hostile.silence else None)
-            except TimeoutError:
-                self.problems.append(f"{hostile.name}: the connection stays open")
-                return
-            async with self._server.session.get("/health") as response:
-                if response.status != 200:
-                    self.problems.append(f"{hostile.name}: unhealthy afterwards")
-        problem, answers = verdict(hostile, received)
-        self.answers += answers
-        if problem is not None:
-            self.problems.append(f"{hostile.name}: {problem}")
-
-    @property
-    def statuses(self) -> Counter[int]:
-        """How often each status was answered."""
-        return Counter(answer.status for answer in self.answers)
-
-    @property
-    def acknowledged(self) -> set[str]:
-        """The handlers that were answered with 200."""
-        bodies = [answer.body for answer in self.answers if answer.status == 200 and b'"handler_id"' in answer.body]
-        return {json.loads(body)["handler_id"] for body in bodies if body.startswith(b'{"handler_id"')}
-
-
 @pytest.mark.slow
 async def test_hostile_requests_are_refused_as_the_contract_says_and_change_nothing(
     besiege: Besiege, extent: Extent, survived: Survived
 ) -> None:
-    server = await besiege("--body-timeout", "2", "--log-level", "debug")
+    server = await besiege("--body-timeout", "0.5", "--log-level", "debug")
     before = await server.handlers()
     bombardment = Bombardment(server)
     requests = corpus(extent.seed, mutations=extent.of(short=200, long=10_000))
@@ -119,7 +74,7 @@ async def test_hostile_requests_are_refused_as_the_contract_says_and_change_noth
 async def test_hostile_requests_without_a_token_get_no_further_than_401(
     besiege: Besiege, extent: Extent, survived: Survived
 ) -> None:
-    server = await besiege("--body-timeout", "2", "--log-level", "debug", guarded=True)
+    server = await besiege("--body-timeout", "0.5", "--log-level", "debug", guarded=True)
     before = await server.handlers()
     bombardment = Bombardment(server)
     requests = corpus(extent.seed + 1, mutations=extent.of(short=200, long=10_000))
@@ -157,7 +112,7 @@ async def test_half_open_connections_are_closed_within_20_s_and_slow_nobody_down
     hanging = [asyncio.create_task(half_open.cut_off(server.port, client)) for client in clients]
     # Once the slowest of them has connected, and before the first is cut off.
     await asyncio.sleep(4)
-    open_sockets = _sockets(server.process.process.pid)
+    open_sockets = sockets(server.process.process.pid)
     ended = await asyncio.gather(*hanging)
     over.set()
     taken = [seconds for worker in load for seconds in await worker]
@@ -186,10 +141,10 @@ async def _honest_calls(server: Besieged) -> AsyncIterator[None]:
         yield
 
 
-def _sockets(pid: int) -> int:
-    """How many sockets a process has open."""
-    descriptors = Path(f"/proc/{pid}/fd").iterdir()
-    return sum(descriptor.readlink().name.startswith("socket:") for descriptor in descriptors)
+async def _honest_reads(server: Besieged) -> AsyncIterator[None]:
+    while True:
+        await server.call("GET", f"/handlers/{server.ended}")
+        yield
 
 
 # -- The description -------------------------------------------------------------------------------
@@ -210,7 +165,8 @@ def test_what_the_description_makes_schemathesis_send_is_answered_as_described(
         ).run()
         for aimed in ((False, True) if extent.long else (guarded,))
     ]
-    assert [problem for half in halves for problem in half.problems] == []
+    problems = [problem for half in halves for problem in half.problems]
+    assert not problems, "\n".join(problems)
     cases: Counter[str] = sum((half.cases for half in halves), Counter())
     checks: Counter[str] = sum((half.checks for half in halves), Counter())
     reached = set().union(*(half.reached("POST /workflows/{name}/run-nowait") for half in halves))
@@ -226,3 +182,103 @@ def test_what_the_description_makes_schemathesis_send_is_answered_as_described(
         unit="cases",
         figures=f"{checks.total()} checks; " + ", ".join(f"{count} {phase}" for phase, count in cases.items() if count),
     )
+
+
+# -- Too much at once ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_a_thousand_starts_at_once_are_all_acknowledged_and_listed_while_others_are_served(
+    besiege: Besiege, extent: Extent, survived: Survived
+) -> None:
+    server = await besiege()
+    before = await server.handlers()
+    waves = extent.of(short=1, long=10)
+    acknowledged: list[str] = []
+    for _ in range(waves):
+        starts = [server.call("POST", "/workflows/count/run-nowait", {"start_event": {"n": 0}}) for _ in range(1_000)]
+        acknowledged += [handler["handler_id"] for handler in await asyncio.gather(*starts)]
+    assert len(set(acknowledged)) == waves * 1_000
+    over = asyncio.Event()
+    load = asyncio.create_task(half_open.latencies(lambda: _honest_reads(server), over))
+    lists = await asyncio.gather(*(server.handlers() for _ in range(5)))
+    over.set()
+    taken = await load
+    assert all(listed.keys() == before.keys() | set(acknowledged) for listed in lists)
+    assert server.signs() == Counter()
+    survived(
+        "1,000 starts at once, and lists of all handlers",
+        "P1 P10",
+        times=len(acknowledged),
+        unit="starts",
+        figures=f"lists of {len(lists[0])} handlers; meanwhile a read took {max(taken) * 1000:.0f} ms at most",
+    )
+
+
+@pytest.mark.slow
+async def test_answers_of_ten_megabytes_that_nobody_reads_are_given_up(
+    besiege: Besiege, extent: Extent, survived: Survived
+) -> None:
+    server = await besiege("--write-timeout", "1")
+    started = await server.call("POST", "/workflows/large/run", {"start_event": {"size": 10_000_000}})
+    target = f"/handlers/{started['handler_id']}".encode()
+    before = resident(server.process.process.pid)
+    unread = [open_unread(server.port, request(target)) for _ in range(extent.of(short=8, long=40))]
+    peak = before
+    async with asyncio.timeout(60):
+        while not all(is_dropped(connection) for connection in unread):
+            await server.call("GET", f"/handlers/{server.ended}")
+            peak = max(peak, resident(server.process.process.pid))
+            await asyncio.sleep(0.1)
+    for connection in unread:
+        connection.close()
+    assert server.signs() == Counter()
+    survived(
+        "answers of 10 MB that nobody reads",
+        "P10",
+        times=len(unread),
+        unit="readers",
+        figures=f"all given up; the server grew by {(peak - before) / 2**20:.0f} MiB meanwhile",
+    )
+
+
+# -- Who may call ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_guessing_a_token_meets_401_and_nothing_of_a_guess_is_logged(
+    besiege: Besiege, extent: Extent, survived: Survived
+) -> None:
+    server = await besiege("--log-level", "debug", guarded=True)
+    chance = random.Random(extent.seed)
+    guesses = [guess_of(chance.choice((TOKEN, READ_TOKEN)), chance) for _ in range(extent.of(short=500, long=10_000))]
+    begun = time.perf_counter()
+    for guess in guesses:
+        headers = {"Authorization": f"Bearer {guess}"}
+        async with server.session.get("/handlers", headers=headers) as response:
+            assert response.status == 401, guess
+    rate = len(guesses) / (time.perf_counter() - begun)
+    assert len(await server.handlers()) == 2
+    assert server.signs() == Counter()
+    survived(
+        "tokens guessed close to the right ones", "P11", times=len(guesses), unit="guesses", figures=f"{rate:.0f}/s"
+    )
+
+
+@pytest.mark.slow
+async def test_every_combination_of_host_origin_method_and_token_is_let_in_or_kept_out_as_told(
+    besiege: Besiege, survived: Survived
+) -> None:
+    server = await besiege(
+        "--allowed-host", "runs.example.org", "--cors-origin", "https://app.example.org", guarded=True
+    )
+    callers = list(all_callers(server.port))
+    for caller in callers:
+        answer = answers(await exchange(server.port, [caller.request]), bodiless=caller.method == "HEAD")[0]
+        assert answer.status == caller.expected, caller
+        allowed = answer.headers.get("access-control-allow-origin")
+        assert allowed == (caller.origin if caller.may_read_across else None), caller
+        assert "access-control-allow-credentials" not in answer.headers
+    assert len(await server.handlers()) == 2
+    assert {caller.expected for caller in callers} == {200, 204, 401, 403, 404}
+    survived("every combination of host, origin, method and token", "P11", times=len(callers), unit="requests")

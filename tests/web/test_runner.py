@@ -53,6 +53,7 @@ async def is_dropped(connection: socket.socket) -> bool:
         b"GET /handlers?q=hunter2 HTTP/1.1\r\n" + AUTHORIZED + b"X: \x01\r\n\r\n",
         b"POST /workflows/echo/run HTTP/1.1\r\n" + AUTHORIZED + CHUNKED + BROKEN_CHUNK,
         b"hunter2\r\n\r\n",
+        b"GET /handlers?q=hunter2\r\n" + AUTHORIZED + b"\r\n",
         b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n" + AUTHORIZED + b"\r\n",
     ],
 )

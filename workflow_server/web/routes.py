@@ -91,7 +91,11 @@ _STREAM_PARAMETERS = (
     Parameter("Last-Event-ID", "In SSE, wins over after_sequence.", {"type": "string"}, "header"),
 )
 _LISTING = (
-    Parameter("status", "Only these.", {"type": "array", "items": {"type": "string", "enum": list(STATUSES)}}),
+    Parameter(
+        "status",
+        "Only these. An empty one is none.",
+        {"type": "array", "items": {"type": "string", "enum": [*STATUSES, ""]}},
+    ),
     Parameter("workflow_name", "Only of these workflows.", {"type": "array", "items": {"type": "string"}}),
 )
 

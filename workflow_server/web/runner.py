@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion10, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
@@ -40,6 +40,8 @@ ACCEPTED_AT_ONCE: Final = 16
 FULL_INTERVAL: Final = 60.0
 """Seconds between two warnings that there are too many connections."""
 
+_NO_VERSION = web.RequestKey("no_version", bool)
+
 RequestFactory = Callable[..., BaseRequest]
 RequestHandling = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -63,7 +65,7 @@ class HttpRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        factory = _with_upgrades_closed(made.request_factory)
+        factory = _with_strict_heads(made.request_factory)
         return _HttpServer(made.request_handler, factory, self._settings, self._max_connections)
 
 
@@ -73,7 +75,7 @@ class _HttpServer(web.Server):
     def __init__(
         self, handler: RequestHandling, factory: RequestFactory, settings: WebSettings, max_connections: int
     ) -> None:
-        super().__init__(_with_expectations_refused(handler), request_factory=factory)
+        super().__init__(_with_refusals(handler), request_factory=factory)
         self.settings = settings
         self._max_connections = max_connections
         self._admitted: set[_Connection] = set()
@@ -175,10 +177,7 @@ class _Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a part of another answer was sent already")
         invalid = isinstance(exc, HttpProcessingError) or status == 400
-        answer = error_response(NotHttp() if invalid else RuntimeError())
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.force_close()
-        return answer
+        return _last_answer(NotHttp() if invalid else RuntimeError())
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         # The exceptions of the parser quote what they could not read: tokens, queries and bodies.
@@ -188,25 +187,41 @@ class _Connection(web.RequestHandler):
             super().log_exception(*args, **kw)
 
 
-def _with_upgrades_closed(factory: RequestFactory) -> RequestFactory:
-    """No upgrade is accepted here, and a connection on which one was asked for ends with the answer.
+def _last_answer(error: Exception) -> web.Response:
+    """An answer that no middleware sees, and with which the connection ends."""
+    answer = error_response(error)
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.force_close()
+    return answer
 
-    Where aiohttp knows the protocol as little (``h2c``), it drops what came with such a request in one piece: the
-    next request, or the head of it, so that a body would then be taken for a request.
+
+def _with_strict_heads(factory: RequestFactory) -> RequestFactory:
+    """What aiohttp's parser lets through and should not is made harmless, or noted to be refused.
+
+    No upgrade is accepted here, and a connection on which one was asked for ends with the answer: where aiohttp knows
+    the protocol as little (``h2c``), it drops what came with such a request in one piece: the next request, or the
+    head of it, so that a body would then be taken for a request. And a request line without a version is that of
+    HTTP/0.9, which has no status lines: its answer could not be told from anything else.
     """
 
     def make(message: RawRequestMessage, *rest: Any) -> BaseRequest:
         if hdrs.UPGRADE in message.headers:
             message = message._replace(should_close=True)
-        return factory(message, *rest)
+        if message.version >= HttpVersion10:
+            return factory(message, *rest)
+        request = factory(message._replace(version=HttpVersion10, should_close=True), *rest)
+        request[_NO_VERSION] = True
+        return request
 
     return make
 
 
-def _with_expectations_refused(handler: RequestHandling) -> RequestHandling:
-    """Where there is no route, aiohttp refuses an ``Expect`` before any middleware could."""
+def _with_refusals(handler: RequestHandling) -> RequestHandling:
+    """What was noted is refused. Where there is no route, aiohttp refuses an ``Expect`` before any middleware could."""
 
     async def handle(request: BaseRequest) -> web.StreamResponse:
+        if _NO_VERSION in request:
+            return _last_answer(NotHttp())
         try:
             return await handler(request)
         except web.HTTPExpectationFailed:
