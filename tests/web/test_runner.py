@@ -145,6 +145,27 @@ async def test_an_answer_that_is_not_read_is_given_up(serve: Serve) -> None:
     assert await is_dropped(unread(served.port, b"GET /workflows HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 
 
+async def test_what_has_waited_longest_for_its_reader_is_given_up_where_too_much_waits(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "UNREAD", 30_000_000)
+
+    @web.middleware
+    async def long(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return web.Response(body=b" " * 20_000_000)
+
+    served = await serve(middlewares=[long], write_timeout=3_600)
+    first = unread(served.port, b"GET /workflows HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    # It waits once the first bytes of it have come.
+    await asyncio.to_thread(first.recv, 1)
+    second = unread(served.port, b"GET /workflows HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert await is_dropped(first)
+    received = 0
+    with second:
+        while received < 20_000_000:
+            received += len(await asyncio.to_thread(second.recv, 1_000_000))
+
+
 async def test_an_answer_that_is_read_slowly_comes_to_its_end(serve: Serve) -> None:
     size = 4_000_000
 

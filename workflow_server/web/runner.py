@@ -37,6 +37,8 @@ BACKLOG: Final = 1024
 """Connections that the kernel keeps until they are accepted."""
 ACCEPTED_AT_ONCE: Final = 16
 """asyncio accepts as many in one go as its own backlog says, and without descriptors fails as often."""
+UNREAD: Final = 64 * 1024 * 1024
+"""Bytes of answers that may wait for their readers, of all connections together. One answer alone may be larger."""
 FULL_INTERVAL: Final = 60.0
 """Seconds between two warnings that there are too many connections."""
 
@@ -49,8 +51,8 @@ RequestHandling = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 class HttpRunner(web.AppRunner):
     """Serves an application that ``create_app`` made.
 
-    An answer of which nothing is read for ``write_timeout`` to twice as many seconds is given up; a connection above
-    ``max_connections`` is dropped.
+    An answer of which nothing is read for ``write_timeout`` to twice as many seconds is given up, and earlier where
+    more than ``UNREAD`` bytes wait; a connection above ``max_connections`` is dropped.
     """
 
     def __init__(self, app: web.Application, *, max_connections: int) -> None:
@@ -79,6 +81,7 @@ class _HttpServer(web.Server):
         self.settings = settings
         self._max_connections = max_connections
         self._admitted: set[_Connection] = set()
+        self._unread: dict[_Connection, asyncio.Transport] = {}
         self._warned_at = -FULL_INTERVAL
 
     def __call__(self) -> web.RequestHandler:
@@ -98,6 +101,21 @@ class _HttpServer(web.Server):
     def leave(self, connection: _Connection) -> None:
         """It is gone."""
         self._admitted.discard(connection)
+        self._unread.pop(connection, None)
+
+    def waits_for_reader(self, connection: _Connection, transport: asyncio.Transport) -> None:
+        """The kernel took no more of its answer. Where too much waits, what has waited longest is given up."""
+        self._unread[connection] = transport
+        waiting = sum(other.get_write_buffer_size() for other in self._unread.values())
+        while waiting > UNREAD and len(self._unread) > 1:
+            longest = self._unread.pop(next(iter(self._unread)))
+            waiting -= longest.get_write_buffer_size()
+            logger.debug("An answer was given up: too much waits for readers")
+            reset(longest)
+
+    def was_read(self, connection: _Connection) -> None:
+        """The kernel has all that was written to it."""
+        self._unread.pop(connection, None)
 
 
 class _Connection(web.RequestHandler):
@@ -135,6 +153,15 @@ class _Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     # -- Answers that nobody reads -------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            self._server.waits_for_reader(self, self.transport)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._server.was_read(self)
 
     async def finish_response(
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
