@@ -118,8 +118,8 @@ def _lines() -> Iterator[Hostile]:
         b"HTTP/1.1 x",
     ):
         yield Hostile(f"version: {version.decode()}", (request(version=version),), BAD)
-    yield Hostile("no version", (b"GET /workflows\r\n" + HOST + b"\r\n",), BAD)
-    yield Hostile("no version on POST", (post(RUN, b"{}").replace(b" HTTP/1.1", b""),), BAD)
+    yield Hostile("no version", (b"GET /workflows\r\n" + HOST + b"\r\n",), BAD, follow_up=False)
+    yield Hostile("no version on POST", (post(RUN, b"{}").replace(b" HTTP/1.1", b""),), BAD, follow_up=False)
     yield Hostile("HTTP/2 preface", (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",), BAD)
     yield Hostile("only line ends", (b"\r\n" * 500,), frozenset({200, 400}))
     yield Hostile("a long line", (request(b"/" + b"x" * 9_000),), BAD)
