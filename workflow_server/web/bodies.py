@@ -27,7 +27,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 async def read_body(request: web.Request, model: type[Body]) -> tuple[Body, IdempotencyKey | None]:
-    """The body as ``model``, and the key under which it may come again. No byte of body is ``{}``.
+    """The body as ``model``, and the key under which it may come again. No body is ``{}``.
 
     Raises:
         RequestRefused: the body is too large, too slow, no JSON object or not as ``model`` has it, or the
@@ -35,7 +35,7 @@ async def read_body(request: web.Request, model: type[Body]) -> tuple[Body, Idem
     """
     key = idempotency_key(request)
     raw = await _read_bytes(request)
-    fields = parse_json(raw) if raw else {}
+    fields = parse_json(raw) if raw.strip() else {}
     if not isinstance(fields, dict):
         raise InvalidBody(f"The body must be a JSON object, not {_json_type(fields)}.")
     try:
