@@ -110,7 +110,7 @@ class WorkflowServer:
 
     def openapi_schema(self) -> dict[str, Any]:
         """The HTTP contract as OpenAPI 3.1."""
-        return openapi_schema()
+        return openapi_schema(guarded=bool(self._settings.tokens or self._settings.read_tokens))
 
     # -- Life ----------------------------------------------------------------------------------
 

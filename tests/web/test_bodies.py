@@ -9,6 +9,7 @@ import json
 import pytest
 
 from tests.web.conftest import JSON_TYPE, Serve, Served
+from workflow_server.web import bodies
 
 RUN = "/workflows/echo/run"
 
@@ -85,6 +86,42 @@ async def test_a_body_that_does_not_arrive_in_time_is_408(serve: Serve) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(head + b"Content-Length: 10\r\n\r\n{")
     assert (await asyncio.wait_for(reader.readline(), 30)).split()[1] == b"408"
+    writer.close()
+
+
+SLOW = (
+    b"POST /workflows/echo/run HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 40\r\n\r\n"
+)
+
+
+async def test_a_body_that_comes_slower_than_its_pace_is_408_long_before_its_last_moment(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.1)
+    served = await serve(body_timeout=3_600)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(SLOW + b"{")
+    answered = asyncio.create_task(reader.readline())
+    for _ in range(38):
+        writer.write(b" ")
+        await asyncio.wait([answered], timeout=0.02)
+    assert (await asyncio.wait_for(answered, 30)).split()[1] == b"408"
+    writer.close()
+
+
+async def test_a_body_that_keeps_its_pace_has_more_time_than_at_first(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.2)
+    monkeypatch.setattr(bodies, "PACE", 1)
+    served = await serve()
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(SLOW + b"{" + b" " * 30)
+    # The pause is what is tested: it is longer than a body has at first.
+    await asyncio.sleep(0.4)
+    writer.write(b" " * 8 + b"}")
+    assert (await asyncio.wait_for(reader.readline(), 30)).split()[1] == b"200"
     writer.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 
 import pytest
@@ -119,3 +120,9 @@ async def test_head_is_answered_like_get_without_a_body(served: Served) -> None:
         async with served.client.head(path) as response:
             assert response.status == 200
             assert await response.read() == b""
+
+
+async def test_what_is_no_utf_8_in_a_header_is_told_without_halves_of_surrogate_pairs(served: Served) -> None:
+    answer = await served.raw(b"GET /health HTTP/1.1\r\nConnection: close\r\nHost: localhost\xff\r\n\r\n")
+    assert answer.split()[1] == b"403"
+    assert "'localhost?'" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]

@@ -76,6 +76,14 @@ async def test_a_missing_or_malformed_host_is_400(served: Served, lines: bytes) 
     assert answer.split()[1] == b"400"
 
 
+async def test_an_absolute_target_is_of_a_host_of_ours_too(served: Served) -> None:
+    head = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    for target in (b"http://localhost/health", b"http://[::1]:80/health", b"http://LOCALHOST:8080/health"):
+        assert (await served.raw(b"GET " + target + head)).split()[1] == b"200"
+    for target in (b"http://evil.example.org/health", b"http://localhost@evil.example.org/health", b"file:///health"):
+        assert (await served.raw(b"GET " + target + head)).split()[1] in (b"400", b"403")
+
+
 # -- Origin ----------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from tests.web.conftest import Served
+from tests.web.conftest import Serve, Served
 from workflow_server.web.openapi import openapi_schema
 
 CONTRACT: dict[tuple[str, str], set[str]] = {
@@ -81,3 +81,22 @@ async def test_the_answers_of_a_server_have_the_keys_that_are_described(served: 
     for path, model in ((f"/handlers/{handler_id}", "HandlerData"), (f"/results/{handler_id}", "HandlerResult")):
         _, answer = await served.get(path)
         assert set(schemas[model]["properties"]) == set(answer)
+
+
+async def test_a_server_with_tokens_says_that_it_asks_for_one(serve: Serve) -> None:
+    token = "a-token-that-may-only-read"
+    guarded = await serve(read_tokens=(token,))
+    _, schema = await guarded.get("/openapi.json", headers={"Authorization": f"Bearer {token}"})
+    assert schema["security"] == [{"token": []}]
+    assert schema == guarded.server.openapi_schema()
+    assert schema["paths"]["/health"]["get"]["security"] == []
+    _, schema = await (await serve()).get("/openapi.json")
+    assert schema["security"] == [{}, {"token": []}]
+
+
+def test_an_event_of_a_stream_is_described_by_its_sequence_and_its_envelope() -> None:
+    schemas = openapi_schema()
+    content = schemas["paths"]["/events/{handler_id}"]["get"]["responses"]["200"]["content"]
+    event = content["text/event-stream"]["schema"]["properties"]
+    assert event["data"]["contentSchema"] == {"$ref": "#/components/schemas/EventEnvelope"}
+    assert "EventEnvelope" in schemas["components"]["schemas"]

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from tests.web.conftest import Serve
+from workflow_server.web import runner
 
 TOKEN = "secret-secret-secret"
 AUTHORIZED = f"Host: localhost\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
@@ -52,6 +53,7 @@ async def is_dropped(connection: socket.socket) -> bool:
         b"GET /handlers?q=hunter2 HTTP/1.1\r\n" + AUTHORIZED + b"X: \x01\r\n\r\n",
         b"POST /workflows/echo/run HTTP/1.1\r\n" + AUTHORIZED + CHUNKED + BROKEN_CHUNK,
         b"hunter2\r\n\r\n",
+        b"GET /handlers?q=hunter2\r\n" + AUTHORIZED + b"\r\n",
         b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n" + AUTHORIZED + b"\r\n",
     ],
 )
@@ -66,6 +68,30 @@ async def test_what_is_no_http_is_400_in_json_and_nothing_of_it_is_repeated_or_l
     assert TOKEN not in caplog.text
     assert "hunter2" not in caplog.text
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+async def test_a_body_behind_an_upgrade_that_is_not_made_is_never_taken_for_a_request(serve: Serve) -> None:
+    served = await serve()
+    hidden = b"POST /workflows/echo/run-nowait HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    upgrade = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    head = b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(hidden)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(upgrade + head)
+    answer = await asyncio.wait_for(reader.readuntil(b"}"), 30)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nConnection: close\r\n" in answer
+    writer.write(hidden)
+    assert await asyncio.wait_for(reader.read(), 30) == b""
+    writer.close()
+    assert await served.get("/handlers") == (200, {"handlers": []})
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /heal", b"GET /health HTTP/1.1\r\nHost: localhost\r\n"])
+async def test_a_request_that_does_not_come_is_not_waited_for(
+    serve: Serve, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "KEEPALIVE", 0.1)
+    assert await (await serve()).raw(sent) == b""
 
 
 async def test_an_expectation_that_is_unknown_is_417_in_json_after_the_guards(serve: Serve) -> None:
@@ -117,6 +143,27 @@ async def test_an_answer_that_is_not_read_is_given_up(serve: Serve) -> None:
 
     served = await serve(middlewares=[long], write_timeout=0.1)
     assert await is_dropped(unread(served.port, b"GET /workflows HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+
+
+async def test_what_has_waited_longest_for_its_reader_is_given_up_where_too_much_waits(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "UNREAD", 30_000_000)
+
+    @web.middleware
+    async def long(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return web.Response(body=b" " * 20_000_000)
+
+    served = await serve(middlewares=[long], write_timeout=3_600)
+    first = unread(served.port, b"GET /workflows HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    # It waits once the first bytes of it have come.
+    await asyncio.to_thread(first.recv, 1)
+    second = unread(served.port, b"GET /workflows HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert await is_dropped(first)
+    received = 0
+    with second:
+        while received < 20_000_000:
+            received += len(await asyncio.to_thread(second.recv, 1_000_000))
 
 
 async def test_an_answer_that_is_read_slowly_comes_to_its_end(serve: Serve) -> None:

@@ -122,6 +122,9 @@ async def test_what_some_readers_take_for_the_end_of_a_line_is_escaped(served: S
         "acquire_timeout=nan",
         "acquire_timeout=inf",
         "acquire_timeout=-1",
+        "acquire_timeout=1_0",
+        "acquire_timeout=%EF%BC%91",
+        "acquire_timeout=1e400",
     ],
 )
 async def test_a_parameter_that_is_not_understood_is_400_and_names_itself(served: Served, query: str) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from workflow_server.errors import (
@@ -31,6 +32,7 @@ from workflow_server.runtime.roster import Roster
 from workflow_server.runtime.sending import Sending
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.starting import Starting
+from workflow_server.slices import in_slices
 from workflow_server.store.abstract import AbstractWorkflowStore, HandlerQuery, PersistentHandler
 
 logger = logging.getLogger(__name__)
@@ -153,7 +155,7 @@ class RuntimeManager:
     async def list_handlers(self, statuses: list[Status] | None, workflow_names: list[str] | None) -> list[HandlerData]:
         """The handlers of these statuses and workflows, oldest first; None stands for all."""
         query = HandlerQuery(status_in=statuses, workflow_name_in=workflow_names)
-        return [shown(self._roster, handler) for handler in await self._store.query(query)]
+        return await in_slices(partial(shown, self._roster), await self._store.query(query))
 
     # -- Starting and sending ------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 
 from workflow_server.errors import StorageError, StoreClosed
 from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEvent, StoredRun
+from workflow_server.slices import in_slices
 from workflow_server.store import reads
 from workflow_server.store.abstract import AbstractWorkflowStore, Commit, HandlerQuery, PersistentHandler
 from workflow_server.store.checkpoint import Checkpointer
@@ -229,7 +230,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
 
     async def query(self, query: HandlerQuery) -> list[PersistentHandler]:
         rows = await self._read(lambda sqlite: find_handlers(sqlite, query))
-        return [handler_from_row(row) for row in rows]
+        return await in_slices(handler_from_row, rows)
 
     async def update(self, handler: PersistentHandler) -> None:
         await self._is_open(self._writer).commit(entries_from_handler(handler))

@@ -33,7 +33,7 @@ def create_app(
     app[MANAGER] = manager
     app[SETTINGS] = settings
     app[STREAMS] = OpenStreams(settings.max_streams)
-    app[OPENAPI] = json.dumps(openapi_schema()).encode()
+    app[OPENAPI] = json.dumps(openapi_schema(guarded=settings.guarded)).encode()
     for route in ROUTES:
         # Each GET answers HEAD, too.
         if route.method == "GET":

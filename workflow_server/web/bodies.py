@@ -17,6 +17,11 @@ from workflow_server.web.refusals import BodyTooLarge, BodyTooSlow, InvalidHeade
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 MAX_KEY = 255
+PATIENCE = 10.0
+"""Seconds that a body has at first, however little of it comes."""
+PACE = 16_384
+"""Bytes that give a body one second more, up to ``body_timeout`` in all: who sends keeps the connection, who only holds
+it open does not."""
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -65,14 +70,16 @@ async def _read_bytes(request: web.Request) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(settings.body_timeout):
+        begun = asyncio.get_running_loop().time()
+        async with asyncio.timeout(min(settings.body_timeout, PATIENCE)) as deadline:
             while part := await request.content.readany():
                 size += len(part)
                 if size > limit:
                     raise BodyTooLarge(limit)
                 parts.append(part)
+                deadline.reschedule(begun + min(settings.body_timeout, PATIENCE + size / PACE))
     except TimeoutError:
-        raise BodyTooSlow(settings.body_timeout) from None
+        raise BodyTooSlow(settings.body_timeout, min(settings.body_timeout, PATIENCE), PACE) from None
     except web.RequestPayloadError:
         raise InvalidBody(f"The body does not arrive as its {hdrs.TRANSFER_ENCODING} says.") from None
     return b"".join(parts)

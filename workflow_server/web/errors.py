@@ -111,6 +111,8 @@ def _translated(request: web.Request, answer: web.HTTPException) -> web.StreamRe
 
 
 def _detail(status: int, detail: str, headers: dict[str, str]) -> web.Response:
+    # A header may bring bytes that are no UTF-8: as halves of surrogate pairs they would be no JSON for many parsers.
+    text = detail.encode(errors="replace").decode()
     return web.Response(
-        status=status, body=json.dumps({"detail": detail}).encode(), content_type="application/json", headers=headers
+        status=status, body=json.dumps({"detail": text}).encode(), content_type="application/json", headers=headers
     )

@@ -52,9 +52,11 @@ def _host_guard(settings: WebSettings) -> Middleware:
         hosts = request.headers.getall(hdrs.HOST, [])
         if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
             raise InvalidHeader("The request needs one Host header, a host name or an address with or without a port.")
-        name = _bare_name(hosts[0])
-        if name not in names and not _is_own_address(name, request):
-            raise HostRefused(hosts[0])
+        # An absolute target names a host of its own, or none.
+        for host in dict.fromkeys((hosts[0], request.host or "")):
+            name = _bare_name(host)
+            if name not in names and not _is_own_address(name, request):
+                raise HostRefused(host)
         return await handler(request)
 
     return check_host
@@ -142,7 +144,7 @@ def _token_guard(settings: WebSettings) -> Middleware:
 
     @web.middleware
     async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if (writers or readers) and not _is_open(request):
+        if settings.guarded and not _is_open(request):
             sent = _bearer(request)
             may_write = _is_one_of(sent, writers)
             if not may_write and not _is_one_of(sent, readers):

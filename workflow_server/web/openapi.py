@@ -37,8 +37,8 @@ _WITH_BODY = {
 Schemas = Mapping[tuple[type[BaseModel], JsonSchemaMode], dict[str, Any]]
 
 
-def openapi_schema() -> dict[str, Any]:
-    """The description, the same at every call."""
+def openapi_schema(*, guarded: bool = False) -> dict[str, Any]:
+    """The description, the same at every call; that of a ``guarded`` server asks for a token."""
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ErrorDetail, "serialization")]
     for route in ROUTES:
         if route.body is not None:
@@ -61,8 +61,8 @@ def openapi_schema() -> dict[str, Any]:
             "schemas": definitions["$defs"],
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
-        # Tokens are asked for only where the server was given some: none is an alternative.
-        "security": [{}, {"token": []}],
+        # A server that was given no tokens asks for none: none is an alternative then.
+        "security": [{"token": []}] if guarded else [{}, {"token": []}],
     }
 
 

@@ -20,6 +20,7 @@ Cursor = int | Literal["now"]
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _SEQUENCE = re.compile(r"-1|[0-9]{1,18}")
+_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,9 @@ def _seconds(request: web.Request, name: str, *, default: float) -> float:
     text = _single(request, name)
     if text is None:
         return default
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds) or seconds < 0:
+    # Python's own floats also have underscores, other scripts' digits and nan.
+    seconds = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(seconds):
         raise InvalidParameter(name, text, "give a number of seconds, 0 or more")
     return seconds
 

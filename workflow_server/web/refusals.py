@@ -58,9 +58,12 @@ class ExpectationRefused(RequestRefused):
 
 @dataclass(eq=False)
 class BodyTooSlow(RequestRefused):
-    """The body did not arrive within {seconds:g} s."""
+    """The body did not arrive in time: it has {seconds:g} s, and after {patience:g} s only as long as it brings
+    {pace} bytes a second."""
 
     seconds: float
+    patience: float
+    pace: int
 
 
 @dataclass(eq=False)

@@ -59,6 +59,19 @@ def _by_status(model: type[BaseModel]) -> dict[int, Response]:
     }
 
 
+_SSE_EVENT: dict[str, Any] = {
+    "description": "Each event: its sequence, and its envelope as JSON.",
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "data": {
+            "type": "string",
+            "contentMediaType": JSON,
+            "contentSchema": {"$ref": "#/components/schemas/EventEnvelope"},
+        },
+    },
+    "required": ["id", "data"],
+}
 _CURSOR: dict[str, Any] = {"oneOf": [{"type": "integer", "minimum": -1}, {"const": "now"}]}
 _STREAM_PARAMETERS = (
     _boolean("sse", True, f"Server-Sent Events, or NDJSON. Where it is absent, Accept decides: {SSE} or {NDJSON}."),
@@ -78,7 +91,11 @@ _STREAM_PARAMETERS = (
     Parameter("Last-Event-ID", "In SSE, wins over after_sequence.", {"type": "string"}, "header"),
 )
 _LISTING = (
-    Parameter("status", "Only these.", {"type": "array", "items": {"type": "string", "enum": list(STATUSES)}}),
+    Parameter(
+        "status",
+        "Only these. An empty one is none.",
+        {"type": "array", "items": {"type": "string", "enum": [*STATUSES, ""]}},
+    ),
     Parameter("workflow_name", "Only of these workflows.", {"type": "array", "items": {"type": "string"}}),
 )
 
@@ -173,7 +190,7 @@ ROUTES: tuple[Route, ...] = (
         {
             200: Response(
                 "The events; the stream ends after the terminal event of the run.",
-                {SSE: {"type": "string"}, NDJSON: (responses.StreamedEvent,)},
+                {SSE: _SSE_EVENT, NDJSON: (responses.StreamedEvent,)},
             ),
             204: Response("The run has ended and nothing is left past the cursor."),
             400: _error("A parameter is not valid."),

@@ -12,8 +12,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import HttpVersion10, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
@@ -25,16 +26,23 @@ from workflow_server.web.writing import limit_send_buffer, reset
 
 logger = logging.getLogger(__name__)
 
-KEEPALIVE: Final = 30.0
-"""Seconds that an idle connection stays open; aiohttp also gives a request's headers that long, an hour by default."""
+KEEPALIVE: Final = 17.0
+"""Seconds that an idle connection stays open: longer than aiohttp's own client keeps one (15). aiohttp also gives a
+request's head that long, an hour by default: a connection that is only half a request is gone within 20 s."""
+LINGERING: Final = 5.0
+"""Seconds for which what is left of a body is read after the answer, so that its client gets to read that."""
 SHUTDOWN_TIMEOUT: Final = 2.0
 """Seconds that open requests and streams get to end by themselves when the server stops."""
 BACKLOG: Final = 1024
 """Connections that the kernel keeps until they are accepted."""
 ACCEPTED_AT_ONCE: Final = 16
 """asyncio accepts as many in one go as its own backlog says, and without descriptors fails as often."""
+UNREAD: Final = 64 * 1024 * 1024
+"""Bytes of answers that may wait for their readers, of all connections together. One answer alone may be larger."""
 FULL_INTERVAL: Final = 60.0
 """Seconds between two warnings that there are too many connections."""
+
+_NO_VERSION = web.RequestKey("no_version", bool)
 
 RequestFactory = Callable[..., BaseRequest]
 RequestHandling = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
@@ -43,8 +51,8 @@ RequestHandling = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 class HttpRunner(web.AppRunner):
     """Serves an application that ``create_app`` made.
 
-    An answer of which nothing is read for ``write_timeout`` to twice as many seconds is given up; a connection above
-    ``max_connections`` is dropped.
+    An answer of which nothing is read for ``write_timeout`` to twice as many seconds is given up, and earlier where
+    more than ``UNREAD`` bytes wait; a connection above ``max_connections`` is dropped.
     """
 
     def __init__(self, app: web.Application, *, max_connections: int) -> None:
@@ -59,7 +67,8 @@ class HttpRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _HttpServer(made.request_handler, made.request_factory, self._settings, self._max_connections)
+        factory = _with_strict_heads(made.request_factory)
+        return _HttpServer(made.request_handler, factory, self._settings, self._max_connections)
 
 
 class _HttpServer(web.Server):
@@ -68,10 +77,11 @@ class _HttpServer(web.Server):
     def __init__(
         self, handler: RequestHandling, factory: RequestFactory, settings: WebSettings, max_connections: int
     ) -> None:
-        super().__init__(_with_expectations_refused(handler), request_factory=factory)
+        super().__init__(_with_refusals(handler), request_factory=factory)
         self.settings = settings
         self._max_connections = max_connections
         self._admitted: set[_Connection] = set()
+        self._unread: dict[_Connection, asyncio.Transport] = {}
         self._warned_at = -FULL_INTERVAL
 
     def __call__(self) -> web.RequestHandler:
@@ -91,6 +101,21 @@ class _HttpServer(web.Server):
     def leave(self, connection: _Connection) -> None:
         """It is gone."""
         self._admitted.discard(connection)
+        self._unread.pop(connection, None)
+
+    def waits_for_reader(self, connection: _Connection, transport: asyncio.Transport) -> None:
+        """The kernel took no more of its answer. Where too much waits, what has waited longest is given up."""
+        self._unread[connection] = transport
+        waiting = sum(other.get_write_buffer_size() for other in self._unread.values())
+        while waiting > UNREAD and len(self._unread) > 1:
+            longest = self._unread.pop(next(iter(self._unread)))
+            waiting -= longest.get_write_buffer_size()
+            logger.debug("An answer was given up: too much waits for readers")
+            reset(longest)
+
+    def was_read(self, connection: _Connection) -> None:
+        """The kernel has all that was written to it."""
+        self._unread.pop(connection, None)
 
 
 class _Connection(web.RequestHandler):
@@ -106,6 +131,7 @@ class _Connection(web.RequestHandler):
             keepalive_timeout=KEEPALIVE,
             access_log=None,  # type: ignore[arg-type]
             logger=logger,
+            lingering_time=LINGERING,
             auto_decompress=False,
         )
         self._server = server
@@ -127,6 +153,15 @@ class _Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     # -- Answers that nobody reads -------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            self._server.waits_for_reader(self, self.transport)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._server.was_read(self)
 
     async def finish_response(
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -169,10 +204,7 @@ class _Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a part of another answer was sent already")
         invalid = isinstance(exc, HttpProcessingError) or status == 400
-        answer = error_response(NotHttp() if invalid else RuntimeError())
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.force_close()
-        return answer
+        return _last_answer(NotHttp() if invalid else RuntimeError())
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         # The exceptions of the parser quote what they could not read: tokens, queries and bodies.
@@ -182,10 +214,41 @@ class _Connection(web.RequestHandler):
             super().log_exception(*args, **kw)
 
 
-def _with_expectations_refused(handler: RequestHandling) -> RequestHandling:
-    """Where there is no route, aiohttp refuses an ``Expect`` before any middleware could."""
+def _last_answer(error: Exception) -> web.Response:
+    """An answer that no middleware sees, and with which the connection ends."""
+    answer = error_response(error)
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.force_close()
+    return answer
+
+
+def _with_strict_heads(factory: RequestFactory) -> RequestFactory:
+    """What aiohttp's parser lets through and should not is made harmless, or noted to be refused.
+
+    No upgrade is accepted here, and a connection on which one was asked for ends with the answer: where aiohttp knows
+    the protocol as little (``h2c``), it drops what came with such a request in one piece: the next request, or the
+    head of it, so that a body would then be taken for a request. And a request line without a version is that of
+    HTTP/0.9, which has no status lines: its answer could not be told from anything else.
+    """
+
+    def make(message: RawRequestMessage, *rest: Any) -> BaseRequest:
+        if hdrs.UPGRADE in message.headers:
+            message = message._replace(should_close=True)
+        if message.version >= HttpVersion10:
+            return factory(message, *rest)
+        request = factory(message._replace(version=HttpVersion10, should_close=True), *rest)
+        request[_NO_VERSION] = True
+        return request
+
+    return make
+
+
+def _with_refusals(handler: RequestHandling) -> RequestHandling:
+    """What was noted is refused. Where there is no route, aiohttp refuses an ``Expect`` before any middleware could."""
 
     async def handle(request: BaseRequest) -> web.StreamResponse:
+        if _NO_VERSION in request:
+            return _last_answer(NotHttp())
         try:
             return await handler(request)
         except web.HTTPExpectationFailed:

@@ -22,3 +22,8 @@ class WebSettings(BaseModel):
     write_timeout: float = 20.0
     send_buffer: int = 65_536
     max_streams: int = 1_000
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a token is asked for."""
+        return bool(self.tokens or self.read_tokens)
