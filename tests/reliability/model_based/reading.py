@@ -66,8 +66,10 @@ class Reading(Sending):
 
     @action(a_running_one, place=places, rival=st.booleans(), sse=st.booleans())
     async def read_queue(self, place: int, rival: bool, sse: bool) -> None:
+        await self._read_queue(self.one_running(place), rival, sse)
+
+    async def _read_queue(self, handler: ModelHandler, rival: bool, sse: bool) -> None:
         """The shared queue goes on where the reader before left it, and has one reader at a time."""
-        handler = self.one_running(place)
         number = self.world.number()
         await self.send(handler, event_body("Note", number=number))
         handler.note(number)
@@ -85,9 +87,11 @@ class Reading(Sending):
 
     @action(an_ended_one, place=places, sse=st.booleans())
     async def drain_queue(self, place: int, sse: bool) -> None:
-        """What the queue of an ended run still holds is read once; then there is nothing."""
         ended = self.ended()
-        handler = ended[place % len(ended)]
+        await self._drain_queue(ended[place % len(ended)], sse)
+
+    async def _drain_queue(self, handler: ModelHandler, sse: bool) -> None:
+        """What the queue of an ended run still holds is read once; then there is nothing."""
         form = str(sse).lower()
         last = len(handler.lines) - 1
         async with self.world.stream(handler.handler_id, internal=False, sse=form, acquire_timeout=30) as (code, lines):
@@ -98,6 +102,12 @@ class Reading(Sending):
         handler.queue = (handler.queue[0], last + 1)
         async with self.world.stream(handler.handler_id, internal=False, acquire_timeout=30) as (code, _):
             assert code == 204
+
+    async def go_on(self) -> None:
+        for handler in self.ended():
+            await self._drain_queue(handler, sse=False)
+        for handler in self.running():
+            await self._read_queue(handler, rival=False, sse=False)
 
     def _check_queue(self, handler: ModelHandler, got: list[Json], last: int) -> None:
         durable, current = handler.queue
