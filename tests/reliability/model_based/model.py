@@ -80,7 +80,9 @@ class ModelHandler:
     first: int = 0
     """The first sequence of the current run."""
     queue: tuple[int, int] = (0, 0)
-    """The next sequence of the shared queue: not below the first, which is durable, nor beyond the second."""
+    """Between which sequences the next of the shared queue is: it is known exactly but after a kill."""
+    queue_durable: int = 0
+    """The next sequence of the shared queue that no kill takes back."""
 
     def begin(self, run_id: str, started_at: str, label: str = "") -> None:
         """A run begins: the first, or the next of a completed handler, with the state as it is."""
@@ -90,7 +92,7 @@ class ModelHandler:
         self.status, self.error, self.shown = "running", None, None
         self.questions, self.holding = [], None
         self.first = len(self.lines)
-        self.queue = (self.first, self.first)
+        self.queue, self.queue_durable = (self.first, self.first), self.first
         if self.workflow != "totals":
             self.expect("Opened", label=label, pages=self.pages.notebook())
             self.pages.runs += 1
@@ -153,6 +155,14 @@ class ModelHandler:
         self.pages.total += number
         self.expect("StopEvent", result=self.pages.total)
         self.status = "completed"
+
+    def stopped(self) -> None:
+        """The server ended cleanly: the place of the queue is durable."""
+        self.queue_durable = self.queue[0]
+
+    def killed(self) -> None:
+        """The server was killed: nobody waited for the place of the queue to become durable."""
+        self.queue = (self.queue_durable, self.queue[1])
 
     # -- What was read ---------------------------------------------------------------------------
 

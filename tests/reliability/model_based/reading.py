@@ -83,7 +83,6 @@ class Reading(Sending):
             if rival:
                 await self.world.wants(409, "GET", f"{path}?acquire_timeout=0.02")
         self._check_queue(handler, got, until)
-        handler.queue = (handler.queue[0], until + 1)
 
     @action(an_ended_one, place=places, sse=st.booleans())
     async def drain_queue(self, place: int, sse: bool) -> None:
@@ -96,10 +95,9 @@ class Reading(Sending):
         last = len(handler.lines) - 1
         async with self.world.stream(handler.handler_id, internal=False, sse=form, acquire_timeout=30) as (code, lines):
             got = [line async for line in lines]
-        assert code == 200 or handler.queue[1] > last
-        assert code == 204 or handler.queue[0] <= last
+        assert code == 200 or handler.queue[1] > last, f"{code}, but {handler.queue} of {last} is left"
+        assert code == 204 or handler.queue[0] <= last, f"{code}, but nothing of {last} is left after {handler.queue}"
         self._check_queue(handler, got, last)
-        handler.queue = (handler.queue[0], last + 1)
         async with self.world.stream(handler.handler_id, internal=False, acquire_timeout=30) as (code, _):
             assert code == 204
 
@@ -110,9 +108,10 @@ class Reading(Sending):
             await self._read_queue(handler, rival=False, sse=False)
 
     def _check_queue(self, handler: ModelHandler, got: list[Json], last: int) -> None:
-        durable, current = handler.queue
-        ways = [visible(handler.lines[start : last + 1], internal=False) for start in range(durable, current + 1)]
-        assert got in ways, f"the queue gave {got}; it stood between {durable} and {current}: {ways}"
+        least, most = handler.queue
+        ways = [visible(handler.lines[start : last + 1], internal=False) for start in range(least, most + 1)]
+        assert got in ways, f"the queue gave {got}; it stood between {least} and {most}: {ways}"
+        handler.queue = (last + 1, last + 1)
         self.world.counts["reads of the queue"] += 1
 
     @action(a_handler, place=places)

@@ -147,7 +147,8 @@ class Sending(Session):
         elif waits and handler.status != "running" and keyed.path.endswith("-nowait"):
             await self._repeat_and_wait(handler, keyed)
         else:
-            assert await self.world.wants(200, "POST", keyed.path, keyed.body, keyed.key) == keyed.answer
+            again = await self.world.wants(200, "POST", keyed.path, keyed.body, keyed.key)
+            assert again == keyed.answer, f"{keyed.key} was answered {keyed.answer}, and now {again}"
 
     async def _repeat_and_wait(self, handler: ModelHandler, keyed: Keyed) -> None:
         path = keyed.path.removesuffix("-nowait")

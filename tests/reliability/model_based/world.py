@@ -50,6 +50,7 @@ class World:
         self.counts = counts
         self.transcript: list[str] = []
         self._number = 0
+        self._alive = False
         self._session: aiohttp.ClientSession | None = None
 
     def number(self) -> int:
@@ -63,6 +64,7 @@ class World:
         """Start the server on an empty database."""
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
         await self.server.__aenter__()
+        self._alive = True
 
     async def close(self, error: BaseException | None) -> None:
         """End the server, and say of an error what was asked and answered before it."""
@@ -73,6 +75,8 @@ class World:
             await self._session.close()
         if error is not None:
             error.add_note("What was asked and answered:\n" + "\n".join(self.transcript))
+            if self._alive:
+                error.add_note(f"The server's threads waited in: {', '.join(_threads(self.server.process.pid))}")
         await self.server.__aexit__(None if error is None else type(error), error, None)
 
     async def stop(self) -> None:
@@ -82,7 +86,7 @@ class World:
         assert code == 0, f"exit code {code}"
         await self._dead()
         for handler in self.handlers.values():
-            handler.queue = (handler.queue[1], handler.queue[1])
+            handler.stopped()
         check_file(self.server.db, self.handlers.values(), self.purged)
 
     async def kill(self) -> None:
@@ -91,10 +95,13 @@ class World:
         self.counts["kills"] += 1
         self.counts["steps that a kill interrupted"] += sum(h.holding is not None for h in self.handlers.values())
         await self.server.kill()
+        for handler in self.handlers.values():
+            handler.killed()
         await self._dead()
 
     async def _dead(self) -> None:
         """Those who wait for a run hear of it: by an error, by 503, or they were told of its end just before."""
+        self._alive = False
         self.interruptions += 1
         for handler_id, task in self.waiting.items():
             answer = await task
@@ -105,6 +112,7 @@ class World:
     async def start(self) -> None:
         """Start it again: every run that was running is taken up."""
         await self.server.start()
+        self._alive = True
         self.transcript.append(f"started; resumed {self.server.resumed}")
 
     # -- Requests ----------------------------------------------------------------------------------
@@ -205,7 +213,8 @@ class World:
     def compare_list(self, listed: list[Json], handlers: list[ModelHandler]) -> None:
         """These handlers and no others are listed, oldest first, each as the model has it."""
         handlers = sorted(handlers, key=lambda handler: handler.started_at)
-        assert [entry["handler_id"] for entry in listed] == [handler.handler_id for handler in handlers]
+        names = [entry["handler_id"] for entry in listed]
+        assert names == [handler.handler_id for handler in handlers], f"{names} are listed, not {handlers}"
         for handler, entry in zip(handlers, listed, strict=True):
             if handler.settled:
                 handler.check(entry)
@@ -233,7 +242,7 @@ class World:
             assert status == (200 if wanted or handler.status == "running" else 204)
             while len(read) < len(wanted):
                 read.append(await anext(lines))
-        assert read == wanted
+        assert read == wanted, f"{read} instead of {wanted}"
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
@@ -246,6 +255,12 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
             sequence = int(text[4:])
         elif text.startswith("data: "):
             yield {**json.loads(text[6:]), "sequence": sequence}
+
+
+def _threads(pid: int) -> list[str]:
+    """What each thread of the server waits for in the kernel: a commit that hangs is seen here."""
+    tasks = Path(f"/proc/{pid}/task")
+    return [f"{task.name} {(task / 'wchan').read_text()}" for task in tasks.iterdir()] if tasks.exists() else []
 
 
 def _short(value: object) -> str:
