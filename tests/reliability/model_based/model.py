@@ -188,15 +188,19 @@ class ModelHandler:
         return visible(self.lines[max(0, sequence + 1) :], internal=internal)
 
     def check_working(self, interruptions: int) -> None:
-        """No step began without need: once, and once more for each death of the server at most."""
+        """No step began without need: once, and once more for each death of the server at most, and never again when
+        its result was recorded."""
         times: dict[tuple[str, int], int] = {}
+        recorded: set[tuple[str, int]] = set()
         for line in self.lines:
             if line["type"] == WORKING:
                 key = (line["value"]["step"], line["value"]["number"])
                 times[key] = times.get(key, 0) + 1
+                assert key not in recorded, f"a step began again whose result was recorded: {line}"
             elif line["type"] in ("Kept", "Held"):
-                step = "take" if line["type"] == "Kept" else "hold"
-                assert times.get((step, line["value"]["number"])), f"{line} without its step"
+                key = ("take" if line["type"] == "Kept" else "hold", line["value"]["number"])
+                assert key in times, f"{line} without its step"
+                recorded.add(key)
         assert all(count <= 1 + interruptions for count in times.values()), times
 
     def check(self, answer: Json) -> None:
