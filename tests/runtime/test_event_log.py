@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
 
 from workflow_server.errors import HandlerNotFound, QueueTaken, ShuttingDown
-from workflow_server.records import EventAppended, RunStarted
+from workflow_server.records import EventAppended, QueueAdvanced, RunStarted
 from workflow_server.runtime import event_log
-from workflow_server.runtime.event_log import EventLog, EventReader, take_queue
+from workflow_server.runtime.event_log import EventLog, EventLogs, EventReader, take_queue
 from workflow_server.store.abstract import HandlerQuery
 from workflow_server.store.sqlite import SqliteWorkflowStore
 
@@ -25,17 +26,25 @@ async def store() -> AsyncIterator[SqliteWorkflowStore]:
 
 
 @pytest.fixture
-def log(store: SqliteWorkflowStore) -> EventLog:
-    log = EventLog(store, "h", first=0, last=-1, queue_next=0, ended=False)
+def logs(store: SqliteWorkflowStore) -> EventLogs:
+    logs = EventLogs(store)
 
     def publish(records: object) -> None:
         assert isinstance(records, list)
         for record in records:
-            if isinstance(record, EventAppended):
+            log = logs.in_use("h")
+            if isinstance(record, EventAppended) and log is not None:
                 log.publish(record)
+            if isinstance(record, QueueAdvanced):
+                logs.queue_advanced(record)
 
     store.on_commit = publish
-    return log
+    return logs
+
+
+@pytest.fixture
+def log(logs: EventLogs) -> EventLog:
+    return logs.new("h")
 
 
 async def write(store: SqliteWorkflowStore, log: EventLog, count: int) -> None:
@@ -163,36 +172,52 @@ async def test_a_reader_who_had_not_read_all_of_a_deleted_handler_is_told(
 
 
 async def test_the_queue_goes_on_with_the_first_event_that_was_not_written_out(
-    store: SqliteWorkflowStore, log: EventLog
+    store: SqliteWorkflowStore, logs: EventLogs, log: EventLog
 ) -> None:
     await write(store, log, 5)
-    first = await take_queue(log, 1, asyncio.Event(), store)
+    first = await take_queue(log, 1, asyncio.Event(), logs)
     assert await first.next_page(0.01)
     await first.written(1)
     await first.close()
-    second = await take_queue(log, 1, asyncio.Event(), store)
+    second = await take_queue(log, 1, asyncio.Event(), logs)
     assert await read(second) == [2, 3, 4]
     await second.close()
     await store.flush()
     assert await store.event_range("h") == (0, 4, 2), "the place in the queue is durable"
 
 
-async def test_only_one_reader_holds_the_queue(store: SqliteWorkflowStore, log: EventLog) -> None:
-    holder = await take_queue(log, 0, asyncio.Event(), store)
-    with pytest.raises(QueueTaken):
-        await take_queue(log, 0, asyncio.Event(), store)
-    with pytest.raises(QueueTaken):
-        await take_queue(log, 0.01, asyncio.Event(), store)
-    await holder.close()
-    await (await take_queue(log, 0, asyncio.Event(), store)).close()
-
-
-async def test_who_is_cancelled_as_the_queue_comes_free_leaves_it_to_the_next(
-    store: SqliteWorkflowStore, log: EventLog
+async def test_the_next_reader_of_the_queue_goes_on_though_the_place_is_not_committed_yet(
+    store: SqliteWorkflowStore, logs: EventLogs
 ) -> None:
+    await write(store, logs.new("h"), 5)
+    for last in (1, 3):
+        reader = await take_queue(await logs.get("h"), 1, asyncio.Event(), logs)
+        await reader.written(last)
+        await reader.close()
+        del reader
+        gc.collect()
+        assert logs.in_use("h") is not None, "what is read from the store is older"
+        assert (await logs.get("h")).queue_next == last + 1
+    await store.flush()
+    gc.collect()
+    assert logs.in_use("h") is None, "it is no longer in use than the store needs"
+    assert (await logs.get("h")).queue_next == 4
+
+
+async def test_only_one_reader_holds_the_queue(logs: EventLogs, log: EventLog) -> None:
+    holder = await take_queue(log, 0, asyncio.Event(), logs)
+    with pytest.raises(QueueTaken):
+        await take_queue(log, 0, asyncio.Event(), logs)
+    with pytest.raises(QueueTaken):
+        await take_queue(log, 0.01, asyncio.Event(), logs)
+    await holder.close()
+    await (await take_queue(log, 0, asyncio.Event(), logs)).close()
+
+
+async def test_who_is_cancelled_as_the_queue_comes_free_leaves_it_to_the_next(logs: EventLogs, log: EventLog) -> None:
     for turns in range(6):
-        holder = await take_queue(log, 0, asyncio.Event(), store)
-        waiting = asyncio.create_task(take_queue(log, 30, asyncio.Event(), store), name="waits")
+        holder = await take_queue(log, 0, asyncio.Event(), logs)
+        waiting = asyncio.create_task(take_queue(log, 30, asyncio.Event(), logs), name="waits")
         await asyncio.sleep(0.001)
         await holder.close()
         for _ in range(turns):
@@ -202,4 +227,4 @@ async def test_who_is_cancelled_as_the_queue_comes_free_leaves_it_to_the_next(
                 await waiting
         else:
             await waiting.result().close()
-        await (await take_queue(log, 0, asyncio.Event(), store)).close()
+        await (await take_queue(log, 0, asyncio.Event(), logs)).close()

@@ -111,6 +111,8 @@ class EventLogs:
     def __init__(self, store: AbstractWorkflowStore) -> None:
         self._store = store
         self._logs: WeakValueDictionary[str, EventLog] = WeakValueDictionary()
+        self._advancing: dict[str, tuple[EventLog, int]] = {}
+        """Logs of which the store does not know yet how far their queue was read: they stay in use until it does."""
         self._lock = KeyedLocks()
 
     def new(self, handler_id: str) -> EventLog:
@@ -144,8 +146,19 @@ class EventLogs:
             self._logs[handler_id] = log
             return log
 
+    def advance_queue(self, log: EventLog) -> None:
+        """Write down how far the shared queue was read; nobody waits for it, and nobody reads the log without it."""
+        self._store.append(QueueAdvanced(log.handler_id, log.queue_next))
+        self._advancing[log.handler_id] = (log, log.queue_next)
+
+    def queue_advanced(self, record: QueueAdvanced) -> None:
+        """What was written down last is committed."""
+        if self._advancing.get(record.handler_id, (None, -1))[1] == record.sequence:
+            del self._advancing[record.handler_id]
+
     def forget(self, handler_id: str) -> None:
         """The handler is gone: its readers end."""
+        self._advancing.pop(handler_id, None)
         log = self._logs.pop(handler_id, None)
         if log is not None:
             log.end()
@@ -194,9 +207,9 @@ class EventReader:
 class QueueReader(EventReader):
     """The reader of the handler's shared queue: it starts with the first event that was not written out."""
 
-    def __init__(self, log: EventLog, closing: asyncio.Event, store: AbstractWorkflowStore) -> None:
+    def __init__(self, log: EventLog, closing: asyncio.Event, logs: EventLogs) -> None:
         super().__init__(log, log.queue_next - 1, closing)
-        self._store = store
+        self._logs = logs
 
     async def written(self, sequence: int) -> None:
         """The queue moves on past this sequence."""
@@ -204,13 +217,11 @@ class QueueReader(EventReader):
 
     async def close(self) -> None:
         """Leave the queue to the next reader."""
-        self._store.append(QueueAdvanced(self._log.handler_id, self._log.queue_next))
+        self._logs.advance_queue(self._log)
         self._log.queue_lock.release()
 
 
-async def take_queue(
-    log: EventLog, timeout: float, closing: asyncio.Event, store: AbstractWorkflowStore
-) -> QueueReader:
+async def take_queue(log: EventLog, timeout: float, closing: asyncio.Event, logs: EventLogs) -> QueueReader:
     """Become the one reader of the shared queue.
 
     Raises:
@@ -224,4 +235,4 @@ async def take_queue(
                 await log.queue_lock.acquire()
         except TimeoutError:
             raise QueueTaken(log.handler_id, timeout) from None
-    return QueueReader(log, closing, store)
+    return QueueReader(log, closing, logs)

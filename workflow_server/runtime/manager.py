@@ -251,7 +251,7 @@ class RuntimeManager:
             QueueTaken: another reader held the queue for ``timeout`` seconds.
         """
         log = await self._roster.logs.get(handler_id)
-        reader = await take_queue(log, timeout, self._roster.closing, self._store)
+        reader = await take_queue(log, timeout, self._roster.closing, self._roster.logs)
         if log.ended and log.queue_next > log.committed:
             await reader.close()
             return None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from workflow_server.errors import HandlerNotFound, ResumeFailed, ShuttingDown, StorageError, WorkflowServerError
-from workflow_server.records import EventAppended, InboxPosted, Record, RunEnded, StoredRun
+from workflow_server.records import EventAppended, InboxPosted, QueueAdvanced, Record, RunEnded, StoredRun
 from workflow_server.runtime.durable import DurableRuntime
 from workflow_server.runtime.endings import ended, failed_event
 from workflow_server.runtime.engine import Event, StartEvent, StopEvent
@@ -278,6 +278,8 @@ class Roster:
                     log.publish(record)
             elif type(record) is InboxPosted:
                 self._deliver(record)
+            elif type(record) is QueueAdvanced:
+                self.logs.queue_advanced(record)
             elif type(record) is RunEnded:
                 over.append(record)
                 log = self.logs.in_use(record.handler_id)

@@ -1,0 +1,68 @@
+"""What the database file holds while no server has it open, against the model."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from tests.reliability.model_based.model import ModelHandler
+
+BY_HANDLER = ("handlers", "payloads", "events", "inbox", "answers")
+BY_RUN = ("ticks", "snapshots", "state_records", "state_patches", "inbox", "answers", "events")
+
+
+def check_file(db: Path, handlers: Iterable[ModelHandler], purged: Iterable[tuple[str, list[str]]]) -> None:
+    """The file is whole, no row belongs to nobody, nothing of what was purged is left, and the logs are as read."""
+    known = {handler.handler_id: handler for handler in handlers}
+    with closing(sqlite3.connect(f"file:{db}?mode=ro", uri=True)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        for handler_id, run_ids in purged:
+            _check_gone(connection, handler_id, run_ids)
+        stored = {row[0] for row in connection.execute("SELECT handler_id FROM handlers WHERE purging = 0")}
+        assert stored == set(known)
+        assert connection.execute("SELECT count(*) FROM handlers").fetchone() == (len(known),)
+        _check_owned(connection, known)
+        for handler in known.values():
+            _check_log(connection, handler)
+
+
+def _check_gone(connection: sqlite3.Connection, handler_id: str, run_ids: list[str]) -> None:
+    for table in BY_HANDLER:
+        left = connection.execute(f"SELECT count(*) FROM {table} WHERE handler_id = ?", (handler_id,)).fetchone()
+        assert left == (0,), f"{table} still has {left[0]} rows of {handler_id}, which was purged"
+    for table in BY_RUN:
+        for run_id in run_ids:
+            left = connection.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", (run_id,)).fetchone()
+            assert left == (0,), f"{table} still has {left[0]} rows of run {run_id}, which was purged"
+
+
+def _check_owned(connection: sqlite3.Connection, known: dict[str, ModelHandler]) -> None:
+    for table in BY_HANDLER:
+        owners = {row[0] for row in connection.execute(f"SELECT DISTINCT handler_id FROM {table}")}
+        assert owners <= set(known), f"{table} has rows of {owners - set(known)}, which nobody knows"
+    current = {handler.run_id for handler in known.values()}
+    running = {handler.run_id for handler in known.values() if handler.status == "running"}
+    for table in ("ticks", "snapshots", "inbox"):
+        owners = {row[0] for row in connection.execute(f"SELECT DISTINCT run_id FROM {table}")}
+        assert owners <= running, f"{table} has rows of {owners - running}, which do not run"
+    for table in ("state_records", "state_patches"):
+        owners = {row[0] for row in connection.execute(f"SELECT DISTINCT run_id FROM {table}")}
+        assert owners <= current, f"{table} has rows of {owners - current}, which are no current runs"
+
+
+def _check_log(connection: sqlite3.Connection, handler: ModelHandler) -> None:
+    rows = connection.execute(
+        "SELECT sequence, run_id, data FROM events WHERE handler_id = ? ORDER BY sequence", (handler.handler_id,)
+    ).fetchall()
+    assert [row[0] for row in rows] == list(range(len(rows)))
+    read = [{**json.loads(data), "sequence": sequence} for sequence, _, data in rows[: len(handler.lines)]]
+    assert read == handler.lines
+    runs = list(dict.fromkeys(row[1] for row in rows))
+    assert runs == handler.run_ids, f"the log of {handler.handler_id} has the runs {runs}, not {handler.run_ids}"
+    settled = handler.settled and handler.status == "running"
+    inbox = connection.execute("SELECT count(*) FROM inbox WHERE handler_id = ?", (handler.handler_id,)).fetchone()
+    assert not settled or inbox == (0,), f"{handler.handler_id} has taken all that it was sent, and {inbox[0]} wait"
