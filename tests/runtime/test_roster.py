@@ -13,10 +13,17 @@ from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from workflow_server.errors import InvalidEvent, RunSuperseded, StateUnreadable, StoreUnavailable, UnitRefused
+from workflow_server.errors import (
+    HandlerNotFound,
+    InvalidEvent,
+    RunSuperseded,
+    StateUnreadable,
+    StoreUnavailable,
+    UnitRefused,
+)
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, RunReleased, StoredRun
-from workflow_server.runtime.event_log import PAGE
+from workflow_server.runtime.event_log import PAGE, EventReader
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.runtime.session import RunSession
 from workflow_server.store.sqlite import SqliteWorkflowStore
@@ -257,7 +264,7 @@ async def test_a_refusal_that_meets_a_run_on_its_way_out_does_not_strand_it(mana
         await until(lambda: not manager._roster.sessions)
 
 
-async def test_a_reader_that_pages_through_the_store_ends_when_the_handler_is_purged(managing: Managing) -> None:
+async def test_a_reader_that_pages_through_the_store_is_told_when_the_handler_is_purged(managing: Managing) -> None:
     async with managing(chatty=Chatty(timeout=None)) as manager:
         handler = await manager.start("chatty", RunRequest())
         await until(lambda: manager._roster.sessions[handler.handler_id].log.committed >= 2 * PAGE)
@@ -268,14 +275,18 @@ async def test_a_reader_that_pages_through_the_store_ends_when_the_handler_is_pu
         assert queue is not None
         assert len(await reader.next_page(20) or []) == PAGE
         await manager.purge(handler.handler_id)
-        # What is left of it ends; nothing is raised, and nothing waits.
+        # Nobody takes it for the end of the stream, and nothing waits.
         async with asyncio.timeout(20):
-            while await reader.next_page(20):
-                pass
-            while await queue.next_page(20):
-                pass
+            for behind in (reader, queue):
+                with pytest.raises(HandlerNotFound):
+                    await _read_all(behind)
             await queue.close()
             await manager._store.flush()
+
+
+async def _read_all(reader: EventReader) -> None:
+    while await reader.next_page(20):
+        pass
 
 
 class Background(Workflow):
