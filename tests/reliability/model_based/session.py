@@ -76,6 +76,7 @@ class Session(RuleBasedStateMachine):
             await self.world.settle(handler)
         await self.world.stop()
         await self.world.start()
+        self.counts["clean restarts"] += 1
         await self.world.check_whole()
         await self.go_on()
 
