@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
-from workflow_server.errors import StorageError, StoreClosed
+from workflow_server.errors import CommitUnknown, StorageError, StoreClosed, StoreGone
 from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEvent, StoredRun
 from workflow_server.store import reads
 from workflow_server.store.abstract import AbstractWorkflowStore, Commit, HandlerQuery, PersistentHandler
@@ -20,9 +20,11 @@ from workflow_server.store.handlers import entries_from_handler, find_handlers, 
 from workflow_server.store.lock import ServerLock
 from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, PurgeSliced
 from workflow_server.store.opening import Opened, explain, lock_database, open_database
+from workflow_server.store.presence import Presence
 from workflow_server.store.readers import ReaderPool
+from workflow_server.store.reserve import Reserve
 from workflow_server.store.sql import load_single
-from workflow_server.store.transaction import Entries, Fault
+from workflow_server.store.transaction import Entries, Fault, TransactionError, Verdict, describe, judge
 from workflow_server.store.writer import GroupCommitWriter
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         self._opened: Opened | None = None
         self._writer: GroupCommitWriter | None = None
         self._readers: ReaderPool | None = None
+        self._presence: Presence | None = None
+        self._reserve = Reserve(self._path)
         self._purge: asyncio.Task[None] | None = None
         self._deleting = asyncio.Lock()
 
@@ -70,9 +74,13 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
             connection = self._opened.connection
             self._readers = ReaderPool.sharing(connection) if path is None else await ReaderPool.open(path)
             purge_left = await self._readers.read(reads.purge_left)
+            self._presence = None if path is None else Presence(path)
+            self._reserve.fill()
             self._writer = GroupCommitWriter(
                 connection,
                 Checkpointer(path),
+                self._presence,
+                self._reserve,
                 backoff=self._backoff,
                 on_commit=self._committed,
                 on_refused=self._refused,
@@ -93,9 +101,25 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
                 await asyncio.gather(self._purge, return_exceptions=True)
             await self._writer.close()
             if self._writer.problem is None:
-                checkpointer = Checkpointer(self._path)
-                await run_on(self._opened.connection, lambda sqlite: _stop_cleanly(sqlite, checkpointer))
+                await self._stop_cleanly(self._opened)
         await self._shut()
+
+    async def _stop_cleanly(self, opened: Opened) -> None:
+        """Fold the log in, and let the file say that it was closed; what fails then is the next start's to mend."""
+        checkpointer, presence = Checkpointer(self._path), self._presence
+        try:
+            await run_on(opened.connection, lambda sqlite: _stop_cleanly(sqlite, checkpointer, presence))
+        except TransactionError as failure:
+            if failure.verdict is Verdict.FULL:
+                logger.warning("the disk is full: the next start checks %s, which holds all", self.location)
+            else:
+                self._failed_at_close(CommitUnknown(reason=failure.reason), failure)
+        except StoreGone as gone:
+            self._failed_at_close(gone, gone)
+
+    def _failed_at_close(self, error: StorageError, cause: Exception) -> None:
+        logger.critical("the store has failed: %s", error, exc_info=cause)
+        self._failed(error)
 
     async def _shut(self) -> None:
         readers, opened, lock = self._readers, self._opened, self._lock
@@ -104,6 +128,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         if opened is not None:
             self._opened = None
             await opened.connection.close()
+            self._reserve.remove()
+            if self._presence is not None:
+                self._presence.set_log_aside()
         if lock is not None:
             self._lock = None
             lock.release()
@@ -211,7 +238,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         writer = self._is_open(self._writer)
         # One at a time, so that two who ask for the same handlers do not both count them.
         async with self._deleting:
-            await writer.flush()
+            if query.handler_id_in is None:
+                # Which handlers have ended, say, is known when what was handed over is stored.
+                await writer.flush()
             rows = await self._read(lambda sqlite: find_handlers(sqlite, query))
             if not rows:
                 return 0
@@ -245,10 +274,15 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         return part
 
 
-def _stop_cleanly(connection: sqlite3.Connection, checkpointer: Checkpointer) -> None:
+def _stop_cleanly(connection: sqlite3.Connection, checkpointer: Checkpointer, presence: Presence | None) -> None:
+    if presence is not None:
+        presence.check()
     # In this order: the file says that it was closed cleanly only when all that it holds has been synced.
     checkpointer.run(connection, "TRUNCATE")
-    connection.execute(_SERVER_STOPPED)
+    try:
+        connection.execute(_SERVER_STOPPED)
+    except sqlite3.Error as error:
+        raise TransactionError(judge(error, committing=True), describe(error)) from error
     checkpointer.run(connection, "TRUNCATE")
 
 
