@@ -24,7 +24,8 @@ EVERY_FILE = (1 << 8) - 1
 
 _WORD = 8
 _KIND, _NTH, _ERROR, _LASTS, _FILES, _FULL, _INJECTED, _FAILED_FILE, _COUNTS = range(9)
-_TRACED = _COUNTS + len(KINDS)
+_ROOM = _COUNTS + len(KINDS)
+_TRACED = _ROOM + 1
 _TRACE = _TRACED + 1
 _TRACE_SIZE = 1 << 16
 
@@ -73,7 +74,8 @@ class FaultControl:
         self._words[_KIND] = KINDS.index(fault.kind)
 
     def fill_disk(self) -> None:
-        """From now on no file grows, and none is made."""
+        """From now on no file grows, and none is made, but in the room that others give back."""
+        self._words[_ROOM] = 0
         self._words[_FULL] = 1
 
     def lift(self) -> None:
@@ -82,13 +84,24 @@ class FaultControl:
 
     def reset(self) -> None:
         """Count from 0, and forget the trace and what has failed."""
-        for word in (_INJECTED, _FAILED_FILE, _TRACED, *range(_COUNTS, _TRACED)):
+        for word in (_INJECTED, _FAILED_FILE, _TRACED, *range(_COUNTS, _ROOM)):
             self._words[word] = 0
 
     @property
     def injected(self) -> int:
         """How many calls have failed."""
         return self._words[_INJECTED]
+
+    @property
+    def lasts(self) -> bool:
+        """Whether every call of a kind fails now, or the disk is full."""
+        armed = self._words[_KIND] != NEVER and self._words[_LASTS] != 0
+        return bool(self._words[_FULL]) or (armed and self.injected > 0)
+
+    async def until_injected(self) -> None:
+        """Return when a call has failed."""
+        while not self.injected:  # noqa: ASYNC110 it is another process that makes the call
+            await asyncio.sleep(0.02)
 
     @property
     def failed_file(self) -> int:
@@ -110,10 +123,11 @@ class FaultControl:
 class FaultedServer(DurableServer):
     """A server process under the library; it starts without faults unless its control says otherwise."""
 
-    def __init__(self, folder: Path, library: Path, *, user: int | None = None) -> None:
+    def __init__(self, folder: Path, library: Path) -> None:
         super().__init__(folder, str(TARGET), "--grace-period", "2")
         self.control = FaultControl(folder / "faults.control")
-        self.user = user
+        self.prefix: tuple[str, ...] = ()
+        """What its command is run by."""
         self._library = library
         self._life = 0
 
@@ -123,12 +137,11 @@ class FaultedServer(DurableServer):
         faults = {"FAULTS_DATABASE": str(self.db), "FAULTS_CONTROL": str(self.control.path)}
         with self._log.open("a") as log:
             return subprocess.Popen(
-                [*command, "--port", port, *self._options],
+                [*self.prefix, *command, "--port", port, *self._options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 cwd=ROOT,
-                user=self.user,
                 env={
                     **clean_environment(),
                     **faults,

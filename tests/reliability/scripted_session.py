@@ -63,7 +63,7 @@ class Memory:
 class ScriptedSession:
     """What one client does. ``refused`` is called at each 503 and 507, before the client asks again."""
 
-    def __init__(self, api: Api, name: str, refused: Callable[[int, Json], Awaitable[None]]) -> None:
+    def __init__(self, api: Api, name: str, refused: Callable[[Json], Awaitable[None]]) -> None:
         self.memory = Memory()
         self._api = api
         self._name = name
@@ -91,8 +91,12 @@ class ScriptedSession:
         deleted = await self._start("count", "deleted")
         await self._follow(deleted)
         await self._purge(deleted)
-        open_ = await self._start("inbox", "open")
-        await self._send(open_, "kept")
+        await self.begin()
+
+    async def begin(self) -> None:
+        """Leave a run in the middle."""
+        left = await self._start("inbox", "left")
+        await self._send(left, "kept")
 
     # -- What is asked -------------------------------------------------------------------------
 
@@ -192,7 +196,7 @@ class ScriptedSession:
             assert status in REFUSED, f"{path} was answered with {status} {answer}"
             if "known only after a restart" in str(answer["detail"]):
                 not_known(name)
-            await self._refused(status, answer)
+            await self._refused(answer)
             assert asyncio.get_running_loop().time() < deadline, f"{path} is still refused: {status} {answer}"
             await asyncio.sleep(AGAIN)
         raise AssertionError

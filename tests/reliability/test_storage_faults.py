@@ -1,4 +1,4 @@
-"""Storage that fails under a real server: at every call of a session and of a start, full, moved and read-only.
+"""Storage that fails under a real server, call by call.
 
 The promise is P9: the server never lies about storage. Whatever call fails, what was acknowledged is there after the
 next clean start, what was refused is nowhere, and the server either goes on rightly or says why it ends.
@@ -8,121 +8,161 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.api import Json
-from tests.reliability.faulting import Fault, FaultedServer, build
-from tests.reliability.reporting import Extent
-from tests.reliability.scripted_session import Memory, ScriptedSession, ServerGone
-from tests.reliability.scripted_verdict import judge
+from tests.reliability.fault_trials import Tally, Trials, new_folder, sample
+from tests.reliability.faulting import DATABASE, LISTEN, LOG, Call, Fault, FaultedServer, build
+from tests.reliability.reporting import Extent, Survived
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+SYNC, WRITE, TRUNCATE = 2, 1, 3
+LANES = 2
+"""Servers side by side: much of a trial is waiting for a server that starts."""
+ERRORS = (errno.EIO, errno.ENOSPC)
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that makes calls fail."""
     return build(tmp_path_factory.mktemp("native"))
 
 
-class Tally:
-    def __init__(self) -> None:
-        self.injected = 0
-        self.outcomes: Counter[str] = Counter()
-        self.answers: Counter[int] = Counter()
+def faults_of(counts: dict[str, int], once: dict[str, int], lasting: dict[str, int], seed: int) -> list[Fault]:
+    """For each kind of call and each error, so many of the calls fail alone, and so many with all after them."""
+    return [
+        Fault(kind, nth, error, lasts=lasts)
+        for lasts, wanted in ((False, once), (True, lasting))
+        for kind, calls in counts.items()
+        for error in ERRORS
+        for nth in sample(calls, wanted[kind], f"{seed} {kind} {error} {lasts}")
+    ]
 
 
-class Trials:
-    """Sessions one after the other on one database, each with a fault of its own, and each judged by the next start."""
+async def in_lanes(folder: Path, library: Path, tally: Tally, faults: Sequence[Fault], *, starts: bool) -> None:
+    """The trials of all faults, in several servers side by side, each on a database of its own."""
 
-    def __init__(self, server: FaultedServer, tally: Tally) -> None:
-        self.server = server
-        self.tally = tally
-        self._memory = Memory()
-        self._number = 0
+    async def lane(number: int) -> None:
+        async with FaultedServer(new_folder(folder, f"lane-{number}"), library) as server:
+            assert await server.stop() == 0
+            trials = Trials(server, tally)
+            await (trials.starts if starts else trials.all)(faults[number::LANES])
 
-    async def judge(self) -> None:
-        """Start without faults, and hold what is there against what was acknowledged."""
-        self.server.control.lift()
-        await self.server.start()
-        await judge(self.server.api, self._memory)
-
-    async def session(self, fault: Fault) -> bool:
-        """One session with this fault, on a server that has just been started and judged; whether it happened."""
-        server, control = self.server, self.server.control
-        self._number += 1
-        control.arm(fault)
-        script = ScriptedSession(server.api, f"s{self._number}", self._refused)
-        self._memory = script.memory
-        lifting = asyncio.create_task(self._lift_soon(), name="lift the fault")
-        try:
-            await asyncio.wait_for(script.run(), 60)
-        except ServerGone:
-            outcome = await self._ended_by_itself()
-        else:
-            outcome = await self._stopped()
-        finally:
-            lifting.cancel()
-            await asyncio.gather(lifting, return_exceptions=True)
-        if control.injected:
-            self.tally.injected += 1
-            self.tally.outcomes[outcome] += 1
-            self.tally.answers.update(script.memory.answers)
-        return bool(control.injected)
-
-    async def _ended_by_itself(self) -> str:
-        assert await self.server.ended() == 1, self.server.log
-        assert self.server.control.injected, "it ended without a fault"
-        _assert_explained(self.server.log)
-        return "exited with 1"
-
-    async def _stopped(self) -> str:
-        code = await self.server.stop()
-        if code == 0:
-            return "served on"
-        assert code == 1, self.server.log
-        _assert_explained(self.server.log)
-        return "exited with 1 at the stop"
-
-    async def _refused(self, status: int, answer: Json) -> None:
-        """At a refusal the server says that it is not healthy, and what it says to a client is for a client."""
-        assert "Traceback" not in str(answer)
-        assert str(self.server.db) not in str(answer)
-
-    async def _lift_soon(self) -> None:
-        control = self.server.control
-        while not control.injected:
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(0.5)
-        control.lift()
+    async with asyncio.TaskGroup() as lanes:
+        for number in range(LANES):
+            lanes.create_task(lane(number), name=f"lane {number}")
 
 
-def _assert_explained(log: str) -> None:
-    """The last that the server said is one line for a user, and no traceback."""
-    assert log.splitlines()[-1].startswith("workflow-server: "), log
-
-
-@asynccontextmanager
-async def trials(folder: Path, library: Path, tally: Tally) -> AsyncIterator[Trials]:
-    folder.mkdir()
-    async with FaultedServer(folder, library) as server:
-        yield Trials(server, tally)
-
-
-async def test_probe(tmp_path: Path, library: Path, extent: Extent) -> None:
-    import os
-
-    kind, err, lasts, step = os.environ["PROBE"].split(",")
+async def test_each_call_of_a_session_fails(tmp_path: Path, library: Path, extent: Extent, survived: Survived) -> None:
+    """Start, stream, send, state, continue, cancel, key, purge, end, checkpoint and stop, with one call that fails."""
+    async with FaultedServer(new_folder(tmp_path, "count"), library) as server:
+        assert await server.stop() == 0
+        counts = await Trials(server, Tally()).counts()
+    assert min(counts[kind] for kind in ("write", "fsync", "ftruncate")) > 0, counts
+    every = 1 << 30
+    once = {
+        "open": every,
+        "write": extent.of(short=4, long=every),
+        "fsync": extent.of(short=2, long=every),
+        "ftruncate": extent.of(short=1, long=every),
+    }
+    lasting = {
+        "open": every,
+        "write": extent.of(short=2, long=counts["write"] // 5),
+        "fsync": extent.of(short=1, long=every),
+        "ftruncate": extent.of(short=1, long=every),
+    }
+    faults = faults_of(counts, once, lasting, extent.seed)
+    faults += [Fault("write", nth, errno.EROFS, lasts=True) for nth in sample(counts["write"], 2, f"{extent.seed} ro")]
     tally = Tally()
-    async with trials(tmp_path / "x", library, tally) as t:
-        n = int(os.environ.get("PROBE_FROM", "1"))
-        while await t.session(Fault(kind, n, getattr(errno, err), bool(int(lasts)))):
-            try:
-                await t.judge()
-            except BaseException as e:
-                e.add_note(f"n={n} file={t.server.control.failed_file} {tally.outcomes}")
-                raise
-            n += int(step)
-        print(n, tally.outcomes, tally.answers)
+    await in_lanes(tmp_path, library, tally, faults, starts=False)
+    assert tally.trials >= 0.9 * len(faults), "the faults have not happened"
+    assert tally.outcomes["exited 1"], tally.outcomes
+    assert tally.outcomes["went on"], tally.outcomes
+    assert tally.answers[507], tally.answers
+    assert tally.unhealthy, "nobody was told that the server could not commit"
+    figures = f"of {counts['write']} writes, {counts['fsync']} fsyncs, {counts['ftruncate']} ftruncates; "
+    survived(
+        "a write, fsync or ftruncate of a session fails with EIO or ENOSPC, alone or with all after it",
+        "P1 P2 P4 P6 P9",
+        times=tally.trials,
+        unit="faults",
+        figures=figures + tally.figures(),
+    )
+
+
+async def test_each_call_of_a_start_fails(tmp_path: Path, library: Path, extent: Extent, survived: Survived) -> None:
+    """The start after a kill, with one call that fails: it serves, or ends with a named error; the next one serves."""
+    async with FaultedServer(new_folder(tmp_path, "count"), library) as server:
+        assert await server.stop() == 0
+        counts = await Trials(server, Tally()).start_counts()
+    every = 1 << 30
+    once = dict.fromkeys(counts, extent.of(short=1, long=every))
+    lasting = dict.fromkeys(counts, extent.of(short=1, long=every))
+    faults = faults_of(counts, once, lasting, extent.seed)
+    tally = Tally()
+    await in_lanes(tmp_path, library, tally, faults, starts=True)
+    assert tally.trials >= 0.9 * len(faults), "the faults have not happened"
+    assert tally.outcomes["exited 2 at the start"], tally.outcomes
+    figures = ", ".join(f"{times} {kind}s" for kind, times in counts.items())
+    survived(
+        "an open, write, fsync or ftruncate of a start after a kill fails with EIO or ENOSPC",
+        "P1 P8 P9",
+        times=tally.trials,
+        unit="faults",
+        figures=f"of {figures}; {tally.figures()}",
+    )
+
+
+async def test_each_call_of_the_first_start_fails(
+    tmp_path: Path, library: Path, extent: Extent, survived: Survived
+) -> None:
+    """While the database is being made: what is left of it does not stand in the way of the next start."""
+    tally = Tally()
+    async with FaultedServer(new_folder(tmp_path, "count"), library) as server:
+        counts = server.control.counts()
+        assert await server.stop() == 0
+        wanted = dict.fromkeys(counts, extent.of(short=1, long=1 << 30))
+        faults = faults_of(counts, wanted, dict.fromkeys(counts, 0), extent.seed)
+        trials = Trials(server, tally)
+        for place, fault in enumerate(faults):
+            server.db = new_folder(tmp_path, f"first-{place}") / "runs.sqlite3"
+            await trials.start(fault)
+            await trials.judge()
+            assert await server.stop() == 0
+    assert tally.trials >= 0.9 * len(faults), "the faults have not happened"
+    survived(
+        "a call of the first start, which makes the database, fails with EIO or ENOSPC",
+        "P9",
+        times=tally.trials,
+        unit="faults",
+        figures=tally.figures(),
+    )
+
+
+async def test_a_start_after_a_failed_fsync_writes_the_log_into_the_database_and_syncs_it_before_it_serves(
+    tmp_path: Path, library: Path, survived: Survived
+) -> None:
+    """What the page cache shows of the log may not be on the disk after an fsync that failed: it is written anew."""
+    async with FaultedServer(new_folder(tmp_path, "server"), library) as server:
+        trials = Trials(server, Tally())
+        await trials.session(Fault("fsync", 7, errno.EIO, lasts=True))
+        assert trials.tally.outcomes["exited 1"] == 1
+        log = server.db.with_name(server.db.name + "-wal")
+        assert log.stat().st_size > 0, "there is nothing left to be written"
+        server.control.reset()
+        await trials.judge()
+        trace = server.control.trace()
+        before = trace[: trace.index(Call(LISTEN, 0))]
+        emptied = before.index(Call(TRUNCATE, LOG))
+        folded = before[:emptied]
+        assert Call(WRITE, DATABASE) in folded, "the log was not written into the database"
+        last_write = len(folded) - 1 - folded[::-1].index(Call(WRITE, DATABASE))
+        assert Call(SYNC, DATABASE) in folded[last_write:], "what was written was not synced before the log was emptied"
+        assert Call(WRITE, LOG) not in folded, "something was added to a log that may not be on the disk"
+        assert await server.stop() == 0
+    figures = f"{emptied} calls before the log is empty"
+    survived("the start after an fsync that failed", "P9", times=1, unit="start", figures=figures)

@@ -26,7 +26,7 @@ from workflow_server.store.location import check_filesystem, check_folder, check
 from workflow_server.store.lock import ServerLock
 from workflow_server.store.migrations import Migration, known_migrations, migrate, pending_migrations
 from workflow_server.store.sql import load_single
-from workflow_server.store.transaction import describe
+from workflow_server.store.transaction import describe, is_full
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def explain(error: sqlite3.Error, path: str) -> DatabaseError:
     primary = code & 0xFF
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return DatabaseLocked(path=path, holder="another program")
-    if primary == sqlite3.SQLITE_FULL:
+    if is_full(error):
         return DatabaseFull(path=path)
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return DatabaseReadOnly(path=path, reason=str(error))

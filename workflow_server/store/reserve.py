@@ -8,9 +8,8 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-SIZE = 1 << 20
-"""Bytes. A cancellation needs about 50 KiB of the log, which a checkpoint then frees for the next one; what stays are
-some 300 bytes of the database."""
+SIZE = 4 << 20
+"""Bytes: about 100 cancellations, each of which writes some ten pages of 4 KiB to the log."""
 STEP = 64 << 10
 """What the reserve is filled by, so that as much of it is taken as there is room for."""
 

@@ -145,13 +145,19 @@ def judge(error: Exception, *, committing: bool) -> Verdict:
     primary = None if code is None else code & 0xFF
     if code in _UNSYNCED or (committing and primary not in _KNOWN_AT_COMMIT):
         return Verdict.UNKNOWN
-    if primary == sqlite3.SQLITE_FULL:
+    if is_full(error):
         return Verdict.FULL
     if primary in _BROKEN:
         return Verdict.BROKEN
     if primary in _RETRIED or isinstance(error, (MemoryError, OSError)):
         return Verdict.UNAVAILABLE
     return Verdict.REFUSED
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk was full. SQLite has a code of its own for it, but where its shared memory cannot grow."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and (code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def describe(error: BaseException) -> str:

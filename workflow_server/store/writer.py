@@ -261,10 +261,11 @@ class GroupCommitWriter:
             self._tell_refused(units)
 
     def _write_with_reserve(self, sqlite: sqlite3.Connection, payload: Sequence[Entries]) -> Refusals:
+        # Where the database can take what the log holds, the log begins anew, in the room that it takes up already. Not
+        # with the reserve: what others have written would use it up.
+        self._checkpointer.run(sqlite)
         self._reserve.give()
         try:
-            # The room that the log takes up can be written to again when the database holds what it holds.
-            self._checkpointer.run(sqlite)
             return self._write(sqlite, payload)
         finally:
             self._reserve.fill()

@@ -33,10 +33,11 @@ struct control {
     uint64_t error;      /* its errno */
     uint64_t lasts;      /* all calls of the kind from the nth on fail, not only that one */
     uint64_t files;      /* bits of the files (1 << file) of which calls count and fail */
-    uint64_t full;       /* the disk is full: no file grows and none is made, but what is there can be overwritten */
+    uint64_t full;       /* the disk is full: files can be overwritten, and grow by what others have given back */
     uint64_t injected;   /* how many calls have failed */
     uint64_t failed_file;/* of which file the last one was */
     uint64_t counts[KINDS];
+    int64_t room;        /* bytes that have been given back since the disk is full */
     uint64_t traced;     /* how many calls have been traced; each takes one byte: kind << 4 | file */
     uint8_t trace[TRACED];
 };
@@ -101,8 +102,19 @@ static void trace(int kind, int file)
         control->trace[place] = (uint8_t)(kind << 4 | file);
 }
 
-/* Count a call, and say whether it is to fail; errno is set then. ``grows``: it needs room on the disk. */
-static int fails(int kind, int file, int grows)
+/* Whether there is room for so many bytes more; they are taken then, or given back where there are less than none. */
+static int fits(int64_t more)
+{
+    if (!control->full)
+        return 1;
+    if (more > 0 && __atomic_load_n(&control->room, __ATOMIC_SEQ_CST) < more)
+        return 0;
+    __atomic_sub_fetch(&control->room, more, __ATOMIC_SEQ_CST);
+    return 1;
+}
+
+/* Count a call, and say whether it is to fail; errno is set then. ``more``: the bytes that it needs on the disk. */
+static int fails(int kind, int file, int64_t more)
 {
     if (!file)
         return 0;
@@ -111,7 +123,7 @@ static int fails(int kind, int file, int grows)
     uint64_t count = counted ? __atomic_add_fetch(&control->counts[kind], 1, __ATOMIC_SEQ_CST) : 0;
     int chosen = counted && control->kind == (uint64_t)kind &&
                  (control->lasts ? count >= control->nth : count == control->nth);
-    if (!chosen && !(control->full && grows))
+    if (!chosen && fits(more))
         return 0;
     __atomic_add_fetch(&control->injected, 1, __ATOMIC_SEQ_CST);
     control->failed_file = (uint64_t)file;
@@ -126,9 +138,10 @@ static int opened(int descriptor, int file)
     return descriptor;
 }
 
-static int makes(const char *path, int flags)
+/* The room that a new file needs before anything is written to it. */
+static int64_t made(const char *path, int flags)
 {
-    return (flags & O_CREAT) && access(path, F_OK);
+    return (flags & O_CREAT) && access(path, F_OK) ? 4096 : 0;
 }
 
 #define DEFINE_OPEN(name)                                                                                              \
@@ -140,7 +153,7 @@ static int makes(const char *path, int flags)
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;                                        \
         va_end(rest);                                                                                                  \
         int file = file_of(path);                                                                                      \
-        if (fails(OPEN, file, file && makes(path, flags)))                                                             \
+        if (fails(OPEN, file, file ? made(path, flags) : 0))                                                           \
             return -1;                                                                                                 \
         return opened(real_##name(path, flags, mode), file);                                                           \
     }
@@ -157,7 +170,7 @@ DEFINE_OPEN(open64)
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;                                        \
         va_end(rest);                                                                                                  \
         int file = file_of(path);                                                                                      \
-        if (fails(OPEN, file, file && makes(path, flags)))                                                             \
+        if (fails(OPEN, file, file ? made(path, flags) : 0))                                                           \
             return -1;                                                                                                 \
         return opened(real_##name(at, path, flags, mode), file);                                                       \
     }
@@ -173,11 +186,18 @@ int close(int descriptor)
     return real_close(descriptor);
 }
 
-/* Whether a write that ends here makes the file longer: what a full disk refuses. */
-static int grows(int descriptor, int file, off64_t end)
+/* By how much a file that ends here is longer than it is. */
+static int64_t growth(int descriptor, int file, off64_t end)
 {
     struct stat64 found;
-    return file && (fstat64(descriptor, &found) || end > found.st_size);
+    return file && !fstat64(descriptor, &found) ? (int64_t)end - found.st_size : 0;
+}
+
+/* By how much a write that ends here makes the file longer. */
+static int64_t grows(int descriptor, int file, off64_t end)
+{
+    int64_t more = growth(descriptor, file, end);
+    return more > 0 ? more : 0;
 }
 
 #define DEFINE_PWRITE(name, offset_type)                                                                               \
@@ -218,7 +238,7 @@ DEFINE_SYNC(fdatasync)
     {                                                                                                                  \
         REAL(int, name, int, offset_type);                                                                             \
         int file = file_behind(descriptor);                                                                            \
-        return fails(TRUNCATE, file, grows(descriptor, file, size)) ? -1 : real_##name(descriptor, size);              \
+        return fails(TRUNCATE, file, growth(descriptor, file, size)) ? -1 : real_##name(descriptor, size);             \
     }
 
 DEFINE_TRUNCATE(ftruncate, off_t)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from workflows import Context, Workflow, step
@@ -16,6 +17,7 @@ class Counted(Event):
     """How far the count has come."""
 
     n: int
+    text: str = ""
 
 
 class Count(Workflow):
@@ -60,5 +62,17 @@ class Inbox(Workflow):
         return StopEvent(result=result)
 
 
+class Flood(Workflow):
+    """Writes 3 MB in 3 s."""
+
+    @step
+    async def flood(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        for n in range(100):
+            ctx.write_event_to_stream(Counted(n=n, text="x" * 30_000))
+            await asyncio.sleep(0.03)
+        return StopEvent(result=ev.get("label"))
+
+
 count = Count(timeout=None)
 inbox = Inbox(timeout=None)
+flood = Flood(timeout=None)
