@@ -126,13 +126,21 @@ async def test_each_call_of_the_first_start_fails(
         counts = server.control.counts()
         assert await server.stop() == 0
         wanted = dict.fromkeys(counts, extent.of(short=1, long=1 << 30))
-        faults = faults_of(counts, wanted, dict.fromkeys(counts, 0), extent.seed)
-        trials = Trials(server, tally)
-        for place, fault in enumerate(faults):
-            server.db = new_folder(tmp_path, f"first-{place}") / "runs.sqlite3"
-            await trials.start(fault)
-            await trials.judge()
+    faults = faults_of(counts, wanted, dict.fromkeys(counts, 0), extent.seed)
+
+    async def lane(number: int) -> None:
+        async with FaultedServer(new_folder(tmp_path, f"lane-{number}"), library) as server:
             assert await server.stop() == 0
+            trials = Trials(server, tally)
+            for place, fault in enumerate(faults[number::LANES]):
+                server.db = new_folder(server.folder, f"first-{place}") / "runs.sqlite3"
+                await trials.start(fault)
+                await trials.judge()
+                assert await server.stop() == 0
+
+    async with asyncio.TaskGroup() as lanes:
+        for number in range(LANES):
+            lanes.create_task(lane(number), name=f"lane {number}")
     assert tally.trials >= 0.9 * len(faults), "the faults have not happened"
     survived(
         "a call of the first start, which makes the database, fails with EIO or ENOSPC",

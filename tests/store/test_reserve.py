@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.store.reserve import SIZE, STEP, Reserve
+from workflow_server.store.reserve import LEAST, SIZE, Reserve
 
 
 @pytest.fixture
 def small_files() -> Iterator[int]:
     """No file of this process grows past this size: how a full disk looks to it, but for the number of the error."""
-    limit = 3 * STEP
+    limit = 3 * LEAST
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))

@@ -10,8 +10,8 @@ logger = logging.getLogger(__name__)
 
 SIZE = 4 << 20
 """Bytes: about 100 cancellations, each of which writes some ten pages of 4 KiB to the log."""
-STEP = 64 << 10
-"""What the reserve is filled by, so that as much of it is taken as there is room for."""
+LEAST = 64 << 10
+"""What the reserve is filled by at the least, so that as much of it is taken as there is room for."""
 
 
 class Reserve:
@@ -35,13 +35,20 @@ class Reserve:
             logger.warning("no room is kept for cancellations on a full disk: %s", error.strerror)
             return
         try:
-            while self._held < SIZE:
-                os.posix_fallocate(descriptor, self._held, STEP)
-                self._held += STEP
-        except OSError as error:
-            logger.info("%d KiB are kept for cancellations on a full disk: %s", self._held >> 10, error.strerror)
+            self._allocate(descriptor)
         finally:
             os.close(descriptor)
+
+    def _allocate(self, descriptor: int) -> None:
+        size = SIZE - self._held
+        while self._held < SIZE and size >= LEAST:
+            try:
+                os.posix_fallocate(descriptor, self._held, size)
+            except OSError as error:
+                logger.debug("no %d KiB more are kept for cancellations: %s", size >> 10, error.strerror)
+                size //= 2
+            else:
+                self._held += size
 
     def give(self) -> None:
         """Give the room back to the disk."""
