@@ -13,6 +13,7 @@ import pytest
 
 from workflow_server.errors import StoreGone
 from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.checkpoint import COMMITS_OVER_SIZE, Checkpointer
 from workflow_server.store.presence import Presence
 
 from .making import run_started
@@ -47,6 +48,13 @@ async def test_a_commit_to_a_file_that_is_gone_is_not_acknowledged(path: Path, r
     assert [type(failure) for failure in failures] == [StoreGone]
     assert committed == []
     await store.close()
+
+
+def test_a_log_that_is_gone_needs_no_checkpoint(path: Path) -> None:
+    checkpointer = Checkpointer(path)
+    for _ in range(COMMITS_OVER_SIZE):
+        checkpointer.count_commit()
+    assert not checkpointer.is_due()
 
 
 async def test_a_store_that_is_closed_after_its_file_is_gone_says_so(path: Path) -> None:
