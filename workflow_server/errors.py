@@ -205,6 +205,15 @@ class CommitUnknown(StorageError):
     reason: str
 
 
+@dataclass(eq=False)
+class StoreGone(StorageError):
+    """'{path}' was {what} while the server ran: what it stores from now on would be lost. Put the file back, or
+    restore a backup, and start the server again."""
+
+    path: str
+    what: str
+
+
 class StoreClosed(StorageError):
     """The store is closed."""
 
@@ -342,6 +351,22 @@ class DatabaseNewer(DatabaseError):
 @dataclass(eq=False)
 class DatabaseReadOnly(DatabaseError):
     """'{path}' cannot be written: {reason}. Change its permissions, or use another --db."""
+
+    path: str
+    reason: str
+
+
+@dataclass(eq=False)
+class DatabaseFull(DatabaseError):
+    """The disk of '{path}' is full. Make room, and start again."""
+
+    path: str
+
+
+@dataclass(eq=False)
+class DiskFailed(DatabaseError):
+    """The disk of '{path}' cannot be read or written: {reason}. See what the system's log says of it, and start
+    again; what was acknowledged is kept as far as the disk kept it."""
 
     path: str
     reason: str

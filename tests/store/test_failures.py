@@ -14,8 +14,9 @@ from workflow_server.errors import CommitUnknown, StorageError, StorageFull, Sto
 from workflow_server.records import Record
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store import writer as writer_module
+from workflow_server.store.checkpoint import Checkpointer
 from workflow_server.store.connection import run_on
-from workflow_server.store.transaction import Entries, Fault
+from workflow_server.store.transaction import Entries, Fault, TransactionError, Verdict
 
 from .making import event, run_started, tick
 
@@ -279,6 +280,45 @@ async def test_an_unknown_outcome_is_said_to_everybody_and_nothing_is_committed_
         await store.commit(run_started("c"))
     assert [type(failure) for failure in failures] == [CommitUnknown]
     assert store.problem is not None
+
+
+async def test_after_an_fsync_that_failed_before_the_commit_nothing_is_tried_again(
+    failing_store: tuple[SqliteWorkflowStore, list[BaseException]],
+) -> None:
+    """A large transaction syncs the header of a log that begins anew: a second fsync would prove nothing."""
+    store, failures = failing_store
+    store.fault = failing(sqlite3.SQLITE_IOERR_FSYNC, times=1)
+    with pytest.raises(CommitUnknown):
+        await store.commit(run_started("a"))
+    assert [type(failure) for failure in failures] == [CommitUnknown]
+
+
+async def test_shared_memory_that_cannot_grow_is_a_full_disk(store: SqliteWorkflowStore) -> None:
+    store.fault = failing(sqlite3.SQLITE_IOERR_SHMSIZE, times=1)
+    with pytest.raises(StorageFull):
+        await store.commit(run_started("a"))
+
+
+async def test_a_last_checkpoint_that_fails_is_told_to_the_owner_and_not_raised(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise TransactionError(Verdict.UNKNOWN, "SQLITE_IOERR_FSYNC: made by a test")
+
+    store = SqliteWorkflowStore(path)
+    failures: list[BaseException] = []
+    store.on_failure = failures.append
+    await store.open()
+    await store.commit(run_started("a"))
+    monkeypatch.setattr(Checkpointer, "run", run)
+    await store.close()
+    assert [type(failure) for failure in failures] == [CommitUnknown]
+    monkeypatch.undo()
+    again = SqliteWorkflowStore(path)
+    await again.open()
+    assert not again.stopped_cleanly
+    assert len(await again.running_runs()) == 1
+    await again.close()
 
 
 async def test_an_io_error_before_the_commit_is_known_to_have_stored_nothing(store: SqliteWorkflowStore) -> None:

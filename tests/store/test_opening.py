@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import sqlite3
@@ -22,15 +23,18 @@ from workflow_server.errors import (
     DatabaseDamaged,
     DatabaseError,
     DatabaseForeign,
+    DatabaseFull,
     DatabaseLinked,
     DatabaseLocked,
     DatabaseNewer,
     DatabaseReadOnly,
+    DiskFailed,
     FolderMissing,
     MigrationEdited,
     MigrationMissing,
 )
 from workflow_server.store import MemoryWorkflowStore, SqliteWorkflowStore, opening
+from workflow_server.store import connection as connection_module
 from workflow_server.store.connection import connect, run_on
 from workflow_server.store.migrations import APPLICATION_ID, known_migrations
 
@@ -322,6 +326,80 @@ async def test_a_stop_that_was_not_clean_is_said(path: Path, caplog: pytest.LogC
     await store.open()
     await store.close()
     assert "was not closed cleanly" in caplog.text
+
+
+async def killed(path: Path) -> Path:
+    """The files of a server that was killed, in another folder: what it has committed is in its log alone."""
+    folder = path.with_name("killed")
+    folder.mkdir()
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    await store.close()
+    await store.open()
+    await store.append(run_started("a"))
+    for name in (path.name, f"{path.name}-wal"):
+        shutil.copy(path.with_name(name), folder / name)
+    await store.close()
+    return folder / path.name
+
+
+async def test_after_an_unclean_stop_the_database_itself_holds_all_before_anything_is_added(path: Path) -> None:
+    left = await killed(path)
+    store = SqliteWorkflowStore(left)
+    await store.open()
+    alone = sqlite3.connect(f"{left.as_uri()}?immutable=1", uri=True)
+    assert alone.execute("SELECT handler_id FROM handlers").fetchall() == [("a",)], "it is in the log alone"
+    alone.close()
+    await store.close()
+
+
+async def test_after_an_unclean_stop_a_reader_that_holds_the_log_keeps_the_server_out(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "BUSY_TIMEOUT", 50)
+    left = await killed(path)
+    reader = sqlite3.connect(left, isolation_level=None)
+    reader.execute("BEGIN").connection.execute("SELECT count(*) FROM handlers").fetchone()
+    with pytest.raises(DatabaseLocked, match="another program"):
+        await SqliteWorkflowStore(left).open()
+    reader.close()
+    store = SqliteWorkflowStore(left)
+    await store.open()
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_FULL, DatabaseFull),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, DatabaseFull),
+        (sqlite3.SQLITE_IOERR_FSYNC, DiskFailed),
+        (sqlite3.SQLITE_IOERR_WRITE, DiskFailed),
+        (sqlite3.SQLITE_IOERR_SHORT_READ, DatabaseDamaged),
+        (sqlite3.SQLITE_CORRUPT, DatabaseDamaged),
+        (sqlite3.SQLITE_READONLY, DatabaseReadOnly),
+    ],
+)
+def test_a_disk_that_fails_or_is_full_is_no_damaged_file(code: int, kind: type[DatabaseError]) -> None:
+    error = sqlite3.OperationalError("made by a test")
+    error.sqlite_errorcode = code
+    assert type(opening.explain(error, "runs.sqlite3")) is kind
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, DatabaseFull), (errno.EIO, DiskFailed), (errno.EROFS, DatabaseReadOnly)],
+)
+async def test_what_the_system_says_of_the_folder_is_told_by_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[DatabaseError]
+) -> None:
+    def failing(_: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    await made(path)
+    monkeypatch.setattr(opening, "sync_folder", failing)
+    with pytest.raises(kind):
+        await SqliteWorkflowStore(path).open()
 
 
 @pytest.mark.parametrize(

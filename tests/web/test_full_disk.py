@@ -21,6 +21,7 @@ async def test_a_full_disk_is_507_for_new_work_and_nothing_else_and_ends_by_itse
     assert isinstance(store, SqliteWorkflowStore)
     over = await served.finish("echo", text="before")
     waiting = await served.start("ask")
+    await _asked(store, waiting)
     await fill_up(store)
 
     status, answer = await served.post("/workflows/echo/run-nowait", json=LARGE)
@@ -37,6 +38,15 @@ async def test_a_full_disk_is_507_for_new_work_and_nothing_else_and_ends_by_itse
     await make_room(store)
     assert await _accepted(served) == 200
     assert len((await served.get("/handlers"))[1]["handlers"]) == 3, "what was refused is nowhere"
+
+
+async def _asked(store: SqliteWorkflowStore, handler_id: str) -> None:
+    """Return when the run has written all that it has to write before it waits."""
+    for _ in range(2000):
+        if len(await store.read_events(handler_id, -1, 10)) == 4:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never asked")
 
 
 async def _accepted(served: Served) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 
 from workflow_server.errors import StorageError
 from workflow_server.store.transaction import Entries
@@ -34,6 +34,20 @@ class Batch:
                 unit.error = error
             if unit.answer is not None and not unit.answer.done():
                 unit.answer.set_result(None)
+        self._wake()
+
+    def settle_only(self, units: Collection[Unit]) -> None:
+        """These of its units are stored, or have an error; the others are still to be."""
+        apart = Batch()
+        apart.units = [unit for unit in self.units if unit in units]
+        self.units = [unit for unit in self.units if unit not in units]
+        for unit in apart.units:
+            unit.batch = apart
+        apart.settle()
+        # Who waits for one of the others waits again.
+        self._wake()
+
+    def _wake(self) -> None:
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
@@ -59,7 +73,7 @@ class Unit:
             self.answer.set_result(None)
 
     def __await__(self) -> Generator[object, None, None]:
-        if not self.batch.is_settled and self.error is None:
+        while not self.batch.is_settled and self.error is None:
             self._wake()
             yield from (self.answer or self.batch.settled()).__await__()
         if self.error is not None:

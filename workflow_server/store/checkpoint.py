@@ -35,7 +35,7 @@ class Checkpointer:
     def is_due(self) -> bool:
         if self._log is None or self._commits < COMMITS_OVER_SIZE:
             return False
-        return self._commits >= COMMITS or self._log.stat().st_size > JOURNAL_SIZE_LIMIT
+        return self._commits >= COMMITS or _size(self._log) > JOURNAL_SIZE_LIMIT
 
     def run(self, connection: sqlite3.Connection, mode: str = "PASSIVE") -> None:
         """Fold back what no reader holds; runs on the write connection's thread.
@@ -59,3 +59,11 @@ class Checkpointer:
                 raise TransactionError(Verdict.UNKNOWN, describe(error)) from error
             # Nothing is lost: the log keeps it, and the next checkpoint takes it along.
             logger.warning("checkpoint put off: %s", describe(error))
+
+
+def _size(log: Path) -> int:
+    try:
+        return log.stat().st_size
+    except OSError:
+        # That it is gone is found out, and named, by the next commit.
+        return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 from collections.abc import Sequence
@@ -14,9 +15,11 @@ from workflow_server.errors import (
     DatabaseDamaged,
     DatabaseError,
     DatabaseForeign,
+    DatabaseFull,
     DatabaseLinked,
     DatabaseLocked,
     DatabaseReadOnly,
+    DiskFailed,
 )
 from workflow_server.store.connection import JOURNAL_SIZE_LIMIT, connect, run_on
 from workflow_server.store.examination import examine_database, server_row
@@ -25,12 +28,15 @@ from workflow_server.store.lock import ServerLock
 from workflow_server.store.maintenance import ServerStarted
 from workflow_server.store.migrations import Migration, known_migrations, migrate, pending_migrations
 from workflow_server.store.sql import load_single
-from workflow_server.store.transaction import Fault, lone_transaction
+from workflow_server.store.transaction import Fault, describe, is_full, lone_transaction
 
 logger = logging.getLogger(__name__)
 
 _READS = load_single("reads")
 _WRITES = load_single("server")
+
+_TOO_SHORT = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
+"""What SQLite calls an I/O error, and is a damaged file."""
 
 FIXED_SQLITE = {(3, 44): 6, (3, 50): 7, (3, 51): 3}
 """The first release of each line without the WAL reset bug: https://www.sqlite.org/wal.html"""
@@ -60,7 +66,7 @@ def lock_database(path: Path, *, allow_network_filesystem: bool) -> ServerLock:
     try:
         return _locked(path, len(known_migrations(str(path))), allow_network_filesystem=allow_network_filesystem)
     except OSError as error:
-        raise DatabaseReadOnly(path=str(path), reason=error.strerror or str(error)) from error
+        raise _explain_system(error, str(path)) from error
 
 
 def _locked(path: Path, known: int, *, allow_network_filesystem: bool) -> ServerLock:
@@ -117,20 +123,39 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
         await connection.close()
         raise
     if path is not None:
-        sync_folder(path.parent)
+        try:
+            sync_folder(path.parent)
+        except OSError as error:
+            await connection.close()
+            raise _explain_system(error, name) from error
     return Opened(connection, stopped_cleanly, alive_at, inbox_id)
 
 
 def explain(error: sqlite3.Error, path: str) -> DatabaseError:
     """What an error of SQLite while opening means to a user."""
-    primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    primary = code & 0xFF
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return DatabaseLocked(path=path, holder="another program")
-    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL):
+    if is_full(error):
+        return DatabaseFull(path=path)
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return DatabaseReadOnly(path=path, reason=str(error))
+    if primary == sqlite3.SQLITE_IOERR and code not in _TOO_SHORT:
+        return DiskFailed(path=path, reason=describe(error))
     if primary == sqlite3.SQLITE_NOTADB:
         return DatabaseForeign(path=path, found=str(error))
     return DatabaseDamaged(path=path, problem=str(error))
+
+
+def _explain_system(error: OSError, path: str) -> DatabaseError:
+    """What an error of the operating system while opening means to a user."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DatabaseFull(path=path)
+    if error.errno == errno.EIO:
+        return DiskFailed(path=path, reason=reason)
+    return DatabaseReadOnly(path=path, reason=reason)
 
 
 def _prepare(
@@ -140,6 +165,8 @@ def _prepare(
     fresh = len(pending) == len(known)
     stopped_cleanly = fresh or server_row(connection, name)[1] != 0
     _set_durability(connection, name, wal=not fresh)
+    if not fresh and name != ":memory:":
+        _fold_in_log(connection, name)
     migrate(connection, pending, fault)
     # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
     _set_durability(connection, name, wal=True)
@@ -148,6 +175,18 @@ def _prepare(
         connection.execute(_WRITES["server_started"])
     inbox_id: int = connection.execute(_READS["last_inbox_id"]).fetchone()[0]
     return stopped_cleanly, alive_at, inbox_id + 1
+
+
+def _fold_in_log(connection: sqlite3.Connection, name: str) -> None:
+    """Let the database itself hold all that its log holds, synced, before anything is served or added.
+
+    After an fsync that failed, the system may show pages of the log that the disk never got, and a second fsync leaves
+    them out: what was appended behind them would be lost with them. Writing them anew, elsewhere, is what helps:
+    https://www.usenix.org/conference/atc20/presentation/rebello
+    """
+    busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy and frames:
+        raise DatabaseLocked(path=name, holder="another program that reads it")
 
 
 def _set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
-from workflow_server.errors import StorageError, StoreClosed
+from workflow_server.errors import CommitUnknown, StorageError, StoreClosed, StoreGone
 from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEvent, StoredRun
 from workflow_server.slices import in_slices
 from workflow_server.store import reads
@@ -21,9 +21,19 @@ from workflow_server.store.handlers import entries_from_handler, find_handlers, 
 from workflow_server.store.lock import ServerLock
 from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, PurgeSliced, ServerStopped
 from workflow_server.store.opening import Opened, explain, lock_database, open_database
+from workflow_server.store.presence import Presence
 from workflow_server.store.readers import ReaderPool
+from workflow_server.store.reserve import Reserve
 from workflow_server.store.sql import load_single
-from workflow_server.store.transaction import Entries, Fault, lone_transaction
+from workflow_server.store.transaction import (
+    Entries,
+    Fault,
+    TransactionError,
+    Verdict,
+    describe,
+    judge,
+    lone_transaction,
+)
 from workflow_server.store.uninterrupted import uninterrupted
 from workflow_server.store.writer import GroupCommitWriter
 
@@ -57,6 +67,8 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         self._writer: GroupCommitWriter | None = None
         self._checkpointer = Checkpointer(self._path)
         self._readers: ReaderPool | None = None
+        self._presence: Presence | None = None
+        self._reserve = Reserve(self._path)
         self._purge: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._deleting = asyncio.Lock()
@@ -83,9 +95,13 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
             connection = self._opened.connection
             self._readers = ReaderPool.sharing(connection) if path is None else await ReaderPool.open(path)
             purge_left = await self._readers.read(reads.purge_left)
+            self._presence = None if path is None else Presence(path)
+            self._reserve.fill()
             self._writer = GroupCommitWriter(
                 connection,
                 self._checkpointer,
+                self._presence,
+                self._reserve,
                 backoff=self._backoff,
                 on_commit=self._committed,
                 on_refused=self._refused,
@@ -118,8 +134,24 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
                 await asyncio.gather(self._purge, return_exceptions=True)
             await self._writer.close()
             if cleanly and self._writer.problem is None:
-                await run_on(self._opened.connection, self._stop_cleanly)
+                await self._stop_cleanly(self._opened)
         await self._shut()
+
+    async def _stop_cleanly(self, opened: Opened) -> None:
+        """Fold the log in, and let the file say that it was closed; what fails then is the next start's to mend."""
+        try:
+            await run_on(opened.connection, self._note_clean_stop)
+        except TransactionError as failure:
+            if failure.verdict is Verdict.FULL:
+                logger.warning("the disk is full: the next start checks %s, which holds all", self.location)
+            else:
+                self._failed_at_close(CommitUnknown(reason=failure.reason), failure)
+        except StoreGone as gone:
+            self._failed_at_close(gone, gone)
+
+    def _failed_at_close(self, error: StorageError, cause: Exception) -> None:
+        logger.critical("the store has failed: %s", error, exc_info=cause)
+        self._failed(error)
 
     async def _shut(self) -> None:
         readers, opened, lock = self._readers, self._opened, self._lock
@@ -128,6 +160,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         if opened is not None:
             self._opened = None
             await opened.connection.close()
+            self._reserve.remove()
+            if self._presence is not None:
+                self._presence.set_log_aside()
         if lock is not None:
             self._lock = None
             lock.release()
@@ -239,7 +274,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         writer = self._is_open(self._writer)
         # One at a time, so that two who ask for the same handlers do not both count them.
         async with self._deleting:
-            await writer.flush()
+            if query.handler_id_in is None:
+                # Which handlers have ended, say, is known when what was handed over is stored.
+                await writer.flush()
             rows = await self._read(lambda sqlite: find_handlers(sqlite, query))
             if not rows:
                 return 0
@@ -267,11 +304,16 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
             logger.warning("a deletion was interrupted (%s): the next start finishes it", error)
             raise
 
-    def _stop_cleanly(self, connection: sqlite3.Connection) -> None:
+    def _note_clean_stop(self, connection: sqlite3.Connection) -> None:
+        if self._presence is not None:
+            self._presence.check()
         # In this order: the file says that it was closed cleanly only when all that it holds has been synced.
         self._checkpointer.run(connection, "TRUNCATE")
-        with lone_transaction(connection, ServerStopped(), self._fault):
-            connection.execute(_SERVER_STOPPED)
+        try:
+            with lone_transaction(connection, ServerStopped(), self._fault):
+                connection.execute(_SERVER_STOPPED)
+        except sqlite3.Error as error:
+            raise TransactionError(judge(error, committing=True), describe(error)) from error
         self._checkpointer.run(connection, "TRUNCATE")
 
     def _is_open(self, part: T | None) -> T:

@@ -54,6 +54,7 @@ _RETRIED = frozenset((
     sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_PERM, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_IOERR,
 ))  # fmt: skip
 _BROKEN = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_INTERNAL, sqlite3.SQLITE_MISUSE))
+_UNSYNCED = frozenset((sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC))
 _KNOWN_AT_COMMIT = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL))
 
 
@@ -156,21 +157,29 @@ def _rolled_back(connection: sqlite3.Connection) -> bool:
 
 
 def judge(error: Exception, *, committing: bool) -> Verdict:
-    """What a failure means: up to COMMIT nothing is stored; from there on only few errors say that it was not.
+    """What a failure means: up to COMMIT nothing is stored; from there on only few errors say that it was not. After
+    an fsync that failed nothing is known at any time: what it was to sync may never reach the disk, and a large
+    transaction begins the log anew, with an fsync of its header, before its COMMIT.
 
     Codes: https://www.sqlite.org/rescode.html
     """
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
-    if committing and primary not in _KNOWN_AT_COMMIT:
+    if code in _UNSYNCED or (committing and primary not in _KNOWN_AT_COMMIT):
         return Verdict.UNKNOWN
-    if primary == sqlite3.SQLITE_FULL:
+    if is_full(error):
         return Verdict.FULL
     if primary in _BROKEN:
         return Verdict.BROKEN
     if primary in _RETRIED or isinstance(error, (MemoryError, OSError)):
         return Verdict.UNAVAILABLE
     return Verdict.REFUSED
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk was full. SQLite has a code of its own for it, but where its shared memory cannot grow."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and (code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def describe(error: BaseException) -> str:

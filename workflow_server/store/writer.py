@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 from time import monotonic
 
 import aiosqlite
 
-from workflow_server.errors import CommitUnknown, StorageError, StorageFull, StoreClosed, StoreUnavailable, UnitRefused
+from workflow_server.errors import (
+    CommitUnknown,
+    StorageError,
+    StorageFull,
+    StoreClosed,
+    StoreGone,
+    StoreUnavailable,
+    UnitRefused,
+)
 from workflow_server.store.batch import Batch, Unit
 from workflow_server.store.checkpoint import Checkpointer
 from workflow_server.store.connection import run_on
 from workflow_server.store.maintenance import Entry
-from workflow_server.store.transaction import Entries, Fault, TransactionError, Verdict, commit_units, describe
+from workflow_server.store.presence import Presence
+from workflow_server.store.reserve import Reserve
+from workflow_server.store.transaction import (
+    Entries,
+    Fault,
+    Refusals,
+    TransactionError,
+    Verdict,
+    commit_units,
+    describe,
+)
+from workflow_server.store.urgency import is_urgent, urgent_units
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +56,8 @@ class GroupCommitWriter:
         self,
         connection: aiosqlite.Connection,
         checkpointer: Checkpointer,
+        presence: Presence | None,
+        reserve: Reserve,
         *,
         backoff: Sequence[float],
         on_commit: Callable[[list[Entry]], None],
@@ -47,6 +69,8 @@ class GroupCommitWriter:
         self.transactions = 0
         self._connection = connection
         self._checkpointer = checkpointer
+        self._presence = presence
+        self._reserve = reserve
         self._backoff = tuple(backoff)
         self._on_commit = on_commit
         self._on_refused = on_refused
@@ -57,6 +81,8 @@ class GroupCommitWriter:
         self._wanted = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._closing = asyncio.Event()
+        self._look_again = asyncio.Event()
+        """Set where there is a reason not to wait for room any longer."""
         self._failed: StorageError | None = None
         self._full_until = 0.0
         self._waits_for_room = False
@@ -78,6 +104,8 @@ class GroupCommitWriter:
             self._timer = asyncio.get_running_loop().call_later(GATHER, self._wanted.set)
         batch.units.append(unit)
         self._backlog += len(entries)
+        if self._waits_for_room and is_urgent(entries):
+            self._look_again.set()
         return unit
 
     async def commit(self, entries: Entries) -> None:
@@ -95,6 +123,7 @@ class GroupCommitWriter:
     async def close(self) -> None:
         """Store what was handed over and end the task; while the disk is full, what is left is tried once more."""
         self._closing.set()
+        self._look_again.set()
         self._wanted.set()
         await asyncio.wait([self._task])
 
@@ -127,6 +156,8 @@ class GroupCommitWriter:
         while batch.units:
             try:
                 await self._transact(batch)
+            except StoreGone as gone:
+                self._fail(gone, cause=gone)
             except TransactionError as failure:
                 if failure.verdict is Verdict.FULL:
                     await self._wait_for_room(batch)
@@ -147,18 +178,28 @@ class GroupCommitWriter:
 
     async def _transact(self, batch: Batch) -> None:
         """One try to store the batch; it settles the batch, or leaves it as it is."""
-        units, fault = batch.units, self.fault
+        units = batch.units
         payload = [unit.entries for unit in units if unit.entries]
-        refusals = (
-            await run_on(self._connection, lambda sqlite: commit_units(sqlite, payload, fault)) if payload else {}
-        )
+        refusals = await run_on(self._connection, lambda sqlite: self._write(sqlite, payload)) if payload else {}
         self.problem = None
         self._waits_for_room, self._full_until = False, 0.0
-        if payload:
-            self.transactions += 1
-            self._checkpointer.count_commit()
+        self._show(units, refusals)
+        batch.settle()
+        self._tell_refused(units)
+
+    def _write(self, sqlite: sqlite3.Connection, payload: Sequence[Entries]) -> Refusals:
+        """On the connection's thread: commit, and see that it was committed to where the next start looks."""
+        refusals = commit_units(sqlite, payload, self.fault)
+        if self._presence is not None:
+            self._presence.check()
+        if self.problem is not None:
+            self._reserve.fill()
+        return refusals
+
+    def _show(self, units: Sequence[Unit], refusals: Refusals) -> None:
+        """Hand on what was stored, and give the others their error."""
         stored: list[Entry] = []
-        places = iter(range(len(payload)))
+        places = iter(range(len(units)))
         for unit in units:
             self._backlog -= len(unit.entries)
             refusal = refusals.get(next(places)) if unit.entries else None
@@ -167,8 +208,11 @@ class GroupCommitWriter:
             else:
                 unit.error = UnitRefused(reason=describe(refusal))
         if stored:
+            self.transactions += 1
+            self._checkpointer.count_commit()
             self._on_commit(stored)
-        batch.settle()
+
+    def _tell_refused(self, units: Sequence[Unit]) -> None:
         for unit in units:
             if unit.error is not None:
                 self._on_refused(unit.entries, unit.error)
@@ -180,7 +224,8 @@ class GroupCommitWriter:
         self._refuse_refusable(batch, full)
         self._refuse_refusable(self._gathering, full)
         self._full_until = monotonic() + FULL_RETRY
-        if not batch.units:
+        await self._store_urgent(batch)
+        if not batch.units or self._failed is not None:
             return
         if self._closing.is_set():
             self._fail(full, cause=full)
@@ -188,11 +233,43 @@ class GroupCommitWriter:
         if not self._waits_for_room:
             logger.error("the disk is full: %d records wait for room", self._backlog)
         self._waits_for_room = True
+        self._look_again.clear()
+        if self._closing.is_set() or urgent_units(self._gathering.units):
+            return
         try:
             async with asyncio.timeout(FULL_RETRY):
-                await self._closing.wait()
+                await self._look_again.wait()
         except TimeoutError:
             logger.info("trying again whether there is room")
+
+    async def _store_urgent(self, batch: Batch) -> None:
+        """Store what a client ends or deletes into the room that was kept for it, before all else that waits."""
+        units = urgent_units([*batch.units, *self._gathering.units])
+        if not units:
+            return
+        payload = [unit.entries for unit in units]
+        try:
+            refusals = await run_on(self._connection, lambda sqlite: self._write_with_reserve(sqlite, payload))
+        except StoreGone as gone:
+            self._fail(gone, cause=gone)
+        except TransactionError as failure:
+            if failure.verdict not in (Verdict.FULL, Verdict.UNAVAILABLE):
+                self._fail(_failure(failure), cause=failure)
+        else:
+            self._show(units, refusals)
+            for waiting in (batch, self._gathering):
+                waiting.settle_only(frozenset(units))
+            self._tell_refused(units)
+
+    def _write_with_reserve(self, sqlite: sqlite3.Connection, payload: Sequence[Entries]) -> Refusals:
+        # Where the database can take what the log holds, the log begins anew, in the room that it takes up already. Not
+        # with the reserve: what others have written would use it up.
+        self._checkpointer.run(sqlite)
+        self._reserve.give()
+        try:
+            return self._write(sqlite, payload)
+        finally:
+            self._reserve.fill()
 
     def _refuse_refusable(self, batch: Batch, error: StorageError) -> None:
         for unit in batch.units:
@@ -203,9 +280,13 @@ class GroupCommitWriter:
 
     async def _checkpoint(self) -> None:
         try:
-            await run_on(self._connection, self._checkpointer.run)
+            await run_on(self._connection, self._fold_log)
         except TransactionError as failure:
             self._fail(CommitUnknown(reason=failure.reason), cause=failure)
+
+    def _fold_log(self, sqlite: sqlite3.Connection) -> None:
+        self._checkpointer.run(sqlite)
+        self._reserve.fill()
 
     def _fail(self, error: StorageError, *, cause: BaseException) -> None:
         """Nothing is ever committed again: tell everybody who waits, and the owner once."""

@@ -45,6 +45,8 @@ _STORE_DETAILS: dict[type[errors.WorkflowServerError], str] = {
     errors.CommitUnknown: "The store failed in the middle of a commit: whether this request was stored is known only "
     "after a restart of the server.",
     errors.StoreUnavailable: "The store cannot commit at present: nothing was stored. Try again later.",
+    errors.StoreGone: "The database is not where it was: whether this request is kept is not known, and the server "
+    "stops.",
     errors.StoreClosed: "The store is closed: the server is shutting down.",
     errors.StorageFull: str(errors.StorageFull()),
     errors.StorageError: "The store failed.",

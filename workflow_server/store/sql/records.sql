@@ -44,9 +44,10 @@ UPDATE handlers SET released = 0, wake_at = NULL
 WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
 
 -- name: RunEnded
--- The first end decides; the payload goes first because the second statement closes the door.
+-- The first end decides; the payload goes first because the second statement closes the door. Without a result it stays
+-- as it is: the row holds the start event, too, and a cancellation on a full disk should write little.
 UPDATE payloads SET result = :result
-WHERE handler_id = :handler_id AND EXISTS (
+WHERE handler_id = :handler_id AND :result IS NOT NULL AND EXISTS (
     SELECT 1 FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running'
 );
 UPDATE handlers

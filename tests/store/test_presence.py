@@ -1,0 +1,96 @@
+"""A database that is not where it was: nothing more is acknowledged, and what it holds is not written elsewhere."""
+
+# Nothing else runs on the loop of these tests.
+# ruff: noqa: ASYNC240
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from workflow_server.errors import StoreGone
+from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.checkpoint import COMMITS_OVER_SIZE, Checkpointer
+from workflow_server.store.presence import Presence
+
+from .making import run_started
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.touch()
+    os.replace(other, path)
+
+
+GONE: dict[str, Callable[[Path], None]] = {
+    "deleted": lambda path: path.unlink(),
+    "replaced": replace,
+    "its log deleted": lambda path: path.with_name(path.name + "-wal").unlink(),
+}
+
+
+@pytest.mark.parametrize("remove", GONE.values(), ids=GONE)
+async def test_a_commit_to_a_file_that_is_gone_is_not_acknowledged(path: Path, remove: Callable[[Path], None]) -> None:
+    store = SqliteWorkflowStore(path)
+    failures: list[BaseException] = []
+    store.on_failure = failures.append
+    committed: list[object] = []
+    await store.open()
+    store.on_commit = committed.extend
+    remove(path)
+    with pytest.raises(StoreGone):
+        await store.commit(run_started("a"))
+    with pytest.raises(StoreGone):
+        await store.append(run_started("b"))
+    assert [type(failure) for failure in failures] == [StoreGone]
+    assert committed == []
+    await store.close()
+
+
+def test_a_log_that_is_gone_needs_no_checkpoint(path: Path) -> None:
+    checkpointer = Checkpointer(path)
+    for _ in range(COMMITS_OVER_SIZE):
+        checkpointer.count_commit()
+    assert not checkpointer.is_due()
+
+
+async def test_a_store_that_is_closed_after_its_file_is_gone_says_so(path: Path) -> None:
+    store = SqliteWorkflowStore(path)
+    failures: list[BaseException] = []
+    store.on_failure = failures.append
+    await store.open()
+    await store.commit(run_started("a"))
+    path.unlink()
+    await store.close()
+    assert [type(failure) for failure in failures] == [StoreGone]
+
+
+async def test_the_log_of_a_database_that_is_gone_is_set_aside_and_can_be_put_back(path: Path) -> None:
+    store = SqliteWorkflowStore(path)
+    store.on_failure = lambda error: None
+    await store.open()
+    await store.commit(run_started("a"))
+    kept, log = path.with_name("kept"), path.with_name(path.name + "-wal")
+    os.rename(path, kept)
+    await store.close()
+    left = log.with_name(log.name + ".left")
+    assert left.exists()
+    assert not log.exists(), "SQLite would delete it, or write it into what stands there next"
+    os.rename(kept, path)
+    os.rename(left, log)
+    again = SqliteWorkflowStore(path)
+    await again.open()
+    assert [run.handler_id for run in await again.running_runs()] == ["a"]
+    await again.close()
+
+
+def test_looking_costs_little_beside_a_commit(path: Path) -> None:
+    path.touch()
+    presence = Presence(path)
+    began = time.process_time()
+    for _ in range(1000):
+        presence.check()
+    assert time.process_time() - began < 0.1, "a commit takes 600 µs"

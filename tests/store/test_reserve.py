@@ -1,0 +1,50 @@
+"""Room that is kept, given back, and taken again."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workflow_server.store.reserve import LEAST, SIZE, Reserve
+
+
+@pytest.fixture
+def small_files() -> Iterator[int]:
+    """No file of this process grows past this size: how a full disk looks to it, but for the number of the error."""
+    limit = 3 * LEAST
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_it_takes_up_blocks_of_the_disk_gives_them_back_and_goes(path: Path) -> None:
+    reserve, file = Reserve(path), path.with_name(path.name + "-reserve")
+    reserve.fill()
+    assert file.stat().st_blocks * 512 >= SIZE
+    assert file.stat().st_mode & 0o777 == 0o600
+    reserve.give()
+    assert file.stat().st_blocks == 0
+    reserve.fill()
+    assert file.stat().st_size == SIZE
+    reserve.remove()
+    assert not file.exists()
+
+
+def test_it_takes_what_there_is_room_for(path: Path, small_files: int) -> None:
+    reserve, file = Reserve(path), path.with_name(path.name + "-reserve")
+    reserve.fill()
+    assert file.stat().st_size == small_files
+
+
+def test_a_missing_folder_is_no_error_and_neither_is_a_database_in_memory(path: Path) -> None:
+    for reserve in (Reserve(path / "missing" / "db"), Reserve(None)):
+        reserve.fill()
+        reserve.give()
+        reserve.remove()

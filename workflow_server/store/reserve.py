@@ -1,0 +1,73 @@
+"""Room on the disk that is kept for what must be stored though the disk is full."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+SIZE = 4 << 20
+"""Bytes: about 100 cancellations, each of which writes some ten pages of 4 KiB to the log."""
+LEAST = 64 << 10
+"""What the reserve is filled by at the least, so that as much of it is taken as there is room for."""
+
+
+class Reserve:
+    """A file beside the database at ``path`` that takes up room and holds nothing; a database in memory has none.
+
+    It is given back for as long as one transaction takes. Where another program takes that room meanwhile, the
+    transaction fails for want of room as it would have without the reserve.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = None if path is None else path.with_name(path.name + "-reserve")
+        self._held = 0
+
+    def fill(self) -> None:
+        """Take up as much of the reserve as there is room for."""
+        if self._file is None or self._held >= SIZE:
+            return
+        try:
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            logger.warning("no room is kept for cancellations on a full disk: %s", error.strerror)
+            return
+        try:
+            self._allocate(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _allocate(self, descriptor: int) -> None:
+        size = SIZE - self._held
+        while self._held < SIZE and size >= LEAST:
+            try:
+                os.posix_fallocate(descriptor, self._held, size)
+            except OSError as error:
+                logger.debug("no %d KiB more are kept for cancellations: %s", size >> 10, error.strerror)
+                size //= 2
+            else:
+                self._held += size
+
+    def give(self) -> None:
+        """Give the room back to the disk."""
+        if self._file is None or not self._held:
+            return
+        try:
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.ftruncate(descriptor, 0)
+                self._held = 0
+                # Journaling file systems give blocks back when they commit.
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            logger.warning("the room that was kept on the disk is not given back: %s", error.strerror)
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+            self._held = 0
