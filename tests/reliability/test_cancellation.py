@@ -33,6 +33,8 @@ from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
 from workflow_server.store import AbstractWorkflowStore, SqliteWorkflowStore
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
 T = TypeVar("T")
 
 CHANGING = [
@@ -75,13 +77,13 @@ def test_every_coroutine_of_the_store_the_manager_and_its_readers_has_its_attack
 async def test_the_store_is_cancelled_at_every_point(tmp_path: Path, extent: Extent, survived: Survived) -> None:
     chance = random.Random(extent.seed)
     names = itertools.count()
-    store = SqliteWorkflowStore(tmp_path / "runs.sqlite3")
-    await store.open()
     cancelled = 0
-    for operation in store_operations.OPERATIONS.values():
+    for kind, operation in _times(extent.of(short=1, long=5), store_operations.OPERATIONS.items()):
+        store = SqliteWorkflowStore(tmp_path / f"{kind}{next(names)}.sqlite3")
+        await store.open()
         once = partial(store_operations.cancel_call, store, operation, names)
-        cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=12), stride=_stride(extent))
-    await store.close()
+        cancelled += await at_every_point(once, chance, stride=_stride(extent))
+        await store.close()
     survived(
         "each call of the store cancelled at each of its awaits and at each turn of the loop, others waiting beside",
         "P1 P2 P9",
@@ -98,7 +100,7 @@ async def test_opening_a_store_is_cancelled_at_every_point(tmp_path: Path, exten
     cancelled = 0
     for kind in store_lives.KINDS:
         once = partial(store_lives.cancel_opening, tmp_path, kind, numbers)
-        cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=8), stride=_stride(extent))
+        cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=2), stride=_stride(extent))
     survived(
         "opening a database cancelled at each point",
         "P9",
@@ -111,7 +113,7 @@ async def test_opening_a_store_is_cancelled_at_every_point(tmp_path: Path, exten
 async def test_closing_a_store_is_cancelled_at_every_point(tmp_path: Path, extent: Extent, survived: Survived) -> None:
     chance = random.Random(extent.seed)
     once = partial(store_lives.cancel_closing, tmp_path, itertools.count())
-    cancelled = await at_every_point(once, chance, rounds=extent.of(short=1, long=12), stride=_stride(extent))
+    cancelled = await at_every_point(once, chance, rounds=extent.of(short=1, long=5), stride=_stride(extent))
     survived(
         "closing a database cancelled at each point, in the middle of commits and of two deletions",
         "P1 P2 P9",
@@ -129,7 +131,7 @@ async def test_the_manager_is_cancelled_at_every_point(tmp_path: Path, extent: E
     for kind in manager_operations.OPERATIONS:
         async with manager_operations.managed(tmp_path / f"{kind.__name__}.sqlite3") as manager:
             once = partial(manager_operations.cancel_operation, manager, kind, numbers)
-            cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=4), stride=_stride(extent))
+            cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=2), stride=_stride(extent))
     survived(
         "starts, continuations, events, cancels, purges, looks and readers cancelled at each point",
         "P1 P2 P5",
@@ -148,9 +150,7 @@ async def test_starting_and_stopping_are_cancelled_at_every_point(
     cancelled = 0
     for life in server_lives.LIVES:
         once = partial(server_lives.cancel_life, life, tmp_path, handlers)
-        cancelled += await at_every_point(
-            once, chance, rounds=extent.of(short=1, long=2), stride=extent.of(short=12, long=1)
-        )
+        cancelled += await at_every_point(once, chance, stride=extent.of(short=12, long=1))
     survived(
         "the start, the resumption and the stop of a server cancelled at each point, and its death there",
         "P7 P8",
