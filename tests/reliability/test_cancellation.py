@@ -24,7 +24,7 @@ from tests.reliability import (
     store_lives,
     store_operations,
 )
-from tests.reliability.instrumented_loop import at_every_point, ended_tasks
+from tests.reliability.instrumented_loop import Moment, at_every_point, ended_tasks
 from tests.reliability.leaving_clients import listening
 from tests.reliability.looking_operations import LOOKING
 from tests.reliability.manager_operations import CHANGING, RunAgain, Send, Start
@@ -141,7 +141,8 @@ async def test_starting_and_stopping_are_cancelled_at_every_point(
     cancelled = 0
     for life in server_lives.LIVES:
         once = partial(server_lives.cancel_life, life, tmp_path, handlers)
-        cancelled += await at_every_point(once, chance, stride=extent.of(short=12, long=1))
+        moments = chance.sample(list(Moment), extent.of(short=2, long=4))
+        cancelled += await at_every_point(once, chance, stride=extent.of(short=12, long=1), moments=moments)
     survived(
         "the start, the resumption and the stop of a server cancelled at each point, and its death there",
         "P7 P8",
