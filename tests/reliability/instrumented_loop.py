@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -161,14 +161,19 @@ class InstrumentedLoop:
 
 
 async def at_every_point(
-    once: Callable[[Point], Awaitable[Outcome]], chance: random.Random, *, rounds: int = 1, stride: int = 1
+    once: Callable[[Point], Awaitable[Outcome]],
+    chance: random.Random,
+    *,
+    rounds: int = 1,
+    stride: int = 1,
+    moments: Iterable[Moment] = tuple(Moment),
 ) -> int:
     """Let ``once`` cancel an operation at each of its own points and, ``stride`` by ``stride``, at each of the loop's,
-    at every moment; returns how often it was cancelled."""
+    at each of the moments; returns how often it was cancelled."""
     cancelled = 0
     for _ in range(rounds):
         for own in (True, False):
-            for moment in Moment:
+            for moment in moments:
                 number, passed = 0, True
                 while passed:
                     delay = chance.uniform(0.0, 0.003) if moment is Moment.LATER else 0.0

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from tests.reliability.instrumented_loop import LIMIT, Moment, Outcome, Point
-from tests.reliability.manager_operations import IDLE, Http, Operation, last_event, told, work_done, workflows
+from tests.reliability.operation import IDLE, Http, Operation, last_event, told, work_done, workflows
 from tests.runtime.waiting import until
 from tests.web.workflows import Count
 from workflow_server.records import InboxPosted

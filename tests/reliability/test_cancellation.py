@@ -20,27 +20,26 @@ import pytest
 from tests.reliability import (
     leaving_clients,
     leaving_readers,
-    manager_operations,
     server_lives,
     store_lives,
     store_operations,
 )
-from tests.reliability.instrumented_loop import at_every_point, ended_tasks
+from tests.reliability.instrumented_loop import Moment, at_every_point, ended_tasks
 from tests.reliability.leaving_clients import listening
+from tests.reliability.looking_operations import LOOKING
+from tests.reliability.manager_operations import CHANGING, RunAgain, Send, Start
+from tests.reliability.operation import cancel_operation, managed, nothing_is_held, steps
 from tests.reliability.reporting import Extent, Survived
 from workflow_server.runtime.event_log import EventReader, QueueReader
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
 from workflow_server.store import AbstractWorkflowStore, SqliteWorkflowStore
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
 T = TypeVar("T")
 
-CHANGING = [
-    kind
-    for kind in manager_operations.OPERATIONS
-    if kind.http not in (manager_operations.Operation.http, manager_operations.RunAgain.http)
-]
-"""What clients ask for that changes something."""
+OPERATIONS = (*CHANGING, *LOOKING)
 
 
 def coroutines(*kinds: type) -> set[str]:
@@ -59,29 +58,24 @@ def test_every_coroutine_of_the_store_the_manager_and_its_readers_has_its_attack
     assert {name.partition(".")[2] for name in coroutines(AbstractWorkflowStore)} <= {
         name.partition(".")[2] for name in store
     }
-    covered = {name for kind in manager_operations.OPERATIONS for name in kind.covers}
+    covered = {name for kind in OPERATIONS for name in kind.covers}
     covered |= {name.partition(",")[0] for name in server_lives.LIVES}
-    assert (
-        coroutines(RuntimeManager, EventReader, QueueReader)
-        | {
-            "WorkflowServer.start",
-            "WorkflowServer.stop",
-        }
-        == covered
-    )
-    assert coroutines(WorkflowServer) == {"WorkflowServer.start", "WorkflowServer.stop", "WorkflowServer.serve"}
+    lives = {"WorkflowServer.start", "WorkflowServer.stop"}
+    assert coroutines(RuntimeManager, EventReader, QueueReader) | lives == covered
+    # To serve is to start, to wait and to stop.
+    assert coroutines(WorkflowServer) == {*lives, "WorkflowServer.serve"}
 
 
 async def test_the_store_is_cancelled_at_every_point(tmp_path: Path, extent: Extent, survived: Survived) -> None:
     chance = random.Random(extent.seed)
     names = itertools.count()
-    store = SqliteWorkflowStore(tmp_path / "runs.sqlite3")
-    await store.open()
     cancelled = 0
-    for operation in store_operations.OPERATIONS.values():
+    for kind, operation in _times(extent.of(short=1, long=5), store_operations.OPERATIONS.items()):
+        store = SqliteWorkflowStore(tmp_path / f"{kind}{next(names)}.sqlite3")
+        await store.open()
         once = partial(store_operations.cancel_call, store, operation, names)
-        cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=12), stride=_stride(extent))
-    await store.close()
+        cancelled += await at_every_point(once, chance, stride=_stride(extent))
+        await store.close()
     survived(
         "each call of the store cancelled at each of its awaits and at each turn of the loop, others waiting beside",
         "P1 P2 P9",
@@ -98,7 +92,7 @@ async def test_opening_a_store_is_cancelled_at_every_point(tmp_path: Path, exten
     cancelled = 0
     for kind in store_lives.KINDS:
         once = partial(store_lives.cancel_opening, tmp_path, kind, numbers)
-        cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=8), stride=_stride(extent))
+        cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=2), stride=_stride(extent))
     survived(
         "opening a database cancelled at each point",
         "P9",
@@ -111,7 +105,7 @@ async def test_opening_a_store_is_cancelled_at_every_point(tmp_path: Path, exten
 async def test_closing_a_store_is_cancelled_at_every_point(tmp_path: Path, extent: Extent, survived: Survived) -> None:
     chance = random.Random(extent.seed)
     once = partial(store_lives.cancel_closing, tmp_path, itertools.count())
-    cancelled = await at_every_point(once, chance, rounds=extent.of(short=1, long=12), stride=_stride(extent))
+    cancelled = await at_every_point(once, chance, rounds=extent.of(short=1, long=5), stride=_stride(extent))
     survived(
         "closing a database cancelled at each point, in the middle of commits and of two deletions",
         "P1 P2 P9",
@@ -125,18 +119,17 @@ async def test_the_manager_is_cancelled_at_every_point(tmp_path: Path, extent: E
     chance = random.Random(extent.seed)
     numbers = itertools.count()
     cancelled = 0
-    manager_operations.steps.clear()
-    for kind in manager_operations.OPERATIONS:
-        async with manager_operations.managed(tmp_path / f"{kind.__name__}.sqlite3") as manager:
-            once = partial(manager_operations.cancel_operation, manager, kind, numbers)
-            cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=4), stride=_stride(extent))
+    steps.clear()
+    for kind in OPERATIONS:
+        async with managed(tmp_path / f"{kind.__name__}.sqlite3") as manager:
+            once = partial(cancel_operation, manager, kind, numbers)
+            cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=2), stride=_stride(extent))
     survived(
         "starts, continuations, events, cancels, purges, looks and readers cancelled at each point",
         "P1 P2 P5",
         times=cancelled,
         unit="cancellations",
-        figures=f"{len(manager_operations.OPERATIONS)} operations; {sum(manager_operations.steps.values()):,} steps, "
-        f"none of them twice",
+        figures=f"{len(OPERATIONS)} operations; {sum(steps.values()):,} steps, none of them twice",
     )
 
 
@@ -148,9 +141,8 @@ async def test_starting_and_stopping_are_cancelled_at_every_point(
     cancelled = 0
     for life in server_lives.LIVES:
         once = partial(server_lives.cancel_life, life, tmp_path, handlers)
-        cancelled += await at_every_point(
-            once, chance, rounds=extent.of(short=1, long=2), stride=extent.of(short=12, long=1)
-        )
+        moments = chance.sample(list(Moment), extent.of(short=2, long=4))
+        cancelled += await at_every_point(once, chance, stride=extent.of(short=12, long=1), moments=moments)
     survived(
         "the start, the resumption and the stop of a server cancelled at each point, and its death there",
         "P7 P8",
@@ -166,20 +158,22 @@ async def test_clients_leave_in_the_middle(
 ) -> None:
     chance = random.Random(extent.seed)
     numbers = itertools.count()
-    manager_operations.steps.clear()
+    steps.clear()
+    # A run that has ended already commits nothing.
+    held = [kind for kind in CHANGING if kind is not RunAgain]
     async with listening(tmp_path / "runs.sqlite3", handler_cancellation=handler_cancellation) as server:
         before = asyncio.all_tasks()
 
         async def settled() -> None:
-            await manager_operations.nothing_is_held(server.manager)
+            await nothing_is_held(server.manager)
             await server.nothing_is_open()
             await ended_tasks(before)
 
-        for kind, point in _times(extent.of(short=1, long=15), itertools.product(CHANGING, leaving_clients.POINTS)):
+        for kind, point in _times(extent.of(short=1, long=15), itertools.product(held, leaving_clients.POINTS)):
             operation = kind(server.manager, f"t{next(numbers)}")
             await leaving_clients.leave_while_held(server, operation, point, politely=chance.random() < 0.5)
             await settled()
-        for kind in (manager_operations.Start, manager_operations.Send):
+        for kind in (Start, Send):
             for where in range(extent.of(short=8, long=250)):
                 operation = kind(server.manager, f"t{next(numbers)}")
                 await leaving_clients.leave_in_the_body(server, operation, where, chance)
@@ -194,7 +188,7 @@ async def test_clients_leave_in_the_middle(
         "P1 P2",
         times=next(numbers),
         unit="departures",
-        figures=f"{sum(manager_operations.steps.values())} steps, none of them twice",
+        figures=f"{sum(steps.values())} steps, none of them twice",
     )
 
 
@@ -207,7 +201,7 @@ async def test_readers_leave_in_the_middle(tmp_path: Path, extent: Extent, survi
             left += await leaving_readers.read_with_a_cursor(server, chance, sse=sse)
             left += await leaving_readers.read_the_queue(server, chance, sse=sse, turns=extent.of(short=5, long=15))
             await server.nothing_is_open()
-            await manager_operations.nothing_is_held(server.manager)
+            await nothing_is_held(server.manager)
             await ended_tasks(before)
     survived(
         "readers that leave streams (SSE, NDJSON; with a cursor, holding the shared queue, waiting for it)",
