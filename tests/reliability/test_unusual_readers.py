@@ -198,7 +198,7 @@ async def test_a_storm_of_readers_leaves_no_descriptor_and_no_place_behind(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
     """Each goes away at another moment: before the answer, after the head, in the middle, with a FIN or a reset."""
-    readers = extent.of(short=600, long=10_000)
+    readers = extent.of(short=300, long=10_000)
     random = Random(extent.seed)
     async with DurableServer(tmp_path, TARGET, "--max-streams", str(MOST)) as server:
         handler_id, _ = await _standing(server)
