@@ -189,8 +189,9 @@ async def _purge(server: DurableServer, handler_id: str) -> None:
 
 # -- Storms ----------------------------------------------------------------------------------------
 
-MOST = 120
-"""Streams that may be open at a time."""
+AT_ONCE = 30
+MOST = 400
+"""Streams that may be open at a time: a reader that has left keeps its place until it is noticed, in 0.25 s."""
 
 
 @pytest.mark.timeout(240)
@@ -198,14 +199,14 @@ async def test_a_storm_of_readers_leaves_no_descriptor_and_no_place_behind(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
     """Each goes away at another moment: before the answer, after the head, in the middle, with a FIN or a reset."""
-    readers = extent.of(short=600, long=10_000)
+    readers = extent.of(short=300, long=10_000)
     random = Random(extent.seed)
     async with DurableServer(tmp_path, TARGET, "--max-streams", str(MOST)) as server:
         handler_id, _ = await _standing(server)
         done = (await server.api.start("publishing", count=2_000, size=200))["handler_id"]
         await server.api.finished(done)
         paths = [f"/events/{handler_id}?sse=false", *(f"/events/{known}?{QUERY}=-1" for known in (handler_id, done))]
-        places, seen = asyncio.Semaphore(MOST // 4), Counter[int]()
+        places, seen = asyncio.Semaphore(AT_ONCE), Counter[int]()
 
         async def storm(number: int) -> int:
             await asyncio.gather(
@@ -214,7 +215,7 @@ async def test_a_storm_of_readers_leaves_no_descriptor_and_no_place_behind(
             return await _settled(server, paths)
 
         # What the process opens once and keeps is open after the first.
-        before = await storm(2 * MOST)
+        before = await storm(2 * AT_ONCE)
         seen.clear()
         after = await storm(readers)
         assert after <= before, f"{after - before} descriptors were left behind"
@@ -225,7 +226,7 @@ async def test_a_storm_of_readers_leaves_no_descriptor_and_no_place_behind(
         "P10",
         times=readers,
         unit="readers",
-        figures=f"{MOST // 4} at a time; {before} descriptors before, {after} after; "
+        figures=f"{AT_ONCE} at a time; {before} descriptors before, {after} after; "
         + ", ".join(f"{times} {status or 'left before the answer'}" for status, times in sorted(seen.items())),
     )
 

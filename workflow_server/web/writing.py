@@ -68,13 +68,17 @@ class BoundedWriter:
         self._timeout = timeout
 
     async def write(self, data: bytes) -> None:
-        """Return when the kernel has all of ``data``, and the reader was still there.
+        """Return when the kernel has all of ``data``.
 
         Raises:
-            ReaderLeft: the connection was closed, from either side.
+            ReaderLeft: the connection was closed before that, from either side.
             ReaderStalled: a piece was not taken in time.
         """
         for start in range(0, len(data), WRITE_SIZE):
+            # What is given to the kernel now would be lost. After the write it is too late to ask: who has read all of
+            # it may leave, too.
+            if _peer_is_gone(self._transport):
+                raise ReaderLeft
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._writer.write(data[start : start + WRITE_SIZE])
@@ -84,12 +88,14 @@ class BoundedWriter:
             except ConnectionError:
                 raise ReaderLeft from None
             # A write that fails, or that the loss of the connection overtakes, drops what it had and raises nothing.
-            if self._transport.is_closing() or _peer_is_gone(self._transport):
+            if self._transport.is_closing():
                 raise ReaderLeft
 
 
 def _peer_is_gone(transport: asyncio.BaseTransport) -> bool:
     """Whether the kernel knows that the other side has closed, also where the event loop has not got to it yet."""
+    if transport.is_closing():
+        return True
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is None:
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Iterator
 from random import Random
 
@@ -26,6 +25,8 @@ class Publish(StartEvent):
     """Events that are published without a suspension."""
     pause: float = 0.0
     """Seconds between two bursts."""
+    per_step: int = 0
+    """Events that one step publishes; 0: half of them."""
     gate: str = ""
     """A gate at which the run stands."""
     gate_at: int = 0
@@ -40,56 +41,46 @@ class Published(Event):
 
 
 class More(Event):
-    """The second half follows in a step of its own."""
+    """The rest follows in steps of their own."""
+
+    begin: int
 
 
-def texts(seed: int, count: int, size: int = 0) -> Iterator[str]:
-    """The texts of the events, in order."""
+def texts(seed: int, count: int) -> Iterator[str]:
+    """The texts of the events of a run without a fixed size, in order."""
     random = Random(seed)
-    for number in range(count):
-        if size:
-            yield f"{number:07}".ljust(size, ".")
-            continue
+    for _ in range(count):
         kind = random.random()
         length = 110_000 if kind < 0.02 else 4_000 if kind < 0.12 else random.randrange(40)
         unit = "".join(random.choices(_CHARACTERS, k=min(length, 50)))
         yield (unit * (length // max(len(unit), 1) + 1))[:length]
 
 
-def checksum(seed: int, count: int, size: int = 0) -> int:
-    """What a run tells of all texts in its result."""
-    total = 0
-    for text in texts(seed, count, size):
-        total = zlib.crc32(text.encode(), total)
-    return total
-
-
 class Publishing(Workflow):
-    """Publishes in two steps; its result is how many events, and the checksum of their texts."""
+    """Publishes in several steps, each of which begins when what those before it published is durable; its result is
+    how many events."""
 
     @step
-    async def first(self, ctx: Context, ev: Publish) -> More:
+    async def first(self, ctx: Context, ev: Publish) -> More | StopEvent:
         await ctx.store.set("order", ev.model_dump())
-        await _publish(ctx, ev, 0, ev.count // 2)
-        return More()
+        return await _publish(ctx, ev, 0)
 
     @step
-    async def second(self, ctx: Context, ev: More) -> StopEvent:
-        order = Publish(**await ctx.store.get("order"))
-        await _publish(ctx, order, order.count // 2, order.count)
-        total = checksum(order.seed, order.count, order.size)
-        return StopEvent(result={"count": order.count, "checksum": total})
+    async def more(self, ctx: Context, ev: More) -> More | StopEvent:
+        return await _publish(ctx, Publish(**await ctx.store.get("order")), ev.begin)
 
 
-async def _publish(ctx: Context, order: Publish, begin: int, end: int) -> None:
-    for number, text in enumerate(texts(order.seed, order.count, order.size)):
-        if not begin <= number < end:
-            continue
+async def _publish(ctx: Context, order: Publish, begin: int) -> More | StopEvent:
+    end = min(begin + (order.per_step or -(-order.count // 2)), order.count)
+    varied = [] if order.size else list(texts(order.seed, order.count))
+    for number in range(begin, end):
         if order.gate and number == order.gate_at:
             await gate(order.gate)
+        text = f"{number:07}".ljust(order.size, ".") if order.size else varied[number]
         ctx.write_event_to_stream(Published(number=number, text=text))
         if number % order.burst == order.burst - 1:
             await asyncio.sleep(order.pause)
+    return More(begin=end) if end < order.count else StopEvent(result=order.count)
 
 
 publishing = Publishing(timeout=None)
