@@ -33,7 +33,7 @@ from workflow_server.errors import (
     MigrationEdited,
     MigrationMissing,
 )
-from workflow_server.store import MemoryWorkflowStore, SqliteWorkflowStore, opening
+from workflow_server.store import HandlerQuery, MemoryWorkflowStore, SqliteWorkflowStore, opening
 from workflow_server.store import connection as connection_module
 from workflow_server.store.connection import connect, run_on
 from workflow_server.store.migrations import APPLICATION_ID, known_migrations
@@ -353,19 +353,45 @@ async def test_after_an_unclean_stop_the_database_itself_holds_all_before_anythi
     await store.close()
 
 
-async def test_after_an_unclean_stop_a_reader_that_holds_the_log_keeps_the_server_out(
+async def test_after_an_unclean_stop_a_program_that_reads_the_log_keeps_no_server_out(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "BUSY_TIMEOUT", 50)
+    left = await killed(path)
+    log = left.with_name(f"{left.name}-wal")
+    found, synced = log.read_bytes(), []
+    reader = sqlite3.connect(left, isolation_level=None)
+    reader.execute("BEGIN").connection.execute("SELECT count(*) FROM handlers").fetchone()
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
+    store = SqliteWorkflowStore(left)
+    await store.open()
+    assert str(log) in synced, "what the disk may lack was not written anew"
+    assert log.read_bytes().startswith(found), "the log was changed under its reader"
+    await store.append(run_started("b"))
+    await store.close()
+    assert reader.execute("SELECT handler_id FROM handlers").fetchall() == [("a",)]
+    reader.close()
+    await store.open()
+    assert [handler.handler_id for handler in await store.query(HandlerQuery())] == ["a", "b"]
+    await store.close()
+
+
+async def test_a_log_that_is_read_and_that_the_disk_does_not_take_anew_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "BUSY_TIMEOUT", 50)
     left = await killed(path)
     reader = sqlite3.connect(left, isolation_level=None)
     reader.execute("BEGIN").connection.execute("SELECT count(*) FROM handlers").fetchone()
-    with pytest.raises(DatabaseLocked, match="another program"):
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(opening, "write_anew", fail)
+    with pytest.raises(DiskFailed):
         await SqliteWorkflowStore(left).open()
     reader.close()
-    store = SqliteWorkflowStore(left)
-    await store.open()
-    await store.close()
 
 
 @pytest.mark.parametrize(

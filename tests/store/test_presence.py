@@ -4,15 +4,18 @@
 # ruff: noqa: ASYNC240
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from workflow_server.errors import StoreGone
-from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store import SqliteWorkflowStore, presence
 from workflow_server.store.checkpoint import COMMITS_OVER_SIZE, Checkpointer
 from workflow_server.store.presence import Presence
 
@@ -85,6 +88,32 @@ async def test_the_log_of_a_database_that_is_gone_is_set_aside_and_can_be_put_ba
     await again.open()
     assert [run.handler_id for run in await again.running_runs()] == ["a"]
     await again.close()
+
+
+async def test_a_file_that_cannot_be_looked_at_is_not_taken_for_one_that_is_gone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteWorkflowStore(path)
+    failures: list[BaseException] = []
+    store.on_failure = failures.append
+    await store.open()
+    await store.commit(run_started("a"))
+    stat = os.stat
+
+    def unreadable(name: str, **how: Any) -> os.stat_result:
+        if name == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return stat(name, **how)
+
+    monkeypatch.setattr(presence, "os", SimpleNamespace(stat=unreadable, replace=os.replace))
+    with pytest.raises(StoreGone, match=r"out of reach \(Permission denied\)"):
+        await store.commit(run_started("b"))
+    await store.close()
+    assert [type(failure) for failure in failures] == [StoreGone]
+    assert not path.with_name(path.name + "-wal.left").exists(), "its log was set aside"
+    monkeypatch.undo()
+    await store.open()
+    await store.close()
 
 
 def test_looking_costs_little_beside_a_commit(path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.reserve import LEAST, SIZE, Reserve
 
 
@@ -48,3 +49,23 @@ def test_a_missing_folder_is_no_error_and_neither_is_a_database_in_memory(path: 
         reserve.fill()
         reserve.give()
         reserve.remove()
+
+
+def test_one_that_cannot_be_removed_keeps_nothing_from_closing(path: Path) -> None:
+    path.with_name(path.name + "-reserve").mkdir()
+    reserve = Reserve(path)
+    reserve.fill()
+    reserve.remove()
+
+
+async def test_a_start_has_the_room_that_a_killed_server_kept(path: Path) -> None:
+    left = path.with_name(path.name + "-reserve")
+    Reserve(path).fill()
+    seen: list[bool] = []
+    store = SqliteWorkflowStore(path)
+    store.fault = lambda *_: seen.append(left.exists())
+    await store.open()
+    assert not any(seen)
+    assert left.stat().st_size == SIZE
+    await store.close()
+    assert not left.exists()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.runtime.waiting import until
 from workflow_server.errors import StorageFull
 from workflow_server.records import Record
-from workflow_server.store import HandlerQuery, SqliteWorkflowStore
+from workflow_server.store import HandlerQuery, SqliteWorkflowStore, writer
 from workflow_server.store.batch import Batch, Unit
 from workflow_server.store.maintenance import PurgeMarked
-from workflow_server.store.transaction import Entries
+from workflow_server.store.transaction import Entries, Fault
 from workflow_server.store.urgency import is_urgent, urgent_units
 
 from .making import event, run_ended, run_started, tick
@@ -41,7 +43,7 @@ def test_what_a_run_does_by_itself_waits_for_room(status: str) -> None:
     assert urgent_units(units((run_started("a"),), (event("a", 0),))) == []
 
 
-def full_but_for(*handlers: str) -> object:
+def full_but_for(*handlers: str) -> Fault:
     """A disk that has room for the units of these handlers alone."""
 
     def fault(point: str, payload: Sequence[Entries]) -> None:
@@ -63,7 +65,7 @@ async def test_on_a_full_disk_a_cancellation_is_stored_before_what_others_wait_w
     store.on_commit = committed.extend
     await store.append(run_started("a"), run_started("b"))
     committed.clear()
-    store.fault = full_but_for("b")  # type: ignore[assignment]
+    store.fault = full_but_for("b")
     others = store.append(event("a", 0))
     before = store.append(event("b", 0))
     with pytest.raises(StorageFull):
@@ -83,3 +85,27 @@ async def test_on_a_full_disk_a_cancellation_is_stored_before_what_others_wait_w
     assert await store.delete(HandlerQuery(handler_id_in=["b"])) == 1
     await store.close()
     assert failures == []
+
+
+async def test_new_work_is_tried_again_also_where_a_cancellation_took_along_all_that_waited(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "FULL_RETRY", 0.05)
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    await store.append(run_started("a"), run_started("b"))
+    full = full_but_for()
+
+    def full_but_for_ends(point: str, payload: Sequence[Entries]) -> None:
+        if not any(is_urgent(entries) for entries in payload):
+            full(point, payload)
+
+    store.fault = full_but_for_ends
+    waiting = store.append(event("b", 0))
+    await until(lambda: store._writer is not None and store._writer._waits_for_room)
+    await store.append(run_ended("b", status="cancelled"))
+    await waiting
+    store.fault = None
+    await asyncio.sleep(0.1)
+    await store.commit(event("a", 0))
+    await store.close()

@@ -1,4 +1,4 @@
-"""The write-ahead log as a file: where it lies, and whether commits were lost in it.
+"""The write-ahead log as a file: where it lies, whether commits were lost in it, and how it is written anew.
 
 SQLite ends the log at the first frame that it cannot read, and drops what follows without a word. That is right for
 what a power cut tore: the last commit, which nobody was told of. But each commit is synced before a frame of the next
@@ -9,6 +9,7 @@ is not taken for what follows.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from itertools import islice, pairwise
@@ -21,6 +22,7 @@ _INDEX_HEADER = 48
 _INDEX_VERSION = 3_007_000
 _BIG_ENDIAN = bytes.fromhex("377f0683")
 """What a log begins with whose checksums are of big-endian words."""
+_PIECE = 1 << 20
 
 
 class _Frame(NamedTuple):
@@ -54,6 +56,24 @@ def has_log(path: Path) -> bool:
     """Whether there is a log with anything in it."""
     log = log_of(path)
     return log.exists() and log.stat().st_size > 0
+
+
+def write_anew(path: Path) -> None:
+    """Write each byte of the log again where it is, and sync: what the system shows, the disk then has.
+
+    Only to be called while nobody else can write to the log. SQLite has no locks on it that closing it could drop.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    descriptor = os.open(log_of(path), os.O_RDWR | os.O_CLOEXEC)
+    try:
+        place = 0
+        while piece := os.pread(descriptor, _PIECE, place):
+            place += os.pwrite(descriptor, piece, place)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def lost_commits(path: Path, page_size: int) -> int:

@@ -25,6 +25,7 @@ from workflow_server.store.connection import JOURNAL_SIZE_LIMIT, connect, run_on
 from workflow_server.store.examination import examine_database, server_row
 from workflow_server.store.location import check_filesystem, check_folder, check_header, create_file, sync_folder
 from workflow_server.store.lock import ServerLock
+from workflow_server.store.log import write_anew
 from workflow_server.store.maintenance import ServerStarted
 from workflow_server.store.migrations import Migration, known_migrations, migrate, pending_migrations
 from workflow_server.store.sql import load_single
@@ -116,18 +117,15 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
         stopped_cleanly, alive_at, inbox_id = await run_on(
             connection, lambda sqlite: _prepare(sqlite, known, name, fault)
         )
-    except sqlite3.Error as error:
-        await connection.close()
-        raise explain(error, name) from error
-    except BaseException:
-        await connection.close()
-        raise
-    if path is not None:
-        try:
+        if path is not None:
             sync_folder(path.parent)
-        except OSError as error:
-            await connection.close()
+    except BaseException as error:
+        await connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise explain(error, name) from error
+        if isinstance(error, OSError):
             raise _explain_system(error, name) from error
+        raise
     return Opened(connection, stopped_cleanly, alive_at, inbox_id)
 
 
@@ -166,7 +164,7 @@ def _prepare(
     stopped_cleanly = fresh or server_row(connection, name)[1] != 0
     _set_durability(connection, name, wal=not fresh)
     if not fresh and name != ":memory:":
-        _fold_in_log(connection, name)
+        _fold_in_log(connection, Path(name))
     migrate(connection, pending, fault)
     # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
     _set_durability(connection, name, wal=True)
@@ -177,16 +175,22 @@ def _prepare(
     return stopped_cleanly, alive_at, inbox_id + 1
 
 
-def _fold_in_log(connection: sqlite3.Connection, name: str) -> None:
+def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
     """Let the database itself hold all that its log holds, synced, before anything is served or added.
 
     After an fsync that failed, the system may show pages of the log that the disk never got, and a second fsync leaves
-    them out: what was appended behind them would be lost with them. Writing them anew, elsewhere, is what helps:
+    them out: what was appended behind them would be lost with them. Writing them anew is what helps:
     https://www.usenix.org/conference/atc20/presentation/rebello
     """
     busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy and frames:
-        raise DatabaseLocked(path=name, holder="another program that reads it")
+        # Another program reads the log, such as a backup: a start must not fail for that, nor wait until it is done.
+        logger.info("%s is read by another program: its log is written anew where it is", path)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            write_anew(path)
+        finally:
+            connection.execute("ROLLBACK")
 
 
 def _set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:

@@ -29,16 +29,25 @@ class Presence:
         """Return where all is as it was.
 
         Raises:
-            StoreGone: a file was deleted, moved or replaced.
+            StoreGone: a file was deleted, moved or replaced, or cannot be reached.
         """
         for name, opened in self._opened.items():
-            found = _identity(name)
+            try:
+                found = _identity(name)
+            except OSError as error:
+                raise StoreGone(path=name, what=f"out of reach ({error.strerror})") from error
             if found != opened:
                 raise StoreGone(path=name, what="deleted or moved away" if found is None else "replaced by another")
 
     def set_log_aside(self) -> None:
         """Where the database is gone, rename its log: SQLite would delete it, or write it into another database that
         stands there now. Called when all connections are closed."""
+        try:
+            self._set_log_aside()
+        except OSError as error:
+            logger.warning("%s is left as it is: %s", self._log, error.strerror)
+
+    def _set_log_aside(self) -> None:
         if _identity(self._database) == self._opened[self._database]:
             return
         if self._opened[self._log] is not None and _identity(self._log) == self._opened[self._log]:
@@ -50,6 +59,6 @@ class Presence:
 def _identity(name: str) -> Identity | None:
     try:
         found = os.stat(name)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino

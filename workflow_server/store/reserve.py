@@ -67,7 +67,12 @@ class Reserve:
             logger.warning("the room that was kept on the disk is not given back: %s", error.strerror)
 
     def remove(self) -> None:
-        """Leave nothing behind."""
-        if self._file is not None:
+        """Leave nothing behind, also of a server that was killed: where the disk is full, its start needs that room."""
+        if self._file is None:
+            return
+        try:
             self._file.unlink(missing_ok=True)
-            self._held = 0
+        except OSError as error:
+            # The file system has become one that is only read, say. What closes has more to give back.
+            logger.warning("%s is left behind: %s", self._file, error.strerror)
+        self._held = 0

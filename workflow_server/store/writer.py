@@ -226,6 +226,7 @@ class GroupCommitWriter:
         self._full_until = monotonic() + FULL_RETRY
         await self._store_urgent(batch)
         if not batch.units or self._failed is not None:
+            self._waits_for_room = False
             return
         if self._closing.is_set():
             self._fail(full, cause=full)
