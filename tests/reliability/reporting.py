@@ -161,7 +161,7 @@ def table() -> str:
 
 
 def _commit() -> str:
-    """The commit that is attacked; ``+`` where the code differs from it. What is recorded in docs/ makes no difference."""
+    """The commit that is attacked; ``+`` where the code differs from it. What is recorded in docs/ is no code."""
     commit = _git("rev-parse", "--short", "HEAD")
     return f"{commit}+" if _git("status", "--porcelain", "--", ".", ":!docs") else commit
 
