@@ -17,18 +17,18 @@ from typing import TypeVar
 
 import pytest
 
-from tests.reliability import (
+from tests.reliability.cancelling import (
     leaving_clients,
     leaving_readers,
     server_lives,
     store_lives,
     store_operations,
 )
-from tests.reliability.instrumented_loop import Moment, at_every_point, ended_tasks
-from tests.reliability.leaving_clients import listening
-from tests.reliability.looking_operations import LOOKING
-from tests.reliability.manager_operations import CHANGING, RunAgain, Send, Start
-from tests.reliability.operation import cancel_operation, managed, nothing_is_held, steps
+from tests.reliability.cancelling.instrumented_loop import Moment, at_every_point, ended_tasks
+from tests.reliability.cancelling.leaving_clients import listening
+from tests.reliability.cancelling.looking_operations import LOOKING
+from tests.reliability.cancelling.manager_operations import CHANGING, RunAgain, Send, Start
+from tests.reliability.cancelling.operation import cancel_operation, managed, nothing_is_held, steps
 from tests.reliability.reporting import Extent, Survived
 from workflow_server.runtime.event_log import EventReader, QueueReader
 from workflow_server.runtime.manager import RuntimeManager

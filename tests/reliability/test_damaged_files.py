@@ -20,9 +20,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import ROOT, clean_environment
-from tests.reliability.damage import KINDS, Damage
-from tests.reliability.reporting import Extent, Survived
-from tests.reliability.specimen import (
+from tests.reliability.damaging.damage import KINDS, Damage
+from tests.reliability.damaging.specimen import (
     COMPLETED,
     WAITING,
     Rows,
@@ -34,6 +33,7 @@ from tests.reliability.specimen import (
     read,
     serve,
 )
+from tests.reliability.reporting import Extent, Survived
 from workflow_server.errors import WorkflowServerError
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.store.sqlite import SqliteWorkflowStore

@@ -12,10 +12,10 @@ from workflows import Context, Workflow, catch_error, step
 from workflows.errors import WorkflowRuntimeError, WorkflowValidationError
 from workflows.events import StartEvent, StepFailedEvent, StopEvent
 
-from tests.reliability.behaviours import BEHAVIOURS, DIFFERENCES
-from tests.reliability.engine_runs import Server, outcome, read, run_basic
-from tests.reliability.every_commit import DiskCopies, KillPoint, run_durable
-from tests.reliability.kill_campaign import Campaign
+from tests.reliability.engine.behaviours import BEHAVIOURS, DIFFERENCES
+from tests.reliability.engine.engine_runs import Server, outcome, read, run_basic
+from tests.reliability.engine.every_commit import DiskCopies, KillPoint, run_durable
+from tests.reliability.engine.kill_campaign import Campaign
 from tests.reliability.reporting import ROOT, Extent, Survived
 from tests.reliability.samples import SAMPLES
 from tests.reliability.samples.declaring import Custom

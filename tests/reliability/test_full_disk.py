@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.end_to_end.api import Api, Reader
-from tests.reliability.fault_trials import assert_explained, new_folder
-from tests.reliability.faulting import FaultedServer, build
+from tests.reliability.faulty_disk.fault_trials import assert_explained, new_folder
+from tests.reliability.faulty_disk.faulting import FaultedServer, build
 from tests.reliability.reporting import Extent, Survived
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

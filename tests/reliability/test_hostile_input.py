@@ -12,15 +12,14 @@ from itertools import count
 import pytest
 
 from tests.conftest import StartServer
-from tests.reliability import half_open
-from tests.reliability.besieged import READ_TOKEN, SIGNS, TARGET, TOKEN, Besiege, Besieged, besiege
-from tests.reliability.bombardment import Bombardment
-from tests.reliability.callers import all_callers, guess_of
-from tests.reliability.contract_fuzzing import ContractFuzzer
-from tests.reliability.hostility import corpus, request
-from tests.reliability.raw_http import answers, exchange
+from tests.reliability.hostility import corpus, half_open, request
+from tests.reliability.hostility.besieged import READ_TOKEN, SIGNS, TARGET, TOKEN, Besiege, Besieged, besiege
+from tests.reliability.hostility.bombardment import Bombardment
+from tests.reliability.hostility.callers import all_callers, guess_of
+from tests.reliability.hostility.contract_fuzzing import ContractFuzzer
+from tests.reliability.hostility.raw_http import answers, exchange
+from tests.reliability.hostility.unread import is_dropped, open_unread, resident, sockets
 from tests.reliability.reporting import Extent, Survived
-from tests.reliability.unread import is_dropped, open_unread, resident, sockets
 
 __all__ = ["besiege"]
 

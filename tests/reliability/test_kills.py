@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.api import Api, Json, StreamEvent
-from tests.reliability import invariants
-from tests.reliability.clients import CLIENTS
-from tests.reliability.cursor_readers import CursorReader, stream
-from tests.reliability.kill_points import checkpoint_points, commit_points, migration_points
-from tests.reliability.lives import Victim, plans
-from tests.reliability.load import Load
+from tests.reliability.killing import invariants
+from tests.reliability.killing.clients import CLIENTS
+from tests.reliability.killing.cursor_readers import CursorReader, stream
+from tests.reliability.killing.kill_points import checkpoint_points, commit_points, migration_points
+from tests.reliability.killing.lives import Victim, plans
+from tests.reliability.killing.load import Load
 from tests.reliability.reporting import Extent, Survived
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

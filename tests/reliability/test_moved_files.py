@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.reliability.fault_trials import assert_explained, new_folder
-from tests.reliability.faulting import DATABASE, LOCK, Fault, FaultedServer, build
+from tests.reliability.faulty_disk.fault_trials import assert_explained, new_folder
+from tests.reliability.faulty_disk.faulting import DATABASE, LOCK, Fault, FaultedServer, build
+from tests.reliability.faulty_disk.scripted_session import GONE, ScriptedSession
+from tests.reliability.faulty_disk.scripted_verdict import judge
 from tests.reliability.reporting import Extent, Survived
-from tests.reliability.scripted_session import GONE, ScriptedSession
-from tests.reliability.scripted_verdict import judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

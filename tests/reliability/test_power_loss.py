@@ -20,12 +20,12 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import ROOT, clean_environment
-from tests.reliability.disk import Fate
-from tests.reliability.history import Session
-from tests.reliability.power_cuts import Outcome, Replay, choose, judge, shared
-from tests.reliability.power_recovery import place
-from tests.reliability.power_session import DATABASE, MARKS
-from tests.reliability.recording import Kind, build_recorder, of_folder, read_log, recorder_environment
+from tests.reliability.power.cuts import Outcome, Replay, choose, judge, shared
+from tests.reliability.power.disk import Fate
+from tests.reliability.power.history import Session
+from tests.reliability.power.recording import Kind, build_recorder, of_folder, read_log, recorder_environment
+from tests.reliability.power.recovery import place
+from tests.reliability.power.session import DATABASE, MARKS
 from tests.reliability.reporting import Extent, Survived
 from workflow_server.store.transaction import STATEMENTS
 
@@ -82,7 +82,7 @@ class Recording:
         return folder, self.folder / f"{name}.log"
 
     def _run(self, folder: Path, log: Path, *options: str, code: int = 0) -> None:
-        command = [sys.executable, "-m", "tests.reliability.power_session", str(folder), *options]
+        command = [sys.executable, "-m", "tests.reliability.power.session", str(folder), *options]
         environment = clean_environment() | recorder_environment(self._library, folder, log) | {"PYTHONPATH": str(ROOT)}
         with (self.folder / "output").open("w+") as output:
             process = subprocess.run(command, env=environment, stdout=output, stderr=output, timeout=300, check=False)

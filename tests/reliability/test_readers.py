@@ -11,11 +11,11 @@ from random import Random
 import pytest
 
 from tests.end_to_end.server_process import DurableServer
-from tests.reliability.cutting_proxy import CuttingProxy, How, Passage, Where
-from tests.reliability.event_log_file import LoggedEvent, event_log
-from tests.reliability.received import Answer
+from tests.reliability.reading.cutting_proxy import CuttingProxy, How, Passage, Where
+from tests.reliability.reading.event_log_file import LoggedEvent, event_log
+from tests.reliability.reading.received import Answer
+from tests.reliability.reading.returning_reader import Cursor, ReturningReader, read_once, whole_answer
 from tests.reliability.reporting import Extent, Survived
-from tests.reliability.returning_reader import Cursor, ReturningReader, read_once, whole_answer
 from tests.reliability.targets.publishing import texts
 from workflow_server.web.writing import WRITE_SIZE
 

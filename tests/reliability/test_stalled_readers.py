@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.server_process import DurableServer
-from tests.reliability.bulk_reading import HashingReader, StalledReader, Stream, body_of, connected
-from tests.reliability.event_log_file import event_log
+from tests.reliability.reading.bulk_reading import HashingReader, StalledReader, Stream, body_of, connected
+from tests.reliability.reading.event_log_file import event_log
+from tests.reliability.reading.server_figures import MIB, Figures, connected_ports, resident_memory, sampled
 from tests.reliability.reporting import Extent, Survived
-from tests.reliability.server_figures import MIB, Figures, connected_ports, resident_memory, sampled
 from workflow_server.settings import Settings
 
 TARGET = str(Path(__file__).parent / "targets" / "publishing.py")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.fault_trials import Tally, Trials, new_folder, sample
-from tests.reliability.faulting import DATABASE, LISTEN, LOG, Call, Fault, FaultedServer, build
+from tests.reliability.faulty_disk.fault_trials import Tally, Trials, new_folder, sample
+from tests.reliability.faulty_disk.faulting import DATABASE, LISTEN, LOG, Call, Fault, FaultedServer, build
 from tests.reliability.reporting import Extent, Survived
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -15,12 +15,12 @@ import pytest
 
 from tests.end_to_end.api import TERMINAL
 from tests.end_to_end.server_process import DurableServer
-from tests.reliability.bulk_reading import Stream, body_of, connected
-from tests.reliability.event_log_file import event_log
-from tests.reliability.odd_manners import MANNERS, SLOW, WHOLE
-from tests.reliability.received import parsed
+from tests.reliability.reading.bulk_reading import Stream, body_of, connected
+from tests.reliability.reading.event_log_file import event_log
+from tests.reliability.reading.odd_manners import MANNERS, SLOW, WHOLE
+from tests.reliability.reading.received import parsed
+from tests.reliability.reading.server_figures import connected_ports, descriptors
 from tests.reliability.reporting import Extent, Survived
-from tests.reliability.server_figures import connected_ports, descriptors
 
 TARGET = str(Path(__file__).parent / "targets" / "publishing.py")
 _SEQUENCE = re.compile(rb',"sequence":(\d+)\}\n')

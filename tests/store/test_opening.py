@@ -359,11 +359,17 @@ async def test_after_an_unclean_stop_a_program_that_reads_the_log_keeps_no_serve
     monkeypatch.setattr(connection_module, "BUSY_TIMEOUT", 50)
     left = await killed(path)
     log = left.with_name(f"{left.name}-wal")
-    found, synced = log.read_bytes(), []
+    found = log.read_bytes()
+    synced: list[str] = []
     reader = sqlite3.connect(left, isolation_level=None)
     reader.execute("BEGIN").connection.execute("SELECT count(*) FROM handlers").fetchone()
     sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
+
+    def noting_sync(file: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{file}"))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", noting_sync)
     store = SqliteWorkflowStore(left)
     await store.open()
     assert str(log) in synced, "what the disk may lack was not written anew"

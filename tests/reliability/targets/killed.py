@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from workflows import Workflow, step
 from workflows.events import StopEvent
 
-from tests.reliability.kill_points import KillTrigger
+from tests.reliability.killing.kill_points import KillTrigger
 from tests.reliability.targets.workload import Begin, begin, workflows
 from workflow_server import PersistentHandler, SqliteWorkflowStore, WorkflowServer
 from workflow_server.settings import Settings

@@ -1,0 +1,100 @@
+"""What clients ask of the manager that changes nothing: looks, and readers with a cursor and of the shared queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.reliability.cancelling.instrumented_loop import LIMIT, Outcome
+from tests.reliability.cancelling.operation import Operation, last_event, request, told
+
+
+class Look(Operation):
+    """A cancelled look leaves what is looked at to the next."""
+
+    covers = ("RuntimeManager.get_handler", "RuntimeManager.list_handlers")
+
+    async def prepare(self) -> None:
+        self.handler_id = (await self.manager.run("once", request(self.tag))).handler_id
+
+    async def work(self) -> Any:
+        one = await self.manager.get_handler(self.handler_id)
+        return one in await self.manager.list_handlers(["completed"], ["once"])
+
+    async def check(self, outcome: Outcome) -> None:
+        assert outcome.cancelled or outcome.answer is True
+        assert await self.work()
+
+
+class Read(Operation):
+    """A cancelled read with a cursor moves nothing: the same reader goes on with the next event, and so does any."""
+
+    covers = ("RuntimeManager.open_cursor", "EventReader.next_page", "EventReader.written", "EventReader.close")
+
+    async def prepare(self) -> None:
+        self.handler_id = await self.listen()
+        self.seen: list[int] = []
+        self.reader: Any = None
+
+    async def work(self) -> None:
+        self.reader = await self.manager.open_cursor(self.handler_id, -1)
+        await self.read_on()
+
+    async def read_on(self) -> None:
+        assert self.reader is not None
+        while page := await self.reader.next_page(LIMIT):
+            self.seen += [event.sequence for event in page]
+            await self.reader.written(page[-1].sequence)
+        await self.reader.close()
+
+    def beside(self) -> list[Any]:
+        return [self.manager.send(self.handler_id, told("last"), None, None), last_event(self.manager, self.handler_id)]
+
+    async def check(self, outcome: Outcome) -> None:
+        if self.reader is None:
+            await self.work()
+        elif outcome.cancelled:
+            await self.read_on()
+        log = await self.manager._store.read_events(self.handler_id, -1, 1_000)
+        assert self.seen == [event.sequence for event in log]
+
+
+class ReadQueue(Operation):
+    """Who leaves the shared queue, or the line for it, leaves it to the next, who loses nothing."""
+
+    covers = ("RuntimeManager.open_queue", "QueueReader.next_page", "QueueReader.written", "QueueReader.close")
+
+    async def prepare(self) -> None:
+        self.handler_id = await self.listen()
+        self.seen: list[int] = []
+
+    async def work(self) -> None:
+        await self._take_turn(leave_after=None)
+
+    async def _take_turn(self, leave_after: int | None) -> None:
+        reader = await self.manager.open_queue(self.handler_id, LIMIT)
+        if reader is None:
+            return
+        turns = 0
+        try:
+            while turns != leave_after and (page := await reader.next_page(LIMIT)):
+                for event in page:
+                    self.seen.append(event.sequence)
+                    await reader.written(event.sequence)
+                turns += 1
+        finally:
+            await reader.close()
+
+    def beside(self) -> list[Any]:
+        return [
+            self._take_turn(leave_after=1),
+            self.manager.send(self.handler_id, told("last"), None, None),
+            self._take_turn(leave_after=1),
+        ]
+
+    async def check(self, outcome: Outcome) -> None:
+        await self._take_turn(leave_after=None)
+        log = await self.manager._store.read_events(self.handler_id, -1, 1_000)
+        assert self.seen == [event.sequence for event in log]
+
+
+LOOKING: tuple[type[Operation], ...] = (Look, Read, ReadQueue)

@@ -1,0 +1,1 @@
+"""Damaged files: a specimen of a database, and what can befall it."""
