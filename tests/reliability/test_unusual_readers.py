@@ -190,7 +190,7 @@ async def _purge(server: DurableServer, handler_id: str) -> None:
 # -- Storms ----------------------------------------------------------------------------------------
 
 AT_ONCE = 30
-MOST = 400
+MOST = 200
 """Streams that may be open at a time: a reader that has left keeps its place until it is noticed, in 0.25 s."""
 
 
