@@ -18,7 +18,7 @@ from tests.reliability.reporting import Extent, Survived
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-ROOM = 16 << 20
+ROOM = 64 << 20
 """Bytes of the real disk."""
 LARGE = "x" * 60_000
 """What new work holds that needs room."""
@@ -40,7 +40,7 @@ def injected_disk(parent: Path, server: FaultedServer) -> Iterator[Disk]:
 
 @contextmanager
 def real_disk(parent: Path) -> Iterator[Disk | None]:
-    """A file system in memory of 16 MiB, where this user may mount one."""
+    """A file system in memory of 64 MiB, where this user may mount one."""
     folder = new_folder(parent, "disk")
     command = ["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
@@ -179,7 +179,7 @@ async def _resumes_by_itself(full: FullDisk) -> None:
     await full.server.until_logged("the disk is full")
     await full.start_until_refused()
     full.disk.empty()
-    events = await api.events(flood, internal=True)
+    events = await asyncio.wait_for(api.events(flood, internal=True), 90)
     assert [event.sequence for event in events] == list(range(len(events)))
     counted = [event.value["n"] for event in events if event.type == "Counted"]
     assert counted == list(range(len(counted)))
@@ -208,7 +208,7 @@ async def test_a_full_disk_loses_nothing_that_was_answered(
             await _killed_while_full(full)
             await _resumes_by_itself(full)
             assert await server.stop() == 0
-    kind_of_disk = "a file system of 16 MiB" if kind == "real" else "its files cannot grow"
+    kind_of_disk = "a file system of 64 MiB" if kind == "real" else "its files cannot grow"
     survived(
         f"cancelled on a full disk ({kind_of_disk}), and killed",
         "P1 P2 P4 P9",

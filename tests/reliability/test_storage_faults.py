@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SYNC, WRITE, TRUNCATE = 2, 1, 3
 LANES = 2
 """Servers side by side: much of a trial is waiting for a server that starts."""
-ERRORS = (errno.EIO, errno.ENOSPC)
+BOTH = (errno.EIO, errno.ENOSPC)
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +31,20 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("native"))
 
 
-def faults_of(counts: dict[str, int], once: dict[str, int], lasting: dict[str, int], seed: int) -> list[Fault]:
-    """For each kind of call and each error, so many of the calls fail alone, and so many with all after them."""
+def faults_of(
+    counts: dict[str, int],
+    once: dict[str, int],
+    lasting: dict[str, int],
+    seed: int,
+    errors: tuple[Sequence[int], Sequence[int]] = (BOTH, BOTH),
+) -> list[Fault]:
+    """For each kind of call and each error, so many of the calls fail alone, and so many with all after them.
+    ``errors`` are those of the ones that fail alone and of the others."""
     return [
         Fault(kind, nth, error, lasts=lasts)
         for lasts, wanted in ((False, once), (True, lasting))
         for kind, calls in counts.items()
-        for error in ERRORS
+        for error in errors[lasts]
         for nth in sample(calls, wanted[kind], f"{seed} {kind} {error} {lasts}")
     ]
 
@@ -102,7 +109,8 @@ async def test_each_call_of_a_start_fails(tmp_path: Path, library: Path, extent:
     every = 1 << 30
     once = dict.fromkeys(counts, extent.of(short=1, long=every))
     lasting = dict.fromkeys(counts, extent.of(short=1, long=every))
-    faults = faults_of(counts, once, lasting, extent.seed)
+    errors = (BOTH, BOTH) if extent.long else (BOTH[:1], BOTH[1:])
+    faults = faults_of(counts, once, lasting, extent.seed, errors)
     tally = Tally()
     await in_lanes(tmp_path, library, tally, faults, starts=True)
     assert tally.trials >= 0.9 * len(faults), "the faults have not happened"
@@ -126,7 +134,8 @@ async def test_each_call_of_the_first_start_fails(
         counts = server.control.counts()
         assert await server.stop() == 0
         wanted = dict.fromkeys(counts, extent.of(short=1, long=1 << 30))
-    faults = faults_of(counts, wanted, dict.fromkeys(counts, 0), extent.seed)
+    errors = (BOTH if extent.long else BOTH[:1], BOTH)
+    faults = faults_of(counts, wanted, dict.fromkeys(counts, 0), extent.seed, errors)
 
     async def lane(number: int) -> None:
         async with FaultedServer(new_folder(tmp_path, f"lane-{number}"), library) as server:
