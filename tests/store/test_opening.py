@@ -33,7 +33,7 @@ from workflow_server.errors import (
     MigrationEdited,
     MigrationMissing,
 )
-from workflow_server.store import HandlerQuery, MemoryWorkflowStore, SqliteWorkflowStore, opening
+from workflow_server.store import HandlerQuery, MemoryWorkflowStore, SqliteWorkflowStore, examination, opening
 from workflow_server.store import connection as connection_module
 from workflow_server.store.connection import connect, run_on
 from workflow_server.store.migrations import APPLICATION_ID, known_migrations
@@ -359,11 +359,16 @@ async def test_after_an_unclean_stop_a_program_that_reads_the_log_keeps_no_serve
     monkeypatch.setattr(connection_module, "BUSY_TIMEOUT", 50)
     left = await killed(path)
     log = left.with_name(f"{left.name}-wal")
-    found, synced = log.read_bytes(), []
+    found, synced = log.read_bytes(), list[str]()
     reader = sqlite3.connect(left, isolation_level=None)
     reader.execute("BEGIN").connection.execute("SELECT count(*) FROM handlers").fetchone()
     sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), sync(file)))
+
+    def noting(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
     store = SqliteWorkflowStore(left)
     await store.open()
     assert str(log) in synced, "what the disk may lack was not written anew"
@@ -392,6 +397,18 @@ async def test_a_log_that_is_read_and_that_the_disk_does_not_take_anew_is_refuse
     with pytest.raises(DiskFailed):
         await SqliteWorkflowStore(left).open()
     reader.close()
+
+
+async def test_a_disk_that_fails_while_the_log_is_looked_at_is_named(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    await made(path)
+    monkeypatch.setattr(examination, "lost_commits", fail)
+    with pytest.raises(DiskFailed):
+        await SqliteWorkflowStore(path).open()
 
 
 @pytest.mark.parametrize(
