@@ -399,6 +399,19 @@ async def test_a_log_that_is_read_and_that_the_disk_does_not_take_anew_is_refuse
     reader.close()
 
 
+async def test_a_start_that_takes_long_says_what_it_does(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await made(path)
+    for large, lines in ((1 << 30, 0), (1, 1)):
+        monkeypatch.setattr(examination, "LARGE", large)
+        with caplog.at_level("INFO"):
+            store = SqliteWorkflowStore(path)
+            await store.open()
+            await store.close()
+        assert caplog.text.count("Reading all of") == lines
+
+
 async def test_a_disk_that_fails_while_the_log_is_looked_at_is_named(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
