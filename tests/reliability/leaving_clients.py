@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from tests.reliability.instrumented_loop import LIMIT, Moment, Outcome, Point
-from tests.reliability.manager_operations import IDLE, Http, Operation, last_event, told, work_done, workflows
+from tests.reliability.managed_runs import IDLE, Http, last_event, told, work_done, workflows
+from tests.reliability.operations import Operation
 from tests.runtime.waiting import until
 from tests.web.workflows import Count
 from workflow_server.records import InboxPosted

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tests.reliability.instrumented_loop import LIMIT
 from tests.reliability.leaving_clients import Client, Listening
-from tests.reliability.manager_operations import told
+from tests.reliability.managed_runs import told
 from tests.runtime.waiting import asked, released
 from workflow_server.protocol.handlers import RunRequest
 

@@ -19,7 +19,7 @@ from workflows import Workflow, step
 from workflows.events import StartEvent, StopEvent
 
 from tests.reliability.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point
-from tests.reliability.manager_operations import Listen, last_event, request, told
+from tests.reliability.managed_runs import Listen, last_event, request, told
 from tests.reliability.store_lives import no_threads
 from tests.runtime.waiting import asked, released, until
 from workflow_server.runtime.manager import RuntimeManager

@@ -20,7 +20,9 @@ import pytest
 from tests.reliability import (
     leaving_clients,
     leaving_readers,
+    managed_runs,
     manager_operations,
+    operations,
     server_lives,
     store_lives,
     store_operations,
@@ -38,7 +40,7 @@ T = TypeVar("T")
 CHANGING = [
     kind
     for kind in manager_operations.OPERATIONS
-    if kind.http not in (manager_operations.Operation.http, manager_operations.RunAgain.http)
+    if kind.http not in (operations.Operation.http, operations.RunAgain.http)
 ]
 """What clients ask for that changes something."""
 
@@ -125,9 +127,9 @@ async def test_the_manager_is_cancelled_at_every_point(tmp_path: Path, extent: E
     chance = random.Random(extent.seed)
     numbers = itertools.count()
     cancelled = 0
-    manager_operations.steps.clear()
+    managed_runs.steps.clear()
     for kind in manager_operations.OPERATIONS:
-        async with manager_operations.managed(tmp_path / f"{kind.__name__}.sqlite3") as manager:
+        async with managed_runs.managed(tmp_path / f"{kind.__name__}.sqlite3") as manager:
             once = partial(manager_operations.cancel_operation, manager, kind, numbers)
             cancelled += await at_every_point(once, chance, rounds=extent.of(short=1, long=4), stride=_stride(extent))
     survived(
@@ -135,7 +137,7 @@ async def test_the_manager_is_cancelled_at_every_point(tmp_path: Path, extent: E
         "P1 P2 P5",
         times=cancelled,
         unit="cancellations",
-        figures=f"{len(manager_operations.OPERATIONS)} operations; {sum(manager_operations.steps.values()):,} steps, "
+        figures=f"{len(manager_operations.OPERATIONS)} operations; {sum(managed_runs.steps.values()):,} steps, "
         f"none of them twice",
     )
 
@@ -166,7 +168,7 @@ async def test_clients_leave_in_the_middle(
 ) -> None:
     chance = random.Random(extent.seed)
     numbers = itertools.count()
-    manager_operations.steps.clear()
+    managed_runs.steps.clear()
     async with listening(tmp_path / "runs.sqlite3", handler_cancellation=handler_cancellation) as server:
         before = asyncio.all_tasks()
 
@@ -179,7 +181,7 @@ async def test_clients_leave_in_the_middle(
             operation = kind(server.manager, f"t{next(numbers)}")
             await leaving_clients.leave_while_held(server, operation, point, politely=chance.random() < 0.5)
             await settled()
-        for kind in (manager_operations.Start, manager_operations.Send):
+        for kind in (operations.Start, operations.Send):
             for where in range(extent.of(short=8, long=250)):
                 operation = kind(server.manager, f"t{next(numbers)}")
                 await leaving_clients.leave_in_the_body(server, operation, where, chance)
@@ -194,7 +196,7 @@ async def test_clients_leave_in_the_middle(
         "P1 P2",
         times=next(numbers),
         unit="departures",
-        figures=f"{sum(manager_operations.steps.values())} steps, none of them twice",
+        figures=f"{sum(managed_runs.steps.values())} steps, none of them twice",
     )
 
 
