@@ -120,20 +120,6 @@ async def test_a_stream_ends_when_the_run_has(store: SqliteWorkflowStore, log: E
     assert await reader.next_page(0.01) == []
 
 
-async def test_a_stream_that_the_server_stops_is_told_from_one_that_ends_though_the_run_ends_meanwhile(
-    store: SqliteWorkflowStore, log: EventLog
-) -> None:
-    closing = asyncio.Event()
-    reader = EventReader(log, -1, closing)
-    waiting = asyncio.create_task(reader.next_page(30), name="reader")
-    await asyncio.sleep(0)
-    closing.set()
-    await write(store, log, 1)
-    log.end()
-    with pytest.raises(ShuttingDown):
-        await asyncio.wait_for(waiting, 10)
-
-
 async def test_a_stream_breaks_off_when_the_server_stops(log: EventLog) -> None:
     closing = asyncio.Event()
     reader = EventReader(log, -1, closing)

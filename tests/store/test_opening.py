@@ -33,7 +33,7 @@ from workflow_server.errors import (
     MigrationEdited,
     MigrationMissing,
 )
-from workflow_server.store import HandlerQuery, MemoryWorkflowStore, SqliteWorkflowStore, opening
+from workflow_server.store import HandlerQuery, MemoryWorkflowStore, SqliteWorkflowStore, examination, opening
 from workflow_server.store import connection as connection_module
 from workflow_server.store.connection import connect, run_on
 from workflow_server.store.migrations import APPLICATION_ID, known_migrations
@@ -398,6 +398,31 @@ async def test_a_log_that_is_read_and_that_the_disk_does_not_take_anew_is_refuse
     with pytest.raises(DiskFailed):
         await SqliteWorkflowStore(left).open()
     reader.close()
+
+
+async def test_a_start_that_takes_long_says_what_it_does(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await made(path)
+    for large, lines in ((1 << 30, 0), (1, 1)):
+        monkeypatch.setattr(examination, "LARGE", large)
+        with caplog.at_level("INFO"):
+            store = SqliteWorkflowStore(path)
+            await store.open()
+            await store.close()
+        assert caplog.text.count("Reading all of") == lines
+
+
+async def test_a_disk_that_fails_while_the_log_is_looked_at_is_named(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    await made(path)
+    monkeypatch.setattr(examination, "lost_commits", fail)
+    with pytest.raises(DiskFailed):
+        await SqliteWorkflowStore(path).open()
 
 
 @pytest.mark.parametrize(

@@ -113,15 +113,29 @@ async def test_a_body_that_comes_slower_than_its_pace_is_408_long_before_its_las
 async def test_a_body_that_keeps_its_pace_has_more_time_than_at_first(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "PATIENCE", 0.2)
+    monkeypatch.setattr(bodies, "PATIENCE", 0.4)
     monkeypatch.setattr(bodies, "PACE", 1)
     served = await serve()
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-    writer.write(SLOW + b"{" + b" " * 30)
-    # The pause is what is tested: it is longer than a body has at first.
-    await asyncio.sleep(0.4)
-    writer.write(b" " * 8 + b"}")
+    writer.write(SLOW + b"{")
+    # The pauses are what is tested: all together, they are longer than a body has at first.
+    for _ in range(6):
+        await asyncio.sleep(0.1)
+        writer.write(b" " * 6)
+    writer.write(b"  }")
     assert (await asyncio.wait_for(reader.readline(), 30)).split()[1] == b"200"
+    writer.close()
+
+
+async def test_a_body_that_stops_coming_is_408_however_much_of_it_has_come(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "PATIENCE", 0.1)
+    monkeypatch.setattr(bodies, "PACE", 1 / 3_600)
+    served = await serve(body_timeout=3_600)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(SLOW + b"{" + b" " * 30)
+    assert (await asyncio.wait_for(reader.readline(), 30)).split()[1] == b"408"
     writer.close()
 
 

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 _READS = load_single("reads")
 
+LARGE = 1 << 30
+"""Bytes of a database that take so long to read that it is said."""
+
 
 async def examine_database(path: Path, known: Sequence[Migration]) -> None:
     """Read the database at ``path``, which is locked, and write nothing to it.
@@ -57,6 +60,8 @@ def _examine(connection: sqlite3.Connection, known: Sequence[Migration], path: P
         stopped_cleanly = server_row(connection, str(path))[1] != 0
         if not stopped_cleanly:
             _note_unclean_stop(path)
+        if path.stat().st_size >= LARGE:
+            logger.info("Reading all of %s (%.1f GB) before it is used", path, path.stat().st_size / 1e9)
         _check_integrity(connection, str(path))
     page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
     return page_size

@@ -67,7 +67,7 @@ def lock_database(path: Path, *, allow_network_filesystem: bool) -> ServerLock:
     try:
         return _locked(path, len(known_migrations(str(path))), allow_network_filesystem=allow_network_filesystem)
     except OSError as error:
-        raise _explain_system(error, str(path)) from error
+        raise explain(error, str(path)) from error
 
 
 def _locked(path: Path, known: int, *, allow_network_filesystem: bool) -> ServerLock:
@@ -111,26 +111,24 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
         if path is not None:
             await examine_database(path, known)
         connection = await connect(path)
-    except sqlite3.Error as error:
+        try:
+            stopped_cleanly, alive_at, inbox_id = await run_on(
+                connection, lambda sqlite: _prepare(sqlite, known, name, fault)
+            )
+            if path is not None:
+                sync_folder(path.parent)
+        except BaseException:
+            await connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
         raise explain(error, name) from error
-    try:
-        stopped_cleanly, alive_at, inbox_id = await run_on(
-            connection, lambda sqlite: _prepare(sqlite, known, name, fault)
-        )
-        if path is not None:
-            sync_folder(path.parent)
-    except BaseException as error:
-        await connection.close()
-        if isinstance(error, sqlite3.Error):
-            raise explain(error, name) from error
-        if isinstance(error, OSError):
-            raise _explain_system(error, name) from error
-        raise
     return Opened(connection, stopped_cleanly, alive_at, inbox_id)
 
 
-def explain(error: sqlite3.Error, path: str) -> DatabaseError:
-    """What an error of SQLite while opening means to a user."""
+def explain(error: sqlite3.Error | OSError, path: str) -> DatabaseError:
+    """What an error of SQLite or of the operating system while opening means to a user."""
+    if isinstance(error, OSError):
+        return _explain_system(error, path)
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     primary = code & 0xFF
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -147,7 +145,6 @@ def explain(error: sqlite3.Error, path: str) -> DatabaseError:
 
 
 def _explain_system(error: OSError, path: str) -> DatabaseError:
-    """What an error of the operating system while opening means to a user."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DatabaseFull(path=path)

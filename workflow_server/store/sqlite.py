@@ -113,7 +113,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
                 self._start_purge()
         except BaseException as error:
             await self._shut()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, (sqlite3.Error, OSError)):
                 raise explain(error, self.location) from error
             raise
 

@@ -18,10 +18,10 @@ from workflow_server.web.refusals import BodyTooLarge, BodyTooSlow, InvalidHeade
 IDEMPOTENCY_KEY = "Idempotency-Key"
 MAX_KEY = 255
 PATIENCE = 10.0
-"""Seconds that a body has at first, however little of it comes."""
-PACE = 16_384
-"""Bytes that give a body one second more, up to ``body_timeout`` in all: who sends keeps the connection, who only holds
-it open does not."""
+"""Seconds that a body has at first, however little of it comes, and at most without any of it."""
+PACE = 1_024
+"""Bytes that give a body one second more, up to ``body_timeout`` in all: who sends keeps the connection, also over a
+slow line; who only holds it open does not."""
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -69,15 +69,17 @@ async def _read_bytes(request: web.Request) -> bytes:
         raise BodyTooLarge(limit)
     parts: list[bytes] = []
     size = 0
+    clock = asyncio.get_running_loop().time
+    begun = clock()
     try:
-        begun = asyncio.get_running_loop().time()
         async with asyncio.timeout(min(settings.body_timeout, PATIENCE)) as deadline:
             while part := await request.content.readany():
                 size += len(part)
                 if size > limit:
                     raise BodyTooLarge(limit)
                 parts.append(part)
-                deadline.reschedule(begun + min(settings.body_timeout, PATIENCE + size / PACE))
+                in_all = min(settings.body_timeout, PATIENCE + size / PACE)
+                deadline.reschedule(min(begun + in_all, clock() + PATIENCE))
     except TimeoutError:
         raise BodyTooSlow(settings.body_timeout, min(settings.body_timeout, PATIENCE), PACE) from None
     except web.RequestPayloadError:

@@ -59,7 +59,7 @@ class ExpectationRefused(RequestRefused):
 @dataclass(eq=False)
 class BodyTooSlow(RequestRefused):
     """The body did not arrive in time: it has {seconds:g} s, and after {patience:g} s only as long as it brings
-    {pace} bytes a second."""
+    {pace} bytes a second; without a pause of {patience:g} s."""
 
     seconds: float
     patience: float
