@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.reserve import LEAST, SIZE, Reserve
 
 
@@ -56,16 +55,3 @@ def test_one_that_cannot_be_removed_keeps_nothing_from_closing(path: Path) -> No
     reserve = Reserve(path)
     reserve.fill()
     reserve.remove()
-
-
-async def test_a_start_has_the_room_that_a_killed_server_kept(path: Path) -> None:
-    left = path.with_name(path.name + "-reserve")
-    Reserve(path).fill()
-    seen: list[bool] = []
-    store = SqliteWorkflowStore(path)
-    store.fault = lambda *_: seen.append(left.exists())
-    await store.open()
-    assert not any(seen)
-    assert left.stat().st_size == SIZE
-    await store.close()
-    assert not left.exists()

@@ -67,7 +67,7 @@ class Reserve:
             logger.warning("the room that was kept on the disk is not given back: %s", error.strerror)
 
     def remove(self) -> None:
-        """Leave nothing behind, also of a server that was killed: where the disk is full, its start needs that room."""
+        """Leave nothing behind."""
         if self._file is None:
             return
         try:

@@ -90,7 +90,6 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         path = self._path
         if path is not None:
             self._lock = lock_database(path, allow_network_filesystem=self._allow_network_filesystem)
-        self._reserve.remove()
         try:
             self._opened = await open_database(path, self._fault)
             connection = self._opened.connection
