@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import clean_environment
-from workflow_server.errors import ServerStopped
+from workflow_server.errors import ServerStopped, StorageFull
 from workflow_server.server import WorkflowServer
+from workflow_server.store.maintenance import ClocksShifted
 from workflow_server.store.sqlite import SqliteWorkflowStore
 
 
@@ -69,3 +72,20 @@ def test_an_interpreter_without_docstrings_is_refused_in_words(tmp_path: Path) -
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("workflow_server.errors.SettingsError: Python runs with -OO")
+
+
+async def test_a_start_for_which_there_is_no_room_any_more_says_so_and_gives_everything_back(tmp_path: Path) -> None:
+    def full(point: str, units: Sequence[Sequence[object]]) -> None:
+        if point == "before commit" and any(type(entry) is ClocksShifted for unit in units for entry in unit):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+    store = SqliteWorkflowStore(tmp_path / "server.db")
+    store.fault = full
+    with pytest.raises(StorageFull):
+        async with asyncio.timeout(20):
+            await WorkflowServer(workflow_store=store).start()
+    again = SqliteWorkflowStore(tmp_path / "server.db")
+    await again.open()
+    await again.close()
