@@ -179,7 +179,7 @@ class Operation:
 async def nothing_is_held(manager: RuntimeManager) -> None:
     """With every run over: no session, slot, lock, place in a line or task is left of it."""
     roster = manager._roster
-    await until(lambda: not roster.sessions and not roster.tasks._tasks)
+    await until(lambda: not roster.sessions and not roster.tasks._tasks and not roster.logs._advancing)
     held = {
         "loading": roster._loading,
         "suspended": roster.suspended,
