@@ -52,9 +52,22 @@ def log_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
+def left_log_of(path: Path) -> Path:
+    """What the log of the database at ``path`` is renamed to when the database is gone."""
+    return path.with_name(path.name + "-wal.left")
+
+
 def has_log(path: Path) -> bool:
     """Whether there is a log with anything in it."""
-    log = log_of(path)
+    return _holds_anything(log_of(path))
+
+
+def has_left_log(path: Path) -> bool:
+    """Whether there is the log of a database that was here and is gone."""
+    return _holds_anything(left_log_of(path))
+
+
+def _holds_anything(log: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
