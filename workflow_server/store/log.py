@@ -59,16 +59,13 @@ def left_log_of(path: Path) -> Path:
 
 def has_log(path: Path) -> bool:
     """Whether there is a log with anything in it."""
-    return _holds_anything(log_of(path))
+    log = log_of(path)
+    return log.exists() and log.stat().st_size > 0
 
 
 def has_left_log(path: Path) -> bool:
     """Whether there is the log of a database that was here and is gone."""
-    return _holds_anything(left_log_of(path))
-
-
-def _holds_anything(log: Path) -> bool:
-    return log.exists() and log.stat().st_size > 0
+    return left_log_of(path).exists()
 
 
 def write_anew(path: Path) -> None:
