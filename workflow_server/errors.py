@@ -207,8 +207,8 @@ class CommitUnknown(StorageError):
 
 @dataclass(eq=False)
 class StoreGone(StorageError):
-    """'{path}' was {what} while the server ran: what it stores from now on would be lost. Put the file back, or
-    restore a backup, and start the server again."""
+    """'{path}' was {what} while the server ran: what it stores from now on would be lost. Put the file back
+    with its log, or restore a backup, and start the server again."""
 
     path: str
     what: str
@@ -335,6 +335,16 @@ class DatabaseMissing(DatabaseError):
     database back beside it; or move the log away to begin anew."""
 
     path: str
+    log: str
+
+
+@dataclass(eq=False)
+class LogSetAside(DatabaseError):
+    """'{path}' has no write-ahead log, but '{left}' is there: the log of a database that was moved away while it was
+    served. If it is this one, rename that to '{log}'; if this is a backup, move that away."""
+
+    path: str
+    left: str
     log: str
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from workflow_server.errors import StoreGone
+from workflow_server.errors import DatabaseMissing, LogSetAside, StoreGone
 from workflow_server.store import SqliteWorkflowStore, presence
 from workflow_server.store.checkpoint import COMMITS_OVER_SIZE, Checkpointer
 from workflow_server.store.presence import Presence
@@ -87,6 +87,28 @@ async def test_the_log_of_a_database_that_is_gone_is_set_aside_and_can_be_put_ba
     again = SqliteWorkflowStore(path)
     await again.open()
     assert [run.handler_id for run in await again.running_runs()] == ["a"]
+    await again.close()
+
+
+async def test_a_start_forgets_no_log_that_was_set_aside(path: Path) -> None:
+    store = SqliteWorkflowStore(path)
+    store.on_failure = lambda error: None
+    await store.open()
+    await store.commit(run_started("a"))
+    kept, left = path.with_name("kept"), path.with_name(path.name + "-wal.left")
+    os.rename(path, kept)
+    await store.close()
+    with pytest.raises(DatabaseMissing, match=r"missing or empty, but .*-wal\.left. is there"):
+        await SqliteWorkflowStore(path).open()
+    assert not path.exists(), "a new database hides what is missing"
+    os.rename(kept, path)
+    before = path.read_bytes()
+    with pytest.raises(LogSetAside, match=r"rename that to '.*-wal'; if this is a backup, move that away"):
+        await SqliteWorkflowStore(path).open()
+    assert path.read_bytes() == before
+    left.unlink()
+    again = SqliteWorkflowStore(path)
+    await again.open()
     await again.close()
 
 

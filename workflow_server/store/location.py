@@ -13,9 +13,10 @@ from workflow_server.errors import (
     DatabaseNewer,
     DatabaseReadOnly,
     FolderMissing,
+    LogSetAside,
     NetworkFilesystem,
 )
-from workflow_server.store.log import has_log, log_of
+from workflow_server.store.log import has_left_log, has_log, left_log_of, log_of
 from workflow_server.store.migrations import APPLICATION_ID
 
 MOUNTS = Path("/proc/self/mounts")
@@ -78,6 +79,10 @@ def check_header(path: Path, known: int) -> None:
         # SQLite would take the log for that of another database and delete it; a new one has none until it is ours.
         if has_log(path):
             raise DatabaseMissing(path=str(path), log=log_of(path).name)
+        # A supervisor starts the server again when its database was moved away: what was served until then would be
+        # forgotten without a word.
+        if has_left_log(path):
+            raise DatabaseMissing(path=str(path), log=left_log_of(path).name)
         return
     with path.open("rb") as file:
         header = file.read(_HEADER)
@@ -93,6 +98,9 @@ def check_header(path: Path, known: int) -> None:
     if not set(header[18:20]) <= {1, 2}:
         # SQLite takes another number for a format of its future, and the file for one that it may not write.
         raise DatabaseDamaged(path=str(path), problem="its header names a format that SQLite does not have")
+    if has_left_log(path) and not has_log(path):
+        # The file alone may look as if it was closed cleanly: that it was in use may stand in its log only.
+        raise LogSetAside(path=str(path), left=left_log_of(path).name, log=log_of(path).name)
 
 
 def _is_half_made(path: Path) -> bool:

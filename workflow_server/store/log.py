@@ -52,10 +52,20 @@ def log_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
+def left_log_of(path: Path) -> Path:
+    """What the log of the database at ``path`` is renamed to when the database is gone."""
+    return path.with_name(path.name + "-wal.left")
+
+
 def has_log(path: Path) -> bool:
     """Whether there is a log with anything in it."""
     log = log_of(path)
     return log.exists() and log.stat().st_size > 0
+
+
+def has_left_log(path: Path) -> bool:
+    """Whether there is the log of a database that was here and is gone."""
+    return left_log_of(path).exists()
 
 
 def write_anew(path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from workflow_server.errors import StoreGone
+from workflow_server.store.log import left_log_of, log_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ class Presence:
 
     def __init__(self, path: Path) -> None:
         self._database = str(path)
-        self._log = str(path.with_name(path.name + "-wal"))
+        self._log = str(log_of(path))
+        self._left_log = str(left_log_of(path))
         self._opened = {name: _identity(name) for name in (self._database, self._log)}
 
     def check(self) -> None:
@@ -51,9 +53,13 @@ class Presence:
         if _identity(self._database) == self._opened[self._database]:
             return
         if self._opened[self._log] is not None and _identity(self._log) == self._opened[self._log]:
-            aside = f"{self._log}.left"
-            os.replace(self._log, aside)
-            logger.warning("the log of the database that is gone was renamed to %s", aside)
+            os.replace(self._log, self._left_log)
+            logger.warning(
+                "the log of the database that is gone was renamed to %s. It holds what was committed last: to put the "
+                "database back, rename it to %s.",
+                self._left_log,
+                self._log,
+            )
 
 
 def _identity(name: str) -> Identity | None:

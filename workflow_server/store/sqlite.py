@@ -147,9 +147,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
             else:
                 self._failed_at_close(CommitUnknown(reason=failure.reason), failure)
         except StoreGone as gone:
-            self._failed_at_close(gone, gone)
+            self._failed_at_close(gone, None)
 
-    def _failed_at_close(self, error: StorageError, cause: Exception) -> None:
+    def _failed_at_close(self, error: StorageError, cause: Exception | None) -> None:
         logger.critical("the store has failed: %s", error, exc_info=cause)
         self._failed(error)
 

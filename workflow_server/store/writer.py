@@ -295,7 +295,8 @@ class GroupCommitWriter:
             return
         self._failed = error
         self.problem = str(error)
-        logger.critical("the store has failed: %s", error, exc_info=cause)
+        # Where a file is gone, it does not matter which line of ours saw it.
+        logger.critical("the store has failed: %s", error, exc_info=None if isinstance(error, StoreGone) else cause)
         for batch in (self._storing, self._gathering):
             if batch is not None and not batch.is_settled:
                 # What only gathered was not tried: but nobody may count on it either.

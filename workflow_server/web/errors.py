@@ -95,7 +95,9 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
             # The route, not the path: what a client wrote into the path does not go into the log.
             resource = request.match_info.route.resource
             where = resource.canonical if resource else "an unknown path"
-            logger.exception("%s %s failed", request.method, where)
+            # That the database is gone ends the server: a traceback for each request would hide what it says.
+            trace = None if isinstance(error, errors.StoreGone) else error
+            logger.log(logging.ERROR, "%s %s failed", request.method, where, exc_info=trace)
         return error_response(error)
 
 
