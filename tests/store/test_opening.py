@@ -290,6 +290,16 @@ async def test_a_schema_that_is_not_as_it_was_made_is_refused(path: Path, statem
         await SqliteWorkflowStore(path).open()
 
 
+async def test_a_schema_that_is_no_text_is_damage(path: Path) -> None:
+    await made(path)
+    content = bytearray(path.read_bytes())
+    content[content.find(b"CREATE TABLE handlers") + 3] = 0xD4
+    path.write_bytes(content)
+    with pytest.raises(DatabaseDamaged, match="schema"):
+        await SqliteWorkflowStore(path).open()
+    assert path.read_bytes() == content
+
+
 async def test_what_others_added_to_the_schema_is_theirs(path: Path) -> None:
     await made(path)
     edit(path, "CREATE INDEX theirs ON events (run_id)", "CREATE TABLE reports (day TEXT)")

@@ -120,15 +120,18 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
         except BaseException:
             await connection.close()
             raise
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise explain(error, name) from error
     return Opened(connection, stopped_cleanly, alive_at, inbox_id)
 
 
-def explain(error: sqlite3.Error | OSError, path: str) -> DatabaseError:
+def explain(error: sqlite3.Error | OSError | UnicodeDecodeError, path: str) -> DatabaseError:
     """What an error of SQLite or of the operating system while opening means to a user."""
     if isinstance(error, OSError):
         return _explain_system(error, path)
+    if isinstance(error, UnicodeDecodeError):
+        # SQLite's message quotes a schema that it does not understand, and Python cannot read the quotation.
+        return DatabaseDamaged(path=path, problem="its schema is no text")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     primary = code & 0xFF
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -169,7 +169,8 @@ def rows(path: Path, handlers: Iterable[tuple[str, str]]) -> Rows:
                     past = " AND sequence > -1 ORDER BY sequence" if table == "events" else ""
                     query = f"SELECT * FROM {table} WHERE {column} = ?{past}"
                     found[table, handler_id] = connection.execute(query, (key,)).fetchall()
-                except sqlite3.Error:
+                except (sqlite3.Error, UnicodeDecodeError):
+                    # SQLite's own message may hold what it could not read.
                     found[table, handler_id] = None
     return found
 
