@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+from tests.conftest import ROOT
 from tests.reliability.hostility import Hostile, request
 from tests.reliability.hostility.raw_http import Answer, NotAnswers, answers
 
@@ -13,8 +14,9 @@ FOLLOW_UP = request(b"/health", head=b"Host: localhost\r\nConnection: close\r\n"
 
 # What only the inside of the server knows: tracebacks, statements, modules, files.
 _INSIDE = re.compile(
-    r"Traceback|File \"|, line \d|\.py\b|site-packages|/work/|/usr/|/tmp/"
-    r"|sqlite|\bSELECT\b|\bINSERT\b|\bUPDATE\b|\bFROM \w+ WHERE|constraint|"
+    r"Traceback|File \"|, line \d|\.py\b|site-packages|/usr/|/tmp/|"
+    + re.escape(f"{ROOT}/")
+    + r"|sqlite|\bSELECT\b|\bINSERT\b|\bUPDATE\b|\bFROM \w+ WHERE|constraint|"
     r"\baiohttp\b|\bpydantic|\basyncio\b|workflow_server\.|workflows\.|builtins\.|object at 0x|<class|NoneType",
     re.IGNORECASE,
 )
