@@ -234,7 +234,7 @@ class RunError(WorkflowServerError):
 
 @dataclass(eq=False)
 class Unstorable(RunError):
-    """{what} cannot be stored as JSON: {reason}"""
+    """{what} cannot be stored: {reason}"""
 
     what: str
     reason: str

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from workflows import Context, Workflow, step
-from workflows.events import Event, StartEvent, StopEvent
+from workflows.events import StartEvent, StopEvent
 from workflows.runtime.control_loop.runner import _ControlLoopRunner, _stamp_tick
 from workflows.runtime.types.internal_state import BrokerState, InProgressState
 from workflows.runtime.types.results import StepWorkerWaiter
@@ -17,7 +19,6 @@ from workflows.runtime.types.ticks import TickAddEvent, TickWakeup
 
 import workflow_server
 from workflow_server.runtime import engine
-from workflow_server.runtime.serializer import RunSerializer
 
 PRIVATE = {"_timeout", "_runtime", "_validate", "_get_steps", "_step_configs", "_num_concurrent_runs"}
 SOURCES = Path(workflow_server.__file__).parent
@@ -95,20 +96,13 @@ def test_private_parts_of_the_engine_are_reached_from_one_module() -> None:
     assert offenders == []
 
 
-def test_the_serializer_names_no_class_for_a_client() -> None:
-    serializer = RunSerializer([])
-    hostile = {"__is_pydantic": True, "value": {}, "qualified_name": "os.system", "__is_plain": [1]}
-    assert serializer.deserialize(serializer.serialize({"x": [hostile]})) == {"x": [hostile]}
-
-
-def test_a_local_event_class_is_found_without_an_import() -> None:
-    class Local(Event):
-        n: int
-
-    serializer = RunSerializer([Local])
-    read = serializer.deserialize(serializer.serialize(Local(n=3)))
-    assert type(read) is Local
-    assert read.n == 3
+def test_every_field_of_what_is_kept_of_the_engine_is_known_to_be_kept() -> None:
+    layouts = {layout.tag: layout for layout in engine.compact_layouts()}
+    for tag, layout in layouts.items():
+        fields = layout.kind.model_fields if issubclass(layout.kind, BaseModel) else dataclasses.fields(layout.kind)
+        names = {field if isinstance(field, str) else field.name for field in fields}
+        left_out = {"step_result": {"event"}, "worker": {"config"}, "broker": {"config"}}.get(tag, set())
+        assert layout.fields == names - left_out, tag
 
 
 def test_an_idempotency_key_outside_a_step_is_refused() -> None:

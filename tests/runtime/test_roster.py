@@ -186,7 +186,7 @@ async def test_a_handler_whose_state_does_not_suit_the_workflow_any_more_is_not_
     async with managing(keep=KeepsOld()) as manager:
         handler = await manager.run("keep", RunRequest())
     async with managing(keep=KeepsNew()) as manager:
-        with pytest.raises(StateUnreadable, match="valid string"):
+        with pytest.raises(StateUnreadable, match="not of the class that the workflow's steps declare now"):
             await manager.run("keep", RunRequest(handler_id=handler.handler_id))
         assert await manager.get_handler(handler.handler_id) == handler
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,10 +21,11 @@ from workflows.runtime.types.results import (
 
 from workflow_server.errors import Unstorable
 from workflow_server.runtime import state as state_module
+from workflow_server.runtime.codec import Codec
+from workflow_server.runtime.codec.comparing import same
 from workflow_server.runtime.engine import DictState
-from workflow_server.runtime.patches import Patch, apply, same
-from workflow_server.runtime.serializer import RunSerializer
-from workflow_server.runtime.state import RecordingStateStore, decode_tree, encode_tree
+from workflow_server.runtime.patches import Patch, apply
+from workflow_server.runtime.state import RecordingStateStore, decode_state, encode_state
 
 
 class Note(BaseModel):
@@ -37,15 +39,15 @@ class Typed(BaseModel):
 
 class Recording:
     def __init__(self, state: BaseModel) -> None:
-        self.serializer = RunSerializer([Note, Typed])
+        self.codec = Codec()
         self.unattended: list[Patch] = []
-        tree = encode_tree(state, self.serializer)
+        tree = encode_state(state, self.codec)
         self.store: RecordingStateStore[Any] = RecordingStateStore(
-            state, self.serializer, durable=tree, unattended=self.unattended.append
+            state, self.codec, durable=tree, unattended=self.unattended.append
         )
 
     def durable(self) -> Any:
-        return decode_tree(self.store.durable, self.serializer)
+        return decode_state(self.store.durable, self.codec)
 
 
 @contextmanager
@@ -133,7 +135,7 @@ async def test_patches_replayed_on_the_old_state_give_the_new_one() -> None:
         patches.append(recording.store.take(f"i{n}") or [])
     for patch in patches:
         before = apply(before, patch)
-    assert decode_tree(before, recording.serializer) == Typed(count=10, names=["0", "1", "2", "3", "4"])
+    assert decode_state(before, recording.codec) == Typed(count=10, names=["0", "1", "2", "3", "4"])
 
 
 async def test_a_write_after_the_step_has_returned_is_durable_by_itself() -> None:
@@ -145,10 +147,13 @@ async def test_a_write_after_the_step_has_returned_is_durable_by_itself() -> Non
     assert len(recording.unattended) == 1
 
 
-async def test_what_is_no_json_is_refused_by_name_and_changes_nothing() -> None:
+async def test_what_cannot_be_kept_is_refused_by_name_and_changes_nothing() -> None:
     recording = Recording(DictState())
-    with step("i1"), pytest.raises(Unstorable, match="key 'handle'"):
-        await recording.store.set("handle", object())
+    with (
+        step("i1"),
+        pytest.raises(Unstorable, match=r"ctx.store\['handle'\] cannot be stored: it is of type _thread.lock"),
+    ):
+        await recording.store.set("handle", threading.Lock())
     assert await recording.store.get("handle", None) is None
     assert recording.store.take("i1") is None
 
@@ -198,7 +203,7 @@ async def test_when_every_step_has_finished_the_durable_state_is_the_live_one(pl
             continue
         with step(invocation_id):
             await write(recording.store, what, n)
-    assert same(recording.store.durable, encode_tree(await recording.store.get_state(), recording.serializer))
+    assert same(recording.store.durable, encode_state(await recording.store.get_state(), recording.codec))
     assert same(replayed, recording.store.durable), "the patches are what is stored"
 
 
@@ -223,7 +228,7 @@ async def test_an_unserializable_memory_is_left_out_also_where_a_storable_one_wa
     recording = Recording(DictState())
     with step("i1"):
         await recording.store.set("memory", {"a": 1})
-        await recording.store.set("memory", object())
+        await recording.store.set("memory", threading.Lock())
     recording.store.take("i1")
     assert "memory" not in recording.durable()
 

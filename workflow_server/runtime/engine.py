@@ -41,7 +41,15 @@ from workflows.plugins.basic import BasicRuntime, get_current_run_id, setting_ru
 from workflows.runtime.control_loop import rebuild_state_from_ticks
 from workflows.runtime.control_loop.runner import _ControlLoopRunner, _stamp_tick
 from workflows.runtime.runtime_decorators import BaseRuntimeDecorator
-from workflows.runtime.types.internal_state import BrokerState, EventAttempt, InProgressState
+from workflows.runtime.types.internal_state import (
+    BrokerState,
+    CollectionReleaseState,
+    CollectionStreamInstance,
+    Delivery,
+    EventAttempt,
+    InProgressState,
+    InternalStepWorkerState,
+)
 from workflows.runtime.types.named_task import NamedTask, PendingStart, PendingWorker, WorkerTask, pick_highest_priority
 from workflows.runtime.types.plugin import (
     ExternalRunAdapter,
@@ -55,11 +63,17 @@ from workflows.runtime.types.plugin import (
     consume_current_run,
 )
 from workflows.runtime.types.results import (
+    AddCollectedEvent,
     AddWaiter,
+    CollectionReleasePayload,
+    DeleteCollectedEvent,
     DeleteWaiter,
     EmissionKey,
+    RetryDecision,
+    SentEvent,
     StepWorkerFailed,
     StepWorkerResult,
+    StepWorkerState,
     StepWorkerStateContextVar,
     StepWorkerWaiter,
 )
@@ -67,7 +81,9 @@ from workflows.runtime.types.step_function import as_step_worker_functions, crea
 from workflows.runtime.types.step_id import StepId
 from workflows.runtime.types.ticks import (
     TickAddEvent,
+    TickCancelRun,
     TickIdleCheck,
+    TickIdleRelease,
     TickPublishEvent,
     TickSessionStart,
     TickStepResult,
@@ -80,6 +96,7 @@ from workflows.runtime.types.ticks import (
 from workflows.runtime.verbose import VerboseDecorator
 from workflows.utils import _nanoid as nanoid
 
+from workflow_server.runtime.codec import CompactLayout
 from workflow_server.runtime.serializer import RunSerializer
 
 __all__ = [
@@ -132,6 +149,8 @@ __all__ = [
     "WorkflowTimedOutEvent",
     "accepted_events",
     "adopt",
+    "broker_from_json",
+    "compact_layouts",
     "concurrent_runs",
     "decode_state",
     "encode_state_tree",
@@ -150,6 +169,8 @@ __all__ = [
     "stop_event_class",
     "tick_from_json",
     "validate",
+    "with_config",
+    "with_event",
     "workflow_timeout",
     "writing_invocation",
 ]
@@ -318,11 +339,6 @@ def propagated_tags() -> dict[str, Any]:
     return context
 
 
-def broker_to_json(state: BrokerState, serializer: RunSerializer) -> str:
-    """The loop's state as JSON, without the store's; see ``journal.py`` for what it leaves out."""
-    return state.to_serialized(serializer).model_dump_json()
-
-
 def broker_from_json(data: str | dict[str, Any], workflow: Workflow, serializer: RunSerializer) -> BrokerState:
     """The loop's state of its JSON, or of a ``Context.to_dict()``.
 
@@ -351,3 +367,76 @@ def events_of(state: BrokerState) -> Iterator[object]:
 def event_value(event: BaseModel) -> str:
     """The event's fields as a JSON text."""
     return event.model_dump_json()
+
+
+def compact_layouts() -> list[CompactLayout]:
+    """How the engine's own objects are kept: with short tags, and without what is as it always is."""
+    failed = frozenset({"exception", "last_exception"})
+    return [
+        CompactLayout(kind, tag, exceptions=failed, left_out=_LEFT_OUT.get(kind, {})) for tag, kind in _TAGS.items()
+    ]
+
+
+_TAGS: dict[str, type[Any]] = {
+    "step_result": TickStepResult,
+    "add_event": TickAddEvent,
+    "cancel_run": TickCancelRun,
+    "idle_release": TickIdleRelease,
+    "timeout": TickTimeout,
+    "waiter_timeout": TickWaiterTimeout,
+    "session_start": TickSessionStart,
+    "wakeup": TickWakeup,
+    "result": StepWorkerResult,
+    "failed": StepWorkerFailed,
+    "retry": RetryDecision,
+    "add_collected": AddCollectedEvent,
+    "delete_collected": DeleteCollectedEvent,
+    "add_waiter": AddWaiter,
+    "add_event_waiter": AddWaiter[Event],
+    "delete_waiter": DeleteWaiter,
+    "sent": SentEvent,
+    "emission": EmissionKey,
+    "step": StepId,
+    "release_payload": CollectionReleasePayload,
+    "attempt": EventAttempt,
+    "in_progress": InProgressState,
+    "shared": StepWorkerState,
+    "waiter": StepWorkerWaiter,
+    "delivery": Delivery,
+    "stream": CollectionStreamInstance,
+    "release": CollectionReleaseState,
+    "worker": InternalStepWorkerState,
+    "broker": BrokerState,
+}
+_LEFT_OUT: dict[type[Any], dict[str, Any]] = {
+    # What the state before a result holds already, and what the workflow's code says.
+    TickStepResult: {"event": None},
+    InternalStepWorkerState: {"config": None},
+    BrokerState: {"config": None},
+}
+
+
+def with_event(tick: TickStepResult, event: Event) -> TickStepResult:
+    """A result that was kept without the event that its step ran for."""
+    tick.__dict__["event"] = event
+    return tick
+
+
+def with_config(state: BrokerState, workflow: Workflow) -> BrokerState:
+    """A loop's state that was kept without what the workflow's code says.
+
+    Raises:
+        ValueError: a step that has work is gone from the code.
+    """
+    fresh = new_state(workflow)
+    for step_id, worker in list(state.workers.items()):
+        if step_id in fresh.workers:
+            worker.config = fresh.workers[step_id].config
+        elif worker.queue or worker.in_progress or worker.collected_waiters:
+            raise ValueError(f"its step '{step_id}' is gone from the code")
+        else:
+            del state.workers[step_id]
+    # In the order of the code, with the steps that are new.
+    state.workers = {step_id: state.workers.get(step_id, worker) for step_id, worker in fresh.workers.items()}
+    state.config = fresh.config
+    return state

@@ -1,24 +1,19 @@
 """The journal of a run: ticks as JSON and back, and snapshots that stand for a stretch of it.
 
 A tick names what the state already holds rather than repeating it: the start event, an event that waits for its
-delivery, the event that a step was run for. Beside it stands what the engine drops when it encodes a wait: what the
-wait requires, and until when; and which of a step's sends only repeat those of an execution that was interrupted.
-Design and measurements: ``docs/architecture.md``.
+delivery, the event that a step was run for. Beside it stands which of a step's sends only repeat those of an execution
+that was interrupted. Design and measurements: ``docs/architecture.md``.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_json
-
 from workflow_server.errors import Unstorable
+from workflow_server.runtime.codec import Codec, text_of
 from workflow_server.runtime.engine import (
     AddWaiter,
     BrokerState,
@@ -27,7 +22,6 @@ from workflow_server.runtime.engine import (
     Event,
     StartEvent,
     StepId,
-    StepWorkerResult,
     StepWorkerWaiter,
     TickAddEvent,
     TickIdleCheck,
@@ -35,20 +29,13 @@ from workflow_server.runtime.engine import (
     TickStepResult,
     Workflow,
     WorkflowTick,
-    broker_from_json,
-    broker_to_json,
-    event_value,
     new_state,
     reduce,
-    tick_from_json,
+    with_config,
+    with_event,
 )
+from workflow_server.runtime.legacy import LegacyFormat
 from workflow_server.runtime.sends import Sends
-from workflow_server.runtime.serializer import RunSerializer
-
-LONGEST_NUMBER = 4_300
-"""Digits that Python reads of one number: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits"""
-_LONG_NUMBER = re.compile(r"[0-9]{4300}")
-_TOO_LONG = f"a number of more than {LONGEST_NUMBER:,} digits is not read back"
 
 WaitKey = tuple[str, str]
 """The step and the waiter id of a wait."""
@@ -60,53 +47,54 @@ class Waits:
 
     deadlines: dict[WaitKey, float] = field(default_factory=dict)
 
-    def note(self, tick: WorkflowTick, state: BrokerState) -> dict[str, dict[str, Any]]:
-        """Take note of the waits that begin with this tick, which ``state`` is about to take in, and return what is
-        to be kept of them beside it."""
-        kept: dict[str, dict[str, Any]] = {}
-        if isinstance(tick, TickStepResult):
-            for item in tick.result:
-                if isinstance(item, DeleteWaiter):
-                    self.deadlines.pop((str(tick.step_id), item.waiter_id), None)
-        for wait in _added_waits(tick):
-            assert isinstance(tick, TickStepResult)
-            key = (str(tick.step_id), wait.waiter_id)
-            if _find_waiter(state, key) is None:
+    def note(self, tick: WorkflowTick, state: BrokerState) -> None:
+        """Take note of the waits that begin with this tick, which ``state`` is about to take in."""
+        if not isinstance(tick, TickStepResult):
+            return
+        for item in tick.result:
+            if isinstance(item, DeleteWaiter):
+                self.deadlines.pop((str(tick.step_id), item.waiter_id), None)
+        for item in tick.result:
+            key = (str(tick.step_id), item.waiter_id) if isinstance(item, AddWaiter) else None
+            if isinstance(item, AddWaiter) and key is not None and find_waiter(state, key) is None:
                 self.deadlines.pop(key, None)
-                if wait.timeout is not None and tick.stamped_at is not None:
-                    self.deadlines[key] = tick.stamped_at + wait.timeout
-            if wait.requirements:
-                kept[wait.waiter_id] = wait.requirements
-        return kept
+                if item.timeout is not None and tick.stamped_at is not None:
+                    self.deadlines[key] = tick.stamped_at + item.timeout
 
     def open(self, state: BrokerState) -> Iterator[tuple[StepId, str, float]]:
         """The waits that still last, with their deadlines."""
-        for step_id, waiter in _all_waiters(state):
+        for step_id, waiter in all_waiters(state):
             deadline = self.deadlines.get((str(step_id), waiter.waiter_id))
             if deadline is not None and waiter.resolved_event is None and not waiter.timed_out:
                 yield step_id, waiter.waiter_id, deadline
+
+    def to_json(self, state: BrokerState) -> list[list[Any]]:
+        """The deadlines of the waits that the state holds, for a snapshot."""
+        held = {(str(step_id), waiter.waiter_id) for step_id, waiter in all_waiters(state)}
+        return [[*key, deadline] for key, deadline in self.deadlines.items() if key in held]
 
 
 class Journal:
     """Encodes the ticks of one run, and decodes them into its state."""
 
-    def __init__(self, workflow: Workflow, run_id: str, serializer: RunSerializer, start: StartEvent | None) -> None:
+    def __init__(
+        self, workflow: Workflow, run_id: str, codec: Codec, legacy: LegacyFormat, start: StartEvent | None
+    ) -> None:
         self._workflow = workflow
         self._run_id = run_id
-        self._serializer = serializer
-        self._types = serializer.types
+        self._codec = codec
+        self._legacy = legacy
         self._start = start
         self._delivery: EmissionKey | None = None
-        self._kept: dict[str, dict[str, Any]] = {}
         self._repeated: list[int] = []
-        self._sends = Sends()
+        self._sends = Sends(codec)
         self.waits = Waits()
 
     # -- Writing -------------------------------------------------------------------------------
 
     def before(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Look at what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
-        self._kept = self.waits.note(tick, state)
+        self.waits.note(tick, state)
         self._repeated = self._sends.note(tick, state)
         self._delivery = None
         if isinstance(tick, TickAddEvent) and tick.emission is not None and tick.emission in state.deliveries:
@@ -116,73 +104,51 @@ class Journal:
         """The tick's entry, or None for one that replay does not need.
 
         Raises:
-            Unstorable: a value of an event is no JSON; the message names the field.
+            Unstorable: a value of an event cannot be kept; the message names the field.
         """
         if isinstance(tick, (TickIdleCheck, TickPublishEvent)):
             return None
         if isinstance(tick, TickAddEvent):
             if tick.event is self._start and tick.step_id is None and tick.emission is None:
-                return _text({"ref": "start", "stamped_at": tick.stamped_at})
+                return text_of({"ref": "start", "stamped_at": tick.stamped_at})
             if self._delivery is not None:
                 key = self._delivery
-                return _text({"ref": [key.invocation_id, key.index], "stamped_at": tick.stamped_at})
-        try:
-            data = tick.model_dump_json(exclude={"event"} if isinstance(tick, TickStepResult) else None)
-        except (PydanticSerializationError, ValueError, RecursionError) as error:
-            raise _unstorable(tick, error) from error
-        check_readable(data, *_events_of(tick), types=self._types)
-        beside = f',"repeated":{json.dumps(self._repeated)}' if self._repeated else ""
-        if self._kept:
-            beside += f',"kept":{self._requirements(self._kept)}'
-        return f"{data[:-1]}{beside}}}" if beside else data
-
-    def _requirements(self, kept: dict[str, dict[str, Any]]) -> str:
-        names = ", ".join(sorted({name for wait in kept.values() for name in wait}))
-        what = f"A requirement of wait_for_event ({names})"
-        try:
-            text = self._serializer.serialize(kept)
-        except ValueError as error:
-            raise Unstorable(what=what, reason=str(error)) from error
-        if self._serializer.deserialize(text) != kept:
-            raise Unstorable(what=what, reason="read back it is another value, which no event would match")
-        return text
+                return text_of({"ref": [key.invocation_id, key.index], "stamped_at": tick.stamped_at})
+        entry = {"tick": self._codec.encode(tick, f"The journal entry '{tick.type}'")}
+        if self._repeated:
+            entry["repeated"] = self._repeated
+        return text_of(entry)
 
     def snapshot(self, state: BrokerState) -> str:
-        """The state, with what the engine leaves out of its own snapshots: see ``_restore_waits``."""
-        waits = [
-            {
-                "step": str(step_id),
-                "waiter": waiter.waiter_id,
-                "requirements": waiter.requirements,
-                "timed_out": waiter.timed_out,
-                "deadline": self.waits.deadlines.get((str(step_id), waiter.waiter_id)),
-            }
-            for step_id, waiter in _all_waiters(state)
-        ]
-        beside = f'"waits":{self._serializer.serialize(waits)},"sends":{json.dumps(self._sends.to_json())}'
-        return f'{{"broker":{broker_to_json(state, self._serializer)},{beside}}}'
+        """The whole state of the loop, with what stands beside it.
+
+        Raises:
+            Unstorable: a value in it cannot be kept.
+        """
+        if state.children:
+            raise Unstorable(what="A child workflow of the engine", reason="the runs of its steps are not kept")
+        broker = self._codec.encode(state, "The state of the run")
+        return text_of({"loop": broker, "deadlines": self.waits.to_json(state), "sends": self._sends.to_json()})
 
     # -- Reading -------------------------------------------------------------------------------
 
     def restore(self, snapshot: str | None) -> BrokerState:
-        """The state of a snapshot, or the state before the first tick."""
+        """The state of a snapshot, or the state before the first tick.
+
+        Raises:
+            ValueError: it cannot be read, or a step that has work is gone from the code.
+        """
         if snapshot is None:
             return new_state(self._workflow)
         data = json.loads(snapshot)
-        state = broker_from_json(data["broker"], self._workflow, self._serializer)
-        self._restore_waits(state, self._serializer.deserialize_value(data.get("waits", [])))
         self._sends.restore(data.get("sends", {}))
+        if "broker" in data:
+            state, deadlines = self._legacy.restore(data, self._workflow)
+        else:
+            state = with_config(self._codec.decode(data["loop"]), self._workflow)
+            deadlines = {(step, waiter): deadline for step, waiter, deadline in data["deadlines"]}
+        self.waits.deadlines.update(deadlines)
         return state
-
-    def _restore_waits(self, state: BrokerState, waits: list[dict[str, Any]]) -> None:
-        for wait in waits:
-            key = (wait["step"], wait["waiter"])
-            if wait["deadline"] is not None:
-                self.waits.deadlines[key] = wait["deadline"]
-            waiter = _find_waiter(state, key)
-            if waiter is not None:
-                waiter.requirements = wait["requirements"]
-                waiter.timed_out = wait["timed_out"]
 
     def replay(self, state: BrokerState, data: str) -> BrokerState:
         """The state after one entry."""
@@ -206,11 +172,14 @@ class Journal:
             return TickAddEvent(event=self._start, stamped_at=entry["stamped_at"])
         if ref is not None:
             return self._delivered(state, EmissionKey(*ref), entry["stamped_at"])
-        kept = self._serializer.deserialize_value(entry.pop("kept", {}))
         repeated = entry.pop("repeated", [])
-        if entry["type"] == "step_result":
-            entry["event"] = _event_of(state, entry["step_id"], entry["invocation_id"])
-        tick = _with_requirements(tick_from_json(entry, self._serializer), kept)
+        if "tick" in entry:
+            tick: WorkflowTick = self._codec.decode(entry["tick"])
+            if isinstance(tick, TickStepResult):
+                tick = with_event(tick, _event_of(state, str(tick.step_id), tick.invocation_id))
+        else:
+            event = entry["type"] == "step_result" and _event_of(state, entry["step_id"], entry["invocation_id"])
+            tick = self._legacy.tick(entry, event or None)
         self.waits.note(tick, state)
         self._sends.note(tick, state, repeated)
         return tick
@@ -229,119 +198,24 @@ class Journal:
         )
 
 
-def encode_event(event: BaseModel) -> str:
-    """The fields of an event as JSON.
-
-    Raises:
-        Unstorable: a value is no JSON; the message names the field.
-    """
-    try:
-        value = event_value(event)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise Unstorable(what=_describe(event), reason=str(error)) from error
-    if len(value) > LONGEST_NUMBER and _LONG_NUMBER.search(value):
-        raise Unstorable(what=f"A number of {type(event).__name__}", reason=_TOO_LONG)
-    return value
-
-
-def check_readable(data: str, *events: Event, types: Container[type]) -> None:
-    """Refuse what could be written but not be read back at a resume.
-
-    Raises:
-        Unstorable: a number that JSON does not have, one too long to be read, or a class that only this process knows.
-    """
-    if len(data) > LONGEST_NUMBER and _LONG_NUMBER.search(data):
-        raise Unstorable(what="A number of an event", reason=_TOO_LONG)
-    for event in events:
-        kind = type(event)
-        if "<locals>" in kind.__qualname__ and kind not in types:
-            reason = "its class is local to a function, where it is not found again; declare it in a step's signature"
-            raise Unstorable(what=f"The event {kind.__name__}", reason=reason)
-        # The encoder writes null for such a number.
-        if "null" in data:
-            for name, value in _values_of(event).items():
-                if _has_nonfinite(value):
-                    raise Unstorable(what=f"Field '{name}' of {kind.__name__}", reason="NaN and infinities are no JSON")
-
-
-def _has_nonfinite(value: object) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, BaseModel):
-        return any(map(_has_nonfinite, vars(value).values()))
-    if isinstance(value, dict):
-        return any(map(_has_nonfinite, value.values()))
-    return isinstance(value, (list, tuple, set)) and any(map(_has_nonfinite, value))
-
-
-def _values_of(event: BaseModel) -> dict[str, Any]:
-    return {**vars(event), **getattr(event, "_data", {}), "result": getattr(event, "_result", None)}
-
-
-def _added_waits(tick: WorkflowTick) -> list[AddWaiter[Event]]:
-    return [item for item in tick.result if isinstance(item, AddWaiter)] if isinstance(tick, TickStepResult) else []
-
-
-def _with_requirements(tick: WorkflowTick, kept: dict[str, dict[str, Any]]) -> WorkflowTick:
-    if not kept:
-        return tick
-    assert isinstance(tick, TickStepResult)
-    result = [
-        item.model_copy(update={"requirements": kept[item.waiter_id]})
-        if isinstance(item, AddWaiter) and item.waiter_id in kept
-        else item
-        for item in tick.result
-    ]
-    return tick.model_copy(update={"result": result})
-
-
-def _event_of(state: BrokerState, step: str, invocation_id: str) -> Event:
+def _event_of(state: BrokerState, step: str, invocation_id: str | None) -> Event:
     worker = state.workers.get(StepId.from_str(step))
     for execution in worker.in_progress if worker is not None else ():
         if execution.invocation_id == invocation_id:
             return execution.event
-    raise ValueError(f"the journal holds a result of step '{step}', which the workflow did not run ({invocation_id})")
+    raise ValueError(f"the journal holds a result of step '{step}', which the workflow did not run")
 
 
-def _all_waiters(state: BrokerState) -> Iterator[tuple[StepId, StepWorkerWaiter[Event]]]:
+def all_waiters(state: BrokerState) -> Iterator[tuple[StepId, StepWorkerWaiter[Event]]]:
+    """Every wait that the state holds, with its step."""
     for step_id, worker in state.workers.items():
         for waiter in worker.collected_waiters:
             yield step_id, waiter
 
 
-def _find_waiter(state: BrokerState, key: WaitKey) -> StepWorkerWaiter[Event] | None:
-    for step_id, waiter in _all_waiters(state):
+def find_waiter(state: BrokerState, key: WaitKey) -> StepWorkerWaiter[Event] | None:
+    """The wait of this step and id."""
+    for step_id, waiter in all_waiters(state):
         if waiter.waiter_id == key[1] and str(step_id) == key[0]:
             return waiter
     return None
-
-
-def _events_of(tick: WorkflowTick) -> list[Event]:
-    if isinstance(tick, TickStepResult):
-        events = [item.result for item in tick.result if isinstance(item, StepWorkerResult) and item.result is not None]
-        return events + [sent.event for sent in tick.sends]
-    return [tick.event] if isinstance(tick, TickAddEvent) else []
-
-
-def _unstorable(tick: WorkflowTick, error: Exception) -> Unstorable:
-    for event in _events_of(tick):
-        try:
-            encode_event(event)
-        except Unstorable as found:
-            return found
-    return Unstorable(what=f"The journal entry '{tick.type}'", reason=str(error))
-
-
-def _describe(event: BaseModel) -> str:
-    """The field of the event that is no JSON, as well as it can be told."""
-    name = type(event).__name__
-    for key, value in _values_of(event).items():
-        try:
-            to_json(value)
-        except (PydanticSerializationError, ValueError, RecursionError):
-            return f"Field '{key}' of {name}"
-    return f"A {name}"
-
-
-def _text(entry: dict[str, Any]) -> str:
-    return json.dumps(entry, separators=(",", ":"))

@@ -4,12 +4,18 @@ A patch is recorded against the live state, which may already hold what a concur
 finished, and is folded into the durable state, which does not. Hence its operations say what changed rather than what
 the state became: a list that grew is an ``extend``, and a number edited in a transaction carries what it ``was``, so
 that two steps that count the same things both count.
+
+A tree may hold nodes with a tag (see ``codec``). Those that stand for something with named parts are changed part by
+part; all others are replaced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
+
+from workflow_server.runtime.codec import TAG
+from workflow_server.runtime.codec.comparing import same
 
 Json = Any
 """A JSON value. Trees are never changed in place: applying a patch copies the containers on its paths."""
@@ -33,36 +39,48 @@ def diff(old: Json, new: Json, path: Sequence[str | int] = (), *, counting: bool
     if same(old, new):
         return []
     if isinstance(old, dict) and isinstance(new, dict):
-        patch: Patch = [{"op": "remove", "path": [*path, key]} for key in old if key not in new]
-        for key, value in new.items():
-            if key in old:
-                patch += diff(old[key], value, (*path, key), counting=counting)
-            else:
-                patch.append(_set((*path, key), value, was=0 if counting else None))
-        return patch
+        return _diff_parts(old, new, path, counting=counting)
     if isinstance(old, list) and isinstance(new, list) and len(new) > len(old) and same(new[: len(old)], old):
         return [{"op": "extend", "path": list(path), "value": new[len(old) :]}]
     return [_set(path, new, was=old if counting else None)]
 
 
-def apply(tree: Json, patch: Iterable[Operation]) -> Json:
-    """The tree with the patch applied; ``tree`` itself stays as it was."""
-    for operation in patch:
-        tree = _apply(tree, operation["path"], operation)
-    return tree
+def _diff_parts(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | int], *, counting: bool) -> Patch:
+    whole: Patch = [_set(path, new, was=None)]
+    if not _has_parts_like(old, new):
+        return whole
+    if old.get(TAG) == "s":
+        old, new, path = old["v"], new["v"], (*path, "v")
+    elif [key for key in old if key in new] + [key for key in new if key not in old] != list(new):
+        # The order of a dictionary is kept, too.
+        return whole
+    patch: Patch = [{"op": "remove", "path": [*path, key]} for key in old if key not in new]
+    for key, value in new.items():
+        if key in old:
+            patch += diff(old[key], value, (*path, key), counting=counting)
+        else:
+            patch.append(_set((*path, key), value, was=0 if counting else None))
+    return patch
 
 
-def same(left: Json, right: Json) -> bool:
-    """Whether two trees are equal as JSON: unlike in Python, 1, 1.0 and true differ."""
-    if left is right:
+def _has_parts_like(old: dict[str, Json], new: dict[str, Json]) -> bool:
+    """Whether one node may become the other part by part: a dictionary, a set or an object of the same class."""
+    if TAG not in old and TAG not in new:
         return True
-    if type(left) is not type(right):
+    if any(old.get(key) != new.get(key) for key in (TAG, "c", "b")):
         return False
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
+    return new[TAG] in ("m", "o", "d", "s") or (new[TAG] == "sub" and new["b"] in ("dict", "list"))
+
+
+def apply(tree: Json, patch: Iterable[Operation], source: Json = None) -> Json:
+    """The tree with the patch applied; ``tree`` itself stays as it was.
+
+    ``source`` is the tree that the patch led to. Where an object that the patch changes a part of is not there, since
+    a step made it that has not finished, it is taken over whole from there.
+    """
+    for operation in patch:
+        tree = _apply(tree, operation["path"], operation, source)
+    return tree
 
 
 def _set(path: Sequence[str | int], value: Json, *, was: Json) -> Operation:
@@ -72,27 +90,38 @@ def _set(path: Sequence[str | int], value: Json, *, was: Json) -> Operation:
     return operation
 
 
-def _apply(node: Json, path: Sequence[str | int], operation: Operation) -> Json:
+def _apply(node: Json, path: Sequence[str | int], operation: Operation, source: Json) -> Json:
     if not path:
         return _changed(node, operation)
     key, rest = path[0], path[1:]
+    if isinstance(source, dict) and TAG in source and not (isinstance(node, dict) and _has_parts_like(node, source)):
+        return source
+    inside = _part(source, key)
     if isinstance(node, list) and isinstance(key, int):
-        return _apply_in_list(node, key, rest, operation)
+        return _apply_in_list(node, key, rest, operation, inside)
     # A container that is missing here was made by a step that has not finished: it is made now.
     copy = dict(node) if isinstance(node, dict) else {}
     if operation["op"] == "remove" and not rest:
         copy.pop(key, None)
     else:
-        copy[key] = _apply(copy.get(key, _MISSING), rest, operation)
+        copy[key] = _apply(copy.get(key, _MISSING), rest, operation, inside)
     return copy
 
 
-def _apply_in_list(node: list[Json], index: int, rest: Sequence[str | int], operation: Operation) -> list[Json]:
+def _part(source: Json, key: str | int) -> Json:
+    if isinstance(source, dict):
+        return source.get(key)
+    return source[key] if isinstance(source, list) and isinstance(key, int) and key < len(source) else None
+
+
+def _apply_in_list(
+    node: list[Json], index: int, rest: Sequence[str | int], operation: Operation, source: Json
+) -> list[Json]:
     copy = list(node)
     if index < len(copy):
-        copy[index] = _apply(copy[index], rest, operation)
+        copy[index] = _apply(copy[index], rest, operation, source)
     else:
-        copy.append(_apply(_MISSING, rest, operation))
+        copy.append(_apply(_MISSING, rest, operation, source))
     return copy
 
 

@@ -34,8 +34,7 @@ from workflow_server.runtime.engine import (
 )
 from workflow_server.runtime.envelopes import envelope
 from workflow_server.runtime.event_log import EventLog
-from workflow_server.runtime.journal import Journal
-from workflow_server.runtime.patches import Patch
+from workflow_server.runtime.patches import Json, Patch
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.state import RecordingStateStore
 from workflow_server.store.abstract import AbstractWorkflowStore, Commit
@@ -80,7 +79,7 @@ class RunRecorder:
         """Set when a step's result is recorded."""
         self.last: Commit | None = None
         """The commit of what was written last."""
-        self.journal = Journal(served.workflow, run_id, served.serializer, start_event)
+        self.journal = served.journal(run_id, start_event)
         self._store = store
         self._served = served
         self._handler_id = handler_id
@@ -122,11 +121,14 @@ class RunRecorder:
             self._next_patch = (patches[-1].seq if patches else record.seq if record else -1) + 1
         self._patches = len(patches)
         self._patch_characters = sum(len(patch.patch) for patch in patches)
-        return self._served.state_store(
-            record.data if record is not None else None,
-            [json.loads(patch.patch) for patch in patches],
-            unattended=self._write_unattended,
-        )
+        data = record.data if record is not None else None
+        # The defaults of a class may change with the code: patches of its state follow on a record of it in full.
+        self._has_base = bool(patches) or record is not None or not self._served.has_typed_state
+        tree, is_legacy = self._served.state_tree(data, [json.loads(patch.patch) for patch in patches])
+        if is_legacy:
+            # No patch of today's fits on what was written then.
+            self.append(self._replaced(tree))
+        return self._served.state_store(tree, unattended=self._write_unattended)
 
     # -- Writing -------------------------------------------------------------------------------
 
@@ -204,12 +206,22 @@ class RunRecorder:
         self.released = True
         self.append(RunReleased(self._handler_id, self._run_id, wake_at))
 
-    def _patched(self, patch: Patch) -> StatePatched:
+    def _patched(self, patch: Patch) -> StatePatched | StateReplaced:
+        if not self._has_base:
+            return self._replaced(self.state.durable)
         record = StatePatched(self._run_id, self._next_patch, json.dumps(patch))
         self._next_patch += 1
         self._patches += 1
         self._patch_characters += len(record.patch)
         return record
+
+    def _replaced(self, tree: Json) -> StateReplaced:
+        self._has_base = True
+        data = self._served.state_record(tree)
+        self._patches = 0
+        # A large state may gather patches of its own size before it is written again.
+        self._patch_characters = -len(data)
+        return StateReplaced(self._run_id, self._next_patch - 1, data)
 
     def _write_unattended(self, patch: Patch) -> None:
         if self.is_open:
@@ -225,11 +237,7 @@ class RunRecorder:
             # A large state is written less often, but never so rarely that a resume is slow.
             self._snapshot_at = self._next_tick + min(max(SNAPSHOT_TICKS, len(data) // 100), 4 * SNAPSHOT_TICKS)
         if self._patches >= STATE_PATCHES or self._patch_characters >= STATE_PATCH_CHARACTERS:
-            data = self._served.state_record(self.state)
-            self.append(StateReplaced(self._run_id, self._next_patch - 1, data))
-            self._patches = 0
-            # A large state may gather patches of its own size before it is written again.
-            self._patch_characters = -len(data)
+            self.append(self._replaced(self.state.durable))
 
     async def settle(self) -> None:
         """Return when all that the run wrote is durable, or when the store has failed."""

@@ -8,13 +8,14 @@ step that is run again by its wait, sends anew, as in the basic runtime: there t
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
-from pydantic_core import to_json
-
+from workflow_server.errors import Unstorable
+from workflow_server.runtime.codec import Codec
 from workflow_server.runtime.engine import (
     BrokerState,
     Event,
@@ -37,7 +38,8 @@ Sent = str
 class Sends:
     """The sends of the executions that are under way in one run."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
         self._sent: dict[str, Counter[Sent]] = {}
         """By invocation: what it has sent and the run has taken."""
         self._before: dict[Item, Counter[Sent]] = {}
@@ -54,7 +56,7 @@ class Sends:
         elif isinstance(tick, TickAddEvent) and tick.emission is not None:
             found = _under_way(state, tick.emission.invocation_id)
             if found is not None and tick.emission.index not in found[1].received:
-                return self._take(found, tick.emission.index, _digest(tick.event, tick.step_id), repeated)
+                return self._take(found, tick.emission.index, _digest(tick.event, tick.step_id, self._codec), repeated)
         elif isinstance(tick, TickStepResult) and tick.invocation_id is not None:
             return self._end(tick, tick.invocation_id, state, repeated)
         return []
@@ -77,7 +79,7 @@ class Sends:
         if found is not None and found[0] in self._before:
             for sent in tick.sends:
                 if sent.index not in found[1].received:
-                    marked += self._take(found, sent.index, _digest(sent.event, sent.step_id), repeated)
+                    marked += self._take(found, sent.index, _digest(sent.event, sent.step_id, self._codec), repeated)
             del self._before[found[0]]
         self._sent.pop(invocation_id, None)
         return marked
@@ -116,21 +118,13 @@ def _under_way(state: BrokerState, invocation_id: str) -> tuple[Item, InProgress
     return next((found for found in _executions(state) if found[1].invocation_id == invocation_id), None)
 
 
-def _digest(event: Event, step_id: StepId | None) -> Sent:
+def _digest(event: Event, step_id: StepId | None, codec: Codec) -> Sent:
     kind = type(event)
     try:
-        value = to_json(_in_order(event.model_dump()))
-    except Exception:
-        # Whatever its own serializers raise, it is no JSON: the journal refuses it next, with its reason.
-        value = b""
+        # The members of a set have no order, and so have no keys here.
+        value = json.dumps(codec.encode(event), sort_keys=True)
+    except Unstorable:
+        # The journal refuses it next, with its reason.
+        value = ""
     named = f"{kind.__module__}.{kind.__qualname__} {step_id} "
-    return blake2b(named.encode() + value, digest_size=16).hexdigest()
-
-
-def _in_order(value: Any) -> Any:
-    """The value with its sets in an order that is the same in every process."""
-    if isinstance(value, dict):
-        return {key: _in_order(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_in_order(item) for item in value]
-    return sorted(map(_in_order, value), key=repr) if isinstance(value, (set, frozenset)) else value
+    return blake2b((named + value).encode(), digest_size=16).hexdigest()

@@ -1,4 +1,7 @@
-"""The engine's JSON serializer, made safe for what clients put into a state."""
+"""The engine's JSON serializer, to read what the first builds wrote and what clients send as a ``Context``.
+
+What is kept now is written by ``codec``. The first builds escaped a client's dictionary that looked like a type marker.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,10 @@ from typing import Any
 from workflows.context import JsonSerializer
 
 _ESCAPED = "__is_plain"
-_MARKERS = frozenset({"__is_pydantic", "__is_component", _ESCAPED})
 
 
 class RunSerializer(JsonSerializer):
-    """Encodes values with their types, and finds the types again.
-
-    A client's dictionary that looks like the serializer's own type marker is escaped, so that no value that came over
-    the wire names a class. The workflow's own types resolve without an import; ``closed``, no others do.
-    """
+    """Finds the types of values again. The workflow's own resolve without an import; ``closed``, no others do."""
 
     def __init__(self, types: Iterable[type[Any]], *, closed: bool = False) -> None:
         super().__init__(allowed_types=() if closed else None)
@@ -52,15 +50,8 @@ class RunSerializer(JsonSerializer):
                 raise
             return found
 
-    def serialize_value(self, value: Any) -> Any:
-        """The value as JSON, with type markers of its own."""
-        encoded = super().serialize_value(value)
-        if type(value) is dict and not _MARKERS.isdisjoint(value):
-            return {_ESCAPED: [[key, item] for key, item in encoded.items()]}
-        return encoded
-
     def deserialize_value(self, data: Any) -> Any:
-        """The value that ``serialize_value`` encoded."""
+        """The value that was encoded with its types."""
         if isinstance(data, dict) and _ESCAPED in data:
             return {key: self.deserialize_value(item) for key, item in data[_ESCAPED]}
         return super().deserialize_value(data)

@@ -164,13 +164,11 @@ class Starting:
             return log, []
         record = stored.state.data if stored.state is not None else None
         try:
-            patches = [json.loads(patch.patch) for patch in stored.patches]
-            state = served.state_store(record, patches, unattended=_nowhere)
-        except Exception as error:
-            # Whatever the workflow's own types raise: the state was theirs, and they have changed.
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise StateUnreadable(handler_id, reason) from error
-        return log, [StateReplaced("", -1, served.state_record(state))]
+            tree, _ = served.state_tree(record, [json.loads(patch.patch) for patch in stored.patches])
+            served.state_store(tree, unattended=_nowhere)
+        except ValueError as error:
+            raise StateUnreadable(handler_id, str(error)) from error
+        return log, [StateReplaced("", -1, served.state_record(tree))]
 
     def _given_context(
         self, served: ServedWorkflow, run_id: str, context: dict[str, Any]

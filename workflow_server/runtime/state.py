@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,18 +11,20 @@ from typing import Any, Generic, NamedTuple
 from pydantic import BaseModel
 
 from workflow_server.errors import Unstorable
+from workflow_server.runtime.codec import Codec, Undecodable, escaped, unescaped
 from workflow_server.runtime.engine import (
     KNOWN_UNSERIALIZABLE_KEYS,
     MODEL_T,
     DictState,
     InMemoryStateStore,
-    decode_state,
-    encode_state_tree,
     writing_invocation,
 )
 from workflow_server.runtime.patches import Json, Patch, apply, diff
-from workflow_server.runtime.serializer import RunSerializer
 
+_KEYS = "keys"
+_MODEL = "model"
+ROOTS = (_KEYS, _MODEL)
+"""What a state's tree consists of: the keys of a dictionary state, or the model of a typed one."""
 _WHOLE = ""
 LISTED_WRITES = 4_096
 """Writes that are listed at most while a step that wrote before them has not finished."""
@@ -47,6 +48,8 @@ class _Written:
 
     invocation_id: str | None
     patch: Patch
+    tree: Json
+    """The live state after it."""
     finished: bool
 
 
@@ -59,9 +62,9 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
     whenever no step is under way.
     """
 
-    def __init__(self, state: MODEL_T, serializer: RunSerializer, *, durable: Json, unattended: PatchSink) -> None:
+    def __init__(self, state: MODEL_T, codec: Codec, *, durable: Json, unattended: PatchSink) -> None:
         super().__init__(state)
-        self._codec = serializer
+        self._codec = codec
         self._live_tree: Json = durable
         self._base: Json = durable
         """The state without the writes that are listed: those before the first of a step that has not finished."""
@@ -84,7 +87,8 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
             self._base = self._with_finished()
             self._written = [written for written in self._written if not written.finished]
         while self._written and self._written[0].finished:
-            self._base = apply(self._base, self._written.pop(0).patch)
+            first = self._written.pop(0)
+            self._base = apply(self._base, first.patch, first.tree)
         before, self.durable = self.durable, self._with_finished()
         return diff(before, self.durable)
 
@@ -92,7 +96,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         tree = self._base
         for written in self._written:
             if written.finished:
-                tree = apply(tree, written.patch)
+                tree = apply(tree, written.patch, written.tree)
         return tree
 
     async def set(self, path: str, value: Any) -> None:
@@ -119,17 +123,17 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
             return
         self._live_tree = apply(self._live_tree, patch)
         invocation_id = writing_invocation()
-        self._written.append(_Written(invocation_id, patch, finished=invocation_id is None))
+        self._written.append(_Written(invocation_id, patch, self._live_tree, finished=invocation_id is None))
         if invocation_id is None:
             self._unattended(self._fold())
 
     def _changes(self, state: BaseModel, write: _Write | None) -> Patch:
-        if write is not None and write.key and isinstance(state, DictState) and write.key in state:
+        if write is not None and write.key and type(state) is DictState and write.key in state:
             # One key of a dictionary: the others need not be encoded again.
-            old = self._live_tree.get("_data", {}).get(write.key, _MISSING)
-            path = ("_data", write.key)
+            path = (_KEYS, escaped(write.key))
+            old = self._live_tree[_KEYS].get(path[1], _MISSING)
             try:
-                new = encode_value(state[write.key], self._codec, write.key)
+                new = encode_key(state[write.key], self._codec, write.key)
             except Unstorable:
                 # What the engine itself leaves out of its snapshots is left out here, too.
                 if write.key not in KNOWN_UNSERIALIZABLE_KEYS:
@@ -137,37 +141,53 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
                 return [] if old is _MISSING else [{"op": "remove", "path": list(path)}]
             return [{"op": "set", "path": list(path), "value": new}] if old is _MISSING else diff(old, new, path)
         # Only a transaction (edit_state) read what it wrote, so only there a number is counted on.
-        return diff(self._live_tree, encode_tree(state, self._codec), counting=write is None)
+        return diff(self._live_tree, encode_state(state, self._codec), counting=write is None)
 
 
-def encode_tree(state: BaseModel, serializer: RunSerializer) -> Json:
-    """The state as the JSON tree that is stored.
-
-    Raises:
-        Unstorable: a value is no JSON; the message names its key.
-    """
-    try:
-        # A tree of its own: the step goes on to change its values, not what was recorded.
-        return json.loads(json.dumps(encode_state_tree(state, serializer)))
-    except Exception as error:
-        raise Unstorable(what="The workflow state", reason=f"{error}") from error
-
-
-def encode_value(value: Any, serializer: RunSerializer, key: str) -> Json:
-    """One value of a dictionary state as JSON.
+def encode_state(state: BaseModel, codec: Codec) -> Json:
+    """The state as the JSON tree that is stored: each key and each field is a value for itself.
 
     Raises:
-        Unstorable: it is none; the message names the key.
+        Unstorable: a value cannot be kept; the message names its key.
     """
-    try:
-        return json.loads(json.dumps(serializer.serialize_value(value)))
-    except Exception as error:
-        raise Unstorable(what=f"The value of key '{key}' of the workflow state", reason=f"{error}") from error
+    if type(state) is not DictState:
+        return {_MODEL: codec.encode_fields(state, "ctx.store")}
+    keys: dict[str, Json] = {}
+    for key, value in state.items():
+        try:
+            keys[escaped(key)] = encode_key(value, codec, key)
+        except Unstorable:
+            # What the engine itself leaves out of its snapshots is left out here, too.
+            if key not in KNOWN_UNSERIALIZABLE_KEYS:
+                raise
+    return {_KEYS: keys}
 
 
-def decode_tree(tree: Json, serializer: RunSerializer) -> BaseModel:
-    """The state that ``encode_tree`` made this tree of."""
-    return decode_state(tree, serializer)
+def encode_key(value: Any, codec: Codec, key: str) -> Json:
+    """One value of a dictionary state as a JSON tree.
+
+    Raises:
+        Unstorable: it cannot be kept; the message names the key.
+    """
+    return codec.encode(value, f"ctx.store['{key}']")
+
+
+def decode_state(tree: Json, codec: Codec) -> BaseModel:
+    """The state that ``encode_state`` made this tree of.
+
+    Raises:
+        Undecodable: see ``Codec.decode``; the message names the key.
+    """
+    if _MODEL in tree:
+        state: BaseModel = codec.decode(tree[_MODEL])
+        return state
+    values: dict[str, Any] = {}
+    for key, item in tree[_KEYS].items():
+        try:
+            values[unescaped(key)] = codec.decode(item)
+        except Undecodable as error:
+            raise Undecodable(f"ctx.store['{key}']: {error}") from error
+    return DictState(_data=values)
 
 
 @contextmanager

@@ -1,0 +1,46 @@
+"""Whether two trees say the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workflow_server.runtime.codec.failures import shortened
+from workflow_server.runtime.codec.layout import TAG
+
+Json = Any
+
+
+def same(left: Json, right: Json) -> bool:
+    """Whether two trees say the same.
+
+    Unlike in Python, 1, 1.0 and true differ, and so do dictionaries in another order; the members of a set have none.
+    """
+    if left is right:
+        return True
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        if left.keys() != right.keys() or (left.get(TAG) not in _UNORDERED and list(left) != list(right)):
+            return False
+        if left.get(TAG) in _UNORDERED:
+            return bool(left["v"].keys() == right["v"].keys())
+        return all(same(value, right[key]) for key, value in left.items())
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
+
+
+_UNORDERED = ("s", "fs")
+
+
+def difference(left: Json, right: Json) -> str | None:
+    """Where two trees differ, in words for a user; None where they say the same."""
+    if same(left, right):
+        return None
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        for key, value in left.items():
+            found = difference(value, right[key])
+            if found is not None:
+                shown = "" if TAG in left and key in ("v", "p", "x", "a", "s", "l", "k") else f" in '{shortened(key)}'"
+                return shown + found
+    return ""

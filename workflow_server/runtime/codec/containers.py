@@ -1,0 +1,188 @@
+"""Python's own containers, and classes that derive from them or from its plain values."""
+
+from __future__ import annotations
+
+import copyreg
+import json
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from workflow_server.runtime.codec.failures import Unkeepable
+from workflow_server.runtime.codec.layout import TAG, escaped, slots_of
+from workflow_server.runtime.codec.names import Names
+from workflow_server.runtime.codec.run import Plan, Run
+
+Json = Any
+
+PLAIN_BASES: tuple[type[Any], ...] = (
+    str, int, float, complex, bytes, bytearray, tuple, list, dict, set, frozenset, deque
+)  # fmt: skip
+"""Builtins of which a subclass is kept as what it holds and its own attributes."""
+
+text_of = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+"""A tree as its text, ASCII alone."""
+
+
+class Containers:
+    """Encodes containers; ``encode`` does what they hold."""
+
+    def __init__(self, encode: Plan, names: Names) -> None:
+        self._encode = encode
+        self._names = names
+        self._contents: dict[type[Any], Callable[[Any, Run], dict[str, Json]]] = {
+            dict: self._dict_content,
+            list: lambda value, run: {"v": self.items(list.__iter__(value), run)},
+            set: lambda value, run: {"v": self._members(set.__iter__(value), run)},
+            deque: lambda value, run: {"v": self.items(deque.__iter__(value), run), "m": value.maxlen},
+        }
+        self.plans: dict[type[Any], Plan] = {
+            list: lambda value, run: run.enter(value) or self.items(value, run),
+            dict: self._dict,
+            tuple: self._tuple,
+            set: lambda value, run: run.enter(value) or {TAG: "s", "v": self._members(value, run)},
+            frozenset: self._frozenset,
+            deque: lambda value, run: run.enter(value) or {TAG: "q", "v": self.items(value, run), "m": value.maxlen},
+        }
+
+    def items(self, value: Iterable[Any], run: Run) -> list[Json]:
+        """What a sequence holds, into which the run has gone."""
+        items: list[Json] = []
+        encode = self._encode
+        item: Any = None
+        try:
+            for item in value:
+                items.append(encode(item, run))
+        except Unkeepable as error:
+            raise error.of(type(item)).at_index(len(items)) from None
+        run.depth -= 1
+        return items
+
+    def attributes(self, attributes: Mapping[str, Any], run: Run) -> dict[str, Json]:
+        """Values under their names."""
+        node: dict[str, Json] = {}
+        encode = self._encode
+        name = ""
+        item: Any = None
+        try:
+            for name, item in attributes.items():
+                node[name if name[:1] != TAG else escaped(name)] = encode(item, run)
+        except Unkeepable as error:
+            raise error.of(type(item)).at_attribute(name) from None
+        return node
+
+    def _dict(self, value: dict[Any, Any], run: Run) -> Json:
+        known = run.enter(value)
+        if known is not None:
+            return known
+        node: dict[str, Json] = {}
+        encode = self._encode
+        key: Any = None
+        item: Any = None
+        number = len(run.met)
+        try:
+            for key, item in value.items():
+                if type(key) is not str or key == TAG:
+                    break
+                node[key] = encode(item, run)
+            else:
+                run.depth -= 1
+                return node
+        except Unkeepable as error:
+            raise error.of(type(item)).at_index(key) from None
+        # Begun anew as one of any keys: its own number stays.
+        run.back_to((number, run.depth, run.shared))
+        return {TAG: "d", "v": self._pairs(value, run)}
+
+    def _pairs(self, value: Mapping[Any, Any], run: Run) -> dict[str, Json]:
+        """Values under the texts of their keys."""
+        node: dict[str, Json] = {}
+        for key, item in value.items():
+            try:
+                text = text_of(self._encode(key, run))
+                node[text] = self._encode(item, run)
+            except Unkeepable as error:
+                raise error.of(type(item)).at_index(key) from None
+        if len(node) != len(value):
+            raise Unkeepable("has keys that cannot be told apart when they are kept")
+        run.depth -= 1
+        return node
+
+    def _tuple(self, value: tuple[Any, ...], run: Run) -> Json:
+        run.deeper()
+        return {TAG: "t", "v": self.items(value, run)}
+
+    def _frozenset(self, value: frozenset[Any], run: Run) -> Json:
+        run.deeper()
+        return {TAG: "fs", "v": self._members(value, run)}
+
+    def _members(self, value: Iterable[Any], run: Run) -> dict[str, Json]:
+        members: dict[str, Json] = {}
+        count = 0
+        for item in value:
+            try:
+                members[text_of(self._encode(item, run))] = 1
+            except Unkeepable as error:
+                raise error.of(type(item)) from None
+            count += 1
+        if len(members) != count:
+            raise Unkeepable("has members that cannot be told apart when they are kept")
+        run.depth -= 1
+        return members
+
+    # -- Subclasses ----------------------------------------------------------------------------
+
+    def subclass_plan(self, kind: type[Any], base: type[Any]) -> Plan:
+        """Encodes the values of a class that derives from one of ``PLAIN_BASES``."""
+        content = self._contents.get(base) or self._fixed_content(base)
+        is_numbered = base in self._contents
+
+        def plan(value: Any, run: Run) -> Json:
+            if not is_numbered:
+                run.deeper()
+            elif (known := run.enter(value)) is not None:
+                return known
+            node = {TAG: "sub", "c": self._names.of(kind), "b": base.__name__, **content(value, run)}
+            attributes = self._own_attributes(value, run)
+            return {**node, "a": attributes} if attributes else node
+
+        return plan
+
+    def _dict_content(self, value: dict[Any, Any], run: Run) -> dict[str, Json]:
+        # A subclass may answer otherwise than what it holds: asked is the dictionary itself.
+        view = OrderedDict.items(value) if isinstance(value, OrderedDict) else dict.items(value)
+        content = {"v": self._pairs(dict(view), run)}
+        factory = getattr(value, "default_factory", None)
+        return {**content, "f": self._encode(factory, run)} if factory is not None else content
+
+    def _fixed_content(self, base: type[Any]) -> Callable[[Any, Run], dict[str, Json]]:
+        def content(value: Any, run: Run) -> dict[str, Json]:
+            encoded = {"v": self._encode(base(_plainly(value, base)), run)}
+            run.depth -= 1
+            return encoded
+
+        return content
+
+    def _own_attributes(self, value: Any, run: Run) -> dict[str, Json]:
+        attributes = dict(getattr(value, "__dict__", ()))
+        attributes.update({name: getattr(value, name) for name in slots_of(type(value)) if hasattr(value, name)})
+        return self.attributes(attributes, run)
+
+
+def reduces_by_itself(kind: type[Any]) -> bool:
+    """Whether a class that is written in Python says itself how it is copied and pickled."""
+    for name in ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__"):
+        owner = next((base for base in kind.__mro__ if name in base.__dict__), object)
+        if hasattr(owner.__dict__.get(name), "__code__"):
+            return True
+    return kind in copyreg.dispatch_table
+
+
+def _plainly(value: Any, base: type[Any]) -> Any:
+    """What a value holds as one of the builtin itself, whatever its class answers."""
+    if base in (tuple, frozenset):
+        return base.__iter__(value)
+    if base in (bytes, bytearray):
+        return base.__getitem__(value, slice(None))
+    plain = {str: str.__str__, int: int.__int__, float: float.__float__, complex: complex.__complex__}
+    return plain[base](value)

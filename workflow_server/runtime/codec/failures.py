@@ -1,0 +1,70 @@
+"""Why a value cannot be kept, and where in it; why one that was kept cannot be read."""
+
+from __future__ import annotations
+
+LONGEST_KEY = 40
+LONGEST_PLACE = 200
+"""Characters of a key, and of all keys, that are shown of a place in a value."""
+
+
+class Unkeepable(Exception):
+    """A value cannot be kept. The message says why, ``place`` says where."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kind: str | None = None
+        """The type of the value that cannot be kept, for the user who wrote it."""
+        self._path: list[str] = []
+        self._root: str | None = None
+        self._model: tuple[str, int] | None = None
+
+    def of(self, kind: type) -> Unkeepable:
+        """The same, with the type of the value where it is not known yet."""
+        if self.kind is None:
+            self.kind = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+        return self
+
+    def at_index(self, index: object) -> Unkeepable:
+        """The same, seen from the container that has it at this key or index."""
+        shown = repr(index) if isinstance(index, (str, int)) else type(index).__name__
+        return self._inside(f"[{shortened(shown)}]")
+
+    def at_attribute(self, name: str) -> Unkeepable:
+        """The same, seen from the object that has it as this attribute."""
+        return self._inside(f".{shortened(name)}")
+
+    def _inside(self, step: str) -> Unkeepable:
+        if self._root is None:
+            self._path.append(step)
+        return self
+
+    def in_model(self, name: str) -> Unkeepable:
+        """The same, seen from a model of this name: the outermost one is where a user begins to look."""
+        if self._root is None:
+            self._model = (name, len(self._path))
+        return self
+
+    def in_engine(self, name: str) -> Unkeepable:
+        """The same, seen from an object of the engine: what is around it says nothing to a user."""
+        if self._root is None:
+            if self._model is not None:
+                self._root = self._model[0]
+                self._path = self._path[: self._model[1]]
+            else:
+                self._root = name
+        return self
+
+    def place(self, outside: str) -> str:
+        """Where it stands, as one would write it in Python: ``outside.items[3]['key']``."""
+        inside = "".join(reversed(self._path))
+        return (self._root or outside) + (inside if len(inside) <= LONGEST_PLACE else f"{inside[:LONGEST_PLACE]}…")
+
+
+class Undecodable(ValueError):
+    """What was kept cannot be read: the code has changed since, or the file is damaged."""
+
+
+def shortened(text: str) -> str:
+    """A key as far as it is shown."""
+    return text if len(text) <= LONGEST_KEY else f"{text[: LONGEST_KEY - 1]}…"

@@ -1,0 +1,80 @@
+"""One encoding: what it has met, so that an object that is held twice is one object when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from workflow_server.runtime.codec.failures import Unkeepable
+from workflow_server.runtime.codec.layout import TAG
+
+Json = Any
+Plan = Callable[[Any, "Run"], Json]
+"""Encodes the values of one class."""
+
+Mark = tuple[int, int, bool]
+
+MAX_DEPTH = 150
+"""Levels that a value may be nested: encoding and decoding take up to three frames of Python's 1,000 for each."""
+
+REMEDY = "leave it out of events and of ctx.store, or tell how it is kept with workflow_server.register_type"
+
+
+class Run:
+    """The objects that one encoding has met, numbered in the order in which they will be made again.
+
+    An object that is made before what it holds is numbered first (``enter``), one that is made of what it holds
+    afterwards (``number``).
+    """
+
+    __slots__ = ("depth", "has_failures", "met", "plain_exceptions", "shared", "unproven")
+
+    def __init__(self, *, plain_exceptions: bool = False) -> None:
+        self.met: dict[int, tuple[int, Any]] = {}
+        """By identity: the number, and the object itself, which must live as long as its identity counts."""
+        self.depth = 0
+        self.shared = False
+        self.unproven: set[type] = set()
+        """Classes whose values are not certain to come back as they were."""
+        self.plain_exceptions = plain_exceptions
+        """Of the exceptions of failed attempts, only the message is kept."""
+        self.has_failures = False
+        """There are exceptions of failed attempts."""
+
+    def enter(self, value: Any) -> Json | None:
+        """Number an object and go into it; what refers to it where it was met before."""
+        known = self.met.get(id(value))
+        if known is not None:
+            self.shared = True
+            return {TAG: "ref", "n": known[0]}
+        self.met[id(value)] = (len(self.met), value)
+        self.deeper()
+        return None
+
+    def seen(self, value: Any) -> Json | None:
+        """What refers to an object that was met before."""
+        known = self.met.get(id(value))
+        if known is None:
+            return None
+        self.shared = True
+        return {TAG: "ref", "n": known[0]}
+
+    def number(self, value: Any) -> None:
+        """Number an object of which something was encoded already."""
+        self.met[id(value)] = (len(self.met), value)
+
+    def deeper(self) -> None:
+        """Go into something that is not numbered. Who has gone in takes one of ``depth`` when all of it is done."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Unkeepable(f"is nested deeper than {MAX_DEPTH} levels: {REMEDY}")
+
+    def mark(self) -> Mark:
+        """Where this encoding stands, to go back to."""
+        return len(self.met), self.depth, self.shared
+
+    def back_to(self, mark: Mark) -> None:
+        """Forget what was met since."""
+        count, self.depth, self.shared = mark
+        while len(self.met) > count:
+            self.met.popitem()

@@ -1,0 +1,145 @@
+"""Values without parts, of types that Python brings along: their texts, and back."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import fractions
+import ipaddress
+import pathlib
+import re
+import types
+import uuid
+import zoneinfo
+from collections.abc import Callable
+from typing import Any
+
+from workflow_server.runtime.codec.failures import Unkeepable
+from workflow_server.runtime.codec.layout import TAG
+
+Json = Any
+Part = Callable[[Any], Json]
+"""Encodes or decodes a value that belongs to another one."""
+
+_PLAIN_BITS = 63
+"""Integers up to this size are JSON numbers; Python reads none of more than 4,300 digits."""
+
+
+def is_plain_integer(value: int) -> bool:
+    """Whether an integer is written as a JSON number."""
+    return value.bit_length() <= _PLAIN_BITS
+
+
+def _zone(value: zoneinfo.ZoneInfo, part: Part) -> Json:  # noqa: ARG001
+    if value.key is None:
+        raise Unkeepable("is a time zone without a name, which is not found again").of(zoneinfo.ZoneInfo)
+    return {TAG: "zone", "v": value.key}
+
+
+def _offset(value: datetime.timezone, part: Part) -> Json:
+    if value is datetime.UTC:
+        return {TAG: "utc"}
+    name = value.tzname(None)
+    unnamed = name == datetime.timezone(value.utcoffset(None)).tzname(None)
+    return {TAG: "offset", "v": part(value.utcoffset(None)), **({} if unnamed else {"n": name})}
+
+
+def _zoned(tag: str) -> Callable[[Any, Part], Json]:
+    def encode(value: Any, part: Part) -> Json:
+        node = {TAG: tag, "v": value.replace(tzinfo=None, fold=0).isoformat()}
+        if value.tzinfo is not None:
+            node["z"] = part(value.tzinfo)
+        return {**node, "f": 1} if value.fold else node
+
+    return encode
+
+
+def _texts(tag: str, text: Callable[[Any], str] = str) -> Callable[[Any, Part], Json]:
+    return lambda value, part: {TAG: tag, "v": text(value)}  # noqa: ARG005
+
+
+def _base64(value: bytes | bytearray) -> str:
+    return base64.b64encode(value).decode("ascii")
+
+
+_ADDRESSES: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        ipaddress.IPv4Address,
+        ipaddress.IPv6Address,
+        ipaddress.IPv4Interface,
+        ipaddress.IPv6Interface,
+        ipaddress.IPv4Network,
+        ipaddress.IPv6Network,
+    )
+}
+_PATHS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (pathlib.PurePosixPath, pathlib.PosixPath, pathlib.PureWindowsPath, pathlib.WindowsPath)
+}
+_CONSTANTS: dict[str, Any] = {"Ellipsis": Ellipsis, "NotImplemented": NotImplemented}
+
+SCALARS: dict[type, Callable[[Any, Part], Json]] = {
+    bytes: _texts("b", _base64),
+    bytearray: _texts("ba", _base64),
+    complex: lambda value, part: {TAG: "complex", "v": [part(value.real), part(value.imag)]},
+    datetime.datetime: _zoned("dt"),
+    datetime.time: _zoned("time"),
+    datetime.date: _texts("date"),
+    datetime.timedelta: lambda value, part: {TAG: "td", "v": [value.days, value.seconds, value.microseconds]},  # noqa: ARG005
+    datetime.timezone: _offset,
+    zoneinfo.ZoneInfo: _zone,
+    decimal.Decimal: _texts("dec"),
+    fractions.Fraction: lambda value, part: {TAG: "frac", "v": [part(value.numerator), part(value.denominator)]},
+    uuid.UUID: lambda value, part: {TAG: "uuid", "v": value.hex, "s": value.is_safe.value},  # noqa: ARG005
+    re.Pattern: lambda value, part: {TAG: "re", "v": part(value.pattern), "f": value.flags},
+    type(Ellipsis): _texts("const"),
+    type(NotImplemented): _texts("const"),
+    types.MappingProxyType: lambda value, part: {TAG: "proxy", "v": part(dict(value))},
+    **{
+        kind: _texts(name)
+        for name, kind in {**_ADDRESSES, **_PATHS}.items()
+    },
+}  # fmt: skip
+
+
+def _read_zoned(kind: Any) -> Callable[[Any, Part], Any]:
+    def decode(node: Any, part: Part) -> Any:
+        value = kind.fromisoformat(node["v"])
+        zone = part(node["z"]) if "z" in node else None
+        return value.replace(tzinfo=zone, fold=node.get("f", 0)) if zone is not None or "f" in node else value
+
+    return decode
+
+
+def _read_offset(node: Any, part: Part) -> datetime.timezone:
+    offset = part(node["v"])
+    return datetime.timezone(offset, node["n"]) if "n" in node else datetime.timezone(offset)
+
+
+def _read(make: Callable[[Any], Any]) -> Callable[[Any, Part], Any]:
+    return lambda node, part: make(node["v"])  # noqa: ARG005
+
+
+DECODED: dict[str, Callable[[Any, Part], Any]] = {
+    "f": _read(float),
+    "i": _read(lambda text: int(text, 16)),
+    "b": _read(base64.b64decode),
+    "ba": _read(lambda text: bytearray(base64.b64decode(text))),
+    "complex": lambda node, part: complex(part(node["v"][0]), part(node["v"][1])),
+    "dt": _read_zoned(datetime.datetime),
+    "time": _read_zoned(datetime.time),
+    "date": _read(datetime.date.fromisoformat),
+    "td": _read(lambda parts: datetime.timedelta(*parts)),
+    "utc": lambda node, part: datetime.UTC,  # noqa: ARG005
+    "offset": _read_offset,
+    "zone": _read(zoneinfo.ZoneInfo),
+    "dec": _read(decimal.Decimal),
+    "frac": lambda node, part: fractions.Fraction(part(node["v"][0]), part(node["v"][1])),
+    "uuid": lambda node, part: uuid.UUID(hex=node["v"], is_safe=uuid.SafeUUID(node["s"])),  # noqa: ARG005
+    "re": lambda node, part: re.compile(part(node["v"]), node["f"]),
+    "const": _read(_CONSTANTS.__getitem__),
+    "proxy": lambda node, part: types.MappingProxyType(part(node["v"])),
+    **{name: _read(kind) for name, kind in {**_ADDRESSES, **_PATHS}.items()},
+}
