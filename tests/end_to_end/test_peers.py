@@ -26,7 +26,7 @@ async def test_an_event_that_was_posted_while_its_run_was_in_a_step_survives_a_k
         assert await server.api.result(handler_id) == "posted in mid-step"
 
 
-async def test_state_that_is_no_json_fails_the_run_at_once_and_names_the_key(tmp_path: Path) -> None:
+async def test_state_that_cannot_be_kept_fails_the_run_at_once_and_names_the_key(tmp_path: Path) -> None:
     """2.11.1: state that cannot be serialized kills the checkpoint task; the run goes on, stored no more."""
     async with DurableServer(tmp_path, "flows.py") as server:
         handler = await server.api.finished((await server.api.start("unstorable"))["handler_id"])

@@ -127,7 +127,9 @@ async def test_no_start_event_is_one_without_fields(served: Served, body: str | 
         ({"context": "x"}, ["context"]),
         ({"context": {"state": {}}}, ["context"]),
         ({"handler_id": 7}, ["handler_id"]),
-        ({"start_event": {"type": "os.system", "value": {}}}, ["os.system"]),
+        ({"start_event": {"value": {"n": 2}}}, ["start_event", "'value'", "CountTo"]),
+        ({"start_event": {"type": "CountedAll", "value": {"total": 2}}}, ["CountTo", "CountedAll"]),
+        ({"start_event": {"__is_pydantic": True, "qualified_name": "os.system", "value": {}}}, ["CountTo"]),
     ],
 )
 async def test_what_does_not_start_the_workflow_is_400_says_why_and_starts_nothing(

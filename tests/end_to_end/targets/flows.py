@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
@@ -164,11 +165,11 @@ class Failing(Workflow):
 
 
 class Unstorable(Workflow):
-    """Writes to the state what is no JSON."""
+    """Writes to the state what cannot be kept."""
 
     @step
     async def write(self, ctx: Context, ev: StartEvent) -> First:
-        await ctx.store.set("socket", object())
+        await ctx.store.set("socket", threading.Lock())
         return First(number=1, pause=0)
 
     @step

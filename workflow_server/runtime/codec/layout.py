@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copyreg
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
+
+from workflow_server.runtime.codec.failures import Undecodable
 
 if TYPE_CHECKING:
     from workflow_server.runtime.codec.decoding import Decoding
@@ -55,6 +59,7 @@ class ModelLayout:
         self._kind = kind
         self._fields = kind.model_fields.keys()
         self._only_dynamic = set(kind.__private_attributes__) == {"_data"}
+        self._shape = _shape_of(kind)
         self.overrides_state = (
             kind.__getstate__ is not BaseModel.__getstate__
             or kind.__setstate__ is not BaseModel.__setstate__
@@ -65,7 +70,8 @@ class ModelLayout:
     def state(self, value: BaseModel, encoder: AttributeEncoder, run: Run) -> dict[str, Json]:
         """The parts of a model's node."""
         values = value.__dict__
-        node: dict[str, Json] = {"v": encoder.attributes(values, run)}
+        node: dict[str, Json] = {"h": self._shape} if self._shape else {}
+        node["v"] = encoder.attributes(values, run)
         if values.keys() != self._fields:
             # What is missing was never there, and what is more was put there: the class did not change since.
             node["u"] = [name for name in self._fields if name not in values]
@@ -83,6 +89,8 @@ class ModelLayout:
     def restore(self, value: BaseModel, node: Mapping[str, Json], decoding: Decoding) -> None:
         """Give a model its state back, without a validator, a default or its ``__init__``."""
         values = decoding.attributes(node["v"])
+        if node.get("h", "") != self._shape:
+            self._fit_to_the_class(values)
         if values.keys() != self._fields:
             self._follow_the_class(values, node)
         extra = node.get("x")
@@ -96,19 +104,50 @@ class ModelLayout:
         else:
             set_state(value, "__pydantic_private__", {"_data": {}} if self._only_dynamic else None)
 
+    def _fit_to_the_class(self, values: dict[str, Any]) -> None:
+        """The types of its fields have changed since: what was kept must suit those of today."""
+        for name, value in values.items():
+            field = self._kind.model_fields.get(name)
+            if field is None:
+                continue
+            try:
+                values[name] = _type_of(self._kind, name).validate_python(value)
+            except ValidationError as error:
+                reason = f"its field '{name}' has another type now, which does not take what was kept"
+                raise Undecodable(reason) from error
+
     def _follow_the_class(self, values: dict[str, Any], node: Mapping[str, Json]) -> None:
         """The class may have changed since: a new field has its default, and one that is gone is gone."""
         never = node.get("u", ())
         for name, field in self._kind.model_fields.items():
             if name not in values and name not in never:
                 if field.is_required():
-                    raise ValueError(f"its field '{name}' is new and has no default")
+                    raise Undecodable(f"its field '{name}' is new and has no default")
                 values[name] = field.get_default(call_default_factory=True, validated_data=values)
         beside = node.get("o", ())
         for name in list(values):
             kept = name in beside or isinstance(getattr(self._kind, name, None), cached_property)
             if name not in self._fields and not kept:
                 del values[name]
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def _shape_of(kind: type[BaseModel]) -> str:
+    """A short text that changes with the types of the class's fields."""
+    fields = [(name, _ADDRESS.sub("", repr(field.annotation))) for name, field in kind.model_fields.items()]
+    return blake2b(repr(fields).encode(), digest_size=4).hexdigest() if fields else ""
+
+
+@lru_cache(maxsize=1_000)
+def _type_of(kind: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    annotation: Any = kind.model_fields[name].annotation
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        # A type with a configuration of its own takes no other.
+        return TypeAdapter(annotation)
 
 
 _MISSING: Any = object()
@@ -167,7 +206,7 @@ class CompactLayout:
             if name in node:
                 continue
             if default is _MISSING:
-                raise ValueError(f"its field '{name}' is missing")
+                raise Undecodable(f"its field '{name}' is missing")
             fresh[name] = type(default)() if isinstance(default, (dict, list, set)) else default
         return fresh
 
