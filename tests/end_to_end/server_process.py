@@ -46,7 +46,7 @@ class DurableServer:
         """When the last start's process was made and when it listened, as time.monotonic() has it."""
         self._log = folder / "server.log"
         self._target = target
-        self._options = options
+        self.options = options
         self._process: subprocess.Popen[str] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._api: Api | None = None
@@ -117,7 +117,7 @@ class DurableServer:
         command = [sys.executable, "-m", "workflow_server", "serve", str(TARGETS / self._target)]
         with self._log.open("a") as log:
             return subprocess.Popen(
-                [*command, "--db", str(self.db), "--port", port, *self._options],
+                [*command, "--db", str(self.db), "--port", port, *self.options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

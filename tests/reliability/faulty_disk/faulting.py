@@ -137,7 +137,7 @@ class FaultedServer(DurableServer):
         faults = {"FAULTS_DATABASE": str(self.db), "FAULTS_CONTROL": str(self.control.path)}
         with self._log.open("a") as log:
             return subprocess.Popen(
-                [*self.prefix, *command, "--port", port, *self._options],
+                [*self.prefix, *command, "--port", port, *self.options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

@@ -1,0 +1,1 @@
+"""Databases that earlier builds wrote, taken up by this one."""
