@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from workflow_server.errors import DatabaseLocked
+from workflow_server.forking import WithheldFiles
 
 
 class ServerLock:
@@ -16,6 +17,7 @@ class ServerLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
+        self._withheld = WithheldFiles()
 
     @property
     def file(self) -> Path:
@@ -37,6 +39,8 @@ class ServerLock:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        # It is held for as long as any process has it open.
+        self._withheld.add(descriptor)
 
     def sign(self) -> None:
         """Write who holds the lock."""
@@ -49,3 +53,4 @@ class ServerLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+            self._withheld.give_up()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from workflow_server.errors import CommitUnknown, StorageError, StoreClosed, StoreGone
+from workflow_server.forking import WithheldFiles
 from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEvent, StoredRun
 from workflow_server.slices import in_slices
 from workflow_server.store import reads
@@ -19,6 +20,7 @@ from workflow_server.store.checkpoint import Checkpointer
 from workflow_server.store.connection import run_on
 from workflow_server.store.handlers import entries_from_handler, find_handlers, handler_from_row
 from workflow_server.store.lock import ServerLock
+from workflow_server.store.log import log_of
 from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, PurgeSliced, ServerStopped
 from workflow_server.store.opening import Opened, explain, lock_database, open_database
 from workflow_server.store.presence import Presence
@@ -63,6 +65,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         self._backoff = persistence_backoff
         self._allow_network_filesystem = allow_network_filesystem
         self._lock: ServerLock | None = None
+        self._withheld = WithheldFiles()
         self._opened: Opened | None = None
         self._writer: GroupCommitWriter | None = None
         self._checkpointer = Checkpointer(self._path)
@@ -91,9 +94,11 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         if path is not None:
             self._lock = lock_database(path, allow_network_filesystem=self._allow_network_filesystem)
         try:
+            self._withhold()
             self._opened = await open_database(path, self._fault)
             connection = self._opened.connection
             self._readers = ReaderPool.sharing(connection) if path is None else await ReaderPool.open(path)
+            self._withhold()
             purge_left = await self._readers.read(reads.purge_left)
             self._presence = None if path is None else Presence(path)
             self._reserve.fill()
@@ -163,9 +168,15 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
             self._reserve.remove()
             if self._presence is not None:
                 self._presence.set_log_aside()
+        self._withheld.give_up()
         if lock is not None:
             self._lock = None
             lock.release()
+
+    def _withhold(self) -> None:
+        # A child that ends as a program does closes what it has: SQLite would take its log for one that nobody uses.
+        if self._path is not None:
+            self._withheld.add(self._path, log_of(self._path), self._path.with_name(self._path.name + "-shm"))
 
     @property
     def location(self) -> str:
