@@ -8,6 +8,7 @@ from pathlib import Path
 
 from workflow_server.errors import DatabaseLocked
 from workflow_server.forking import WithheldFiles
+from workflow_server.store.beside import beside, open_beside
 
 
 class ServerLock:
@@ -21,12 +22,12 @@ class ServerLock:
 
     @property
     def file(self) -> Path:
-        return self._path.with_name(self._path.name + ".lock")
+        return beside(self._path, ".lock")
 
     def acquire(self) -> None:
         """Take the lock or raise DatabaseLocked; never waits."""
         # A file of its own, because closing any descriptor of the database would drop SQLite's own locks on it.
-        descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_beside(self.file, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

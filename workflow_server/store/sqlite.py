@@ -16,11 +16,11 @@ from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEven
 from workflow_server.slices import in_slices
 from workflow_server.store import reads
 from workflow_server.store.abstract import AbstractWorkflowStore, Commit, HandlerQuery, PersistentHandler
+from workflow_server.store.beside import beside
 from workflow_server.store.checkpoint import Checkpointer
 from workflow_server.store.connection import run_on
 from workflow_server.store.handlers import entries_from_handler, find_handlers, handler_from_row
 from workflow_server.store.lock import ServerLock
-from workflow_server.store.log import log_of
 from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, PurgeSliced, ServerStopped
 from workflow_server.store.opening import Opened, explain, lock_database, open_database
 from workflow_server.store.presence import Presence
@@ -49,19 +49,27 @@ _SERVER_STOPPED = load_single("server")["server_stopped"]
 
 
 class SqliteWorkflowStore(AbstractWorkflowStore):
-    """Durable storage in the SQLite file at ``path``; ``:memory:`` keeps everything in memory, for tests and trials.
+    """Durable storage in the SQLite file at ``db_path``; ``:memory:`` keeps everything in memory, for tests and trials.
 
-    ``persistence_backoff`` are the seconds to wait before each new try of a commit that failed.
+    ``path`` is another name for ``db_path``. ``persistence_backoff`` are the seconds to wait before each new try of a
+    commit that failed.
+
+    Raises:
+        TypeError: none of the two is given, or both are.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        db_path: str | Path | None = None,
         *,
+        path: str | Path | None = None,
         persistence_backoff: Sequence[float] = (0.5, 3.0),
         allow_network_filesystem: bool = False,
     ) -> None:
-        self._path = None if str(path) == MEMORY else Path(path).resolve()
+        given = [name for name in (db_path, path) if name is not None]
+        if len(given) != 1:
+            raise TypeError("give the path of the database once: SqliteWorkflowStore(db_path='runs.sqlite3')")
+        self._path = None if str(given[0]) == MEMORY else Path(given[0]).resolve()
         self._backoff = persistence_backoff
         self._allow_network_filesystem = allow_network_filesystem
         self._lock: ServerLock | None = None
@@ -176,7 +184,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     def _withhold(self) -> None:
         # A child that ends as a program does closes what it has: SQLite would take its log for one that nobody uses.
         if self._path is not None:
-            self._withheld.add(self._path, log_of(self._path), self._path.with_name(self._path.name + "-shm"))
+            self._withheld.add(self._path, beside(self._path, "-wal"), beside(self._path, "-shm"))
 
     @property
     def location(self) -> str:

@@ -92,4 +92,16 @@ SELECT number, name, sha256 FROM migrations ORDER BY number;
 
 -- name: schema
 -- Of what SQLite makes itself, an index to each primary key, it keeps no SQL.
-SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index');
+SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index', 'trigger');
+
+-- name: rules
+-- What runs with a write to a table, or can refuse it: a foreign key of a table refuses a deletion in the one it names.
+SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger'
+UNION ALL
+SELECT 'unique index', indexes.name, tbl_name, ''
+FROM sqlite_schema JOIN pragma_index_list(tbl_name) AS indexes
+WHERE type = 'table' AND indexes.origin = 'c' AND indexes."unique" = 1
+UNION ALL
+SELECT 'foreign key of', tbl_name, keys."table", ''
+FROM sqlite_schema JOIN pragma_foreign_key_list(tbl_name) AS keys
+WHERE type = 'table' AND keys.on_delete NOT IN ('CASCADE', 'SET NULL');
