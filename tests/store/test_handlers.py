@@ -162,7 +162,7 @@ async def test_a_handler_under_deletion_is_not_seen_and_an_interrupted_one_is_fi
     store.fault = None
     await store.open()
     assert store._purge is not None
-    await store._purge
+    await store._purge.finished()
     assert set(rows_left(path).values()) == {0}
 
 
@@ -187,5 +187,5 @@ async def test_a_cancelled_deletion_goes_on(store: SqliteWorkflowStore, path: Pa
     with pytest.raises(asyncio.CancelledError):
         await deleting
     assert store._purge is not None
-    await store._purge
+    await store._purge.finished()
     assert set(rows_left(path).values()) == {0}

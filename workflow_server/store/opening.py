@@ -199,6 +199,8 @@ def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
 def _set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # What is deleted is overwritten, not only forgotten: a client's secrets are in it.
+    connection.execute("PRAGMA secure_delete = ON")
     # The writer checkpoints itself: SQLite drops the errors of its automatic checkpoints, a failed fsync among them.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT:d}")

@@ -21,9 +21,10 @@ from workflow_server.store.checkpoint import Checkpointer
 from workflow_server.store.connection import run_on
 from workflow_server.store.handlers import entries_from_handler, find_handlers, handler_from_row
 from workflow_server.store.lock import ServerLock
-from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, PurgeSliced, ServerStopped
+from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, ServerStopped
 from workflow_server.store.opening import Opened, explain, lock_database, open_database
 from workflow_server.store.presence import Presence
+from workflow_server.store.purge import Purge
 from workflow_server.store.readers import ReaderPool
 from workflow_server.store.reserve import Reserve
 from workflow_server.store.sql import load_single
@@ -80,7 +81,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         self._readers: ReaderPool | None = None
         self._presence: Presence | None = None
         self._reserve = Reserve(self._path)
-        self._purge: asyncio.Task[None] | None = None
+        self._purge: Purge | None = None
         self._closing: asyncio.Task[None] | None = None
         self._deleting = asyncio.Lock()
         self._fault: Fault | None = None
@@ -121,8 +122,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
                 on_failure=self._failed,
             )
             self._writer.fault = self._fault
+            self._purge = Purge(self._writer, self._readers)
             if purge_left:
-                self._start_purge()
+                self._purge.start()
         except BaseException as error:
             await self._shut()
             if isinstance(error, (sqlite3.Error, OSError)):
@@ -143,8 +145,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def _close(self, *, cleanly: bool) -> None:
         if self._writer is not None and self._opened is not None:
             if self._purge is not None:
-                self._purge.cancel()
-                await asyncio.gather(self._purge, return_exceptions=True)
+                await self._purge.stop()
             await self._writer.close()
             if cleanly and self._writer.problem is None:
                 await self._stop_cleanly(self._opened)
@@ -299,7 +300,8 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
             rows = await self._read(lambda sqlite: find_handlers(sqlite, query))
             if not rows:
                 return 0
-            purge = self._start_purge(writer.append((PurgeMarked(json.dumps([row[0] for row in rows])),)))
+            marked = PurgeMarked(json.dumps([row[0] for row in rows]))
+            purge = self._is_open(self._purge).start(writer.append((marked,)))
         # Shielded: who goes away does not stop the purge.
         await asyncio.shield(purge)
         return len(rows)
@@ -307,22 +309,6 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def shift_clocks(self, seconds: float) -> None:
         # Refused for want of room, where it would wait: a start that waits serves nobody.
         await self._is_open(self._writer).commit((ClocksShifted(seconds),))
-
-    def _start_purge(self, marking: Commit | None = None) -> asyncio.Task[None]:
-        self._purge = asyncio.create_task(self._run_purge(marking, self._purge), name="store-purge")
-        return self._purge
-
-    async def _run_purge(self, marking: Commit | None, previous: asyncio.Task[None] | None) -> None:
-        try:
-            if marking is not None:
-                await marking
-            if previous is not None:
-                await asyncio.wait([previous])
-            while await self._read(reads.purge_left):
-                await self._is_open(self._writer).append((PurgeSliced(),))
-        except StorageError as error:
-            logger.warning("a deletion was interrupted (%s): the next start finishes it", error)
-            raise
 
     def _note_clean_stop(self, connection: sqlite3.Connection) -> None:
         if self._presence is not None:

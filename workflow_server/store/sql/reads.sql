@@ -78,6 +78,36 @@ ORDER BY h.started_at, h.handler_id;
 -- name: purge_left
 SELECT 1 FROM handlers WHERE purging = 1 LIMIT 1;
 
+-- What a purge deletes next, in the order in which it does, with the bytes of each row.
+
+-- name: purge_events
+SELECT length(CAST(e.data AS BLOB))
+FROM handlers AS h CROSS JOIN events AS e ON e.handler_id = h.handler_id
+WHERE h.purging = 1
+LIMIT 1200;
+
+-- name: purge_ticks
+SELECT length(CAST(t.data AS BLOB))
+FROM handlers AS h CROSS JOIN ticks AS t ON t.run_id = h.run_id
+WHERE h.purging = 1
+LIMIT 400;
+
+-- name: purge_patches
+SELECT length(CAST(p.patch AS BLOB))
+FROM handlers AS h CROSS JOIN state_patches AS p ON p.run_id = h.run_id
+WHERE h.purging = 1
+LIMIT 300;
+
+-- name: purge_handlers
+SELECT
+    coalesce(length(CAST(p.start_event AS BLOB)), 0) + coalesce(length(CAST(p.result AS BLOB)), 0)
+    + coalesce((SELECT length(CAST(s.data AS BLOB)) FROM snapshots AS s WHERE s.run_id = h.run_id), 0)
+    + coalesce((SELECT length(CAST(s.data AS BLOB)) FROM state_records AS s WHERE s.run_id = h.run_id), 0)
+    + coalesce((SELECT sum(length(CAST(i.event AS BLOB))) FROM inbox AS i WHERE i.run_id = h.run_id), 0)
+FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
+WHERE h.purging = 1
+LIMIT 100;
+
 -- name: server
 SELECT alive_at, clean_stop FROM server WHERE id = 1;
 
