@@ -4,6 +4,7 @@ go on as it."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -25,33 +26,38 @@ async def server(tmp_path: Path) -> AsyncIterator[DurableServer]:
         yield server
 
 
-@pytest.mark.parametrize(
-    ("kind", "thread"),
-    [*((kind, False) for kind in KINDS), ("process", True), ("fork", True)],
-    ids=lambda value: {True: "of a thread", False: "of the loop"}.get(value, value),
-)
-async def test_a_child_that_outlives_the_server_holds_neither_its_lock_nor_its_port_nor_its_clients(
-    server: DurableServer, kind: str, *, thread: bool
+async def test_children_that_outlive_the_server_hold_neither_its_lock_nor_its_port_nor_its_clients(
+    server: DurableServer,
 ) -> None:
-    handler = await server.api.start("forks", kind=kind, thread=thread)
-    url, port = f"{server.api.url}/events/{handler['handler_id']}", server.port
-    children: list[int] = []
-    try:
+    kinds = [(kind, thread) for kind in KINDS for thread in (False, True)]
+    handlers = [(await server.api.start("forks", kind=kind, thread=thread))["handler_id"] for kind, thread in kinds]
+    reached, ended = asyncio.Barrier(len(handlers) + 1), asyncio.Event()
+
+    async def children(handler_id: str) -> list[int]:
+        url = f"{server.api.url}/events/{handler_id}"
         async with server.api.session.get(url, params={"sse": "false", "after_sequence": "-1"}) as response:
-            line = await response.content.readline()
-            assert b"Children" in line
-            children = [int(pid) for pid in line.partition(b"[")[2].partition(b"]")[0].split(b",")]
-            await server.kill()
+            pids: list[int] = json.loads(await response.content.readline())["value"]["pids"]
+            await reached.wait()
+            await ended.wait()
             async with asyncio.timeout(1):
                 with pytest.raises(aiohttp.ClientError):
                     await response.content.read()
-        assert all(_lives(pid) for pid in children)
+            return pids
+
+    reading = asyncio.gather(*map(children, handlers))
+    port = server.port
+    await reached.wait()
+    await server.kill()
+    ended.set()
+    pids = [pid for found in await reading for pid in found]
+    try:
+        assert all(map(_lives, pids))
         server.environment["FORKS_REST"] = "1"
         await server.start(port=str(port))
-        assert await server.api.result(handler["handler_id"]) == "done"
-        assert all(_lives(pid) for pid in children)
+        assert await asyncio.gather(*map(server.api.result, handlers)) == ["done"] * len(handlers)
+        assert all(map(_lives, pids))
     finally:
-        for pid in children:
+        for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -61,15 +67,15 @@ def _lives(pid: int) -> bool:
     return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.parametrize("way", ["return", "raise", "exit", "wait"])
-async def test_a_child_that_comes_back_into_the_servers_loop_is_ended_there(server: DurableServer, way: str) -> None:
-    beside = [await server.api.start("terminates") for _ in range(3)]
-    handler = await server.api.start("forks_and_returns", way=way)
-    assert await server.api.result(handler["handler_id"]) == 70
-    events = await server.api.events(handler["handler_id"])
-    assert [event.type for event in events] == ["StopEvent"]
-    assert [await server.api.result(other["handler_id"]) for other in beside] == [True] * 3
-    assert "came back into the server's event loop" in server.log_tail()
+async def test_a_child_that_comes_back_into_the_servers_loop_is_ended_there(server: DurableServer) -> None:
+    for way in ("return", "raise", "exit", "wait"):
+        beside = [await server.api.start("terminates") for _ in range(2)]
+        handler = await server.api.start("forks_and_returns", way=way)
+        assert await server.api.result(handler["handler_id"]) == 70, way
+        events = await server.api.events(handler["handler_id"])
+        assert [event.type for event in events] == ["StopEvent"], way
+        assert [await server.api.result(other["handler_id"]) for other in beside] == [True] * 2, way
+    assert server.log_tail().count("came back into the server's event loop") == 4
 
 
 async def test_a_child_that_closes_the_servers_connections_leaves_its_database_alone(server: DurableServer) -> None:

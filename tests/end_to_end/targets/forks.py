@@ -17,7 +17,7 @@ import aiosqlite
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
-LIFE = 40.0
+LIFE = 20.0
 """Seconds that a child lives, unless it is killed."""
 
 forking = multiprocessing.get_context("fork")
@@ -60,6 +60,20 @@ def _process() -> list[int]:
     return [process.pid]
 
 
+def _spawned() -> list[int]:
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(LIFE,))
+    process.start()
+    assert process.pid is not None
+    return [process.pid]
+
+
+def _of_a_fork_server() -> list[int]:
+    process = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(LIFE,))
+    process.start()
+    assert process.pid is not None
+    return [process.pid]
+
+
 def _pool() -> list[int]:
     pool = ProcessPoolExecutor(2, mp_context=forking)
     pool.submit(outlive)
@@ -90,6 +104,8 @@ def _program() -> list[int]:
 KINDS: dict[str, Callable[[], list[int]]] = {
     "process": _process,
     "pool": _pool,
+    "spawned": _spawned,
+    "of a fork server": _of_a_fork_server,
     "fork": _fork,
     "grandchild": _grandchild,
     "program": _program,
