@@ -392,6 +392,23 @@ class DatabaseLinked(DatabaseError):
 
 
 @dataclass(eq=False)
+class FileBesideLinked(DatabaseError):
+    """'{file}' is {found}. The server writes to that file, and would change another one: remove it, and start again."""
+
+    file: str
+    found: str
+
+
+@dataclass(eq=False)
+class DatabaseAltered(DatabaseError):
+    """'{path}' has what this server did not make: {what}. Its statements would run with, or decide about, all that is
+    stored. It was left as it is: drop it with the sqlite3 tool if you know it, or use another --db."""
+
+    path: str
+    what: str
+
+
+@dataclass(eq=False)
 class FolderMissing(DatabaseError):
     """The folder '{folder}' of the database does not exist. Make it, or use another --db."""
 

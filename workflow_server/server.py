@@ -16,6 +16,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from workflow_server.errors import ServerStopped, StorageError
+from workflow_server.forking import (
+    give_up_loop,
+    give_up_sockets,
+    signals_of_the_server,
+    withhold_loop,
+    withhold_sockets,
+)
 from workflow_server.runtime.engine import Event, Workflow
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.settings import Settings, check_interpreter
@@ -130,6 +137,7 @@ class WorkflowServer:
             self._store.on_failure = self._fail
             await self._store.open()
             self._started = True
+            withhold_loop(asyncio.get_running_loop())
             try:
                 self._resumed = await self._manager.resume()
             except BaseException:
@@ -155,6 +163,7 @@ class WorkflowServer:
             await self._manager.stop(0.0 if self._failure is not None else self._settings.grace_period)
         finally:
             await self._store.close()
+            give_up_loop(asyncio.get_running_loop())
 
     @asynccontextmanager
     async def contextmanager(self) -> AsyncIterator[WorkflowServer]:
@@ -197,6 +206,8 @@ class WorkflowServer:
         self._host = host if host is not None else self._settings.host
         self._settings.check_bind(self._host)
         sockets = _bind(self._host, self._settings.port if port is None else port)
+        names = [bound.getsockname() for bound in sockets]
+        withhold_sockets(*names)
         runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
         try:
             with _stop_signals() as stopping:
@@ -210,6 +221,7 @@ class WorkflowServer:
             await runner.cleanup()
             for bound in sockets:
                 bound.close()
+            give_up_sockets(*names)
             # A thread that a step left behind must not hold up the end of the loop.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
         if isinstance(self._failure, StorageError):
@@ -264,7 +276,8 @@ def _stop_signals() -> Iterator[asyncio.Event]:
     for number in signals:
         loop.add_signal_handler(number, stop)
     try:
-        yield stopping
+        with signals_of_the_server(signals):
+            yield stopping
     finally:
         for number in signals:
             loop.remove_signal_handler(number)

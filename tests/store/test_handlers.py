@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import InboxPosted, KeyAnswered, SnapshotTaken, StatePatched, StateReplaced
@@ -46,6 +47,12 @@ async def test_a_handler_is_read_back_as_it_was_given(any_store: SqliteWorkflowS
     failed = handler.model_copy(update={"status": "failed", "result": None, "error": "it broke"})
     await any_store.update(failed)
     assert await any_store.query(HandlerQuery()) == [failed]
+
+
+def test_a_result_that_is_neither_an_event_nor_its_envelope_is_refused_by_name() -> None:
+    for result in (123, "text", [1], object()):
+        with pytest.raises(ValidationError, match=r"result\n.*dictionary or instance of EventEnvelope"):
+            PersistentHandler(handler_id="a", workflow_name="flow", status="completed", result=result)
 
 
 async def test_all_conditions_must_hold_and_an_empty_list_matches_nothing(any_store: SqliteWorkflowStore) -> None:
@@ -155,7 +162,7 @@ async def test_a_handler_under_deletion_is_not_seen_and_an_interrupted_one_is_fi
     store.fault = None
     await store.open()
     assert store._purge is not None
-    await store._purge
+    await store._purge.finished()
     assert set(rows_left(path).values()) == {0}
 
 
@@ -180,5 +187,5 @@ async def test_a_cancelled_deletion_goes_on(store: SqliteWorkflowStore, path: Pa
     with pytest.raises(asyncio.CancelledError):
         await deleting
     assert store._purge is not None
-    await store._purge
+    await store._purge.finished()
     assert set(rows_left(path).values()) == {0}

@@ -20,6 +20,7 @@ import pytest
 
 from tests.runtime.waiting import until
 from workflow_server.errors import (
+    DatabaseAltered,
     DatabaseDamaged,
     DatabaseError,
     DatabaseForeign,
@@ -29,6 +30,7 @@ from workflow_server.errors import (
     DatabaseNewer,
     DatabaseReadOnly,
     DiskFailed,
+    FileBesideLinked,
     FolderMissing,
     MigrationEdited,
     MigrationMissing,
@@ -37,6 +39,7 @@ from workflow_server.store import HandlerQuery, MemoryWorkflowStore, SqliteWorkf
 from workflow_server.store import connection as connection_module
 from workflow_server.store.connection import connect, run_on
 from workflow_server.store.migrations import APPLICATION_ID, known_migrations
+from workflow_server.store.reserve import Reserve
 
 from .making import event, run_started
 
@@ -599,3 +602,171 @@ class Held:
     def __call__(self, _: sqlite3.Connection) -> None:
         self.began.set()
         assert self.go_on.wait(30)
+
+
+# -- What stands beside the file, and in it -------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [".lock", "-reserve", "-wal", "-shm", "-journal", "-wal.left"])
+@pytest.mark.parametrize("link", ["symbolic", "dangling", "hard"])
+async def test_a_link_beside_the_database_is_refused_by_name_and_its_target_untouched(
+    path: Path, end: str, link: str
+) -> None:
+    await made(path)
+    target, file = path.with_name("somebody's"), path.with_name(path.name + end)
+    if link != "dangling":
+        target.write_text("precious")
+    if link == "hard":
+        file.hardlink_to(target)
+    else:
+        file.symlink_to(target)
+    error = await refusal(path)
+    assert isinstance(error, FileBesideLinked)
+    assert str(file) in str(error)
+    assert target.exists() == (link != "dangling")
+
+
+def test_a_link_that_comes_in_the_place_of_the_reserve_is_not_followed(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target, file = path.with_name("somebody's"), path.with_name(path.name + "-reserve")
+    target.write_text("precious")
+    reserve = Reserve(path)
+    reserve.fill()
+    file.unlink()
+    file.symlink_to(target)
+    reserve.give()
+    reserve.fill()
+    assert target.read_text() == "precious"
+    assert "symbolic link" in caplog.text
+
+
+async def test_a_pipe_in_the_place_of_the_lock_is_refused_at_once(path: Path) -> None:
+    os.mkfifo(path.with_name(path.name + ".lock"))
+    with pytest.raises(FileBesideLinked, match="no regular file"):
+        await SqliteWorkflowStore(path).open()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o604, 0o700])
+async def test_a_mode_that_lets_others_in_is_narrowed_and_said(
+    store: SqliteWorkflowStore, path: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    await store.append(run_started("a"), event("a", 0))
+    copy = path.with_name("killed.db")
+    files = [Path(f"{copy}{end}") for end in ("", "-wal", ".lock", "-wal.left")]
+    for file, end in zip(files[:2], ("", "-wal"), strict=True):
+        shutil.copyfile(f"{path}{end}", file)
+    for file in files:
+        file.touch()
+        file.chmod(mode)
+    other = SqliteWorkflowStore(copy)
+    await other.open()
+    for file in (*files, Path(f"{copy}-shm"), Path(f"{copy}-reserve")):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    await other.close()
+    for file in files:
+        assert f"{file} (mode {mode:03o})" in caplog.text
+
+
+async def test_a_mode_that_cannot_be_narrowed_is_said(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await made(path)
+    path.chmod(0o644)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    # Only another owner of the file would make the system refuse it, and these tests may run as one who is not asked.
+    monkeypatch.setattr(Path, "chmod", refuse)
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    await store.close()
+    assert f"{path} (mode 644), and that cannot be changed (Operation not permitted)" in caplog.text
+
+
+CANARY = "INSERT INTO canary VALUES ('ran')"
+
+
+@pytest.mark.parametrize(
+    ("statements", "named"),
+    [
+        pytest.param(
+            (f"CREATE TRIGGER theirs AFTER UPDATE ON server BEGIN {CANARY}; END",),
+            "trigger 'theirs' on 'server'",
+            id="trigger on ours",
+        ),
+        pytest.param(
+            (
+                "CREATE TABLE notes (handler_id REFERENCES handlers (handler_id) ON DELETE CASCADE)",
+                f"CREATE TRIGGER theirs AFTER DELETE ON notes BEGIN {CANARY}; END",
+            ),
+            "trigger 'theirs' on 'notes'",
+            id="trigger that a cascade runs",
+        ),
+        pytest.param(
+            (
+                "CREATE VIEW shown AS SELECT * FROM handlers",
+                f"CREATE TRIGGER theirs INSTEAD OF INSERT ON shown BEGIN {CANARY}; END",
+            ),
+            "trigger 'theirs' on 'shown'",
+            id="trigger on a view",
+        ),
+        pytest.param(
+            ("CREATE UNIQUE INDEX theirs ON handlers (workflow_name)",),
+            "unique index 'theirs' on 'handlers'",
+            id="unique index",
+        ),
+        pytest.param(
+            ("CREATE TABLE notes (handler_id REFERENCES Handlers (handler_id))",),
+            "foreign key of 'notes' on 'Handlers'",
+            id="foreign key",
+        ),
+    ],
+)
+async def test_what_would_run_with_our_writes_is_refused_by_name_before_the_first(
+    path: Path, statements: tuple[str, ...], named: str
+) -> None:
+    await made(path)
+    edit(path, "CREATE TABLE canary (word TEXT)", *statements)
+    before = path.read_bytes()
+    with pytest.raises(DatabaseAltered, match=named):
+        await SqliteWorkflowStore(path).open()
+    assert path.read_bytes() == before
+    assert {file.name for file in path.parent.iterdir()} == {path.name, path.name + ".lock"}
+
+
+async def test_a_trigger_in_a_file_that_only_calls_itself_ours_is_refused(path: Path) -> None:
+    edit(
+        path,
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        "CREATE TABLE canary (word TEXT)",
+        f"CREATE TRIGGER theirs AFTER INSERT ON canary BEGIN {CANARY}; END",
+    )
+    before = path.read_bytes()
+    with pytest.raises(DatabaseAltered, match="trigger 'theirs' on 'canary'"):
+        await SqliteWorkflowStore(path).open()
+    assert path.read_bytes() == before
+
+
+async def test_tables_indexes_and_keys_that_refuse_nothing_are_theirs(path: Path) -> None:
+    await made(path)
+    edit(
+        path,
+        "CREATE TABLE notes (handler_id REFERENCES handlers (handler_id) ON DELETE CASCADE, day TEXT UNIQUE)",
+        "CREATE UNIQUE INDEX notes_by_day ON notes (day)",
+        "CREATE VIEW shown AS SELECT * FROM handlers",
+    )
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    assert await store.delete(HandlerQuery()) == 1
+    await store.close()
+
+
+def test_the_path_has_two_names_and_is_given_once(path: Path) -> None:
+    for store in (SqliteWorkflowStore(path), SqliteWorkflowStore(db_path=path), SqliteWorkflowStore(path=path)):
+        assert store.location == str(path)
+    with pytest.raises(TypeError, match="once"):
+        SqliteWorkflowStore()
+    with pytest.raises(TypeError, match="once"):
+        SqliteWorkflowStore(path, path=path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 from collections.abc import Iterator
@@ -55,3 +56,15 @@ def test_one_that_cannot_be_removed_keeps_nothing_from_closing(path: Path) -> No
     reserve = Reserve(path)
     reserve.fill()
     reserve.remove()
+
+
+def test_a_system_without_posix_fallocate_takes_up_as_much(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    test_it_takes_up_blocks_of_the_disk_gives_them_back_and_goes(path)
+
+
+def test_a_system_without_posix_fallocate_takes_what_there_is_room_for(
+    path: Path, small_files: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    test_it_takes_what_there_is_room_for(path, small_files)

@@ -57,9 +57,9 @@ class PersistentHandler(BaseModel):
     @field_validator("result", mode="before")
     @classmethod
     def _take_events(cls, result: Any) -> Any:
-        if result is None or isinstance(result, (dict, EventEnvelope)):
-            return result
-        return EventEnvelope.from_event(result)
+        # Whatever else it is, pydantic says what would be right.
+        is_event = isinstance(result, BaseModel) and not isinstance(result, EventEnvelope)
+        return EventEnvelope.from_event(result) if is_event else result
 
 
 Commit = Awaitable[None]

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from pathlib import Path
 
-from workflow_server.store.connection import JOURNAL_SIZE_LIMIT
+from workflow_server.store.connection import BUSY_TIMEOUT, JOURNAL_SIZE_LIMIT
 from workflow_server.store.log import log_of
 from workflow_server.store.transaction import Fault, TransactionError, Verdict, describe
 
@@ -14,6 +14,9 @@ logger = logging.getLogger(__name__)
 
 COMMITS = 250
 """Commits between two checkpoints: a lone commit writes about four pages, so this is SQLite's usual 1,000 pages."""
+
+EMPTYING_TIMEOUT = 250
+"""Milliseconds for which the log waits to be emptied until its readers are done: nothing is committed meanwhile."""
 
 COMMITS_OVER_SIZE = 8
 """As many while the log is over its size, so that a reader who keeps it there does not cost a checkpoint a commit."""
@@ -37,21 +40,35 @@ class Checkpointer:
             return False
         return self._commits >= COMMITS or _size(self._log) > JOURNAL_SIZE_LIMIT
 
-    def run(self, connection: sqlite3.Connection, mode: str = "PASSIVE") -> None:
-        """Fold back what no reader holds; runs on the write connection's thread.
+    def empty(self, connection: sqlite3.Connection) -> bool:
+        """Fold back all and cut the log off, so that nothing of what was deleted is left in it.
+
+        Returns False where a reader holds the log for longer than a moment, or where there is no room.
+
+        Raises:
+            TransactionError: see ``run``.
+        """
+        connection.execute(f"PRAGMA busy_timeout = {EMPTYING_TIMEOUT:d}")
+        try:
+            return self.run(connection, "TRUNCATE")
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT:d}")
+
+    def run(self, connection: sqlite3.Connection, mode: str = "PASSIVE") -> bool:
+        """Fold back what no reader holds; runs on the write connection's thread. Returns whether that was all.
 
         Raises:
             TransactionError: the database could not be written or synced. What it holds is no longer known, and a
                 second fsync that succeeds would prove nothing: https://www.usenix.org/conference/atc20/presentation/rebello
         """
         if self._log is None:
-            return
+            return True
         self._commits = 0
         fault = self.fault
         try:
             if fault:
                 fault("before checkpoint", ())
-            connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            busy, frames, folded = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
             if fault:
                 fault("after checkpoint", ())
         except sqlite3.Error as error:
@@ -59,6 +76,8 @@ class Checkpointer:
                 raise TransactionError(Verdict.UNKNOWN, describe(error)) from error
             # Nothing is lost: the log keeps it, and the next checkpoint takes it along.
             logger.warning("checkpoint put off: %s", describe(error))
+            return False
+        return not busy and bool(frames == folded)
 
 
 def _size(log: Path) -> int:

@@ -51,6 +51,9 @@ async def connect(path: Path | None, access: Access = "mode=rw") -> aiosqlite.Co
 def _set_up(connection: sqlite3.Connection) -> None:
     connection.text_factory = text
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT:d}")
+    # Nothing that stands in the file may call what reaches beyond it: https://www.sqlite.org/security.html
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
 
 
 async def run_on(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:

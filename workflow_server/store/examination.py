@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_server.errors import DatabaseDamaged, LogDamaged
+from workflow_server.errors import DatabaseAltered, DatabaseDamaged, LogDamaged
 from workflow_server.store.connection import Access, connect, run_on
 from workflow_server.store.log import has_log, lost_commits
 from workflow_server.store.migrations import Migration, migrate, pending_migrations
@@ -54,9 +54,8 @@ def _access(path: Path) -> Access:
 
 def _examine(connection: sqlite3.Connection, known: Sequence[Migration], path: Path) -> int:
     pending = pending_migrations(connection, known, str(path))
+    _check_schema(connection, known[: len(known) - len(pending)], str(path))
     if len(pending) < len(known):
-        applied = known[: len(known) - len(pending)]
-        _check_schema(connection, applied, str(path))
         stopped_cleanly = server_row(connection, str(path))[1] != 0
         if not stopped_cleanly:
             _note_unclean_stop(path)
@@ -68,13 +67,30 @@ def _examine(connection: sqlite3.Connection, known: Sequence[Migration], path: P
 
 
 def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], name: str) -> None:
-    """Whether all that the migrations made is there as they made it; whatever else is there is not ours."""
+    """Whether all that the migrations made is there as they made it.
+
+    Tables, views and indexes that others added are theirs; but nothing of theirs may run when we write, or decide what
+    may be written.
+
+    Raises:
+        DatabaseAltered: something of the kind is there.
+        DatabaseDamaged: something of ours is not there, or not as it was made.
+    """
     model = sqlite3.connect(":memory:", isolation_level=None)
     try:
         migrate(model, applied)
-        expected = set(model.execute(_READS["schema"]))
+        expected, rules = set(model.execute(_READS["schema"])), set(model.execute(_READS["rules"]))
     finally:
         model.close()
+    ours = {title for kind, title, _ in expected if kind == "table"}
+    foreign = sorted(
+        f"{kind} '{title}' on '{table}'"
+        for kind, title, table, _ in set(connection.execute(_READS["rules"])) - rules
+        # A trigger on another table may run, too: by way of a foreign key.
+        if kind == "trigger" or table.lower() in ours
+    )
+    if foreign:
+        raise DatabaseAltered(path=name, what=", ".join(foreign))
     missing = sorted(f"{kind} '{title}'" for kind, title, _ in expected - set(connection.execute(_READS["schema"])))
     if missing:
         raise DatabaseDamaged(path=name, problem=f"its {', '.join(missing)} is not as it was made")

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 from workflow_server.errors import DatabaseLocked
+from workflow_server.forking import WithheldFiles
+from workflow_server.store.beside import beside, open_beside
 
 
 class ServerLock:
@@ -16,15 +18,16 @@ class ServerLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
+        self._withheld = WithheldFiles()
 
     @property
     def file(self) -> Path:
-        return self._path.with_name(self._path.name + ".lock")
+        return beside(self._path, ".lock")
 
     def acquire(self) -> None:
         """Take the lock or raise DatabaseLocked; never waits."""
         # A file of its own, because closing any descriptor of the database would drop SQLite's own locks on it.
-        descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_beside(self.file, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -37,6 +40,8 @@ class ServerLock:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        # It is held for as long as any process has it open.
+        self._withheld.add(descriptor)
 
     def sign(self) -> None:
         """Write who holds the lock."""
@@ -49,3 +54,4 @@ class ServerLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+            self._withheld.give_up()

@@ -41,7 +41,12 @@ class PurgeMarked(NamedTuple):
 
 
 class PurgeSliced(NamedTuple):
-    """Another slice of the marked handlers' rows goes."""
+    """Another slice of the marked handlers' rows goes: at most so many rows of each kind."""
+
+    events: int
+    ticks: int
+    patches: int
+    handlers: int
 
 
 Maintenance = HandlerReplaced | StateGiven | ClocksShifted | PurgeMarked | PurgeSliced

@@ -21,6 +21,7 @@ from workflow_server.errors import (
     DatabaseReadOnly,
     DiskFailed,
 )
+from workflow_server.store.beside import check_beside, narrow_modes
 from workflow_server.store.connection import JOURNAL_SIZE_LIMIT, connect, run_on
 from workflow_server.store.examination import examine_database, server_row
 from workflow_server.store.location import check_filesystem, check_folder, check_header, create_file, sync_folder
@@ -74,6 +75,7 @@ def _locked(path: Path, known: int, *, allow_network_filesystem: bool) -> Server
     check_folder(path)
     if not allow_network_filesystem:
         check_filesystem(path)
+    check_beside(path)
     lock = ServerLock(path)
     if not lock.file.exists():
         # No server holds it, so that it may be read; a foreign file then gets no lock file beside it.
@@ -110,6 +112,7 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
     try:
         if path is not None:
             await examine_database(path, known)
+            narrow_modes(path)
         connection = await connect(path)
         try:
             stopped_cleanly, alive_at, inbox_id = await run_on(
@@ -196,6 +199,8 @@ def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
 def _set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # What is deleted is overwritten, not only forgotten: a client's secrets are in it.
+    connection.execute("PRAGMA secure_delete = ON")
     # The writer checkpoints itself: SQLite drops the errors of its automatic checkpoints, a failed fsync among them.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT:d}")

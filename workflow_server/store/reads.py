@@ -18,9 +18,13 @@ from workflow_server.records import (
     TickAppended,
 )
 from workflow_server.store.connection import DAMAGED
+from workflow_server.store.maintenance import PurgeSliced
 from workflow_server.store.sql import load_single
 
 READS = load_single("reads")
+
+PURGE_SIZE = 1 << 20
+"""Bytes of values that one transaction of a purge deletes."""
 
 Read = Callable[[sqlite3.Connection], Any]
 
@@ -90,3 +94,23 @@ def find_answer(connection: sqlite3.Connection, scope: str, key: str) -> StoredA
 
 def purge_left(connection: sqlite3.Connection) -> bool:
     return connection.execute(READS["purge_left"]).fetchone() is not None
+
+
+def next_purge(connection: sqlite3.Connection) -> PurgeSliced | None:
+    """The next slice of what is marked: rows of ``PURGE_SIZE`` bytes in all, and one at least; None where all is gone.
+
+    What is deleted is overwritten, and so it is written to the log: that must not grow by all of it at once.
+    """
+    if not purge_left(connection):
+        return None
+    rows = dict.fromkeys(PurgeSliced._fields, 0)
+    size = 0
+    for kind in rows:
+        cursor = connection.execute(READS[f"purge_{kind}"])
+        for (length,) in cursor:
+            rows[kind] += 1
+            size += length
+            if size >= PURGE_SIZE:
+                cursor.close()
+                return PurgeSliced(**rows)
+    return PurgeSliced(**rows)

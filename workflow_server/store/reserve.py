@@ -6,6 +6,9 @@ import logging
 import os
 from pathlib import Path
 
+from workflow_server.errors import FileBesideLinked
+from workflow_server.store.beside import beside, open_beside
+
 logger = logging.getLogger(__name__)
 
 SIZE = 4 << 20
@@ -22,7 +25,7 @@ class Reserve:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._file = None if path is None else path.with_name(path.name + "-reserve")
+        self._file = None if path is None else beside(path, "-reserve")
         self._held = 0
 
     def fill(self) -> None:
@@ -30,9 +33,9 @@ class Reserve:
         if self._file is None or self._held >= SIZE:
             return
         try:
-            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            logger.warning("no room is kept for cancellations on a full disk: %s", error.strerror)
+            descriptor = open_beside(self._file, os.O_RDWR | os.O_CREAT)
+        except (OSError, FileBesideLinked) as error:
+            logger.warning("no room is kept for cancellations on a full disk: %s", _reason(error))
             return
         try:
             self._allocate(descriptor)
@@ -43,7 +46,7 @@ class Reserve:
         size = SIZE - self._held
         while self._held < SIZE and size >= LEAST:
             try:
-                os.posix_fallocate(descriptor, self._held, size)
+                _take_up(descriptor, self._held, size)
             except OSError as error:
                 logger.debug("no %d KiB more are kept for cancellations: %s", size >> 10, error.strerror)
                 size //= 2
@@ -55,7 +58,7 @@ class Reserve:
         if self._file is None or not self._held:
             return
         try:
-            descriptor = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = open_beside(self._file, os.O_RDWR)
             try:
                 os.ftruncate(descriptor, 0)
                 self._held = 0
@@ -63,8 +66,8 @@ class Reserve:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-        except OSError as error:
-            logger.warning("the room that was kept on the disk is not given back: %s", error.strerror)
+        except (OSError, FileBesideLinked) as error:
+            logger.warning("the room that was kept on the disk is not given back: %s", _reason(error))
 
     def remove(self) -> None:
         """Leave nothing behind."""
@@ -76,3 +79,17 @@ class Reserve:
             # The file system has become one that is only read, say. What closes has more to give back.
             logger.warning("%s is left behind: %s", self._file, error.strerror)
         self._held = 0
+
+
+def _take_up(descriptor: int, offset: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, offset, size)
+        return
+    # macOS does not have it: what is written takes up room everywhere.
+    end = offset + size
+    while offset < end:
+        offset += os.pwrite(descriptor, bytes(min(LEAST, end - offset)), offset)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from workflow_server.errors import CommitUnknown, StorageError, StoreClosed, StoreGone
+from workflow_server.forking import WithheldFiles
 from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEvent, StoredRun
 from workflow_server.slices import in_slices
 from workflow_server.store import reads
 from workflow_server.store.abstract import AbstractWorkflowStore, Commit, HandlerQuery, PersistentHandler
+from workflow_server.store.beside import beside
 from workflow_server.store.checkpoint import Checkpointer
 from workflow_server.store.connection import run_on
 from workflow_server.store.handlers import entries_from_handler, find_handlers, handler_from_row
 from workflow_server.store.lock import ServerLock
-from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, PurgeSliced, ServerStopped
+from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, ServerStopped
 from workflow_server.store.opening import Opened, explain, lock_database, open_database
 from workflow_server.store.presence import Presence
+from workflow_server.store.purge import Purge
 from workflow_server.store.readers import ReaderPool
 from workflow_server.store.reserve import Reserve
 from workflow_server.store.sql import load_single
@@ -47,29 +50,38 @@ _SERVER_STOPPED = load_single("server")["server_stopped"]
 
 
 class SqliteWorkflowStore(AbstractWorkflowStore):
-    """Durable storage in the SQLite file at ``path``; ``:memory:`` keeps everything in memory, for tests and trials.
+    """Durable storage in the SQLite file at ``db_path``; ``:memory:`` keeps everything in memory, for tests and trials.
 
-    ``persistence_backoff`` are the seconds to wait before each new try of a commit that failed.
+    ``path`` is another name for ``db_path``. ``persistence_backoff`` are the seconds to wait before each new try of a
+    commit that failed.
+
+    Raises:
+        TypeError: none of the two is given, or both are.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        db_path: str | Path | None = None,
         *,
+        path: str | Path | None = None,
         persistence_backoff: Sequence[float] = (0.5, 3.0),
         allow_network_filesystem: bool = False,
     ) -> None:
-        self._path = None if str(path) == MEMORY else Path(path).resolve()
+        given = [name for name in (db_path, path) if name is not None]
+        if len(given) != 1:
+            raise TypeError("give the path of the database once: SqliteWorkflowStore(db_path='runs.sqlite3')")
+        self._path = None if str(given[0]) == MEMORY else Path(given[0]).resolve()
         self._backoff = persistence_backoff
         self._allow_network_filesystem = allow_network_filesystem
         self._lock: ServerLock | None = None
+        self._withheld = WithheldFiles()
         self._opened: Opened | None = None
         self._writer: GroupCommitWriter | None = None
         self._checkpointer = Checkpointer(self._path)
         self._readers: ReaderPool | None = None
         self._presence: Presence | None = None
         self._reserve = Reserve(self._path)
-        self._purge: asyncio.Task[None] | None = None
+        self._purge: Purge | None = None
         self._closing: asyncio.Task[None] | None = None
         self._deleting = asyncio.Lock()
         self._fault: Fault | None = None
@@ -91,9 +103,11 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         if path is not None:
             self._lock = lock_database(path, allow_network_filesystem=self._allow_network_filesystem)
         try:
+            self._withhold()
             self._opened = await open_database(path, self._fault)
             connection = self._opened.connection
             self._readers = ReaderPool.sharing(connection) if path is None else await ReaderPool.open(path)
+            self._withhold()
             purge_left = await self._readers.read(reads.purge_left)
             self._presence = None if path is None else Presence(path)
             self._reserve.fill()
@@ -108,8 +122,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
                 on_failure=self._failed,
             )
             self._writer.fault = self._fault
+            self._purge = Purge(self._writer, self._readers)
             if purge_left:
-                self._start_purge()
+                self._purge.start()
         except BaseException as error:
             await self._shut()
             if isinstance(error, (sqlite3.Error, OSError)):
@@ -130,8 +145,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def _close(self, *, cleanly: bool) -> None:
         if self._writer is not None and self._opened is not None:
             if self._purge is not None:
-                self._purge.cancel()
-                await asyncio.gather(self._purge, return_exceptions=True)
+                await self._purge.stop()
             await self._writer.close()
             if cleanly and self._writer.problem is None:
                 await self._stop_cleanly(self._opened)
@@ -163,9 +177,15 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
             self._reserve.remove()
             if self._presence is not None:
                 self._presence.set_log_aside()
+        self._withheld.give_up()
         if lock is not None:
             self._lock = None
             lock.release()
+
+    def _withhold(self) -> None:
+        # A child that ends as a program does closes what it has: SQLite would take its log for one that nobody uses.
+        if self._path is not None:
+            self._withheld.add(self._path, beside(self._path, "-wal"), beside(self._path, "-shm"))
 
     @property
     def location(self) -> str:
@@ -280,7 +300,8 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
             rows = await self._read(lambda sqlite: find_handlers(sqlite, query))
             if not rows:
                 return 0
-            purge = self._start_purge(writer.append((PurgeMarked(json.dumps([row[0] for row in rows])),)))
+            marked = PurgeMarked(json.dumps([row[0] for row in rows]))
+            purge = self._is_open(self._purge).start(writer.append((marked,)))
         # Shielded: who goes away does not stop the purge.
         await asyncio.shield(purge)
         return len(rows)
@@ -288,22 +309,6 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def shift_clocks(self, seconds: float) -> None:
         # Refused for want of room, where it would wait: a start that waits serves nobody.
         await self._is_open(self._writer).commit((ClocksShifted(seconds),))
-
-    def _start_purge(self, marking: Commit | None = None) -> asyncio.Task[None]:
-        self._purge = asyncio.create_task(self._run_purge(marking, self._purge), name="store-purge")
-        return self._purge
-
-    async def _run_purge(self, marking: Commit | None, previous: asyncio.Task[None] | None) -> None:
-        try:
-            if marking is not None:
-                await marking
-            if previous is not None:
-                await asyncio.wait([previous])
-            while await self._read(reads.purge_left):
-                await self._is_open(self._writer).append((PurgeSliced(),))
-        except StorageError as error:
-            logger.warning("a deletion was interrupted (%s): the next start finishes it", error)
-            raise
 
     def _note_clean_stop(self, connection: sqlite3.Connection) -> None:
         if self._presence is not None:

@@ -86,7 +86,14 @@ class GroupCommitWriter:
         self._failed: StorageError | None = None
         self._full_until = 0.0
         self._waits_for_room = False
+        self._emptying: list[asyncio.Future[bool]] = []
+        """One for each who waits until nothing of what was deleted is left in the log."""
         self._task = asyncio.create_task(self._run(), name="store-writer")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is committed any more."""
+        return self._failed is None and not self._closing.is_set()
 
     @property
     def backlog(self) -> int:
@@ -120,6 +127,15 @@ class GroupCommitWriter:
         """Return when all that was appended before is stored."""
         await self.append(())
 
+    async def empty_log(self) -> bool:
+        """Return when nothing of what was deleted before is left in the log; False where that cannot be at present."""
+        if self._failed is not None or self._closing.is_set() or self._waits_for_room:
+            return False
+        asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._emptying.append(asked)
+        self._wanted.set()
+        return await asked
+
     async def close(self) -> None:
         """Store what was handed over and end the task; while the disk is full, what is left is tried once more."""
         self._closing.set()
@@ -135,10 +151,14 @@ class GroupCommitWriter:
                 await self._wanted.wait()
                 self._wanted.clear()
                 await self._store_gathered()
+                if self._emptying and self._failed is None:
+                    await self._empty_log()
         except BaseException as error:
             self._fail(CommitUnknown(reason=f"the writer ended: {describe(error)}"), cause=error)
             if not isinstance(error, Exception):
                 raise
+        finally:
+            self._answer_emptying(emptied=False)
 
     async def _store_gathered(self) -> None:
         if self._timer is not None:
@@ -234,6 +254,7 @@ class GroupCommitWriter:
         if not self._waits_for_room:
             logger.error("the disk is full: %d records wait for room", self._backlog)
         self._waits_for_room = True
+        self._answer_emptying(emptied=False)
         self._look_again.clear()
         if self._closing.is_set() or urgent_units(self._gathering.units):
             return
@@ -267,9 +288,12 @@ class GroupCommitWriter:
         # with the reserve: what others have written would use it up.
         self._checkpointer.run(sqlite)
         self._reserve.give()
+        # Nor what is only overwritten: where there is no room, that it is deleted comes first.
+        sqlite.execute("PRAGMA secure_delete = FAST")
         try:
             return self._write(sqlite, payload)
         finally:
+            sqlite.execute("PRAGMA secure_delete = ON")
             self._reserve.fill()
 
     def _refuse_refusable(self, batch: Batch, error: StorageError) -> None:
@@ -288,6 +312,20 @@ class GroupCommitWriter:
     def _fold_log(self, sqlite: sqlite3.Connection) -> None:
         self._checkpointer.run(sqlite)
         self._reserve.fill()
+
+    async def _empty_log(self) -> None:
+        try:
+            emptied = await run_on(self._connection, self._checkpointer.empty)
+        except TransactionError as failure:
+            self._fail(CommitUnknown(reason=failure.reason), cause=failure)
+            emptied = False
+        self._answer_emptying(emptied=emptied)
+
+    def _answer_emptying(self, *, emptied: bool) -> None:
+        for asked in self._emptying:
+            if not asked.done():
+                asked.set_result(emptied)
+        self._emptying.clear()
 
     def _fail(self, error: StorageError, *, cause: BaseException) -> None:
         """Nothing is ever committed again: tell everybody who waits, and the owner once."""

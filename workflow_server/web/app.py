@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from workflow_server.forking import withhold_sockets
 from workflow_server.web.errors import map_errors
 from workflow_server.web.guards import add_cross_origin_headers, guards, leave_to_the_guards
 from workflow_server.web.keys import MANAGER, OPENAPI, SETTINGS, STREAMS
@@ -44,6 +45,9 @@ def create_app(
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if request.transport is not None:
+            # In a runner of the user's own, this is where it shows on which sockets the application is served.
+            withhold_sockets(request.transport.get_extra_info("sockname"))
         add_cross_origin_headers(response, request, allowed)
 
     app.on_response_prepare.append(add_headers)

@@ -107,7 +107,8 @@ async def deleted_or_untouched(store: SqliteWorkflowStore, name: str, outcome: O
         assert len(await store.read_events(name, -1, SLICED + 1)) == SLICED
     else:
         assert store._purge is not None
-        await asyncio.wait([store._purge], timeout=LIMIT)
+        async with asyncio.timeout(LIMIT):
+            await store._purge.finished()
         assert await rows_of(store, name) == 0
     assert await store.delete(named(name)) == len(found)
     assert await rows_of(store, name) == 0

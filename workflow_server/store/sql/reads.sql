@@ -78,6 +78,36 @@ ORDER BY h.started_at, h.handler_id;
 -- name: purge_left
 SELECT 1 FROM handlers WHERE purging = 1 LIMIT 1;
 
+-- What a purge deletes next, in the order in which it does, with the bytes of each row.
+
+-- name: purge_events
+SELECT length(CAST(e.data AS BLOB))
+FROM handlers AS h CROSS JOIN events AS e ON e.handler_id = h.handler_id
+WHERE h.purging = 1
+LIMIT 1200;
+
+-- name: purge_ticks
+SELECT length(CAST(t.data AS BLOB))
+FROM handlers AS h CROSS JOIN ticks AS t ON t.run_id = h.run_id
+WHERE h.purging = 1
+LIMIT 400;
+
+-- name: purge_patches
+SELECT length(CAST(p.patch AS BLOB))
+FROM handlers AS h CROSS JOIN state_patches AS p ON p.run_id = h.run_id
+WHERE h.purging = 1
+LIMIT 300;
+
+-- name: purge_handlers
+SELECT
+    coalesce(length(CAST(p.start_event AS BLOB)), 0) + coalesce(length(CAST(p.result AS BLOB)), 0)
+    + coalesce((SELECT length(CAST(s.data AS BLOB)) FROM snapshots AS s WHERE s.run_id = h.run_id), 0)
+    + coalesce((SELECT length(CAST(s.data AS BLOB)) FROM state_records AS s WHERE s.run_id = h.run_id), 0)
+    + coalesce((SELECT sum(length(CAST(i.event AS BLOB))) FROM inbox AS i WHERE i.run_id = h.run_id), 0)
+FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
+WHERE h.purging = 1
+LIMIT 100;
+
 -- name: server
 SELECT alive_at, clean_stop FROM server WHERE id = 1;
 
@@ -92,4 +122,16 @@ SELECT number, name, sha256 FROM migrations ORDER BY number;
 
 -- name: schema
 -- Of what SQLite makes itself, an index to each primary key, it keeps no SQL.
-SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index');
+SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index', 'trigger');
+
+-- name: rules
+-- What runs with a write to a table, or can refuse it: a foreign key of a table refuses a deletion in the one it names.
+SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger'
+UNION ALL
+SELECT 'unique index', indexes.name, tbl_name, ''
+FROM sqlite_schema JOIN pragma_index_list(tbl_name) AS indexes
+WHERE type = 'table' AND indexes.origin = 'c' AND indexes."unique" = 1
+UNION ALL
+SELECT 'foreign key of', tbl_name, keys."table", ''
+FROM sqlite_schema JOIN pragma_foreign_key_list(tbl_name) AS keys
+WHERE type = 'table' AND keys.on_delete NOT IN ('CASCADE', 'SET NULL');

@@ -148,24 +148,24 @@ UPDATE handlers SET purging = 1 WHERE handler_id IN (SELECT value FROM json_each
 DELETE FROM answers WHERE handler_id IN (SELECT value FROM json_each(:handler_ids));
 
 -- name: PurgeSliced
--- At most 2,000 rows of what was marked; a handler's own row goes last, and its few single rows with it.
+-- A handler's own row goes last, and its few single rows with it.
 DELETE FROM events WHERE (handler_id, sequence) IN (
     SELECT e.handler_id, e.sequence
     FROM handlers AS h CROSS JOIN events AS e ON e.handler_id = h.handler_id
     WHERE h.purging = 1
-    LIMIT 1200
+    LIMIT :events
 );
 DELETE FROM ticks WHERE (run_id, seq) IN (
     SELECT t.run_id, t.seq
     FROM handlers AS h CROSS JOIN ticks AS t ON t.run_id = h.run_id
     WHERE h.purging = 1
-    LIMIT 400
+    LIMIT :ticks
 );
 DELETE FROM state_patches WHERE (run_id, seq) IN (
     SELECT p.run_id, p.seq
     FROM handlers AS h CROSS JOIN state_patches AS p ON p.run_id = h.run_id
     WHERE h.purging = 1
-    LIMIT 300
+    LIMIT :patches
 );
 DELETE FROM handlers WHERE handler_id IN (
     SELECT h.handler_id
@@ -174,5 +174,5 @@ DELETE FROM handlers WHERE handler_id IN (
         AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.handler_id = h.handler_id)
         AND NOT EXISTS (SELECT 1 FROM ticks AS t WHERE t.run_id = h.run_id)
         AND NOT EXISTS (SELECT 1 FROM state_patches AS p WHERE p.run_id = h.run_id)
-    LIMIT 100
+    LIMIT :handlers
 );

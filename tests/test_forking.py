@@ -1,0 +1,80 @@
+"""A forked child of a program that serves the application in a runner of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp.test_utils import TestClient, TestServer
+
+from workflow_server import SqliteWorkflowStore, WorkflowServer
+
+
+def in_child(question: Callable[[], bool]) -> bool:
+    """What a forked child answers."""
+    with warnings.catch_warnings():
+        # Later Pythons warn of a fork beside threads: that it happens all the same is what this is about.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if not pid:
+        code = 2
+        try:
+            code = not question()
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code in (0, 1)
+    return not code
+
+
+def opened(descriptor: int) -> Callable[[], bool]:
+    """Whether the descriptor is a socket."""
+    return lambda: stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+
+
+def files() -> set[str]:
+    """What is open in this process."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{name}"))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+async def test_in_a_runner_of_the_users_own_a_child_has_neither_files_nor_sockets_of_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite3"
+    server = WorkflowServer(workflow_store=SqliteWorkflowStore(path))
+    async with TestClient(TestServer(server.app)) as client:
+        assert (await client.get("/health")).status == 200
+        assert client.server.runner is not None
+        (site,) = client.server.runner.sites
+        assert isinstance(site._server, asyncio.Server)
+        (listening,) = site._server.sockets
+        ours = {f"{path}{end}" for end in ("", "-wal", "-shm", ".lock")}
+        assert ours <= files()
+        assert in_child(lambda: ours.isdisjoint(files()))
+        assert not in_child(opened(listening.fileno()))
+        assert opened(listening.fileno())()
+        assert (await client.get("/health")).status == 200
+
+
+async def test_what_is_not_the_servers_is_left_to_the_child(tmp_path: Path) -> None:
+    listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with WorkflowServer(workflow_store=SqliteWorkflowStore(tmp_path / "runs.sqlite3")).contextmanager():
+        assert in_child(opened(listener.sockets[0].fileno()))
+    listener.close()
+
+
+async def test_after_the_store_is_closed_nothing_is_withheld(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite3"
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    await store.close()
+    with path.open("rb"):
+        assert in_child(lambda: str(path) in files())

@@ -1,0 +1,202 @@
+"""What a child that a step forks does not get: the server's lock, its database, its sockets, its signals and its loop.
+
+A forked child shares the open files of its parent. One that outlives the server would hold its lock and its port, so
+that the next start fails, and its clients' connections, so that no reader learns of its death. A process that was
+spawned, or a program that was run, has none of them: each of these descriptors is closed on exec.
+
+In the child, each of them is replaced by the null device rather than closed: an object of the parent that is still in
+the child's memory closes its number sooner or later, and must not close what the child has opened under it since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import stat
+import threading
+import weakref
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+STRAYED = 70
+"""The exit code of a child that went on as if it was the server: EX_SOFTWARE of sysexits.h."""
+
+_DESCRIPTORS = "/dev/fd"
+_STRAYED = (
+    b"workflow-server: a child that a step forked came back into the server's event loop, and was ended. "
+    b"Let it end with os._exit(), or use multiprocessing or subprocess.\n"
+)
+
+
+class FileIdentity(NamedTuple):
+    """A file, whatever its names and its descriptors are."""
+
+    device: int
+    inode: int
+
+
+Address = str | bytes | int
+"""The port of an internet socket, the path of one in the file system."""
+
+_files: Counter[FileIdentity] = Counter()
+_addresses: set[Address | None] = set()
+_signals: set[int] = set()
+_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+
+
+class WithheldFiles:
+    """Files of which no forked child gets a descriptor, until they are given up."""
+
+    def __init__(self) -> None:
+        self._files: list[FileIdentity] = []
+
+    def add(self, *files: Path | int) -> None:
+        """Withhold these: paths, of which one may be missing, or open descriptors."""
+        for file in files:
+            with suppress(FileNotFoundError):
+                found = os.stat(file)
+                self._files.append(FileIdentity(found.st_dev, found.st_ino))
+                _files[self._files[-1]] += 1
+
+    def give_up(self) -> None:
+        """The files are of no concern any more."""
+        _files.subtract(self._files)
+        self._files.clear()
+
+
+def withhold_sockets(*names: Any) -> None:
+    """Let no forked child have a socket of these names: neither those that listen nor what they have accepted.
+
+    A name is as ``getsockname`` gives it; sockets without one are not meant.
+    """
+    _addresses.update(filter(None, map(_address, names)))
+
+
+def give_up_sockets(*names: Any) -> None:
+    """Let forked children have such sockets."""
+    _addresses.difference_update(map(_address, names))
+
+
+@contextmanager
+def signals_of_the_server(numbers: Sequence[int]) -> Iterator[None]:
+    """Inside, the server handles these signals: in a forked child they mean what they mean in any other process."""
+    _signals.update(numbers)
+    try:
+        yield
+    finally:
+        _signals.difference_update(numbers)
+
+
+def withhold_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """End each forked child that comes back into this loop: it would run the server's steps a second time."""
+    _loops.add(loop)
+
+
+def give_up_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """The loop is of no concern any more; it may be run in a child."""
+    _loops.discard(loop)
+
+
+def _address(name: Any) -> Address | None:
+    if isinstance(name, tuple) and len(name) >= 2 and isinstance(name[1], int):
+        return name[1]
+    return name if isinstance(name, (str, bytes)) and name else None
+
+
+# -- Around the fork ---------------------------------------------------------------------------
+
+_masks = threading.local()
+
+
+def _before() -> None:
+    # A signal that the child gets before it has its own handlers would be taken for one to the server.
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals)
+
+
+def _in_parent() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+def _in_child() -> None:
+    try:
+        _forget_the_server()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+def _forget_the_server() -> None:
+    if not (_files or _addresses or _signals or _loops):
+        return
+    _let_go_of_descriptors()
+    _reset_signals()
+    for loop in list(_loops):
+        _end_on_return(loop)
+    _files.clear()
+    _addresses.clear()
+    _signals.clear()
+    _loops.clear()
+
+
+def _let_go_of_descriptors() -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    for descriptor in _open_descriptors():
+        if descriptor != nothing and _is_withheld(descriptor):
+            os.dup2(nothing, descriptor, inheritable=False)
+    os.close(nothing)
+
+
+def _open_descriptors() -> Sequence[int]:
+    try:
+        return [int(name) for name in os.listdir(_DESCRIPTORS)]
+    except (OSError, ValueError):
+        return range(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _is_withheld(descriptor: int) -> bool:
+    try:
+        file = os.fstat(descriptor)
+        if not stat.S_ISSOCK(file.st_mode):
+            return _files[FileIdentity(file.st_dev, file.st_ino)] > 0
+        found = socket.socket(fileno=descriptor)
+        try:
+            return _address(found.getsockname()) in _addresses
+        finally:
+            found.detach()
+    except OSError:
+        # It is not open any more, or a socket of a kind that has no name.
+        return False
+
+
+def _reset_signals() -> None:
+    if not _signals:
+        return
+    # Python writes to this descriptor when a signal comes, and it is one end of a pipe that the server reads.
+    signal.set_wakeup_fd(-1)
+    for number in _signals:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def _end_on_return(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        handle = loop.call_soon(_end_strayed)
+    except RuntimeError:
+        # It is closed, or another thread's: then it does not run here.
+        return
+    ready: Any = getattr(loop, "_ready", None)
+    if isinstance(ready, deque) and ready[-1] is handle:
+        # Before all else that was about to run, and is for the parent to run.
+        ready.rotate(1)
+
+
+def _end_strayed() -> None:
+    os.write(2, _STRAYED)
+    os._exit(STRAYED)
+
+
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
