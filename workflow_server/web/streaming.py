@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 
 RETRY_MILLISECONDS = 1_000
 
+# One blank is no record to any reader of NDJSON; an empty line is one to those who parse each line.
+_NDJSON_HEARTBEAT = b" "
+# Without an empty line behind them: at one, many readers hand out an event, though it has no data.
+_SSE_HEARTBEAT = b": heartbeat\n"
+_SSE_RETRY = b"retry: %d\n" % RETRY_MILLISECONDS
+
 _QUALIFIED_NAME = re.compile(r'"qualified_name":"[^"\\]*"\}\Z')
 
 # The line ends that JSON leaves as they are, and at which httpx splits what it reads.
@@ -62,7 +68,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
 async def _open(request: web.Request, handler_id: str, wanted: StreamRequest) -> EventReader | None:
     manager = request.app[MANAGER]
-    if wanted.cursor is not None:
+    if wanted.acquire_timeout is None:
         return await manager.open_cursor(handler_id, wanted.cursor)
     async with request.app[STREAMS].waiting(request):
         return await manager.open_queue(handler_id, wanted.acquire_timeout)
@@ -101,9 +107,9 @@ class _Stream:
     async def _pump(self, writer: BoundedWriter) -> None:
         clock = asyncio.get_running_loop().time
         pause = self._settings.heartbeat
-        heartbeat = b": heartbeat\n\n" if self._wanted.sse else b"\n"
+        heartbeat = _SSE_HEARTBEAT if self._wanted.sse else _NDJSON_HEARTBEAT
         if self._wanted.sse:
-            await writer.write(b"retry: %d\n\n" % RETRY_MILLISECONDS)
+            await writer.write(_SSE_RETRY)
         written_at = clock()
         while True:
             page = await self._next_pieces(pause)

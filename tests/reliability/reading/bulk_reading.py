@@ -27,7 +27,7 @@ class Body:
         """What these bytes add to the body."""
         parts = []
         for place, part in self.framing.feed(data):
-            if place is not Place.BODY or (part == b"\n" and self._line_ended):
+            if place is not Place.BODY or (part == b" " and self._line_ended):
                 continue
             self._line_ended = part.endswith(b"\n")
             parts.append(part)
