@@ -9,7 +9,9 @@ import pytest
 
 from tests.web.conftest import Served
 from tests.web.reading import START, lines_of, next_event, read
-from workflow_server.web.streaming import without_qualified_name
+from workflow_server.records import StoredEvent
+from workflow_server.web.parameters import StreamRequest
+from workflow_server.web.streaming import pieces, without_qualified_name
 
 # -- Forms -----------------------------------------------------------------------------------------
 
@@ -132,6 +134,20 @@ async def test_a_parameter_that_is_not_understood_is_400_and_names_itself(served
     status, answer = await served.get(f"/events/{handler_id}?{query}")
     assert status == 400
     assert query.partition("=")[0] in answer["detail"]
+
+
+def test_what_was_stored_with_numbers_that_json_does_not_have_is_streamed_as_strings() -> None:
+    kept = '{"value":{"said":"NaN, -Infinity"},"type":"B"}'
+    old = '{"value":{"a":NaN,"b":[-Infinity,"NaN"]},"type":"B"}'
+    wanted = StreamRequest(
+        sse=False, include_internal=False, include_qualified_name=True, cursor=-1, acquire_timeout=None
+    )
+    [(data, _)] = pieces([StoredEvent(0, False, kept), StoredEvent(1, False, old)], wanted)
+    assert data.decode().split("\n") == [
+        '{"value":{"said":"NaN, -Infinity"},"type":"B","sequence":0}',
+        '{"value":{"a":"NaN","b":["-Infinity","NaN"]},"type":"B","sequence":1}',
+        "",
+    ]
 
 
 # -- Cursors ---------------------------------------------------------------------------------------
