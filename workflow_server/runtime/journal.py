@@ -29,6 +29,7 @@ from workflow_server.runtime.engine import (
     StepId,
     StepWorkerResult,
     StepWorkerWaiter,
+    StopEvent,
     TickAddEvent,
     TickIdleCheck,
     TickPublishEvent,
@@ -257,8 +258,8 @@ def check_readable(data: str, *events: Event, types: Container[type]) -> None:
         if "<locals>" in kind.__qualname__ and kind not in types:
             reason = "its class is local to a function, where it is not found again; declare it in a step's signature"
             raise Unstorable(what=f"The event {kind.__name__}", reason=reason)
-        # The encoder writes null for such a number.
-        if "null" in data:
+        # The encoder writes null for such a number. What ends the run is not read back.
+        if "null" in data and not isinstance(event, StopEvent):
             for name, value in _values_of(event).items():
                 if _has_nonfinite(value):
                     raise Unstorable(what=f"Field '{name}' of {kind.__name__}", reason="NaN and infinities are no JSON")
