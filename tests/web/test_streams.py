@@ -159,6 +159,16 @@ def receive_all(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+async def test_a_connection_whose_stream_has_ended_serves_the_next_request(served: Served) -> None:
+    """ "Connection: close" would make a stream that breaks off look complete to fetch of Node.js."""
+    handler_id = await served.finish("count", n=1)
+    ask = f"GET /events/{handler_id}?sse=false HTTP/1.1\r\nHost: localhost\r\n"
+    answers = await served.raw(f"{ask}\r\n{ask}Connection: close\r\n\r\n".encode())
+    first, second = answers.split(b"0\r\n\r\n", 1)
+    assert b"Connection:" not in first
+    assert first.partition(b"\r\n\r\n")[2] == second.partition(b"\r\n\r\n")[2].removesuffix(b"0\r\n\r\n")
+
+
 # -- Stopping --------------------------------------------------------------------------------------
 
 

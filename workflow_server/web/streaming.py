@@ -87,7 +87,7 @@ class _Stream:
 
     async def run(self) -> web.StreamResponse:
         response = web.StreamResponse(headers=_headers(self._wanted))
-        response.force_close()
+        # Not "Connection: close": with it, fetch of Node.js takes a stream that breaks off for one that has ended.
         # Whatever waits for a reader waits in the store, not in buffers.
         transport = unbuffered(self._request)
         limit_send_buffer(transport, self._settings.send_buffer)
@@ -96,6 +96,7 @@ class _Stream:
             raise ReaderLeft
         try:
             await self._pump(BoundedWriter(transport, stream, self._settings.write_timeout))
+            transport.set_write_buffer_limits()
         except (ShuttingDown, HandlerNotFound):
             transport.close()
         except (ReaderLeft, ReaderStalled):
