@@ -162,8 +162,8 @@ class RunSuspended(Conflict):
 
 @dataclass(eq=False)
 class QueueTaken(Conflict):
-    """Another reader holds the event queue of handler '{handler_id}', also after {timeout} s. Read with
-    after_sequence for a stream of your own."""
+    """Another reader holds the shared queue of handler '{handler_id}', also after {timeout} s. Read without
+    acquire_timeout, or with after_sequence, for a stream of your own."""
 
     handler_id: str
     timeout: float

@@ -69,8 +69,7 @@ class Api:
         """The events past a cursor, or of the shared queue, until the stream ends; none while the server is shutting
         down."""
         params = {"sse": "false", "include_internal": str(internal).lower()}
-        if after is not None:
-            params["after_sequence"] = str(after)
+        params |= {"acquire_timeout": "1"} if after is None else {"after_sequence": str(after)}
         timeout = aiohttp.ClientTimeout(total=None)
         url = f"{self.url}/events/{handler_id}"
         async with self.session.get(url, params=params, timeout=timeout) as response:

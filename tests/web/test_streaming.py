@@ -9,7 +9,9 @@ import pytest
 
 from tests.web.conftest import Served
 from tests.web.reading import START, lines_of, next_event, read
-from workflow_server.web.streaming import without_qualified_name
+from workflow_server.records import StoredEvent
+from workflow_server.web.parameters import StreamRequest
+from workflow_server.web.streaming import pieces, without_qualified_name
 
 # -- Forms -----------------------------------------------------------------------------------------
 
@@ -31,13 +33,13 @@ async def test_ndjson_is_an_envelope_a_line_with_its_sequence(served: Served) ->
     }
 
 
-async def test_sse_is_one_retry_and_then_id_data_and_a_blank_line_an_event(served: Served) -> None:
+async def test_sse_is_one_line_with_retry_and_then_id_data_and_a_blank_line_an_event(served: Served) -> None:
     handler_id = await served.finish("count", n=2)
     _, ndjson = await read(served, handler_id, "sse=false&" + START)
     status, text = await read(served, handler_id)
     assert status == 200
-    retry, *blocks, end = text.split("\n\n")
-    assert retry == "retry: 1000"
+    assert text.startswith("retry: 1000\nid: ")
+    *blocks, end = text.removeprefix("retry: 1000\n").split("\n\n")
     assert end == ""
     read_back = []
     for block in blocks:
@@ -134,6 +136,20 @@ async def test_a_parameter_that_is_not_understood_is_400_and_names_itself(served
     assert query.partition("=")[0] in answer["detail"]
 
 
+def test_what_was_stored_with_numbers_that_json_does_not_have_is_streamed_as_strings() -> None:
+    kept = '{"value":{"said":"NaN, -Infinity"},"type":"B"}'
+    old = '{"value":{"a":NaN,"b":[-Infinity,"NaN"]},"type":"B"}'
+    wanted = StreamRequest(
+        sse=False, include_internal=False, include_qualified_name=True, cursor=-1, acquire_timeout=None
+    )
+    [(data, _)] = pieces([StoredEvent(0, False, kept), StoredEvent(1, False, old)], wanted)
+    assert data.decode().split("\n") == [
+        '{"value":{"said":"NaN, -Infinity"},"type":"B","sequence":0}',
+        '{"value":{"a":"NaN","b":["-Infinity","NaN"]},"type":"B","sequence":1}',
+        "",
+    ]
+
+
 # -- Cursors ---------------------------------------------------------------------------------------
 
 
@@ -146,6 +162,36 @@ async def test_a_cursor_brings_every_later_event_once_in_order_to_any_number_of_
     )
     for after, (_, text) in zip((0, 7, 499, 1_100), parts, strict=True):
         assert lines_of(text) == whole[after + 1 :]
+
+
+@pytest.mark.parametrize("sse", ["true", "false"])
+async def test_without_a_cursor_each_reader_gets_the_current_run_from_its_start(served: Served, sse: str) -> None:
+    handler_id = await served.finish("count", n=2)
+    body = {"start_event": {"n": 1, "text": "again"}, "handler_id": handler_id}
+    assert (await served.post("/workflows/count/run", json=body))[0] == 200
+    _, ndjson = await read(served, handler_id, "sse=false&after_sequence=-1")
+    assert [event["value"].get("text") for event in lines_of(ndjson)] == ["again", None]
+    _, wanted = await read(served, handler_id, f"sse={sse}&after_sequence=-1")
+    for _ in range(2):
+        assert await read(served, handler_id, f"sse={sse}") == (200, wanted)
+
+
+async def test_readers_without_a_cursor_read_side_by_side(served: Served) -> None:
+    handler_id = await served.start("ask")
+    async with (
+        served.client.get(f"/events/{handler_id}?sse=false") as first,
+        served.client.get(f"/events/{handler_id}?sse=false") as second,
+    ):
+        assert (await next_event(first)) == (await next_event(second))
+
+
+async def test_a_cursor_wins_over_acquire_timeout(served: Served) -> None:
+    handler_id = await served.finish("count", n=2)
+    assert (await read(served, handler_id, "acquire_timeout=1"))[0] == 200
+    for query, headers in (("after_sequence=-1", {}), ("", {"Last-Event-ID": "0"})):
+        status, text = await read(served, handler_id, f"acquire_timeout=1&{query}", **headers)
+        assert (status, '"type":"CountedAll"' in text) == (200, True)
+    assert await read(served, handler_id, "acquire_timeout=1") == (204, "")
 
 
 async def test_last_event_id_wins_over_after_sequence_in_sse_and_does_not_count_in_ndjson(served: Served) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
 from contextlib import closing
@@ -19,14 +20,14 @@ from tests.web.reading import START, lines_of, next_event, read
 
 async def test_each_event_of_the_shared_queue_goes_to_one_reader(served: Served) -> None:
     handler_id = await served.finish("count", n=3)
-    first = lines_of((await read(served, handler_id, "sse=false"))[1])
+    first = lines_of((await read(served, handler_id, "sse=false&acquire_timeout=1"))[1])
     assert [event["type"] for event in first] == ["Counted"] * 3 + ["CountedAll"]
-    assert await read(served, handler_id, "sse=false") == (204, "")
+    assert await read(served, handler_id, "sse=false&acquire_timeout=1") == (204, "")
 
 
 async def test_a_second_reader_of_the_shared_queue_is_409(served: Served) -> None:
     handler_id = await served.start("ask")
-    async with served.client.get(f"/events/{handler_id}?sse=false"):
+    async with served.client.get(f"/events/{handler_id}?sse=false&acquire_timeout=1"):
         for timeout in ("0", "0.05"):
             status, answer = await served.get(f"/events/{handler_id}?acquire_timeout={timeout}")
             assert status == 409
@@ -43,7 +44,7 @@ async def test_a_shared_queue_that_is_free_is_taken_without_any_waiting(served: 
 async def test_a_reader_that_left_an_idle_queue_frees_it_long_before_the_next_heartbeat(serve: Serve) -> None:
     served = await serve(heartbeat=3_600)
     handler_id = await served.start("ask")
-    async with served.client.get(f"/events/{handler_id}?sse=false") as first:
+    async with served.client.get(f"/events/{handler_id}?sse=false&acquire_timeout=1") as first:
         assert (await next_event(first))["type"] == "Asked"
     async with served.client.get(f"/events/{handler_id}?acquire_timeout=30") as second:
         assert second.status == 200
@@ -52,7 +53,7 @@ async def test_a_reader_that_left_an_idle_queue_frees_it_long_before_the_next_he
 async def test_a_reader_that_left_while_it_waited_for_the_queue_does_not_get_it(serve: Serve) -> None:
     served = await serve(heartbeat=3_600, max_streams=2)
     handler_id = await served.start("ask")
-    async with served.client.get(f"/events/{handler_id}?sse=false") as holder:
+    async with served.client.get(f"/events/{handler_id}?sse=false&acquire_timeout=1") as holder:
         assert (await next_event(holder))["type"] == "Asked"
         _, writer = await wait_for_the_queue(served, handler_id)
         writer.close()
@@ -79,13 +80,35 @@ async def status_of_a_third(served: Served, handler_id: str) -> int:
 # -- Bounds ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sse", "heartbeat"), [("true", b": heartbeat\n\n"), ("false", b"\n")])
+@pytest.mark.parametrize(("sse", "heartbeat"), [("true", b": heartbeat\n"), ("false", b" ")])
 async def test_an_idle_stream_has_heartbeats(serve: Serve, sse: str, heartbeat: bytes) -> None:
     served = await serve(heartbeat=0.02)
     handler_id = await served.start("ask")
     async with served.client.get(f"/events/{handler_id}?sse={sse}&after_sequence=-1") as response:
         await asyncio.wait_for(response.content.readuntil(b"}\n\n" if sse == "true" else b"}\n"), 30)
         assert await asyncio.wait_for(response.content.readexactly(3 * len(heartbeat)), 30) == 3 * heartbeat
+        answer = {"event": {"type": "Answered", "value": {"text": "yes"}}}
+        assert (await served.post(f"/events/{handler_id}", json=answer))[0] == 200
+        rest = await response.read()
+    # They stand before a record, never in one, and not as a line or an event of their own.
+    records = rest.split(b"\n\n" if sse == "true" else b"\n")
+    assert records.pop() == b""
+    for record in records:
+        text = record.replace(heartbeat, b"") if sse == "true" else record.lstrip(heartbeat)
+        assert text.startswith(b"id: " if sse == "true" else b"{")
+        assert json.loads(text[text.index(b"{") :])
+
+
+async def test_a_stream_that_breaks_off_while_it_idles_ends_in_blanks_alone(serve: Serve) -> None:
+    served = await serve(heartbeat=0.02)
+    handler_id = await served.start("ask")
+    path = f"/events/{handler_id}?sse=false"
+    broken_off = asyncio.create_task(served.raw(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()))
+    async with served.client.get(path) as beside:
+        await asyncio.wait_for(beside.content.readuntil(b"}\n   "), 30)
+        await served.runner.cleanup()
+    _, end, rest = (await broken_off).partition(b"}\n")
+    assert (end, rest.strip(b" ")) == (b"}\n", b"")
 
 
 async def test_more_streams_than_allowed_are_429_and_a_place_is_free_again_when_one_ends(serve: Serve) -> None:
@@ -105,14 +128,14 @@ async def test_more_streams_than_allowed_are_429_and_a_place_is_free_again_when_
 async def test_a_reader_that_does_not_read_is_cut_off_and_loses_nothing(serve: Serve) -> None:
     served = await serve(write_timeout=0.2, send_buffer=4_096)
     handler_id = await served.finish("count", n=2_000, text="x" * 2_000)
-    path = f"/events/{handler_id}?sse=false&include_internal=true"
+    path = f"/events/{handler_id}?sse=false&include_internal=true&acquire_timeout="
     with closing(socket.socket()) as stalled:
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         stalled.connect(("127.0.0.1", served.port))
-        stalled.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        stalled.sendall(f"GET {path}1 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert await asyncio.to_thread(stalled.recv, 1) == b"H"
         # Only a holder that was cut off lets the queue go: it would hold it until it has read everything.
-        async with served.client.get(f"{path}&acquire_timeout=60") as second:
+        async with served.client.get(f"{path}60") as second:
             assert second.status == 200
             rest = lines_of(await second.text())
         got = await asyncio.to_thread(receive_all, stalled)
@@ -134,6 +157,16 @@ def receive_all(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         parts.append(b"")
     return b"".join(parts)
+
+
+async def test_a_connection_whose_stream_has_ended_serves_the_next_request(served: Served) -> None:
+    """ "Connection: close" would make a stream that breaks off look complete to fetch of Node.js."""
+    handler_id = await served.finish("count", n=1)
+    ask = f"GET /events/{handler_id}?sse=false HTTP/1.1\r\nHost: localhost\r\n"
+    answers = await served.raw(f"{ask}\r\n{ask}Connection: close\r\n\r\n".encode())
+    first, second = answers.split(b"0\r\n\r\n", 1)
+    assert b"Connection:" not in first
+    assert first.partition(b"\r\n\r\n")[2] == second.partition(b"\r\n\r\n")[2].removesuffix(b"0\r\n\r\n")
 
 
 # -- Stopping --------------------------------------------------------------------------------------
@@ -160,7 +193,7 @@ async def test_a_stop_breaks_the_stream_off_so_that_no_client_takes_it_for_the_e
 async def test_a_stop_does_not_wait_for_those_who_wait_for_the_queue(serve: Serve) -> None:
     served = await serve(max_streams=2)
     handler_id = await served.start("ask")
-    async with served.client.get(f"/events/{handler_id}?sse=false") as holder:
+    async with served.client.get(f"/events/{handler_id}?sse=false&acquire_timeout=1") as holder:
         assert (await next_event(holder))["type"] == "Asked"
         reader, writer = await wait_for_the_queue(served, handler_id)
         await served.runner.cleanup()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workflow_server.protocol.client_json import to_client_json
 
 
 class EventEnvelope(BaseModel):
@@ -14,7 +17,7 @@ class EventEnvelope(BaseModel):
     ``types`` are the event classes between the event's class and ``Event``, nearest first; None where there are none.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     value: dict[str, Any]
     type: str
@@ -26,12 +29,12 @@ class EventEnvelope(BaseModel):
         """The envelope of an engine event.
 
         Raises:
-            PydanticSerializationError: a value of the event is no JSON.
+            PydanticSerializationError, ValueError, RecursionError: a value of the event is no JSON.
         """
         kind = type(event)
         types = event_base_names(kind)
         return cls(
-            value=event.model_dump(mode="json"),
+            value=json.loads(to_client_json(event)),
             type=kind.__name__,
             types=list(types) or None,
             qualified_name=f"{kind.__module__}.{kind.__name__}",

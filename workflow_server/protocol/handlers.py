@@ -18,7 +18,7 @@ class HandlerData(BaseModel):
     it is queued behind ``num_concurrent_runs``, or it is on probation after it was running when the process died.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     handler_id: str
     workflow_name: str

@@ -14,7 +14,7 @@ from workflow_server.records import Status
 class Answer(BaseModel):
     """An answer: frozen, as all that goes over the wire."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
 class ErrorDetail(Answer):

@@ -364,11 +364,6 @@ def events_of(state: BrokerState) -> Iterator[object]:
     yield from (event for release in state.collection_release_states.values() for event in release.buffer)
 
 
-def event_value(event: BaseModel) -> str:
-    """The event's fields as a JSON text."""
-    return event.model_dump_json()
-
-
 def compact_layouts() -> list[CompactLayout]:
     """How the engine's own objects are kept: with short tags, and without what is as it always is."""
     failed = frozenset({"exception", "last_exception"})

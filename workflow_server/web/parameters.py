@@ -17,6 +17,7 @@ NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
 
 Cursor = int | Literal["now"]
+START_OF_RUN: Cursor = -1
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _SEQUENCE = re.compile(r"-1|[0-9]{1,18}")
@@ -25,13 +26,17 @@ _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 @dataclass(frozen=True)
 class StreamRequest:
-    """How a client wants its events. Without a cursor it reads the handler's shared queue."""
+    """How a client wants its events.
+
+    ``acquire_timeout`` is None for an independent reader, who reads past ``cursor``; otherwise the handler's shared
+    queue is read.
+    """
 
     sse: bool
     include_internal: bool
     include_qualified_name: bool
-    cursor: Cursor | None
-    acquire_timeout: float
+    cursor: Cursor
+    acquire_timeout: float | None
 
 
 def stream_request(request: web.Request) -> StreamRequest:
@@ -44,12 +49,13 @@ def stream_request(request: web.Request) -> StreamRequest:
     cursor = _cursor("after_sequence", _single(request, "after_sequence"))
     if sse and (last_event_id := request.headers.get(LAST_EVENT_ID)):
         cursor = _cursor(LAST_EVENT_ID, last_event_id)
+    acquire_timeout = _seconds(request, "acquire_timeout")
     return StreamRequest(
         sse=sse,
         include_internal=boolean(request, "include_internal", default=False),
         include_qualified_name=boolean(request, "include_qualified_name", default=True),
-        cursor=cursor,
-        acquire_timeout=_seconds(request, "acquire_timeout", default=1.0),
+        cursor=START_OF_RUN if cursor is None else cursor,
+        acquire_timeout=acquire_timeout if cursor is None else None,
     )
 
 
@@ -109,10 +115,10 @@ def _cursor(name: str, text: str | None) -> Cursor | None:
     return int(text)
 
 
-def _seconds(request: web.Request, name: str, *, default: float) -> float:
+def _seconds(request: web.Request, name: str) -> float | None:
     text = _single(request, name)
     if text is None:
-        return default
+        return None
     # Python's own floats also have underscores, other scripts' digits and nan.
     seconds = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(seconds):

@@ -79,14 +79,15 @@ _STREAM_PARAMETERS = (
     _boolean("include_qualified_name", True, "Include the qualified names of the events' classes."),
     Parameter(
         "after_sequence",
-        "Read every event after this one, independently of other readers: -1 from the start of the current run, now "
-        "for those to come. Without it the handler's shared queue is read, by one reader at a time.",
+        "Read every event after this one, independently of other readers: -1, as without it, from the start of the "
+        "current run, now for those to come.",
         _CURSOR,
     ),
     Parameter(
         "acquire_timeout",
-        "Seconds to wait for the shared queue while another reader has it.",
-        {"type": "number", "minimum": 0, "default": 1},
+        "Without a cursor: read the handler's shared queue, one reader at a time, and wait for so many seconds while "
+        "another one has it.",
+        {"type": "number", "minimum": 0},
     ),
     Parameter("Last-Event-ID", "In SSE, wins over after_sequence.", {"type": "string"}, "header"),
 )

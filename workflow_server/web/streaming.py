@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
+from pydantic_core import from_json, to_json
 
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.records import StoredEvent
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     from workflow_server.runtime.event_log import EventReader
 
 RETRY_MILLISECONDS = 1_000
+
+# One blank is no record to any reader of NDJSON; an empty line is one to those who parse each line.
+_NDJSON_HEARTBEAT = b" "
+# Without an empty line behind them: at one, many readers hand out an event, though it has no data.
+_SSE_HEARTBEAT = b": heartbeat\n"
+_SSE_RETRY = b"retry: %d\n" % RETRY_MILLISECONDS
 
 _QUALIFIED_NAME = re.compile(r'"qualified_name":"[^"\\]*"\}\Z')
 
@@ -62,7 +69,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
 async def _open(request: web.Request, handler_id: str, wanted: StreamRequest) -> EventReader | None:
     manager = request.app[MANAGER]
-    if wanted.cursor is not None:
+    if wanted.acquire_timeout is None:
         return await manager.open_cursor(handler_id, wanted.cursor)
     async with request.app[STREAMS].waiting(request):
         return await manager.open_queue(handler_id, wanted.acquire_timeout)
@@ -80,7 +87,7 @@ class _Stream:
 
     async def run(self) -> web.StreamResponse:
         response = web.StreamResponse(headers=_headers(self._wanted))
-        response.force_close()
+        # Not "Connection: close": with it, fetch of Node.js takes a stream that breaks off for one that has ended.
         # Whatever waits for a reader waits in the store, not in buffers.
         transport = unbuffered(self._request)
         limit_send_buffer(transport, self._settings.send_buffer)
@@ -89,6 +96,7 @@ class _Stream:
             raise ReaderLeft
         try:
             await self._pump(BoundedWriter(transport, stream, self._settings.write_timeout))
+            transport.set_write_buffer_limits()
         except (ShuttingDown, HandlerNotFound):
             transport.close()
         except (ReaderLeft, ReaderStalled):
@@ -101,9 +109,9 @@ class _Stream:
     async def _pump(self, writer: BoundedWriter) -> None:
         clock = asyncio.get_running_loop().time
         pause = self._settings.heartbeat
-        heartbeat = b": heartbeat\n\n" if self._wanted.sse else b"\n"
+        heartbeat = _SSE_HEARTBEAT if self._wanted.sse else _NDJSON_HEARTBEAT
         if self._wanted.sse:
-            await writer.write(b"retry: %d\n\n" % RETRY_MILLISECONDS)
+            await writer.write(_SSE_RETRY)
         written_at = clock()
         while True:
             page = await self._next_pieces(pause)
@@ -134,6 +142,8 @@ def pieces(page: Iterable[StoredEvent], wanted: StreamRequest) -> Iterator[tuple
     for sequence, internal, data in page:
         if internal and not wanted.include_internal:
             continue
+        if "NaN" in data or "Infinity" in data:
+            data = with_finite_numbers(data)
         text = line(sequence, data if wanted.include_qualified_name else without_qualified_name(data))
         lines.append(text)
         size += len(text)
@@ -142,6 +152,15 @@ def pieces(page: Iterable[StoredEvent], wanted: StreamRequest) -> Iterator[tuple
             lines, size = [], 0
     if sequence >= 0:
         yield _encode(lines), sequence
+
+
+def with_finite_numbers(data: str) -> str:
+    """An envelope as valid JSON: what was stored before NaN and infinities were strings may hold them as numbers."""
+    try:
+        from_json(data, allow_inf_nan=False)
+    except ValueError:
+        return to_json(from_json(data), inf_nan_mode="strings").decode()
+    return data
 
 
 def without_qualified_name(data: str) -> str:

@@ -172,13 +172,13 @@ async def _drain(url: str, reading: QueueReading) -> None:
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        path = f"/events/{reading.run.handler_id}?sse=false"
+        path = f"/events/{reading.run.handler_id}?sse=false&acquire_timeout=1"
         writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\n\r\n".encode())
         status = int((await reader.readline() or b"- 503").split()[1])
         assert status in (200, 204, 409, 503), status
         reading.over = status == 204
         async for line in reader:
-            if status == 200 and line.startswith(b"{") and line.endswith(b"\n"):
+            if status == 200 and line.lstrip().startswith(b"{") and line.endswith(b"\n"):
                 event = json.loads(line)
                 reading.sequences.append(event["sequence"])
                 reading.over = event["type"] in TERMINAL

@@ -248,7 +248,7 @@ class World:
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
     sequence = -1
     async for raw in response.content:
-        text = raw.decode()
+        text = raw.decode().lstrip(" ")
         if text.startswith("{"):
             yield json.loads(text)
         elif text.startswith("id: "):

@@ -27,7 +27,7 @@ class Body:
         """What these bytes add to the body."""
         parts = []
         for place, part in self.framing.feed(data):
-            if place is not Place.BODY or (part == b"\n" and self._line_ended):
+            if place is not Place.BODY or (part == b" " and self._line_ended):
                 continue
             self._line_ended = part.endswith(b"\n")
             parts.append(part)
@@ -98,7 +98,9 @@ async def connected(port: int, path: str, *, receive_buffer: int | None = None, 
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await loop.sock_connect(connection, ("127.0.0.1", port))
-        await loop.sock_sendall(connection, f"GET {path} HTTP/{version}\r\nHost: localhost\r\n\r\n".encode())
+        await loop.sock_sendall(
+            connection, f"GET {path} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        )
     except BaseException:
         connection.close()
         raise

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from tests.reliability.reading.http_framing import Framing, Place
 
 _SSE_EVENT = re.compile(rb"id: (\d+)\ndata: (\{.*\})")
+_SSE_BESIDE = re.compile(rb"(?:retry: \d+\n)?(?:: heartbeat\n)*")
+_NDJSON_BESIDE = re.compile(rb" *")
 _ENVELOPE = re.compile(
     rb'\{"value":\{.*\},"type":"(\w+)","types":(?:null|\[[^\]]*\]),'
     rb'"qualified_name":(?:null|"[\w.]+"),"sequence":(\d+)\}',
@@ -32,24 +34,30 @@ class Answer:
         """Heartbeats."""
         self._sse = sse
         self._separator = b"\n\n" if sse else b"\n"
+        self._beside = _SSE_BESIDE if sse else _NDJSON_BESIDE
         self._rest = b""
 
     @property
     def torn(self) -> bytes:
         """What came of the event that was cut."""
-        return self._rest
+        return self._rest[self._beside_end(self._rest) :]
 
     def feed(self, data: bytes) -> list[Received]:
         """The events that these bytes complete."""
         body = b"".join(part for place, part in self.framing.feed(data) if place is Place.BODY)
         *whole, self._rest = (self._rest + body).split(self._separator)
         assert self.framing.status in (0, 200, 204), self.framing.head + self._rest
-        return [event for piece in whole if (event := self._event(piece)) is not None]
+        return [self._event(piece) for piece in whole]
 
-    def _event(self, piece: bytes) -> Received | None:
-        if piece in (b"", b": heartbeat") or piece.startswith(b"retry: "):
-            self.comments += not piece.startswith(b"retry: ")
-            return None
+    def _beside_end(self, piece: bytes) -> int:
+        found = self._beside.match(piece)
+        assert found is not None
+        return found.end()
+
+    def _event(self, piece: bytes) -> Received:
+        start = self._beside_end(piece)
+        self.comments += piece.count(b": heartbeat" if self._sse else b" ", 0, start)
+        piece = piece[start:]
         if self._sse:
             found = _SSE_EVENT.fullmatch(piece)
             assert found is not None, f"no event of a stream looks like this: {piece[:200]!r}"

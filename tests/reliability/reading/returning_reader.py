@@ -106,7 +106,8 @@ class ReturningReader:
         if form is Cursor.QUERY:
             query += f"&after_sequence={self.cursor}"
         self.returned_with[form] += bool(self.events)
-        return f"GET /events/{self._handler_id}?{query} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n".encode()
+        header += "Host: localhost\r\nConnection: close\r\n"
+        return f"GET /events/{self._handler_id}?{query} HTTP/1.1\r\n{header}\r\n".encode()
 
 
 async def whole_answer(port: int, path: str) -> list[Received]:
@@ -116,7 +117,9 @@ async def whole_answer(port: int, path: str) -> list[Received]:
     with socket.socket() as connection:
         connection.setblocking(False)
         await loop.sock_connect(connection, ("127.0.0.1", port))
-        await loop.sock_sendall(connection, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        await loop.sock_sendall(
+            connection, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        )
         while data := await loop.sock_recv(connection, 262_144):
             events += answer.feed(data)
     assert answer.framing.complete, f"the answer broke off: {answer.framing.head!r}"
@@ -130,7 +133,9 @@ async def read_once(port: int, path: str) -> int:
     with socket.socket() as connection, suppress(ConnectionError):
         connection.setblocking(False)
         await loop.sock_connect(connection, ("127.0.0.1", port))
-        await loop.sock_sendall(connection, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        await loop.sock_sendall(
+            connection, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        )
         while answer.framing.status != 204 and (data := await loop.sock_recv(connection, 262_144)):
             answer.feed(data)
     return answer.framing.status
