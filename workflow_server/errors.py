@@ -40,10 +40,9 @@ class InvalidBody(InvalidRequest):
 
 @dataclass(eq=False)
 class InvalidParameter(InvalidRequest):
-    """Invalid {name} '{value}': {expected}."""
+    """Invalid {name}: {expected}."""
 
     name: str
-    value: str
     expected: str
 
 
@@ -169,11 +168,8 @@ class QueueTaken(Conflict):
     timeout: float
 
 
-@dataclass(eq=False)
 class KeyReused(RequestRefused):
-    """Idempotency-Key '{key}' was used before with another body. Use a new key for a new request."""
-
-    key: str
+    """This Idempotency-Key was used before with another body. Use a new key for a new request."""
 
 
 class ShuttingDown(WorkflowServerError):

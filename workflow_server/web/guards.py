@@ -56,7 +56,7 @@ def _host_guard(settings: WebSettings) -> Middleware:
         for host in dict.fromkeys((hosts[0], request.host or "")):
             name = _bare_name(host)
             if name not in names and not _is_own_address(name, request):
-                raise HostRefused(host)
+                raise HostRefused
         return await handler(request)
 
     return check_host
@@ -98,7 +98,7 @@ def _origin_guard(settings: WebSettings) -> Middleware:
         origins = request.headers.getall(hdrs.ORIGIN, [])
         for origin in origins:
             if origin not in allowed and not _is_same_origin(origin, request):
-                raise OriginRefused(origin)
+                raise OriginRefused
         preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
         if origins and preflight:
             return web.Response(

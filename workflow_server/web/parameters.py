@@ -63,7 +63,7 @@ def boolean(request: web.Request, name: str, *, default: bool) -> bool:
     if text is None:
         return default
     if text.lower() not in _BOOLEANS:
-        raise InvalidParameter(name, text, "give true or false")
+        raise InvalidParameter(name, "give true or false")
     return _BOOLEANS[text.lower()]
 
 
@@ -80,7 +80,7 @@ def statuses(request: web.Request) -> list[Status] | None:
                 chosen.append(status)
                 break
         else:
-            raise InvalidParameter("status", text, f"give one of {', '.join(STATUSES)}")
+            raise InvalidParameter("status", f"give one of {', '.join(STATUSES)}")
     return chosen or None
 
 
@@ -95,7 +95,7 @@ def values(request: web.Request, name: str) -> list[str] | None:
 def _single(request: web.Request, name: str) -> str | None:
     texts = request.query.getall(name, [])
     if len(texts) > 1:
-        raise InvalidParameter(name, ", ".join(texts), "give it once")
+        raise InvalidParameter(name, "give it once")
     return texts[0] if texts else None
 
 
@@ -105,7 +105,7 @@ def _cursor(name: str, text: str | None) -> Cursor | None:
     if text == "now":
         return "now"
     if not _SEQUENCE.fullmatch(text):
-        raise InvalidParameter(name, text, "give the sequence of an event, -1 for the start of the run, or now")
+        raise InvalidParameter(name, "give the sequence of an event, -1 for the start of the run, or now")
     return int(text)
 
 
@@ -116,7 +116,7 @@ def _seconds(request: web.Request, name: str, *, default: float) -> float:
     # Python's own floats also have underscores, other scripts' digits and nan.
     seconds = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(seconds):
-        raise InvalidParameter(name, text, "give a number of seconds, 0 or more")
+        raise InvalidParameter(name, "give a number of seconds, 0 or more")
     return seconds
 
 

@@ -1,0 +1,25 @@
+"""Text that somebody else wrote, made fit to stand in one line of ours."""
+
+from __future__ import annotations
+
+import re
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # control characters: line ends, and what terminals obey
+    "\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns the direction of writing, and so hides what is meant
+    "\u2028\u2029"  # line ends, too
+    "\ud800-\udfff]"  # halves of surrogate pairs, which are no characters and cannot be encoded
+)
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    r"""Return ``text`` with its control characters escaped (``\n``, ``\x1b``), cut to ``limit`` characters."""
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1]
+        return f"{_UNPRINTABLE.sub(_escaped, text)[: limit - 1]}…"
+    escaped = _UNPRINTABLE.sub(_escaped, text)
+    return escaped if limit is None or len(escaped) <= limit else f"{escaped[: limit - 1]}…"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()

@@ -1,0 +1,177 @@
+"""What is wrong with a value that did not validate: the places and their rules, in one line of bounded length.
+
+A rule is pydantic's sentence, as far as that names neither the value nor a class. What a user's own validator says is
+shown in its words, since nobody else knows the rule; but of the value that it was given nothing is left in them, and
+where the model holds secrets they are not shown at all: a validator may have changed the value that it quotes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import ErrorType
+
+from workflow_server.printable import printable
+
+MAX_ERRORS = 10
+MAX_PLACE = 100
+"""Characters of a place, such as ``order.lines.0.price``."""
+MAX_RULE = 200
+MAX_COUNTED = 20_000
+"""Errors that are looked at, at most: pydantic hands them out all at once, and each takes about 1 kB then."""
+
+_NOT_VALID = "this is not valid"
+_AN_OBJECT = "Input should be an object"
+_NOT_AS_JSON = "this cannot be given as JSON"
+_RULES: dict[str, str] = {
+    "dataclass_exact_type": _AN_OBJECT,
+    "dataclass_type": _AN_OBJECT,
+    "dict_type": _AN_OBJECT,
+    "extra_forbidden": "there is no such field",
+    "get_attribute_error": _NOT_VALID,
+    "is_instance_of": _NOT_AS_JSON,
+    "is_subclass_of": _NOT_AS_JSON,
+    "iteration_error": _NOT_VALID,
+    "mapping_type": _AN_OBJECT,
+    "model_attributes_type": _AN_OBJECT,
+    "model_type": _AN_OBJECT,
+    "timezone_offset": "Timezone offset of {tz_expected} required",
+    "union_tag_invalid": "{discriminator} should be one of {expected_tags}",
+    "union_tag_not_found": "{discriminator} is missing, which says which of its forms this has",
+    "uuid_parsing": "Input should be a valid UUID",
+}
+"""Instead of those of pydantic's sentences that name a class or quote the value."""
+
+_PYDANTICS: frozenset[str] = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
+"""Errors of these types are told in pydantic's words, all others in those of a user."""
+
+_TAG = re.compile(
+    r".*[\[\](){}<>,].*|(?:any|bool|bytes|complex|constrained-\w+|date|datetime|decimal|dict|enum|float|frozenset|int"
+    r"|json|json-or-python|lax-or-strict|list|literal|none|nullable|set|str|time|timedelta|tuple|url|uuid)",
+    re.DOTALL,
+)
+"""What pydantic calls the branches of a union; a field of such a name is rare, and named all the same where the value
+itself is known."""
+
+
+def explain(error: ValidationError, data: Any = None, kind: type[BaseModel] | None = None) -> str:
+    """Return ``'place': rule`` for each of the first errors, joined by semicolons.
+
+    With ``data``, the JSON that was validated, places name nothing but its fields; without it the branches of a union
+    are told from fields by their looks. ``kind`` is the class that it was validated as, where its secrets matter.
+    """
+    if error.error_count() > MAX_COUNTED:
+        return f"{error.error_count()} of its values are not valid"
+    secret = kind is not None and holds_secrets(kind)
+    problems: dict[str, list[str]] = {}
+    left = 0
+    for problem in error.errors(include_url=False):
+        # A union reports each of its branches at the same place.
+        place = _place(problem, data)
+        rules = problems.get(place, [])
+        if sum(map(len, problems.values())) >= MAX_ERRORS:
+            left = error.error_count() - MAX_ERRORS
+            break
+        rule = _rule(problem, secret=secret)
+        if rule not in rules:
+            problems[place] = [*rules, rule]
+    told = [
+        f"'{place}': {', or: '.join(rules)}" if place else ", or: ".join(rules) for place, rules in problems.items()
+    ]
+    if left:
+        told.append(f"and {left} more")
+    return "; ".join(told)
+
+
+def _place(problem: ErrorDetails, data: Any) -> str:
+    parts: list[str] = []
+    here = data
+    last = len(problem["loc"]) - 1
+    for position, part in enumerate(problem["loc"]):
+        if isinstance(here, Mapping) and part in here:
+            here = here[part]
+        elif isinstance(part, int):
+            here = here[part] if isinstance(here, list) and part < len(here) else None
+        elif position == last and problem["type"] == "missing":
+            here = None
+        elif part == "[key]" or data is not None or _TAG.fullmatch(part):
+            continue
+        parts.append(str(part)[: MAX_PLACE + 1])
+    return printable(".".join(parts), MAX_PLACE)
+
+
+def _rule(problem: ErrorDetails, *, secret: bool) -> str:
+    kind = problem["type"]
+    if kind in _RULES:
+        rule = _RULES[kind].format_map(problem.get("ctx", {}))
+    elif kind in _PYDANTICS:
+        rule = problem["msg"]
+    elif secret:
+        rule = _NOT_VALID
+    else:
+        words = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        rule = _without_values(words[: 10 * MAX_RULE], problem["input"])
+    return printable(rule, MAX_RULE)
+
+
+def _without_values(words: str, value: Any) -> str:
+    """``words`` with an ellipsis for each string and number of the value."""
+    quoted = {str(scalar) for scalar in islice(_scalars(value), 1_000) if not isinstance(scalar, bool)}
+    quoted |= {repr(text)[1:-1] for text in quoted}
+    for text in sorted(quoted, key=len, reverse=True):
+        if 1 < len(text) <= len(words):
+            # A short one may be a part of any word.
+            edge = r"\b" if len(text) < 4 else ""
+            words = re.sub(f"{edge}{re.escape(text)}{edge}", "…", words, flags=re.IGNORECASE)
+    return words
+
+
+def _scalars(value: Any) -> Iterable[str | int | float]:
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Mapping):
+            pending.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            pending.extend(item)
+        elif isinstance(item, (str, int, float)):
+            yield item
+
+
+@lru_cache(maxsize=1_000)
+def holds_secrets(kind: type[BaseModel]) -> bool:
+    """Return whether a field of this class, or of one that it is made of, is a secret."""
+    seen: set[Any] = set()
+    pending: list[Any] = [kind]
+    while pending:
+        item = pending.pop()
+        try:
+            if item in seen:
+                continue
+            seen.add(item)
+        except TypeError:
+            # An annotation that cannot be hashed names no class.
+            continue
+        if isinstance(item, type) and get_origin(item) is None:
+            if issubclass(item, (SecretStr, SecretBytes)) or item.__name__ == "Secret":
+                return True
+            pending.extend(_annotations(item))
+        else:
+            pending.extend((get_origin(item), *get_args(item)))
+    return False
+
+
+def _annotations(kind: type[Any]) -> list[Any]:
+    if issubclass(kind, BaseModel):
+        return [field.annotation for field in kind.model_fields.values()]
+    try:
+        # Of dataclasses, typed dictionaries and named tuples.
+        return list(get_type_hints(kind).values())
+    except (AttributeError, NameError, SyntaxError, TypeError):
+        return []
