@@ -47,6 +47,13 @@ class InvalidParameter(InvalidRequest):
 
 
 @dataclass(eq=False)
+class UnknownParameter(InvalidRequest):
+    """A parameter of the query is unknown. Those that there are: {known}."""
+
+    known: str
+
+
+@dataclass(eq=False)
 class InvalidEvent(InvalidRequest):
     """{reason}"""
 

@@ -184,7 +184,8 @@ async def test_an_idempotency_key_with_another_body_is_422(served: Served) -> No
     await served.post("/workflows/echo/run", json={"start_event": {"a": 1}}, headers=key)
     status, answer = await served.post("/workflows/echo/run", json={"start_event": {"a": 2}}, headers=key)
     assert status == 422
-    assert "order-1" in answer["detail"]
+    assert "another body" in answer["detail"]
+    assert "order-1" not in answer["detail"]
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ä"])

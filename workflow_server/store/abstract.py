@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from workflow_server.errors import StorageError
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
+    HandlersPage,
+    ListCursor,
     Record,
     RunningRun,
     Status,
@@ -187,6 +189,16 @@ class AbstractWorkflowStore(ABC):
     @abstractmethod
     async def query(self, query: HandlerQuery) -> list[PersistentHandler]:
         """The handlers that match, oldest first."""
+
+    @abstractmethod
+    async def list_page(
+        self, statuses: Sequence[Status], workflow_names: Sequence[str] | None, cursor: ListCursor | None
+    ) -> HandlersPage:
+        """The next handlers of these statuses and workflows (None: of all), oldest first; a cursor of None begins.
+
+        A page is bounded in number and size, but for its last handler. What is started or continued while the list is
+        read is left out where it was not reached yet, so that a list has an end and no handler is in it twice.
+        """
 
     @abstractmethod
     async def update(self, handler: PersistentHandler) -> None:

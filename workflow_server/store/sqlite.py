@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from workflow_server.errors import CommitUnknown, StorageError, StoreClosed, StoreGone
-from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEvent, StoredRun
+from workflow_server.records import (
+    HandlersPage,
+    ListCursor,
+    Record,
+    RunningRun,
+    Status,
+    StoredAnswer,
+    StoredEvent,
+    StoredRun,
+)
 from workflow_server.slices import in_slices
 from workflow_server.store import reads
 from workflow_server.store.abstract import AbstractWorkflowStore, Commit, HandlerQuery, PersistentHandler
 from workflow_server.store.checkpoint import Checkpointer
 from workflow_server.store.connection import run_on
 from workflow_server.store.handlers import entries_from_handler, find_handlers, handler_from_row
+from workflow_server.store.listing import read_page
 from workflow_server.store.lock import ServerLock
 from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, PurgeSliced, ServerStopped
 from workflow_server.store.opening import Opened, explain, lock_database, open_database
@@ -266,6 +276,11 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def query(self, query: HandlerQuery) -> list[PersistentHandler]:
         rows = await self._read(lambda sqlite: find_handlers(sqlite, query))
         return await in_slices(handler_from_row, rows)
+
+    async def list_page(
+        self, statuses: Sequence[Status], workflow_names: Sequence[str] | None, cursor: ListCursor | None
+    ) -> HandlersPage:
+        return await self._read(lambda sqlite: read_page(sqlite, statuses, workflow_names, cursor))
 
     async def update(self, handler: PersistentHandler) -> None:
         await self._is_open(self._writer).commit(entries_from_handler(handler))

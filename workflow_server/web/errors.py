@@ -25,6 +25,7 @@ MAX_ANSWER = 2_000
 STATUS: dict[type[errors.WorkflowServerError], int] = {
     refusals.TokenRequired: 401,
     refusals.ReadOnlyToken: 403,
+    refusals.QueueIsForWriters: 403,
     refusals.HostRefused: 403,
     refusals.OriginRefused: 403,
     refusals.PathNotFound: 404,
@@ -34,6 +35,7 @@ STATUS: dict[type[errors.WorkflowServerError], int] = {
     refusals.NotJson: 415,
     refusals.ExpectationRefused: 417,
     refusals.TooManyStreams: 429,
+    refusals.TooManyStreamsOfToken: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.KeyReused: 422,

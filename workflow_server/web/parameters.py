@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from aiohttp import hdrs, web
 
-from workflow_server.errors import InvalidParameter
+from workflow_server.errors import InvalidParameter, UnknownParameter
 from workflow_server.records import STATUSES, Status
 
 LAST_EVENT_ID = "Last-Event-ID"
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
+
+LONGEST_WAIT = 3_600.0
+"""Seconds that anybody waits for the shared queue: who asks for more waits so long, and holds one of the open streams
+meanwhile."""
 
 Cursor = int | Literal["now"]
 
@@ -51,6 +56,16 @@ def stream_request(request: web.Request) -> StreamRequest:
         cursor=cursor,
         acquire_timeout=_seconds(request, "acquire_timeout", default=1.0),
     )
+
+
+def check_known(request: web.Request, names: Sequence[str]) -> None:
+    """Refuse a parameter that there is not: a filter that is misspelt would be none.
+
+    Raises:
+        UnknownParameter: there is one that is not among ``names``.
+    """
+    if any(name not in names for name in request.query):
+        raise UnknownParameter(", ".join(names))
 
 
 def boolean(request: web.Request, name: str, *, default: bool) -> bool:
@@ -117,7 +132,7 @@ def _seconds(request: web.Request, name: str, *, default: float) -> float:
     seconds = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(seconds):
         raise InvalidParameter(name, "give a number of seconds, 0 or more")
-    return seconds
+    return min(seconds, LONGEST_WAIT)
 
 
 def _accepts_sse(accept: str) -> bool:

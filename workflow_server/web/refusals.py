@@ -74,6 +74,18 @@ class NotJson(RequestRefused):
     reason: str
 
 
+class QueueIsForWriters(RequestRefused):
+    """This token may only read, and the shared queue gives each event to one reader: ask for a stream of your own with
+    after_sequence."""
+
+
+@dataclass(eq=False)
+class TooManyStreamsOfToken(RequestRefused):
+    """{limit} streams are open with this token, and it may have no more. Try again when one has ended."""
+
+    limit: int
+
+
 @dataclass(eq=False)
 class TooManyStreams(RequestRefused):
     """{limit} streams are open, and no more are accepted. Try again when one has ended."""

@@ -11,6 +11,7 @@ from workflow_server.protocol.handlers import HandlerData
 from workflow_server.protocol.requests import EventBody, RunBody
 from workflow_server.records import STATUSES
 from workflow_server.web import handlers, pages, workflows
+from workflow_server.web.listing import list_handlers
 from workflow_server.web.parameters import NDJSON, SSE
 from workflow_server.web.route import JSON, Parameter, Response, Route
 from workflow_server.web.streaming import stream_events
@@ -85,7 +86,8 @@ _STREAM_PARAMETERS = (
     ),
     Parameter(
         "acquire_timeout",
-        "Seconds to wait for the shared queue while another reader has it.",
+        "Seconds to wait for the shared queue while another reader has it, 3600 at most. Its events are taken from other "
+        "readers: a token that may only read is refused.",
         {"type": "number", "minimum": 0, "default": 1},
     ),
     Parameter("Last-Event-ID", "In SSE, wins over after_sequence.", {"type": "string"}, "header"),
@@ -164,11 +166,12 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/handlers",
-        handlers.list_handlers,
+        list_handlers,
         "The handlers, oldest first.",
         {
             200: _json("Those that match.", responses.HandlersList),
-            400: _error("A status is unknown."),
+            400: _error("A status or a parameter is unknown."),
+            429: _error("Too many streams are open."),
             503: _WRITING[503],
         },
         _LISTING,

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.records import StoredEvent
+from workflow_server.web.identity import check_may_take_events
 from workflow_server.web.keys import MANAGER, SETTINGS, STREAMS
 from workflow_server.web.parameters import NDJSON, SSE, StreamRequest, stream_request
 from workflow_server.web.writing import (
@@ -46,7 +47,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     if request.method == hdrs.METH_HEAD:
         await request.app[MANAGER].get_handler(handler_id)
         return web.Response(headers=_headers(wanted))
-    with request.app[STREAMS].admitted():
+    with request.app[STREAMS].admitted(request):
         try:
             reader = await _open(request, handler_id, wanted)
             if reader is None:
@@ -64,6 +65,7 @@ async def _open(request: web.Request, handler_id: str, wanted: StreamRequest) ->
     manager = request.app[MANAGER]
     if wanted.cursor is not None:
         return await manager.open_cursor(handler_id, wanted.cursor)
+    check_may_take_events(request)
     async with request.app[STREAMS].waiting(request):
         return await manager.open_queue(handler_id, wanted.acquire_timeout)
 

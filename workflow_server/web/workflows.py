@@ -21,15 +21,13 @@ from workflow_server.web.bodies import read_body
 from workflow_server.web.keys import MANAGER, STREAMS
 from workflow_server.web.writing import ReaderLeft
 
-_NO_STORE = {"Cache-Control": "no-store"}
-
 
 async def health(request: web.Request) -> web.Response:
     """GET /health."""
     problem = request.app[MANAGER].problem
     if problem is None:
-        return json_answer(Healthy(), headers=_NO_STORE)
-    return json_answer(Unhealthy(detail=problem), 503, _NO_STORE)
+        return json_answer(Healthy())
+    return json_answer(Unhealthy(detail=problem), 503)
 
 
 async def list_workflows(request: web.Request) -> web.Response:
