@@ -86,8 +86,8 @@ _STREAM_PARAMETERS = (
     ),
     Parameter(
         "acquire_timeout",
-        "Seconds to wait for the shared queue while another reader has it, 3600 at most. Its events are taken from other "
-        "readers: a token that may only read is refused.",
+        "Seconds to wait for the shared queue while another reader has it, 3600 at most. What it gives is taken from "
+        "other readers: a token that may only read is refused.",
         {"type": "number", "minimum": 0, "default": 1},
     ),
     Parameter("Last-Event-ID", "In SSE, wins over after_sequence.", {"type": "string"}, "header"),
