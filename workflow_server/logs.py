@@ -18,6 +18,8 @@ from workflow_server.protocol.explaining import explain
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MARGIN = "  | "
+INDENTED = "\n    "
+"""Begins a line under a message of this server, such as one of the traceback of a step."""
 MAX_MESSAGE = 10_000
 """Characters of a message or of what an exception says."""
 MAX_EXCEPTIONS = 50
@@ -47,9 +49,13 @@ class OneLineFormatter(logging.Formatter):
             record.exc_text = None
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """The line itself."""
-        record.message = printable(record.message, MAX_MESSAGE)
-        return super().formatMessage(record)
+        """The line itself, and the lines that this server has put under it."""
+        own = record.name.startswith("workflow_server.")
+        line, *below = record.message.split(INDENTED) if own else [record.message]
+        record.message = printable(line, MAX_MESSAGE)
+        return "\n".join(
+            [super().formatMessage(record), *(f"{MARGIN}{printable(text, MAX_MESSAGE)}" for text in below)]
+        )
 
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802
         """The lines of a traceback."""

@@ -27,6 +27,7 @@ from workflow_server.runtime.idempotency import answered, earlier_answer
 from workflow_server.runtime.roster import Roster
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.session import RunSession
+from workflow_server.runtime.unreadable import unreadable
 
 
 class Starting:
@@ -168,8 +169,7 @@ class Starting:
             state = served.state_store(record, patches, unattended=_nowhere)
         except Exception as error:
             # Whatever the workflow's own types raise: the state was theirs, and they have changed.
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise StateUnreadable(handler_id, reason) from error
+            raise StateUnreadable(handler_id, unreadable(error)) from None
         return log, [StateReplaced("", -1, served.state_record(state))]
 
     def _given_context(
