@@ -83,6 +83,15 @@ class ContextRefused(InvalidRequest):
     'handler_id', or start the server with accept_context=True."""
 
 
+class ContextBesideHandler(InvalidRequest):
+    """There are both a 'context' and a 'handler_id' to continue, which brings a state of its own: give one of them."""
+
+
+class InvalidHandlerId(InvalidRequest):
+    """This is no 'handler_id' for a new handler: use letters, digits, '.', '_', '~' and '-', 1 to 128 of them, so that
+    it fits into a URL."""
+
+
 class NotFound(RequestRefused):
     """Not found."""
 
@@ -131,6 +140,13 @@ class Conflict(RequestRefused):
 @dataclass(eq=False)
 class HandlerRunning(Conflict):
     """Handler '{handler_id}' is still running: continue it when it has completed."""
+
+    handler_id: str
+
+
+@dataclass(eq=False)
+class HandlerBeingDeleted(Conflict):
+    """Handler '{handler_id}' is being deleted: its id is free when that is done. Try again in a moment."""
 
     handler_id: str
 

@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     grace_period: Seconds = Field(10.0, description="How long a stop waits for steps to reach their next commit.")
     idle_timeout: Seconds | None = Field(60.0, description="Idle time after which a run leaves memory; 0 is never.")
     accept_context: bool = Field(False, description="Accept a serialized context from clients.")
+    accept_handler_ids: bool = Field(False, description="Let clients choose the ids of new handlers.")
     allow_network_filesystem: bool = Field(False, description="Allow the database on a network file system.")
     persistence_backoff: Delays = Field((0.5, 3.0), description="Delays between the tries of a failed write.")
     max_attempts: int = Field(

@@ -53,11 +53,12 @@ class RuntimeManager:
         idle_timeout: float | None = 60.0,
         max_attempts: int = 3,
         accept_context: bool = False,
+        accept_handler_ids: bool = False,
     ) -> None:
         self._store = store
         self._roster = Roster(store, idle_timeout=idle_timeout)
         self._recovery = Recovery(self._roster, max_attempts=max_attempts)
-        self._starting = Starting(self._roster, accept_context=accept_context)
+        self._starting = Starting(self._roster, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
         self._sending = Sending(self._roster)
         self._services: list[asyncio.Task[None]] = []
 

@@ -181,6 +181,10 @@ class AbstractWorkflowStore(ABC):
         the next one of the shared queue; None where there is no such handler."""
 
     @abstractmethod
+    async def is_being_deleted(self, handler_id: str) -> bool:
+        """Whether there are still rows of a handler that is not seen any more: its id is not free yet."""
+
+    @abstractmethod
     async def find_answer(self, scope: str, key: str) -> StoredAnswer | None:
         """What this idempotency key was answered with."""
 

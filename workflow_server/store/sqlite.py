@@ -265,6 +265,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:
         return await self._read(lambda sqlite: reads.event_range(sqlite, handler_id))
 
+    async def is_being_deleted(self, handler_id: str) -> bool:
+        return await self._read(lambda sqlite: reads.is_being_deleted(sqlite, handler_id))
+
     async def find_answer(self, scope: str, key: str) -> StoredAnswer | None:
         return await self._read(lambda sqlite: reads.find_answer(sqlite, scope, key))
 

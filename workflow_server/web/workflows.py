@@ -74,14 +74,14 @@ async def _run_request(request: web.Request) -> RunRequest:
     # An unknown workflow is told before its body is looked at.
     request.app[MANAGER].workflow(request.match_info["name"])
     body, key = await read_body(request, RunBody)
-    # The Python clients send "" and {} for what was not given.
+    # The Python clients send "" for a start event that was not given, and {} for other things.
     start_event = None if body.start_event == "" else body.start_event
-    if start_event and body.fields_by_old_name:
+    if start_event is not None and body.fields_by_old_name:
         raise InvalidBody("The body has both 'start_event' and 'kwargs', its old name: give one of them.")
     if isinstance(start_event, str):
         start_event = parse_json(start_event, "The string 'start_event'")
     return RunRequest(
-        start_event=start_event or body.fields_by_old_name or start_event,
+        start_event=body.fields_by_old_name if start_event is None else start_event,
         handler_id=body.handler_id or None,
         context=body.context or None,
         key=key,

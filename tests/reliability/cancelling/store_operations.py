@@ -158,6 +158,9 @@ OPERATIONS: dict[str, StoreOperation] = {
         lambda store, name: store.read_events(name, -1, 10), lambda name, events: [e.sequence for e in events] == [0, 1]
     ),
     "event_range": reading(lambda store, name: store.event_range(name), lambda name, bounds: bounds == (0, 1, 0)),
+    "is_being_deleted": reading(
+        lambda store, name: store.is_being_deleted(name), lambda name, deleted: deleted is False
+    ),
     "find_answer": reading(
         lambda store, name: store.find_answer("run:flow", name), lambda name, answer: answer.handler_id == name
     ),

@@ -46,6 +46,9 @@ SELECT
 FROM handlers AS h
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
+-- name: being_deleted
+SELECT 1 FROM handlers WHERE handler_id = :handler_id AND purging = 1;
+
 -- name: answer
 SELECT handler_id, run_id, body_hash, response FROM answers WHERE scope = :scope AND key = :key;
 
