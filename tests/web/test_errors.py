@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -120,6 +121,16 @@ async def test_head_is_answered_like_get_without_a_body(served: Served) -> None:
         async with served.client.head(path) as response:
             assert response.status == 200
             assert await response.read() == b""
+
+
+async def test_health_says_what_is_wrong_and_not_where_the_files_lie(serve: Serve, tmp_path: Path) -> None:
+    served = await serve(db=tmp_path / "db")
+    (tmp_path / "db").unlink()
+    assert (await served.post("/workflows/echo/run"))[0] == 503
+    status, answer = await served.get("/health")
+    assert status == 503
+    assert "'the database' was deleted" in answer["detail"]
+    assert str(tmp_path) not in answer["detail"]
 
 
 @pytest.mark.parametrize("character", ["x", "\u6f22", "\U0001f600", "\x00", "\ud800"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from workflow_server.errors import InvalidBody
+from workflow_server.printable import printable
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.protocol.requests import RunBody
 from workflow_server.protocol.responses import (
@@ -21,13 +22,17 @@ from workflow_server.web.bodies import read_body
 from workflow_server.web.keys import MANAGER, STREAMS
 from workflow_server.web.writing import ReaderLeft
 
+MAX_PROBLEM = 500
+
 
 async def health(request: web.Request) -> web.Response:
     """GET /health."""
-    problem = request.app[MANAGER].problem
-    if problem is None:
+    manager = request.app[MANAGER]
+    if manager.problem is None:
         return json_answer(Healthy())
-    return json_answer(Unhealthy(detail=problem), 503)
+    # Whoever asks needs no token, and is not told where the files lie.
+    detail = manager.problem.replace(manager.location, "the database")
+    return json_answer(Unhealthy(detail=printable(detail, MAX_PROBLEM)), 503)
 
 
 async def list_workflows(request: web.Request) -> web.Response:
