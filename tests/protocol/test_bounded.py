@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError, create_model, field_validator
+from pydantic import BaseModel, Field, Json, ValidationError, create_model, field_validator
 from workflows.events import Event
 
 from workflow_server.protocol.bounded import LARGE, validate
@@ -27,6 +28,7 @@ class Lines(Event):
     table: dict[str, list[int]] = Field(default_factory=dict)
     choices: list[int | float | dict[str, int]] = Field(default_factory=list)
     root: Node | None = None
+    text: Json[list[Line]] | None = None
 
 
 def tree(depth: int) -> dict[str, Any]:
@@ -41,8 +43,9 @@ def tree(depth: int) -> dict[str, Any]:
         {"table": {str(number): "" for number in range(60_000)}},
         {"choices": [""] * 150_000},
         {"root": tree(14)},
+        {"text": json.dumps([{}] * 150_000)},
     ],
-    ids=["models", "long key", "many keys", "union", "tree"],
+    ids=["models", "long key", "many keys", "union", "tree", "json"],
 )
 def test_a_value_with_very_many_errors_is_refused_in_little_memory(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as small:

@@ -20,12 +20,13 @@ logger = logging.getLogger(__name__)
 LARGE = 500
 """Values from which on an object is large; less can hold 20 errors a value and take 5 MB."""
 LONG = 2_000
-"""Characters of all its keys together from which on it is."""
+"""Characters of all its keys together from which on it is, and of strings that may be JSON."""
 MANY = 20
 """Errors of one object that are kept, where its class contains itself."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_BRACKETS = frozenset("[{ \t\r\n")
 _STOPPING = frozenset({"list", "tuple", "set", "frozenset", "dict"})
 _NO_SCHEMAS = frozenset(
     {"cls", "config", "custom_error_context", "default", "expected", "function", "metadata", "ref", "serialization"}
@@ -63,6 +64,9 @@ def _is_large(data: Any) -> bool:
         elif isinstance(item, (list, tuple)):
             values += len(item)
             pending.extend(item)
+        elif isinstance(item, str) and item[:1] in _BRACKETS:
+            # A field may take JSON in a string.
+            characters += len(item)
         if values > LARGE or characters > LONG:
             return True
     return False
