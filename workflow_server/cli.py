@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from workflow_server.errors import SettingsError, StartupError, WorkflowServerError
+from workflow_server.logs import set_up_logging
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import ENV_PREFIX, Settings, check_interpreter, command_options
 from workflow_server.target import load_server
@@ -116,7 +117,7 @@ def openapi(target: str | None, output: str | None) -> None:
 def _prepare(target: str, options: dict[str, Any]) -> tuple[Settings, WorkflowServer]:
     given = {name: value for name, value in options.items() if value is not None and value != ()}
     settings = Settings.load(given)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logging(settings.log_level)
     with command_options(given):
         return settings, load_server(target, settings)
 

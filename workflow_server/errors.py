@@ -40,11 +40,17 @@ class InvalidBody(InvalidRequest):
 
 @dataclass(eq=False)
 class InvalidParameter(InvalidRequest):
-    """Invalid {name} '{value}': {expected}."""
+    """Invalid {name}: {expected}."""
 
     name: str
-    value: str
     expected: str
+
+
+@dataclass(eq=False)
+class UnknownParameter(InvalidRequest):
+    """A parameter of the query is unknown. Those that there are: {known}."""
+
+    known: str
 
 
 @dataclass(eq=False)
@@ -75,6 +81,15 @@ class StepRefusesEvent(InvalidRequest):
 class ContextRefused(InvalidRequest):
     """This server does not accept a 'context' from clients. Leave it out, continue a completed handler with
     'handler_id', or start the server with accept_context=True."""
+
+
+class ContextBesideHandler(InvalidRequest):
+    """There are both a 'context' and a 'handler_id' to continue, which brings a state of its own: give one of them."""
+
+
+class InvalidHandlerId(InvalidRequest):
+    """This is no 'handler_id' for a new handler: use letters, digits, '.', '_', '~' and '-', 1 to 128 of them, so that
+    it fits into a URL."""
 
 
 class NotFound(RequestRefused):
@@ -130,6 +145,13 @@ class HandlerRunning(Conflict):
 
 
 @dataclass(eq=False)
+class HandlerBeingDeleted(Conflict):
+    """Handler '{handler_id}' is being deleted: its id is free when that is done. Try again in a moment."""
+
+    handler_id: str
+
+
+@dataclass(eq=False)
 class StateUnreadable(Conflict):
     """Handler '{handler_id}' cannot be continued: the workflow does not read its state any more ({reason})."""
 
@@ -169,11 +191,8 @@ class QueueTaken(Conflict):
     timeout: float
 
 
-@dataclass(eq=False)
 class KeyReused(RequestRefused):
-    """Idempotency-Key '{key}' was used before with another body. Use a new key for a new request."""
-
-    key: str
+    """This Idempotency-Key was used before with another body. Use a new key for a new request."""
 
 
 class ShuttingDown(WorkflowServerError):

@@ -228,3 +228,35 @@ class StoredAnswer(NamedTuple):
     run_id: str
     body_hash: str
     response: str
+
+
+class StoredHandler(NamedTuple):
+    """A handler as a list shows it: nothing of its result is parsed."""
+
+    handler_id: str
+    workflow_name: str
+    status: Status
+    run_id: str | None
+    error: str | None
+    started_at: float | None
+    updated_at: float | None
+    completed_at: float | None
+    result: str | None
+    damaged: bool
+    """There is a result, and it is no envelope."""
+
+
+class ListCursor(NamedTuple):
+    """A place in the list of all handlers, and its end: what is started after the list was begun is not in it."""
+
+    at: float
+    handler_id: str
+    end_at: float
+    end_id: str
+
+
+class HandlersPage(NamedTuple):
+    """Handlers, oldest first, and where the next page begins; None where there is none."""
+
+    handlers: list[StoredHandler]
+    cursor: ListCursor | None

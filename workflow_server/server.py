@@ -74,6 +74,7 @@ class WorkflowServer:
             idle_timeout=self._settings.idle_timeout if idle_timeout == "settings" else idle_timeout or None,
             max_attempts=self._settings.max_attempts,
             accept_context=self._settings.accept_context,
+            accept_handler_ids=self._settings.accept_handler_ids,
         )
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,11 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from workflow_server.errors import SettingsError
 
 ENV_PREFIX = "WORKFLOW_SERVER_"
+
+_TOKEN_VARIABLES = frozenset({f"{ENV_PREFIX}TOKENS", f"{ENV_PREFIX}READ_TOKENS"})
+_tokens_taken: dict[str, str | None] = {}
 
 _options: ContextVar[Mapping[str, Any] | None] = ContextVar("workflow_server_options", default=None)
 
@@ -46,6 +57,20 @@ def _split_secrets(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_secrets)]
 Delays = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_split), Field(max_length=20)]
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, out of which the tokens are taken: what steps start would inherit them, and tell them on.
+
+    They stay known to this process, for the other servers that it makes.
+    """
+
+    def __call__(self) -> dict[str, Any]:
+        for variable in list(os.environ):
+            if variable.upper() in _TOKEN_VARIABLES:
+                _tokens_taken[variable.lower()] = os.environ.pop(variable)
+        self.env_vars = {**self.env_vars, **_tokens_taken}
+        return super().__call__()
 
 
 class Settings(BaseSettings):
@@ -78,6 +103,7 @@ class Settings(BaseSettings):
     grace_period: Seconds = Field(10.0, description="How long a stop waits for steps to reach their next commit.")
     idle_timeout: Seconds | None = Field(60.0, description="Idle time after which a run leaves memory; 0 is never.")
     accept_context: bool = Field(False, description="Accept a serialized context from clients.")
+    accept_handler_ids: bool = Field(False, description="Let clients choose the ids of new handlers.")
     allow_network_filesystem: bool = Field(False, description="Allow the database on a network file system.")
     persistence_backoff: Delays = Field((0.5, 3.0), description="Delays between the tries of a failed write.")
     max_attempts: int = Field(
@@ -90,11 +116,11 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, InitSettingsSource(settings_cls, dict(_options.get() or {})), env_settings
+        return init_settings, InitSettingsSource(settings_cls, dict(_options.get() or {})), _Environment(settings_cls)
 
     @classmethod
     def load(cls, options: Mapping[str, Any] | None = None) -> Self:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
+from workflow_server import settings as settings_module
 from workflow_server.errors import SettingsError
 from workflow_server.settings import ENV_PREFIX, Settings, command_options, is_loopback
 
@@ -16,6 +19,7 @@ TOKEN = "a-token-of-thirty-two-characters"
 def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(f"{ENV_PREFIX}{name.upper()}", raising=False)
+    monkeypatch.setattr(settings_module, "_tokens_taken", {})
 
 
 def test_options_win_over_the_environment_which_wins_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +57,23 @@ def test_lists_come_from_the_environment_separated_by_commas(monkeypatch: pytest
 def test_an_origin_is_written_as_browsers_do() -> None:
     origins = Settings.load({"cors_origins": "HTTPS://App.Example.org, http://localhost:3000,http://[::1]:443"})
     assert origins.cors_origins == ("https://app.example.org", "http://localhost:3000", "http://[::1]:443")
+
+
+@pytest.mark.parametrize("name", ["tokens", "read_tokens"])
+def test_tokens_leave_the_environment_when_they_are_read_and_later_servers_of_the_process_have_them(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"{ENV_PREFIX}{name}".upper(), TOKEN)
+    monkeypatch.setenv("WORKFLOW_SERVER_PORT", "9001")
+    first, second = Settings.load(), Settings.load({"port": 9002})
+    inherited = [sys.executable, "-c", "import os; print(dict(os.environ))"]
+    child = subprocess.run(inherited, capture_output=True, text=True, check=True).stdout
+    assert TOKEN not in child
+    assert "WORKFLOW_SERVER_PORT" in child
+    for settings in (first, second):
+        assert [token.get_secret_value() for token in getattr(settings, name)] == [TOKEN]
+    monkeypatch.setenv(f"{ENV_PREFIX}{name}".upper(), f"{TOKEN}-3")
+    assert [token.get_secret_value() for token in getattr(Settings.load(), name)] == [f"{TOKEN}-3"]
 
 
 def test_an_empty_variable_sets_no_token(monkeypatch: pytest.MonkeyPatch) -> None:

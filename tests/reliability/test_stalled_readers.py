@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
 import time
 from contextlib import ExitStack
@@ -14,9 +15,11 @@ import pytest
 from tests.end_to_end.server_process import DurableServer
 from tests.reliability.reading.bulk_reading import HashingReader, StalledReader, Stream, body_of, connected
 from tests.reliability.reading.event_log_file import event_log
-from tests.reliability.reading.server_figures import MIB, Figures, connected_ports, resident_memory, sampled
+from tests.reliability.reading.server_figures import INTERVAL, MIB, Figures, connected_ports, resident_memory, sampled
 from tests.reliability.reporting import Extent, Survived
+from workflow_server.protocol.events import EventEnvelope
 from workflow_server.settings import Settings
+from workflow_server.store import PersistentHandler, SqliteWorkflowStore
 
 TARGET = str(Path(__file__).parent / "targets" / "publishing.py")
 GROWTH = 64 * MIB
@@ -133,6 +136,48 @@ async def test_readers_that_never_read_large_events_of_long_ago_cost_little_memo
         unit="stalled readers",
         figures=f"{events} events; memory grew by {(figures.memory - before) / MIB:.1f} MiB over "
         f"{before / MIB:.0f} MiB, cut after at most {slowest:.1f} s where 2 s are set",
+    )
+
+
+@pytest.mark.timeout(120)
+async def test_lists_of_large_results_that_are_read_slowly_cost_little_memory(
+    tmp_path: Path, extent: Extent, survived: Survived
+) -> None:
+    """Each reader takes a little of the list and stops; when all have, one of them reads on and finds all of it."""
+    slow, results, size = extent.of(short=12, long=100), 100, 900_000
+    store = SqliteWorkflowStore(tmp_path / "runs.sqlite3")
+    await store.open()
+    for number in range(results):
+        result = EventEnvelope(value={"result": "x" * size}, type="StopEvent")
+        await store.update(
+            PersistentHandler(handler_id=f"{number:03}", workflow_name="w", status="completed", result=result)
+        )
+    await store.close()
+    async with DurableServer(tmp_path, TARGET) as server:
+        assert (await body_of(server.port, "/handlers", 2 * MIB)).startswith(b'{"handlers":')
+        before = resident_memory(server.process.pid)
+        async with sampled(server) as figures:
+            lists = [await Stream.open(server.port, "/handlers") for _ in range(slow)]
+            for stream in lists:
+                while stream.size < MIB:
+                    assert await stream.read(65_536)
+            await asyncio.sleep(2 * INTERVAL)
+            grown = figures.memory - before
+            for stream in lists[1:]:
+                stream.connection.close()
+            with lists[0].connection:
+                while not lists[0].complete and await lists[0].read():
+                    pass
+            whole = json.loads(lists[0].body)["handlers"]
+        assert await server.stop() == 0
+    assert [handler["handler_id"] for handler in whole] == [f"{number:03}" for number in range(results)]
+    assert grown <= GROWTH, f"memory grew by {grown / MIB:.1f} MiB"
+    survived(
+        f"lists of {results} results of {size / MIB:.1f} MiB that are read slowly",
+        "P10",
+        times=slow,
+        unit="slow readers",
+        figures=f"memory grew by {grown / MIB:.1f} MiB over {before / MIB:.0f} MiB",
     )
 
 

@@ -214,3 +214,25 @@ async def test_who_is_cancelled_as_the_queue_comes_free_leaves_it_to_the_next(lo
         else:
             await waiting.result().close()
         await (await take_queue(log, 0, asyncio.Event(), logs)).close()
+
+
+async def test_a_reader_of_a_deleted_handlers_queue_moves_nothing_of_the_next_handler_of_its_id(
+    store: SqliteWorkflowStore, logs: EventLogs, log: EventLog
+) -> None:
+    await write(store, log, 3)
+    reader = await take_queue(log, 1.0, asyncio.Event(), logs)
+    await reader.written(2)
+    logs.forget("h")
+    await store.delete(HandlerQuery(handler_id_in=["h"]))
+    log = logs.new("h")
+    await store.append(RunStarted("h", "w", "r2", 1.0, 0, None))
+    await reader.close()
+    await store.flush()
+    assert await store.event_range("h") == (0, -1, 0)
+
+
+async def test_who_asks_for_a_log_while_it_is_made_gets_that_one(store: SqliteWorkflowStore, logs: EventLogs) -> None:
+    asking = asyncio.create_task(logs.get("h"))
+    await asyncio.sleep(0)
+    made = logs.new("h")
+    assert await asking is made

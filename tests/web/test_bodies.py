@@ -51,6 +51,15 @@ async def test_a_key_that_the_body_does_not_have_is_400_and_starts_nothing(serve
     assert await served.get("/handlers") == (200, {"handlers": []})
 
 
+async def test_of_many_keys_that_the_body_does_not_have_the_first_are_named_and_cut(served: Served) -> None:
+    keys = {"k" * 100_000: 1, "new\nline": 1, **{str(number): 1 for number in range(60_000)}}
+    status, answer = await served.post(RUN, json=keys)
+    assert status == 400
+    assert len(answer["detail"]) < 1_000
+    assert r"new\nline" in answer["detail"] and "'7'" in answer["detail"]  # noqa: PT018
+    assert "'8'" not in answer["detail"]
+
+
 async def test_a_body_up_to_the_limit_is_read_and_one_byte_more_is_413(serve: Serve) -> None:
     served = await serve(max_body=2_000)
     body = json.dumps({"start_event": {"x": ""}})

@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tests.web.conftest import Serve, Served
+from tests.web.conftest import JSON_TYPE, Serve, Served
 from workflow_server import errors
-from workflow_server.web.errors import error_response, status_of
+from workflow_server.web.errors import MAX_ANSWER, error_response, status_of
 
 
 async def test_an_unknown_path_is_404_in_json(served: Served) -> None:
@@ -87,7 +88,7 @@ async def test_a_redirect_of_a_users_middleware_stays_one(serve: Serve) -> None:
         (errors.RunAlreadyEnded("x", "failed"), 409),
         (errors.QueueTaken("x", 1), 409),
         (errors.RunSuspended("x", "y"), 409),
-        (errors.KeyReused("x"), 422),
+        (errors.KeyReused(), 422),
         (errors.ShuttingDown(), 503),
         (errors.StoreUnavailable("x"), 503),
         (errors.CommitUnknown("x"), 503),
@@ -122,7 +123,46 @@ async def test_head_is_answered_like_get_without_a_body(served: Served) -> None:
             assert await response.read() == b""
 
 
-async def test_what_is_no_utf_8_in_a_header_is_told_without_halves_of_surrogate_pairs(served: Served) -> None:
+async def test_health_says_what_is_wrong_and_not_where_the_files_lie(serve: Serve, tmp_path: Path) -> None:
+    served = await serve(db=tmp_path / "db")
+    (tmp_path / "db").unlink()
+    assert (await served.post("/workflows/echo/run"))[0] == 503
+    status, answer = await served.get("/health")
+    assert status == 503
+    assert "'the database' was deleted" in answer["detail"]
+    assert str(tmp_path) not in answer["detail"]
+
+
+@pytest.mark.parametrize("character", ["x", "\u6f22", "\U0001f600", "\x00", "\ud800"])
+def test_an_error_takes_2_kb_at_most_in_one_line_of_characters_that_can_be_seen(character: str) -> None:
+    body = error_response(errors.InvalidEvent(character * 1_000_000)).body
+    assert isinstance(body, bytes)
+    assert 1_900 < len(body) <= MAX_ANSWER == 2_000
+    detail = json.loads(body)["detail"]
+    assert detail.replace(" ", "").isprintable()
+    assert detail.endswith("…")
+
+
+async def test_no_value_of_a_request_comes_back_in_its_refusal(served: Served) -> None:
+    canary = "canary-7f3"
+    answers = [
+        await served.get(f"/handlers?status={canary}"),
+        await served.get(f"/events/x?after_sequence={canary}"),
+        await served.get(f"/events/x?acquire_timeout={canary}"),
+        await served.get(f"/events/x?sse={canary}&sse={canary}"),
+        await served.get("/health", headers={"Host": canary}),
+        await served.get("/health", headers={"Origin": f"https://{canary}"}),
+        await served.post(f"/{canary}"),
+        await served.post("/workflows/echo/run", json={"start_event": canary}),
+        await served.post("/workflows/echo/run", json={"handler_id": {"a": canary}}),
+        await served.post("/events/x", data=f'{{"event": 123456789012345678901234567890{canary}}}', headers=JSON_TYPE),
+        await served.post("/events/x", json={"event": [canary]}),
+    ]
+    assert [(status, answer) for status, answer in answers if status not in (400, 403, 404)] == []
+    assert [answer for _, answer in answers if canary in str(answer)] == []
+
+
+async def test_what_is_no_utf_8_in_a_header_is_refused_in_json(served: Served) -> None:
     answer = await served.raw(b"GET /health HTTP/1.1\r\nConnection: close\r\nHost: localhost\xff\r\n\r\n")
     assert answer.split()[1] == b"403"
-    assert "'localhost?'" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+    assert "host" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from pathlib import Path
+
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
 
 from tests.web.conftest import Serve, Served
+from workflow_server.server import WorkflowServer
+from workflow_server.settings import Settings
+from workflow_server.web.settings import WebSettings
 
 TOKEN = "a-token-that-may-do-all"
 READ_TOKEN = "a-token-that-may-only-read"
@@ -191,11 +200,73 @@ async def test_a_read_only_token_may_only_read(serve: Serve) -> None:
     assert await served.get("/handlers", headers=bearer(TOKEN)) == (200, {"handlers": []})
 
 
+async def test_a_read_only_token_takes_no_events_from_others_and_reads_a_stream_of_its_own(serve: Serve) -> None:
+    served = await serve(tokens=(TOKEN,), read_tokens=(READ_TOKEN,))
+    async with served.client.post("/workflows/count/run", headers=bearer(TOKEN)) as response:
+        path = f"/events/{(await response.json())['handler_id']}"
+    status, answer = await served.get(f"{path}?acquire_timeout=1", headers=bearer(READ_TOKEN))
+    assert status == 403
+    assert "after_sequence" in answer["detail"]
+    async with served.client.get(f"{path}?after_sequence=-1&sse=false", headers=bearer(READ_TOKEN)) as response:
+        own = await response.text()
+    async with served.client.get(f"{path}?acquire_timeout=1&sse=false", headers=bearer(TOKEN)) as response:
+        assert await response.text() == own != ""
+
+
+async def test_one_token_holds_half_of_the_streams_at_most_where_there_are_others(serve: Serve) -> None:
+    served = await serve(tokens=(TOKEN,), read_tokens=(READ_TOKEN,), max_streams=4)
+    async with served.client.post("/workflows/ask/run-nowait", headers=bearer(TOKEN)) as response:
+        path = f"/events/{(await response.json())['handler_id']}?after_sequence=-1"
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            answer = await stack.enter_async_context(served.client.get(path, headers=bearer(READ_TOKEN)))
+            assert answer.status == 200
+        for other in (path, "/handlers"):
+            status, refusal = await served.get(other, headers=bearer(READ_TOKEN))
+            assert status == 429
+            assert "this token" in refusal["detail"]
+        answer = await stack.enter_async_context(served.client.get(path, headers=bearer(TOKEN)))
+        assert answer.status == 200
+        assert (await served.get("/handlers", headers=bearer(TOKEN)))[0] == 200
+
+
+def test_a_lone_token_may_hold_every_stream() -> None:
+    assert WebSettings(tokens=(SecretStr(TOKEN),), max_streams=7).streams_of_a_token == 7
+    assert WebSettings(max_streams=7).streams_of_a_token == 7
+    assert WebSettings(read_tokens=(SecretStr(TOKEN), SecretStr(READ_TOKEN)), max_streams=1).streams_of_a_token == 1
+
+
+async def test_health_needs_no_token_where_the_application_is_mounted_and_nothing_else_goes_without(
+    tmp_path: Path,
+) -> None:
+    server = WorkflowServer(settings=Settings(tokens=(SecretStr(TOKEN),), db=str(tmp_path / "db")))
+    inner, outer = web.Application(), web.Application()
+    inner.add_subapp("/flows", server.app)
+    outer.add_subapp("/v1", inner)
+    async with TestClient(TestServer(outer)) as client:
+        assert (await client.get("/v1/flows/health")).status == 200
+        assert (await client.head("/v1/flows/health")).status == 200
+        for path in ("workflows", "handlers", "health/x", ""):
+            assert (await client.get(f"/v1/flows/{path}")).status in (401, 404)
+        assert (await client.get("/v1/flows/workflows", headers=bearer(TOKEN))).status == 200
+
+
 # -- All answers -----------------------------------------------------------------------------------
 
 
-async def test_no_answer_lets_its_type_be_guessed(served: Served) -> None:
+async def test_no_answer_lets_its_type_be_guessed_is_kept_by_a_cache_or_names_a_version(served: Served) -> None:
     handler_id = await served.finish("count")
-    for path in ("/", "/workflows", "/nothing", f"/events/{handler_id}?after_sequence=-1"):
-        async with served.client.get(path) as response:
-            assert response.headers["X-Content-Type-Options"] == "nosniff"
+    stream = f"/events/{handler_id}?after_sequence=-1"
+    for path in ("/", "/workflows", "/handlers", "/openapi.json", "/health", "/nothing", "/events/x", stream):
+        for method in ("GET", "HEAD", "DELETE"):
+            async with served.client.request(method, path) as response:
+                assert response.headers["X-Content-Type-Options"] == "nosniff"
+                assert response.headers["Server"] == "workflow_server"
+                kept = "no-cache, no-transform" if path == stream and response.status == 200 else "no-store"
+                assert response.headers["Cache-Control"] == kept
+    for request in (b"nonsense\r\n\r\n", b"GET /\r\n\r\n", b"GET /x HTTP/1.1\r\nHost: localhost\r\nExpect: y\r\n\r\n"):
+        head = (await served.raw(request)).partition(b"\r\n\r\n")[0].decode()
+        assert head.split()[1] in ("400", "417")
+        assert "Server: workflow_server\r\n" in head + "\r\n"
+        assert "Cache-Control: no-store\r\n" in head + "\r\n"
+        assert "aiohttp" not in head

@@ -1,19 +1,26 @@
-"""GET /handlers: the same JSON, however many handlers there are."""
+"""GET /handlers: the same JSON, however many handlers there are and however large they are, in bounded memory."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from tests.web.conftest import Served
-from workflow_server.protocol.handlers import HandlerData
-from workflow_server.web.listing import PAGE, encoded
+from tests.reliability.reading.bulk_reading import Stream, connected
+from tests.web.conftest import Serve, Served
+from workflow_server.protocol.handlers import HandlerData, ListedHandler
+from workflow_server.store.listing import PAGE
+from workflow_server.web.listing import pieces
 from workflow_server.web.writing import WRITE_SIZE
 
+ENVELOPE = '{"value":{"result":"%s"},"type":"StopEvent","types":null,"qualified_name":null}'
 
-def handler(number: int, error: str | None = None) -> HandlerData:
-    return HandlerData(
+
+def listed(number: int, error: str | None = None, result: str | None = None) -> ListedHandler:
+    handler = HandlerData(
         handler_id=f"{number:010}",
         workflow_name="w",
         run_id=None,
@@ -24,22 +31,27 @@ def handler(number: int, error: str | None = None) -> HandlerData:
         updated_at=None,
         completed_at=None,
     )
+    return ListedHandler(handler, result)
 
 
-@pytest.mark.parametrize("count", [0, 1, PAGE - 1, PAGE, PAGE + 1, 5 * PAGE])
-def test_the_pieces_are_one_json_object_with_every_handler_in_order_and_each_is_bounded(count: int) -> None:
-    handlers = [handler(number) for number in range(count)]
-    expected = [json.loads(one.model_dump_json()) for one in handlers]
-    pieces = list(encoded(handlers))
-    assert json.loads(b"".join(pieces)) == {"handlers": expected}
-    assert handlers == []
-    assert all(piece.count(b'"handler_id"') <= PAGE for piece in pieces)
+@pytest.mark.parametrize("error", [None, '"result":null', '\\"result":null,\'', "result"])
+def test_a_result_stands_in_the_handlers_json_as_if_it_had_been_parsed(error: str | None) -> None:
+    one = listed(1, error, ENVELOPE % "é")
+    with_result = {**one.handler.model_dump(), "result": json.loads(ENVELOPE % "é")}
+    assert b"".join(one.to_json()).decode() == HandlerData(**with_result).model_dump_json()
+    assert b"".join(listed(1, error).to_json()) == listed(1, error).handler.model_dump_json().encode()
 
 
-def test_large_handlers_go_out_one_by_one() -> None:
-    pieces = list(encoded([handler(number, "x" * WRITE_SIZE) for number in range(10)]))
-    assert len(pieces) == 10
-    assert all(len(piece) < 2 * WRITE_SIZE for piece in pieces)
+def test_large_results_go_out_one_by_one_small_ones_together_and_nothing_is_held_twice() -> None:
+    page = [listed(number, result=ENVELOPE % ("x" * WRITE_SIZE)) for number in range(10)]
+    large = list(pieces(page, b""))
+    assert page == []
+    assert sum(len(piece) > WRITE_SIZE for piece in large) == 10
+    assert len(json.loads(b"[%b]" % b"".join(large))) == 10
+    small = list(pieces([listed(number) for number in range(1_000)], b","))
+    assert all(WRITE_SIZE <= len(piece) < 2 * WRITE_SIZE for piece in small[:-1])
+    ids = [one["handler_id"] for one in json.loads(b"[0%b]" % b"".join(small))[1:]]
+    assert ids == [f"{number:010}" for number in range(1_000)]
 
 
 async def test_a_long_list_comes_whole_and_in_order_in_chunks_and_over_http_1_0(served: Served) -> None:
@@ -47,10 +59,78 @@ async def test_a_long_list_comes_whole_and_in_order_in_chunks_and_over_http_1_0(
     async with served.client.get("/handlers") as response:
         assert response.headers["Transfer-Encoding"] == "chunked"
         assert response.content_type == "application/json"
-        listed = (await response.json())["handlers"]
-    assert [one["handler_id"] for one in listed] == started
-    assert all(one["result"]["value"]["result"] == {"text": "ä" * 40_000} for one in listed)
+        listing = (await response.json())["handlers"]
+    assert [one["handler_id"] for one in listing] == started
+    assert all(one["result"]["value"]["result"] == {"text": "ä" * 40_000} for one in listing)
+    assert listing == [(await served.get(f"/handlers/{handler_id}"))[1] for handler_id in started]
     old = await served.raw(b"GET /handlers HTTP/1.0\r\nHost: localhost\r\n\r\n")
-    assert json.loads(old.partition(b"\r\n\r\n")[2])["handlers"] == listed
-    async with served.client.head("/handlers") as response:
-        assert (response.status, response.content_type, await response.read()) == (200, "application/json", b"")
+    assert json.loads(old.partition(b"\r\n\r\n")[2])["handlers"] == listing
+
+
+async def test_a_parameter_that_there_is_not_is_400(served: Served) -> None:
+    status, answer = await served.get("/handlers?statsu=failed")
+    assert status == 400
+    assert "status, workflow_name" in answer["detail"]
+    assert (await served.get("/handlers?status=&workflow_name="))[0] == 200
+
+
+def store(db: Path, count: int, result: str) -> None:
+    """Add completed handlers to the database of a running server, as a run of it would have."""
+    with closing(sqlite3.connect(db)) as connection, connection:
+        for number in range(count):
+            columns = (f"stored{number:04}", "echo", "completed", float(1_000_000 + number // 2))
+            connection.execute(
+                "INSERT INTO handlers (handler_id, workflow_name, status, started_at) VALUES (?, ?, ?, ?)", columns
+            )
+            connection.execute("INSERT INTO payloads (handler_id, result) VALUES (?, ?)", (columns[0], result))
+
+
+async def test_every_handler_comes_once_in_order_over_many_pages_also_of_equal_times(
+    serve: Serve, tmp_path: Path
+) -> None:
+    served = await serve(db=tmp_path / "db")
+    running = await served.start("ask")
+    store(tmp_path / "db", 2 * PAGE + 1, ENVELOPE % "x")
+    status, answer = await served.get("/handlers")
+    assert status == 200
+    expected = [f"stored{number:04}" for number in range(2 * PAGE + 1)]
+    assert [one["handler_id"] for one in answer["handlers"]] == [*expected, running]
+    filtered = (await served.get("/handlers?status=completed&workflow_name=echo&workflow_name=ask"))[1]["handlers"]
+    assert [one["handler_id"] for one in filtered] == expected
+    assert (await served.get("/handlers?status=running&workflow_name=echo"))[1] == {"handlers": []}
+
+
+@pytest.mark.parametrize("result", ["{", "[]", '{"value":1,"type":"X"}', "", ENVELOPE % "\x01", ENVELOPE + "}"])
+async def test_a_damaged_result_is_told_as_an_error_and_the_list_stays_json(
+    serve: Serve, tmp_path: Path, result: str
+) -> None:
+    served = await serve(db=tmp_path / "db")
+    store(tmp_path / "db", 1, result)
+    (one,) = (await served.get("/handlers"))[1]["handlers"]
+    assert (one["result"], one["error"]) == (None, "The run completed, but its result cannot be read: it is damaged")
+    assert one["error"] == (await served.get("/handlers/stored0000"))[1]["error"]
+
+
+async def test_a_list_that_is_being_read_is_an_open_stream_and_head_reads_nothing(serve: Serve, tmp_path: Path) -> None:
+    served = await serve(db=tmp_path / "db", max_streams=1)
+    store(tmp_path / "db", 20, ENVELOPE % ("x" * 900_000))
+    with await connected(served.port, "/handlers", receive_buffer=4_096):
+        while (await served.get("/handlers?status=running"))[0] != 429:
+            pass
+        async with served.client.head("/handlers") as response:
+            assert (response.status, response.content_type, await response.read()) == (200, "application/json", b"")
+    while (await served.get("/handlers?status=running"))[0] == 429:
+        pass
+
+
+async def test_a_list_that_cannot_be_read_to_its_end_breaks_off_and_is_no_json(serve: Serve, tmp_path: Path) -> None:
+    served = await serve(db=tmp_path / "db")
+    store(tmp_path / "db", 3, ENVELOPE % ("x" * 900_000))
+    stream = Stream(await connected(served.port, "/handlers", receive_buffer=4_096))
+    assert await stream.read(1_000)
+    with closing(sqlite3.connect(tmp_path / "db")) as connection:
+        connection.execute("DROP TABLE payloads")
+    body = await stream.rest()
+    assert not stream.complete
+    assert body.startswith(b'{"handlers":[{"handler_id":"stored0000"')
+    assert not body.endswith(b"]}")

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workflow_server.protocol.client_json import to_client_json
 
+UNREADABLE_RESULT = "The run completed, but its result cannot be read: it is damaged"
+"""The error of a handler whose stored result is no envelope."""
+
 
 class EventEnvelope(BaseModel):
     """An event as clients read it.
@@ -47,9 +50,8 @@ def read_result(data: str | None) -> tuple[EventEnvelope | None, str | None]:
         return None, None
     try:
         return EventEnvelope.model_validate_json(data), None
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
-        return None, f"The run completed, but its result cannot be read: {problem}"
+    except ValidationError:
+        return None, UNREADABLE_RESULT
 
 
 @lru_cache(maxsize=4096)

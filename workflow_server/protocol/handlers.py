@@ -33,6 +33,24 @@ class HandlerData(BaseModel):
 
 
 @dataclass(frozen=True)
+class ListedHandler:
+    """A handler of a list: its own ``result`` is None, and the JSON of the result's envelope stands beside it."""
+
+    handler: HandlerData
+    result: str | None
+
+    def to_json(self) -> tuple[bytes, bytes, bytes]:
+        """The same JSON as that of a ``HandlerData`` with this result, in parts: the result may be large."""
+        before, empty, after = self.handler.model_dump_json().encode().partition(_NO_RESULT)
+        # No text of the handler has these quotation marks: JSON escapes them.
+        result = b"null" if self.result is None else self.result.encode()
+        return before + empty.removesuffix(b"null"), result, after
+
+
+_NO_RESULT = b'"result":null'
+
+
+@dataclass(frozen=True)
 class IdempotencyKey:
     """A client's ``Idempotency-Key`` and the hash of the body that came with it."""
 

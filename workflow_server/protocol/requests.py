@@ -16,12 +16,20 @@ class RunBody(BaseModel):
         None, description="The start event: its fields, its envelope, or a string that holds either as JSON."
     )
     fields_by_old_name: dict[str, Any] | None = Field(
-        None, validation_alias=AliasChoices("kwargs"), description="The old name for the fields of the start event."
+        None,
+        validation_alias=AliasChoices("kwargs"),
+        description="The old name for the start event's fields: one of the two.",
     )
     context: dict[str, Any] | None = Field(
-        None, description="A serialized Context; only where the server was started to accept it."
+        None,
+        description="A serialized Context; only where the server was started to accept it, and not beside a handler to "
+        "continue.",
     )
-    handler_id: str | None = Field(None, description="Continue this completed handler of the same workflow.")
+    handler_id: str | None = Field(
+        None,
+        description="Continue this completed handler of the same workflow; where the server accepts ids of clients, "
+        "one that no handler has is that of a new one.",
+    )
 
 
 class EventBody(BaseModel):

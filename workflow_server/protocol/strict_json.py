@@ -8,9 +8,13 @@ import re
 from typing import Any, NoReturn
 
 from workflow_server.errors import InvalidBody
+from workflow_server.printable import printable
 
 MAX_DEPTH = 100
 """How deep arrays and objects may be nested."""
+
+MAX_KEY = 100
+"""Characters of a key that a message names."""
 
 _INTEGERS = range(-(2**63), 2**63)
 _INTEGER_CHARACTERS = 20
@@ -82,13 +86,13 @@ def _refuse_constant(name: str) -> NoReturn:
 def _parse_integer(text: str) -> int:
     if len(text) <= _INTEGER_CHARACTERS and (number := int(text)) in _INTEGERS:
         return number
-    raise _Refused(f"the integer {text[:24]}{'…' if len(text) > 24 else ''} does not fit into 64 bits: use a string")
+    raise _Refused("an integer does not fit into 64 bits: use a string")
 
 
 def _parse_float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise _Refused(f"the number {text[:24]} does not fit into a double: use a string")
+        raise _Refused("a number does not fit into a double: use a string")
     return number
 
 
@@ -99,7 +103,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise _Refused(f"an object has the key {json.dumps(key)} twice")
+                raise _Refused(f"an object has the key '{printable(key, MAX_KEY)}' twice")
             seen.add(key)
     return result
 

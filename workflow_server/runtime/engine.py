@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import instrument_tags
-from pydantic import BaseModel
 from workflows import Workflow
 from workflows.context.context_types import SerializedContext
 from workflows.context.state_store import (
@@ -96,7 +95,7 @@ from workflows.runtime.types.ticks import (
 from workflows.runtime.verbose import VerboseDecorator
 from workflows.utils import _nanoid as nanoid
 
-from workflow_server.runtime.codec import CompactLayout
+from workflow_server.runtime.codec import CompactLayout, Undecodable
 from workflow_server.runtime.serializer import RunSerializer
 
 __all__ = [
@@ -421,14 +420,14 @@ def with_config(state: BrokerState, workflow: Workflow) -> BrokerState:
     """A loop's state that was kept without what the workflow's code says.
 
     Raises:
-        ValueError: a step that has work is gone from the code.
+        Undecodable: a step that has work is gone from the code.
     """
     fresh = new_state(workflow)
     for step_id, worker in list(state.workers.items()):
         if step_id in fresh.workers:
             worker.config = fresh.workers[step_id].config
         elif worker.queue or worker.in_progress or worker.collected_waiters:
-            raise ValueError(f"its step '{step_id}' is gone from the code")
+            raise Undecodable(f"its step '{step_id}' is gone from the code")
         else:
             del state.workers[step_id]
     # In the order of the code, with the steps that are new.

@@ -140,6 +140,10 @@ class EventLogs:
             bounds = await self._store.event_range(handler_id)
             if not found or bounds is None:
                 raise HandlerNotFound(handler_id)
+            log = self._logs.get(handler_id)
+            if log is not None:
+                # Where clients choose the ids of new handlers, one may be asked for while it is made.
+                return log
             first, last, queue_next = bounds
             over = found[0].status != "running"
             log = EventLog(self._store, handler_id, first=first, last=last, queue_next=queue_next, ended=over)
@@ -148,6 +152,9 @@ class EventLogs:
 
     def advance_queue(self, log: EventLog) -> None:
         """Write down how far the shared queue was read; nobody waits for it, and nobody reads the log without it."""
+        if self._logs.get(log.handler_id) is not log:
+            # It was deleted, and its handler's id may be that of another by now.
+            return
         self._store.append(QueueAdvanced(log.handler_id, log.queue_next))
         self._advancing[log.handler_id] = (log, log.queue_next)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from workflow_server.errors import HandlerNotFound
-from workflow_server.protocol.events import read_result
-from workflow_server.protocol.handlers import HandlerData
-from workflow_server.records import RunEnded, RunStarted
+from workflow_server.protocol.events import UNREADABLE_RESULT, read_result
+from workflow_server.protocol.handlers import HandlerData, ListedHandler
+from workflow_server.records import RunEnded, RunStarted, Status, StoredHandler
 from workflow_server.runtime.roster import QUEUED, Roster
 from workflow_server.store.abstract import HandlerQuery, PersistentHandler
+from workflow_server.store.handlers import from_timestamp
 
 
 async def find_handler(roster: Roster, handler_id: str) -> PersistentHandler:
@@ -26,11 +27,34 @@ async def find_handler(roster: Roster, handler_id: str) -> PersistentHandler:
 
 def shown(roster: Roster, handler: PersistentHandler) -> HandlerData:
     """The handler, with the reason why its run does not go on at present."""
-    reason = roster.suspended.get(handler.handler_id)
-    served = roster.registry.find(handler.workflow_name)
-    if reason is None and served is not None and served.slots.waits(handler.handler_id):
+    return from_store(handler, _why_suspended(roster, handler.handler_id, handler.workflow_name, handler.status))
+
+
+def _why_suspended(roster: Roster, handler_id: str, workflow_name: str, status: Status) -> str | None:
+    if status != "running":
+        return None
+    reason = roster.suspended.get(handler_id)
+    served = roster.registry.find(workflow_name)
+    if reason is None and served is not None and served.slots.waits(handler_id):
         reason = QUEUED
-    return from_store(handler, reason)
+    return reason
+
+
+def listed(roster: Roster, handler: StoredHandler) -> ListedHandler:
+    """The handler as it stands in a list."""
+    data = HandlerData(
+        handler_id=handler.handler_id,
+        workflow_name=handler.workflow_name,
+        run_id=handler.run_id,
+        error=UNREADABLE_RESULT if handler.damaged else handler.error,
+        result=None,
+        status=handler.status,
+        started_at=_iso(from_timestamp(handler.started_at)) or "",
+        updated_at=_iso(from_timestamp(handler.updated_at)),
+        completed_at=_iso(from_timestamp(handler.completed_at)),
+        suspended=_why_suspended(roster, handler.handler_id, handler.workflow_name, handler.status),
+    )
+    return ListedHandler(data, handler.result)
 
 
 def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:
@@ -45,7 +69,7 @@ def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData
         started_at=_iso(handler.started_at) or "",
         updated_at=_iso(handler.updated_at),
         completed_at=_iso(handler.completed_at),
-        suspended=suspended if handler.status == "running" else None,
+        suspended=suspended,
     )
 
 

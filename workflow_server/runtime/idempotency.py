@@ -18,7 +18,7 @@ async def earlier_answer(store: AbstractWorkflowStore, scope: str, key: Idempote
     """
     answer = await store.find_answer(scope, key.key)
     if answer is not None and answer.body_hash != key.body_hash:
-        raise KeyReused(key.key)
+        raise KeyReused
     return answer
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workflow_server.errors import Unstorable
-from workflow_server.runtime.codec import Codec, text_of
+from workflow_server.runtime.codec import Codec, Undecodable, text_of
 from workflow_server.runtime.engine import (
     AddWaiter,
     BrokerState,
@@ -136,7 +136,7 @@ class Journal:
         """The state of a snapshot, or the state before the first tick.
 
         Raises:
-            ValueError: it cannot be read, or a step that has work is gone from the code.
+            Undecodable: it cannot be read, or a step that has work is gone from the code.
         """
         if snapshot is None:
             return new_state(self._workflow)
@@ -162,13 +162,13 @@ class Journal:
         """The tick of an entry that follows on ``state``.
 
         Raises:
-            ValueError: the entry names something that the state does not hold, or a type that is gone.
+            Undecodable: the entry names something that the state does not hold, or a type that is gone.
         """
         entry = json.loads(data)
         ref = entry.get("ref")
         if ref == "start":
             if self._start is None:
-                raise ValueError("the journal names a start event, and there is none")
+                raise Undecodable("the journal names a start event, and there is none")
             return TickAddEvent(event=self._start, stamped_at=entry["stamped_at"])
         if ref is not None:
             return self._delivered(state, EmissionKey(*ref), entry["stamped_at"])
@@ -187,7 +187,7 @@ class Journal:
     def _delivered(self, state: BrokerState, key: EmissionKey, stamped_at: float | None) -> TickAddEvent:
         delivery = state.deliveries.get(key)
         if delivery is None:
-            raise ValueError(f"the journal delivers {key}, and nothing waits for that")
+            raise Undecodable(f"the journal delivers {key}, and nothing waits for that")
         return TickAddEvent(
             event=delivery.event,
             step_id=delivery.step_id,
@@ -203,7 +203,7 @@ def _event_of(state: BrokerState, step: str, invocation_id: str | None) -> Event
     for execution in worker.in_progress if worker is not None else ():
         if execution.invocation_id == invocation_id:
             return execution.event
-    raise ValueError(f"the journal holds a result of step '{step}', which the workflow did not run")
+    raise Undecodable(f"the journal holds a result of step '{step}', which the workflow did not run")
 
 
 def all_waiters(state: BrokerState) -> Iterator[tuple[StepId, StepWorkerWaiter[Event]]]:

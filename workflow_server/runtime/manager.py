@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Literal
 
@@ -18,15 +18,17 @@ from workflow_server.errors import (
     HandlerNotRunning,
     StorageError,
 )
-from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
+from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, ListedHandler, RunRequest
 from workflow_server.records import (
+    STATUSES,
+    ListCursor,
     Record,
     ServerAlive,
     Status,
 )
 from workflow_server.runtime.engine import Event, Workflow, WorkflowCancelledEvent
 from workflow_server.runtime.event_log import EventReader, take_queue
-from workflow_server.runtime.handlers import find_handler, shown
+from workflow_server.runtime.handlers import find_handler, listed, shown
 from workflow_server.runtime.recovery import Recovery
 from workflow_server.runtime.roster import Roster
 from workflow_server.runtime.sending import Sending
@@ -51,11 +53,12 @@ class RuntimeManager:
         idle_timeout: float | None = 60.0,
         max_attempts: int = 3,
         accept_context: bool = False,
+        accept_handler_ids: bool = False,
     ) -> None:
         self._store = store
         self._roster = Roster(store, idle_timeout=idle_timeout)
         self._recovery = Recovery(self._roster, max_attempts=max_attempts)
-        self._starting = Starting(self._roster, accept_context=accept_context)
+        self._starting = Starting(self._roster, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
         self._sending = Sending(self._roster)
         self._services: list[asyncio.Task[None]] = []
 
@@ -156,6 +159,22 @@ class RuntimeManager:
         """The handlers of these statuses and workflows, oldest first; None stands for all."""
         query = HandlerQuery(status_in=statuses, workflow_name_in=workflow_names)
         return await in_slices(partial(shown, self._roster), await self._store.query(query))
+
+    async def handler_pages(
+        self, statuses: list[Status] | None, workflow_names: list[str] | None
+    ) -> AsyncIterator[list[ListedHandler]]:
+        """The same handlers page by page: one page at a time is in memory, and no result is parsed."""
+        cursor: ListCursor | None = None
+        while True:
+            stored, cursor = await self._store.list_page(
+                STATUSES if statuses is None else statuses, workflow_names, cursor
+            )
+            handlers = [listed(self._roster, handler) for handler in stored]
+            # Who takes the page may empty it while it is written: of a page, nothing else is held here.
+            del stored
+            yield handlers
+            if cursor is None:
+                return
 
     # -- Starting and sending ------------------------------------------------------------------
 

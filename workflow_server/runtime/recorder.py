@@ -21,6 +21,7 @@ from workflow_server.records import (
     StoredRun,
     TickAppended,
 )
+from workflow_server.runtime.codec import Undecodable
 from workflow_server.runtime.endings import ended, terminal_status
 from workflow_server.runtime.engine import (
     BrokerState,
@@ -107,7 +108,7 @@ class RunRecorder:
         self._snapshot_at = self._next_tick + SNAPSHOT_TICKS
         for tick in stored.ticks:
             if tick.seq != self._next_tick:
-                raise ValueError(f"the journal has no tick {self._next_tick}")
+                raise Undecodable(f"the journal has no tick {self._next_tick}")
             broker = self.journal.replay(broker, tick.data)
             self._next_tick += 1
             if self._next_tick % 64 == 0:

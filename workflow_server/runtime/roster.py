@@ -24,6 +24,7 @@ from workflow_server.runtime.owned import OwnedTasks
 from workflow_server.runtime.registry import Registry
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.session import RunSession
+from workflow_server.runtime.unreadable import unreadable
 from workflow_server.runtime.wakeups import Wakeups
 from workflow_server.store.abstract import AbstractWorkflowStore
 
@@ -159,8 +160,9 @@ class Roster:
             raise
         except Exception as error:
             if not isinstance(error, ResumeFailed):
-                logger.exception("Run %s of handler %s cannot be taken up", stored.run_id, stored.handler_id)
-                error = ResumeFailed(reason=f"{type(error).__name__}: {error}")
+                # Not what the exception says: that may quote what is stored.
+                error = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
+                logger.log(logging.ERROR, "Handler %s cannot be taken up", stored.handler_id, exc_info=error)
             if session is None:
                 await self.end_offline(stored.handler_id, stored.run_id, stored.workflow_name, failed_event(error))
                 return
@@ -188,9 +190,10 @@ class Roster:
         try:
             if stored.start_event is not None:
                 event = served.stored_event(stored.start_event)
-        except Exception:
+        except Exception as error:
             # Where it is needed, the run fails when it is taken up.
-            logger.exception("The start event of handler %s cannot be read", stored.handler_id)
+            reason = unreadable(error)
+            logger.error("The start event of handler %s cannot be read: %s", stored.handler_id, reason)  # noqa: TRY400
         return event if isinstance(event, StartEvent) else None
 
     def _event_of(self, posted: InboxPosted, served: ServedWorkflow) -> Event:
@@ -200,7 +203,7 @@ class Roster:
         try:
             return served.stored_event(posted.event)
         except Exception as error:
-            raise ResumeFailed(reason=f"a posted event cannot be read: {error}") from error
+            raise ResumeFailed(reason=f"a posted event cannot be read: {unreadable(error)}") from None
 
     # -- Leaving memory ------------------------------------------------------------------------
 

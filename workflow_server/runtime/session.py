@@ -45,6 +45,7 @@ from workflow_server.runtime.event_log import EventLog
 from workflow_server.runtime.recorder import RunRecorder
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.state import RecordingStateStore
+from workflow_server.runtime.unreadable import unreadable
 from workflow_server.store.abstract import AbstractWorkflowStore, Commit
 
 logger = logging.getLogger(__name__)
@@ -132,8 +133,10 @@ class RunSession:
         try:
             broker = await self._recorder.replay(stored)
         except Exception as error:
-            logger.exception("Run %s of handler %s cannot be resumed", self.run_id, self.handler_id)
-            raise ResumeFailed(reason=f"{type(error).__name__}: {error}") from error
+            # Not what the exception says: that may quote what is stored.
+            failure = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
+            logger.log(logging.ERROR, "Handler %s cannot be resumed", self.handler_id, exc_info=failure)
+            raise failure from None
         for worker in broker.workers.values():
             for waiter in worker.collected_waiters:
                 self.served.learn(waiter.waiting_for_event)

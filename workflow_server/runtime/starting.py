@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,11 @@ from typing import Any
 
 from workflow_server.errors import (
     CompletedHandlerNotFound,
+    ContextBesideHandler,
     ContextRefused,
+    HandlerBeingDeleted,
     HandlerRunning,
+    InvalidHandlerId,
     RunSuperseded,
     ShuttingDown,
     StateUnreadable,
@@ -27,15 +31,19 @@ from workflow_server.runtime.idempotency import answered, earlier_answer
 from workflow_server.runtime.roster import Roster
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.session import RunSession
+from workflow_server.runtime.unreadable import unreadable
+
+_HANDLER_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)
 
 
 class Starting:
     """What clients ask to be run."""
 
-    def __init__(self, roster: Roster, *, accept_context: bool) -> None:
+    def __init__(self, roster: Roster, *, accept_context: bool, accept_handler_ids: bool) -> None:
         self._roster = roster
         self._store = roster.store
         self._accept_context = accept_context
+        self._accept_handler_ids = accept_handler_ids
         self._outcomes: dict[str, set[asyncio.Future[RunEnded]]] = {}
         """Those who wait for the end of a run, by its id."""
 
@@ -70,8 +78,9 @@ class Starting:
         """Start a run, or continue a completed handler with the next; it is durable when this returns.
 
         Raises:
-            WorkflowNotFound, CompletedHandlerNotFound, HandlerRunning, StateUnreadable, InvalidEvent, ContextRefused,
-            KeyReused, ShuttingDown, StorageFull, StoreUnavailable: why nothing was started.
+            WorkflowNotFound, CompletedHandlerNotFound, HandlerRunning, HandlerBeingDeleted, InvalidHandlerId,
+            StateUnreadable, InvalidEvent, ContextRefused, ContextBesideHandler, KeyReused, ShuttingDown, StorageFull,
+            StoreUnavailable: why nothing was started.
         """
         return await self._accept(workflow_name, request, nanoid())
 
@@ -119,12 +128,15 @@ class Starting:
 
     async def _begin(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
         handler_id = request.handler_id or nanoid()
+        records: list[StateReplaced | SnapshotTaken] = []
         async with self._roster.lock(handler_id):
             self._roster.check_open()
-            if request.handler_id is not None:
-                log, records = await self._continued(served, request.handler_id)
+            if request.handler_id is None or await self._is_new(request.handler_id):
+                log = self._roster.logs.new(handler_id)
+            elif request.context is not None:
+                raise ContextBesideHandler
             else:
-                log, records = self._roster.logs.new(handler_id), []
+                log, records = await self._continued(served, request.handler_id)
             records = [record._replace(run_id=run_id) for record in records]
             if request.context is not None:
                 records = self._given_context(served, run_id, request.context)
@@ -149,6 +161,16 @@ class Starting:
         self._roster.enter(session)
         session.begin()
 
+    async def _is_new(self, handler_id: str) -> bool:
+        """Whether a client has chosen this id for a new handler. The caller holds the handler's lock."""
+        if not self._accept_handler_ids or await self._store.event_range(handler_id) is not None:
+            return False
+        if not _HANDLER_ID.fullmatch(handler_id) or handler_id in {".", ".."}:
+            raise InvalidHandlerId
+        if await self._store.is_being_deleted(handler_id):
+            raise HandlerBeingDeleted(handler_id)
+        return True
+
     async def _continued(
         self, served: ServedWorkflow, handler_id: str
     ) -> tuple[EventLog, list[StateReplaced | SnapshotTaken]]:
@@ -166,8 +188,8 @@ class Starting:
         try:
             tree, _ = served.state_tree(record, [json.loads(patch.patch) for patch in stored.patches])
             served.state_store(tree, unattended=_nowhere)
-        except ValueError as error:
-            raise StateUnreadable(handler_id, str(error)) from error
+        except Exception as error:
+            raise StateUnreadable(handler_id, unreadable(error)) from None
         return log, [StateReplaced("", -1, served.state_record(tree))]
 
     def _given_context(

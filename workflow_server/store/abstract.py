@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from workflow_server.errors import StorageError
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
+    HandlersPage,
+    ListCursor,
     Record,
     RunningRun,
     Status,
@@ -179,6 +181,10 @@ class AbstractWorkflowStore(ABC):
         the next one of the shared queue; None where there is no such handler."""
 
     @abstractmethod
+    async def is_being_deleted(self, handler_id: str) -> bool:
+        """Whether there are still rows of a handler that is not seen any more: its id is not free yet."""
+
+    @abstractmethod
     async def find_answer(self, scope: str, key: str) -> StoredAnswer | None:
         """What this idempotency key was answered with."""
 
@@ -187,6 +193,16 @@ class AbstractWorkflowStore(ABC):
     @abstractmethod
     async def query(self, query: HandlerQuery) -> list[PersistentHandler]:
         """The handlers that match, oldest first."""
+
+    @abstractmethod
+    async def list_page(
+        self, statuses: Sequence[Status], workflow_names: Sequence[str] | None, cursor: ListCursor | None
+    ) -> HandlersPage:
+        """The next handlers of these statuses and workflows (None: of all), oldest first; a cursor of None begins.
+
+        A page is bounded in number and size, but for its last handler. What is started or continued while the list is
+        read is left out where it was not reached yet, so that a list has an end and no handler is in it twice.
+        """
 
     @abstractmethod
     async def update(self, handler: PersistentHandler) -> None:

@@ -44,9 +44,9 @@ def handler_from_row(row: Row) -> PersistentHandler:
         run_id=run_id,
         error=error if unreadable is None else unreadable,
         result=envelope,
-        started_at=_datetime(started_at),
-        updated_at=_datetime(updated_at),
-        completed_at=_datetime(completed_at),
+        started_at=from_timestamp(started_at),
+        updated_at=from_timestamp(updated_at),
+        completed_at=from_timestamp(completed_at),
     )
 
 
@@ -75,13 +75,14 @@ def _json(values: Sequence[str] | None) -> str | None:
     return None if values is None else json.dumps(values)
 
 
-def _datetime(timestamp: float | None) -> datetime | None:
+def from_timestamp(timestamp: float | None) -> datetime | None:
+    """The time in UTC; None where there is none, or no calendar has it."""
     if timestamp is None:
         return None
     try:
         return datetime.fromtimestamp(timestamp, UTC)
     except (OverflowError, ValueError, OSError):
-        # A damaged row: no calendar has this day.
+        # A damaged row.
         return None
 
 

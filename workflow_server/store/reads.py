@@ -87,6 +87,10 @@ def event_range(connection: sqlite3.Connection, handler_id: str) -> tuple[int, i
     return row
 
 
+def is_being_deleted(connection: sqlite3.Connection, handler_id: str) -> bool:
+    return connection.execute(READS["being_deleted"], {"handler_id": handler_id}).fetchone() is not None
+
+
 def find_answer(connection: sqlite3.Connection, scope: str, key: str) -> StoredAnswer | None:
     row = connection.execute(READS["answer"], {"scope": scope, "key": key}).fetchone()
     return None if row is None else StoredAnswer(*row)

@@ -12,7 +12,16 @@ from typing import TypeVar, cast
 
 from workflow_server.errors import CommitUnknown, StorageError, StoreClosed, StoreGone
 from workflow_server.forking import WithheldFiles
-from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEvent, StoredRun
+from workflow_server.records import (
+    HandlersPage,
+    ListCursor,
+    Record,
+    RunningRun,
+    Status,
+    StoredAnswer,
+    StoredEvent,
+    StoredRun,
+)
 from workflow_server.slices import in_slices
 from workflow_server.store import reads
 from workflow_server.store.abstract import AbstractWorkflowStore, Commit, HandlerQuery, PersistentHandler
@@ -20,6 +29,7 @@ from workflow_server.store.beside import beside
 from workflow_server.store.checkpoint import Checkpointer
 from workflow_server.store.connection import run_on
 from workflow_server.store.handlers import entries_from_handler, find_handlers, handler_from_row
+from workflow_server.store.listing import read_page
 from workflow_server.store.lock import ServerLock
 from workflow_server.store.maintenance import MAINTENANCE, ClocksShifted, Entry, PurgeMarked, ServerStopped
 from workflow_server.store.opening import Opened, explain, lock_database, open_database
@@ -275,6 +285,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:
         return await self._read(lambda sqlite: reads.event_range(sqlite, handler_id))
 
+    async def is_being_deleted(self, handler_id: str) -> bool:
+        return await self._read(lambda sqlite: reads.is_being_deleted(sqlite, handler_id))
+
     async def find_answer(self, scope: str, key: str) -> StoredAnswer | None:
         return await self._read(lambda sqlite: reads.find_answer(sqlite, scope, key))
 
@@ -286,6 +299,11 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def query(self, query: HandlerQuery) -> list[PersistentHandler]:
         rows = await self._read(lambda sqlite: find_handlers(sqlite, query))
         return await in_slices(handler_from_row, rows)
+
+    async def list_page(
+        self, statuses: Sequence[Status], workflow_names: Sequence[str] | None, cursor: ListCursor | None
+    ) -> HandlersPage:
+        return await self._read(lambda sqlite: read_page(sqlite, statuses, workflow_names, cursor))
 
     async def update(self, handler: PersistentHandler) -> None:
         await self._is_open(self._writer).commit(entries_from_handler(handler))

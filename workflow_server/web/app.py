@@ -11,7 +11,8 @@ from aiohttp.typedefs import Middleware
 
 from workflow_server.forking import withhold_sockets
 from workflow_server.web.errors import map_errors
-from workflow_server.web.guards import add_cross_origin_headers, guards, leave_to_the_guards
+from workflow_server.web.guards import OPEN_PATHS, add_cross_origin_headers, guards, leave_to_the_guards
+from workflow_server.web.headers import add_plain_headers
 from workflow_server.web.keys import MANAGER, OPENAPI, SETTINGS, STREAMS
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.routes import ROUTES
@@ -30,10 +31,11 @@ def create_app(
     ``middlewares`` are the user's own; they see only what the guards let through, and what they raise is mapped to
     JSON like everything else.
     """
-    app = web.Application(middlewares=[map_errors, *guards(settings), *middlewares])
+    unguarded = frozenset(route.handler for route in ROUTES if route.path in OPEN_PATHS)
+    app = web.Application(middlewares=[map_errors, *guards(settings, unguarded), *middlewares])
     app[MANAGER] = manager
     app[SETTINGS] = settings
-    app[STREAMS] = OpenStreams(settings.max_streams)
+    app[STREAMS] = OpenStreams(settings.max_streams, share=settings.streams_of_a_token)
     app[OPENAPI] = json.dumps(openapi_schema(guarded=settings.guarded)).encode()
     for route in ROUTES:
         # Each GET answers HEAD, too.
@@ -44,7 +46,7 @@ def create_app(
     allowed = frozenset(settings.cors_origins)
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        add_plain_headers(response)
         if request.transport is not None:
             # In a runner of the user's own, this is where it shows on which sockets the application is served.
             withhold_sockets(request.transport.get_extra_info("sockname"))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TypeVar
+from itertools import islice
+from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from workflow_server.errors import InvalidBody
+from workflow_server.printable import printable
+from workflow_server.protocol.explaining import MAX_ERRORS, MAX_PLACE, explain
 from workflow_server.protocol.handlers import IdempotencyKey
 from workflow_server.protocol.strict_json import canonical_json, parse_json
 from workflow_server.web.keys import SETTINGS
@@ -38,10 +42,11 @@ async def read_body(request: web.Request, model: type[Body]) -> tuple[Body, Idem
     fields = parse_json(raw) if raw.strip() else {}
     if not isinstance(fields, dict):
         raise InvalidBody(f"The body must be a JSON object, not {_json_type(fields)}.")
+    _check_keys(fields, model)
     try:
         body = model.model_validate(fields)
     except ValidationError as error:
-        raise InvalidBody(_explain(error)) from None
+        raise InvalidBody(f"The body is not valid. {explain(error, fields)}.") from None
     if key is None:
         return body, None
     return body, IdempotencyKey(key, hashlib.sha256(canonical_json(fields)).hexdigest())
@@ -90,14 +95,23 @@ async def _read_bytes(request: web.Request) -> bytes:
 _UNKNOWN_KEY = "there is no such key; the fields of an event stand inside 'start_event' or 'event'"
 
 
-def _explain(error: ValidationError) -> str:
-    # A union reports each of its branches: the field's name says enough, once.
-    problems: dict[str, str] = {}
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        name = str(problem["loc"][0]) if problem["loc"] else "the body"
-        message = _UNKNOWN_KEY if problem["type"] == "extra_forbidden" else problem["msg"]
-        problems[name] = f"{problems[name]}, or: {message}" if name in problems else message
-    return "The body is not valid. " + " ".join(f"'{name}': {message}." for name, message in problems.items())
+def _check_keys(fields: dict[str, Any], model: type[BaseModel]) -> None:
+    """Refuse what ``model`` does not have before it is validated: a body has room for 100,000 such keys.
+
+    Raises:
+        InvalidBody: there are such keys; the first are named.
+    """
+    known = {name for field, info in model.model_fields.items() for name in _names(field, info)}
+    unknown = (f"'{printable(key, MAX_PLACE)}'" for key in fields if key not in known)
+    if named := ", ".join(islice(unknown, MAX_ERRORS)):
+        raise InvalidBody(f"The body is not valid. {named}: {_UNKNOWN_KEY}.")
+
+
+def _names(field: str, info: FieldInfo) -> list[str]:
+    alias = info.validation_alias
+    if isinstance(alias, AliasChoices):
+        return [choice for choice in alias.choices if isinstance(choice, str)]
+    return [alias if isinstance(alias, str) else field]
 
 
 def _json_type(value: object) -> str:

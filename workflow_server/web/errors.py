@@ -1,6 +1,7 @@
 """One mapping from errors to status codes, and the one middleware that applies it.
 
-Whatever goes wrong, the client gets JSON that says what was wrong, and never a traceback, SQL or a path.
+Whatever goes wrong, the client gets JSON that says what was wrong, in one line of bounded length, and never a
+traceback, SQL or a path.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from workflow_server import errors
+from workflow_server.printable import printable
 from workflow_server.web import refusals
 from workflow_server.web.writing import has_left
 
 logger = logging.getLogger(__name__)
 
+MAX_ANSWER = 2_000
+"""Bytes of an error answer."""
+
 STATUS: dict[type[errors.WorkflowServerError], int] = {
     refusals.TokenRequired: 401,
     refusals.ReadOnlyToken: 403,
+    refusals.QueueIsForWriters: 403,
     refusals.HostRefused: 403,
     refusals.OriginRefused: 403,
     refusals.PathNotFound: 404,
@@ -29,6 +35,7 @@ STATUS: dict[type[errors.WorkflowServerError], int] = {
     refusals.NotJson: 415,
     refusals.ExpectationRefused: 417,
     refusals.TooManyStreams: 429,
+    refusals.TooManyStreamsOfToken: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.KeyReused: 422,
@@ -115,8 +122,15 @@ def _translated(request: web.Request, answer: web.HTTPException) -> web.StreamRe
 
 
 def _detail(status: int, detail: str, headers: dict[str, str]) -> web.Response:
-    # A header may bring bytes that are no UTF-8: as halves of surrogate pairs they would be no JSON for many parsers.
-    text = detail.encode(errors="replace").decode()
-    return web.Response(
-        status=status, body=json.dumps({"detail": text}).encode(), content_type="application/json", headers=headers
-    )
+    return web.Response(status=status, body=_bounded(detail), content_type="application/json", headers=headers)
+
+
+def _bounded(detail: str) -> bytes:
+    """``detail`` as JSON of at most ``MAX_ANSWER`` bytes, whatever somebody else wrote into it."""
+    text = printable(detail, MAX_ANSWER)
+    body = json.dumps({"detail": text}).encode()
+    while len(body) > MAX_ANSWER:
+        # A character takes 12 bytes at most.
+        text = text[: -1 - max(1, (len(body) - MAX_ANSWER) // 12)] + "…"
+        body = json.dumps({"detail": text}).encode()
+    return body

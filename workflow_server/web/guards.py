@@ -8,13 +8,14 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr
 
+from workflow_server.web.identity import MAY_WRITE, TOKEN
 from workflow_server.web.refusals import (
     ExpectationRefused,
     HostRefused,
@@ -30,15 +31,18 @@ JSON = "application/json"
 OPEN_PATHS = frozenset({"/health"})
 READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
+RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 _CORS_METHODS = "GET, HEAD, POST"
 _CORS_HEADERS = "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 _PREFLIGHT_SECONDS = "600"
 
 
-def guards(settings: WebSettings) -> Sequence[Middleware]:
-    """The checks, in the order in which they are made."""
-    return (_host_guard(settings), _origin_guard(settings), _token_guard(settings), _body_guard, _expect_guard)
+def guards(settings: WebSettings, unguarded: frozenset[RouteHandler]) -> Sequence[Middleware]:
+    """The checks, in the order in which they are made; what ``unguarded`` handlers answer to a GET needs no token."""
+    tokens = _token_guard(settings, unguarded)
+    return (_host_guard(settings), _origin_guard(settings), tokens, _body_guard, _expect_guard)
 
 
 # -- Host: a page of somebody else's, whose name was pointed at this machine, is kept out ----------
@@ -56,7 +60,7 @@ def _host_guard(settings: WebSettings) -> Middleware:
         for host in dict.fromkeys((hosts[0], request.host or "")):
             name = _bare_name(host)
             if name not in names and not _is_own_address(name, request):
-                raise HostRefused(host)
+                raise HostRefused
         return await handler(request)
 
     return check_host
@@ -98,7 +102,7 @@ def _origin_guard(settings: WebSettings) -> Middleware:
         origins = request.headers.getall(hdrs.ORIGIN, [])
         for origin in origins:
             if origin not in allowed and not _is_same_origin(origin, request):
-                raise OriginRefused(origin)
+                raise OriginRefused
         preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
         if origins and preflight:
             return web.Response(
@@ -139,26 +143,25 @@ def add_cross_origin_headers(response: web.StreamResponse, request: web.Request,
 # -- Tokens ----------------------------------------------------------------------------------------
 
 
-def _token_guard(settings: WebSettings) -> Middleware:
+def _token_guard(settings: WebSettings, unguarded: frozenset[RouteHandler]) -> Middleware:
     writers, readers = settings.tokens, settings.read_tokens
 
     @web.middleware
     async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if settings.guarded and not _is_open(request):
+        # Known by its handler, not by its path: that begins otherwise where the application is mounted.
+        is_open = request.method in READING and request.match_info.route.handler in unguarded
+        if settings.guarded and not is_open:
             sent = _bearer(request)
-            may_write = _is_one_of(sent, writers)
-            if not may_write and not _is_one_of(sent, readers):
+            as_writer, as_reader = _find(sent, writers), _find(sent, readers)
+            if as_writer is None and as_reader is None:
                 raise TokenRequired
-            if not may_write and request.method not in READING:
+            if as_writer is None and request.method not in READING:
                 raise ReadOnlyToken
+            request[MAY_WRITE] = as_writer is not None
+            request[TOKEN] = f"read {as_reader}" if as_writer is None else f"write {as_writer}"
         return await handler(request)
 
     return check_token
-
-
-def _is_open(request: web.Request) -> bool:
-    resource = request.match_info.route.resource
-    return resource is not None and request.method in READING and resource.canonical in OPEN_PATHS
 
 
 def _bearer(request: web.Request) -> bytes:
@@ -166,10 +169,11 @@ def _bearer(request: web.Request) -> bytes:
     return token.strip().encode(errors="surrogateescape") if scheme.lower() == "bearer" else b""
 
 
-def _is_one_of(sent: bytes, tokens: Sequence[SecretStr]) -> bool:
+def _find(sent: bytes, tokens: Sequence[SecretStr]) -> int | None:
+    """The place of a token among ``tokens``."""
     # Every token is compared in full, so that the time taken says nothing about any of them.
     matches = [hmac.compare_digest(sent, token.get_secret_value().encode()) for token in tokens]
-    return any(matches)
+    return matches.index(True) if any(matches) else None
 
 
 # -- Content types: nothing that a foreign page may send without being asked for permission ----------

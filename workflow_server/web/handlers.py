@@ -10,15 +10,7 @@ from workflow_server.protocol.strict_json import parse_json
 from workflow_server.web.answers import HANDLER_STATUS, handler_answer, json_answer
 from workflow_server.web.bodies import read_body
 from workflow_server.web.keys import MANAGER
-from workflow_server.web.listing import handlers_list
-from workflow_server.web.parameters import boolean, statuses, values
-
-
-async def list_handlers(request: web.Request) -> web.StreamResponse:
-    """GET /handlers."""
-    wanted = statuses(request)
-    found = await request.app[MANAGER].list_handlers(wanted, values(request, "workflow_name"))
-    return await handlers_list(request, found)
+from workflow_server.web.parameters import boolean
 
 
 async def get_handler(request: web.Request) -> web.Response:

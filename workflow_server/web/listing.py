@@ -1,60 +1,90 @@
-"""A list of handlers as an answer, however many there are: it is never in memory as one body."""
+"""The list of handlers as an answer, however long it is: of what is read, nothing but one page is in memory."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import hdrs, web
 
-from workflow_server.protocol.handlers import HandlerData
-from workflow_server.web.keys import SETTINGS
+from workflow_server.errors import ShuttingDown
+from workflow_server.protocol.handlers import ListedHandler
+from workflow_server.web.keys import MANAGER, SETTINGS, STREAMS
+from workflow_server.web.parameters import check_known, statuses, values
 from workflow_server.web.route import JSON
 from workflow_server.web.writing import WRITE_SIZE, BoundedWriter, ReaderLeft, ReaderStalled, reset, unbuffered
 
-PAGE = 200
-"""Handlers that are encoded in one go, at most; other requests have their turn after each page."""
+Pages = AsyncIterator[list[ListedHandler]]
 
 
-async def handlers_list(request: web.Request, handlers: list[HandlerData]) -> web.StreamResponse:
-    """``{"handlers": [...]}`` of these; the list is emptied, so that what was written takes no memory any more."""
-    pages = encoded(handlers)
-    first = next(pages)
+async def list_handlers(request: web.Request) -> web.StreamResponse:
+    """GET /handlers. It is one of the open streams while it is written; HEAD reads nothing."""
+    check_known(request, ("status", "workflow_name"))
+    wanted = statuses(request), values(request, "workflow_name")
     if request.method == hdrs.METH_HEAD:
         return web.Response(content_type=JSON)
-    if not handlers:
-        return web.Response(body=first, content_type=JSON)
+    with request.app[STREAMS].admitted(request):
+        pages = request.app[MANAGER].handler_pages(*wanted)
+        # What fails here can still be told; later, only the connection can be broken off.
+        first = await anext(pages)
+        if not first:
+            return web.Response(body=b'{"handlers":[]}', content_type=JSON)
+        return await _write(request, first, pages)
+
+
+async def _write(request: web.Request, first: list[ListedHandler], pages: Pages) -> web.StreamResponse:
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: JSON})
-    timeout = request.app[SETTINGS].write_timeout
     try:
         transport = unbuffered(request)
         stream = await response.prepare(request)
         assert stream is not None
-        writer = BoundedWriter(transport, stream, timeout)
-        await writer.write(first)
-        for page in pages:
-            await writer.write(page)
-            await asyncio.sleep(0)
+    except ReaderLeft:
+        # Nobody is there to read it.
+        return web.Response(status=204)
+    writer = BoundedWriter(transport, stream, request.app[SETTINGS].write_timeout)
+    try:
+        await writer.write(b'{"handlers":[')
+        separator = b""
+        page = first
+        while True:
+            for piece in pieces(page, separator):
+                await writer.write(piece)
+                separator = b","
+            if (following := await anext(pages, None)) is None:
+                break
+            page = following
+        await writer.write(b"]}")
+    except ReaderLeft:
+        return response
     except ReaderStalled:
         reset(transport)
-    except ReaderLeft:
-        # Nobody is there to read the rest.
-        return response if response.prepared else web.Response(status=204)
+    except ShuttingDown:
+        transport.close()
+    except Exception:
+        # Without its end it is no JSON: nobody takes it for the whole list.
+        transport.abort()
+        raise
     return response
 
 
-def encoded(handlers: list[HandlerData]) -> Iterator[bytes]:
-    """The bytes of the list, in pieces of about ``WRITE_SIZE`` and of ``PAGE`` handlers at most."""
-    handlers.reverse()
-    parts = ['{"handlers":[']
+def pieces(page: list[ListedHandler], separator: bytes) -> Iterator[bytes]:
+    """The bytes of a page, in pieces of about ``WRITE_SIZE`` or of one result; the page is emptied, so that nothing of
+    it is held twice."""
+    page.reverse()
+    small: list[bytes] = []
     size = 0
-    separator = ""
-    while handlers:
-        text = handlers.pop().model_dump_json()
-        parts += (separator, text)
-        size += len(text)
-        separator = ","
-        if handlers and (size >= WRITE_SIZE or len(parts) >= 2 * PAGE):
-            yield "".join(parts).encode()
-            parts, size = [], 0
-    yield "".join([*parts, "]}"]).encode()
+    while page:
+        small.append(separator)
+        separator = b","
+        for part in page.pop().to_json():
+            if len(part) >= WRITE_SIZE:
+                yield b"".join(small)
+                small, size = [], 0
+                yield part
+                continue
+            small.append(part)
+            size += len(part)
+        if size >= WRITE_SIZE:
+            yield b"".join(small)
+            small, size = [], 0
+    if small:
+        yield b"".join(small)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from aiohttp import hdrs, web
 
-from workflow_server.errors import InvalidParameter
+from workflow_server.errors import InvalidParameter, UnknownParameter
 from workflow_server.records import STATUSES, Status
 
 LAST_EVENT_ID = "Last-Event-ID"
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
+
+LONGEST_WAIT = 3_600.0
+"""Seconds that anybody waits for the shared queue: who asks for more waits so long, and holds one of the open streams
+meanwhile."""
 
 Cursor = int | Literal["now"]
 START_OF_RUN: Cursor = -1
@@ -59,6 +64,16 @@ def stream_request(request: web.Request) -> StreamRequest:
     )
 
 
+def check_known(request: web.Request, names: Sequence[str]) -> None:
+    """Refuse a parameter that there is not: a filter that is misspelt would be none.
+
+    Raises:
+        UnknownParameter: there is one that is not among ``names``.
+    """
+    if any(name not in names for name in request.query):
+        raise UnknownParameter(", ".join(names))
+
+
 def boolean(request: web.Request, name: str, *, default: bool) -> bool:
     """A query parameter that is true, false, 1 or 0, in any case of letters.
 
@@ -69,7 +84,7 @@ def boolean(request: web.Request, name: str, *, default: bool) -> bool:
     if text is None:
         return default
     if text.lower() not in _BOOLEANS:
-        raise InvalidParameter(name, text, "give true or false")
+        raise InvalidParameter(name, "give true or false")
     return _BOOLEANS[text.lower()]
 
 
@@ -86,7 +101,7 @@ def statuses(request: web.Request) -> list[Status] | None:
                 chosen.append(status)
                 break
         else:
-            raise InvalidParameter("status", text, f"give one of {', '.join(STATUSES)}")
+            raise InvalidParameter("status", f"give one of {', '.join(STATUSES)}")
     return chosen or None
 
 
@@ -101,7 +116,7 @@ def values(request: web.Request, name: str) -> list[str] | None:
 def _single(request: web.Request, name: str) -> str | None:
     texts = request.query.getall(name, [])
     if len(texts) > 1:
-        raise InvalidParameter(name, ", ".join(texts), "give it once")
+        raise InvalidParameter(name, "give it once")
     return texts[0] if texts else None
 
 
@@ -111,7 +126,7 @@ def _cursor(name: str, text: str | None) -> Cursor | None:
     if text == "now":
         return "now"
     if not _SEQUENCE.fullmatch(text):
-        raise InvalidParameter(name, text, "give the sequence of an event, -1 for the start of the run, or now")
+        raise InvalidParameter(name, "give the sequence of an event, -1 for the start of the run, or now")
     return int(text)
 
 
@@ -122,8 +137,8 @@ def _seconds(request: web.Request, name: str) -> float | None:
     # Python's own floats also have underscores, other scripts' digits and nan.
     seconds = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(seconds):
-        raise InvalidParameter(name, text, "give a number of seconds, 0 or more")
-    return seconds
+        raise InvalidParameter(name, "give a number of seconds, 0 or more")
+    return min(seconds, LONGEST_WAIT)
 
 
 def _accepts_sse(accept: str) -> bool:

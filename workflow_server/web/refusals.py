@@ -22,18 +22,12 @@ class ReadOnlyToken(RequestRefused):
     """This token may only read: GET and HEAD."""
 
 
-@dataclass(eq=False)
 class HostRefused(RequestRefused):
-    """Host '{host}' is not a name of this server. Name it in the setting allowed_hosts if it should be."""
-
-    host: str
+    """This host is not a name of this server. Name it in the setting allowed_hosts if it should be."""
 
 
-@dataclass(eq=False)
 class OriginRefused(RequestRefused):
-    """Origin '{origin}' is not allowed. Name it in the setting cors_origins if it should be."""
-
-    origin: str
+    """This origin is not allowed. Name it in the setting cors_origins if it should be."""
 
 
 class PathNotFound(RequestRefused):
@@ -78,6 +72,18 @@ class NotJson(RequestRefused):
     """{reason}"""
 
     reason: str
+
+
+class QueueIsForWriters(RequestRefused):
+    """This token may only read, and the shared queue gives each event to one reader: ask for a stream of your own with
+    after_sequence."""
+
+
+@dataclass(eq=False)
+class TooManyStreamsOfToken(RequestRefused):
+    """{limit} streams are open with this token, and it may have no more. Try again when one has ended."""
+
+    limit: int
 
 
 @dataclass(eq=False)

@@ -11,6 +11,7 @@ from workflow_server.protocol.handlers import HandlerData
 from workflow_server.protocol.requests import EventBody, RunBody
 from workflow_server.records import STATUSES
 from workflow_server.web import handlers, pages, workflows
+from workflow_server.web.listing import list_handlers
 from workflow_server.web.parameters import NDJSON, SSE
 from workflow_server.web.route import JSON, Parameter, Response, Route
 from workflow_server.web.streaming import stream_events
@@ -85,8 +86,8 @@ _STREAM_PARAMETERS = (
     ),
     Parameter(
         "acquire_timeout",
-        "Without a cursor: read the handler's shared queue, one reader at a time, and wait for so many seconds while "
-        "another one has it.",
+        "Without a cursor: read the handler's shared queue, one reader at a time, and wait for so many seconds, 3600 "
+        "at most, while another one has it. What it gives is taken from others: a token that may only read is refused.",
         {"type": "number", "minimum": 0},
     ),
     Parameter("Last-Event-ID", "In SSE, wins over after_sequence.", {"type": "string"}, "header"),
@@ -165,11 +166,12 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/handlers",
-        handlers.list_handlers,
+        list_handlers,
         "The handlers, oldest first.",
         {
             200: _json("Those that match.", responses.HandlersList),
-            400: _error("A status is unknown."),
+            400: _error("A status or a parameter is unknown."),
+            429: _error("Too many streams are open."),
             503: _WRITING[503],
         },
         _LISTING,

@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
 from workflow_server.web.errors import error_response
+from workflow_server.web.headers import add_plain_headers
 from workflow_server.web.keys import SETTINGS
 from workflow_server.web.refusals import ExpectationRefused, NotHttp
 from workflow_server.web.settings import WebSettings
@@ -217,7 +218,7 @@ class _Connection(web.RequestHandler):
 def _last_answer(error: Exception) -> web.Response:
     """An answer that no middleware sees, and with which the connection ends."""
     answer = error_response(error)
-    answer.headers["X-Content-Type-Options"] = "nosniff"
+    add_plain_headers(answer)
     answer.force_close()
     return answer
 
@@ -252,6 +253,8 @@ def _with_refusals(handler: RequestHandling) -> RequestHandling:
         try:
             return await handler(request)
         except web.HTTPExpectationFailed:
-            return error_response(ExpectationRefused())
+            answer = error_response(ExpectationRefused())
+            add_plain_headers(answer)
+            return answer
 
     return handle

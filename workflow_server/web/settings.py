@@ -27,3 +27,9 @@ class WebSettings(BaseModel):
     def guarded(self) -> bool:
         """Whether a token is asked for."""
         return bool(self.tokens or self.read_tokens)
+
+    @property
+    def streams_of_a_token(self) -> int:
+        """How many streams one token may hold open: half of all where there are others."""
+        alone = len(self.tokens) + len(self.read_tokens) < 2
+        return self.max_streams if alone else max(1, self.max_streams // 2)

@@ -18,6 +18,7 @@ from pydantic_core import from_json, to_json
 
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.records import StoredEvent
+from workflow_server.web.identity import check_may_take_events
 from workflow_server.web.keys import MANAGER, SETTINGS, STREAMS
 from workflow_server.web.parameters import NDJSON, SSE, StreamRequest, stream_request
 from workflow_server.web.writing import (
@@ -53,7 +54,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     if request.method == hdrs.METH_HEAD:
         await request.app[MANAGER].get_handler(handler_id)
         return web.Response(headers=_headers(wanted))
-    with request.app[STREAMS].admitted():
+    with request.app[STREAMS].admitted(request):
         try:
             reader = await _open(request, handler_id, wanted)
             if reader is None:
@@ -71,6 +72,7 @@ async def _open(request: web.Request, handler_id: str, wanted: StreamRequest) ->
     manager = request.app[MANAGER]
     if wanted.acquire_timeout is None:
         return await manager.open_cursor(handler_id, wanted.cursor)
+    check_may_take_events(request)
     async with request.app[STREAMS].waiting(request):
         return await manager.open_queue(handler_id, wanted.acquire_timeout)
 

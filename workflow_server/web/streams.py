@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from aiohttp import web
 
 from workflow_server.errors import ShuttingDown
-from workflow_server.web.refusals import TooManyStreams
+from workflow_server.web.identity import TOKEN
+from workflow_server.web.refusals import TooManyStreams, TooManyStreamsOfToken
 from workflow_server.web.writing import ReaderLeft, has_left
 
 LOOK_INTERVAL = 0.25
@@ -19,12 +21,14 @@ LOOK_INTERVAL = 0.25
 class OpenStreams:
     """Counts streams, and interrupts those that wait when their reader leaves or the server stops.
 
+    ``share`` is how many of the ``limit`` one token may hold: with a token of one's own, one cannot shut out others.
     A reader that left is noticed here, not at the next heartbeat: until then it would hold the shared queue.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, share: int | None = None) -> None:
         self._limit = limit
-        self._open = 0
+        self._share = limit if share is None else share
+        self._open: Counter[str] = Counter()
         self._closing = False
         self._waits: dict[asyncio.Timeout, web.Request] = {}
         self._next_look: asyncio.TimerHandle | None = None
@@ -35,22 +39,25 @@ class OpenStreams:
         return self._closing
 
     @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Hold one of the places for a stream.
+    def admitted(self, request: web.Request) -> Iterator[None]:
+        """Hold one of the places for a stream, or for a list.
 
         Raises:
-            TooManyStreams: all are taken.
+            TooManyStreams: all are taken, or as many by this token as it may have.
             ShuttingDown: the server stops.
         """
         if self._closing:
             raise ShuttingDown
-        if self._open >= self._limit:
+        token = request.get(TOKEN, "")
+        if self._open.total() >= self._limit:
             raise TooManyStreams(self._limit)
-        self._open += 1
+        if self._open[token] >= self._share:
+            raise TooManyStreamsOfToken(self._share)
+        self._open[token] += 1
         try:
             yield
         finally:
-            self._open -= 1
+            self._open -= Counter((token,))
 
     @asynccontextmanager
     async def waiting(self, request: web.Request) -> AsyncIterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from workflow_server.errors import InvalidBody
+from workflow_server.printable import printable
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.protocol.requests import RunBody
 from workflow_server.protocol.responses import (
@@ -21,15 +22,17 @@ from workflow_server.web.bodies import read_body
 from workflow_server.web.keys import MANAGER, STREAMS
 from workflow_server.web.writing import ReaderLeft
 
-_NO_STORE = {"Cache-Control": "no-store"}
+MAX_PROBLEM = 500
 
 
 async def health(request: web.Request) -> web.Response:
     """GET /health."""
-    problem = request.app[MANAGER].problem
-    if problem is None:
-        return json_answer(Healthy(), headers=_NO_STORE)
-    return json_answer(Unhealthy(detail=problem), 503, _NO_STORE)
+    manager = request.app[MANAGER]
+    if manager.problem is None:
+        return json_answer(Healthy())
+    # Whoever asks needs no token, and is not told where the files lie.
+    detail = manager.problem.replace(manager.location, "the database")
+    return json_answer(Unhealthy(detail=printable(detail, MAX_PROBLEM)), 503)
 
 
 async def list_workflows(request: web.Request) -> web.Response:
@@ -76,14 +79,14 @@ async def _run_request(request: web.Request) -> RunRequest:
     # An unknown workflow is told before its body is looked at.
     request.app[MANAGER].workflow(request.match_info["name"])
     body, key = await read_body(request, RunBody)
-    # The Python clients send "" and {} for what was not given.
+    # The Python clients send "" for a start event that was not given, and {} for other things.
     start_event = None if body.start_event == "" else body.start_event
-    if start_event and body.fields_by_old_name:
+    if start_event is not None and body.fields_by_old_name:
         raise InvalidBody("The body has both 'start_event' and 'kwargs', its old name: give one of them.")
     if isinstance(start_event, str):
         start_event = parse_json(start_event, "The string 'start_event'")
     return RunRequest(
-        start_event=start_event or body.fields_by_old_name or start_event,
+        start_event=body.fields_by_old_name if start_event is None else start_event,
         handler_id=body.handler_id or None,
         context=body.context or None,
         key=key,

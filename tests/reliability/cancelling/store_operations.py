@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tests.reliability.cancelling.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point, ended_tasks
 from tests.store.making import event, run_started
-from workflow_server.records import KeyAnswered, RunBegan
+from workflow_server.records import KeyAnswered, ListCursor, RunBegan
 from workflow_server.store import HandlerQuery, PersistentHandler, SqliteWorkflowStore
 from workflow_server.store.connection import run_on
 from workflow_server.store.readers import READERS
@@ -159,10 +159,17 @@ OPERATIONS: dict[str, StoreOperation] = {
         lambda store, name: store.read_events(name, -1, 10), lambda name, events: [e.sequence for e in events] == [0, 1]
     ),
     "event_range": reading(lambda store, name: store.event_range(name), lambda name, bounds: bounds == (0, 1, 0)),
+    "is_being_deleted": reading(
+        lambda store, name: store.is_being_deleted(name), lambda name, deleted: deleted is False
+    ),
     "find_answer": reading(
         lambda store, name: store.find_answer("run:flow", name), lambda name, answer: answer.handler_id == name
     ),
     "query": reading(lambda store, name: store.query(named(name)), lambda name, found: found[0].handler_id == name),
+    "list_page": reading(
+        lambda store, name: store.list_page(["running"], None, ListCursor(1000.0, "", 1000.0, name)),
+        lambda name, page: page.handlers[-1].handler_id == name or page.cursor.handler_id < name,
+    ),
 }
 
 # -- Those beside, and what must be left -----------------------------------------------------------

@@ -46,6 +46,9 @@ SELECT
 FROM handlers AS h
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
+-- name: being_deleted
+SELECT 1 FROM handlers WHERE handler_id = :handler_id AND purging = 1;
+
 -- name: answer
 SELECT handler_id, run_id, body_hash, response FROM answers WHERE scope = :scope AND key = :key;
 
@@ -74,6 +77,37 @@ WHERE h.status IN (SELECT value FROM json_each(:statuses))
     AND h.workflow_name IN (SELECT value FROM json_each(:workflow_names))
     AND h.purging = 0
 ORDER BY h.started_at, h.handler_id;
+
+-- name: last_handler
+SELECT coalesce(started_at, 0.0), handler_id
+FROM handlers
+WHERE status = :status
+ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC
+LIMIT 1;
+
+-- name: handlers_in_order
+-- Not compared as rows of two values: SQLite finds no row by these in an index to an expression.
+SELECT coalesce(started_at, 0.0), handler_id, status
+FROM handlers
+WHERE status = :status
+    AND coalesce(started_at, 0.0) BETWEEN :at AND :end_at
+    AND (coalesce(started_at, 0.0) > :at OR handler_id > :handler_id)
+    AND (coalesce(started_at, 0.0) < :end_at OR handler_id <= :end_id)
+    AND (:workflow_names IS NULL OR workflow_name IN (SELECT value FROM json_each(:workflow_names)))
+    AND purging = 0
+ORDER BY coalesce(started_at, 0.0), handler_id
+LIMIT :limit;
+
+-- name: listed_handler
+-- Only a result that is an envelope may stand in the JSON of a list.
+SELECT
+    h.handler_id, h.workflow_name, h.status, h.run_id, h.error, h.started_at, h.updated_at, h.completed_at,
+    CASE WHEN json_valid(p.result) THEN
+        CASE WHEN json_type(p.result, '$.value') = 'object' AND json_type(p.result, '$.type') = 'text' THEN p.result END
+    END,
+    p.result IS NOT NULL
+FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
+WHERE h.handler_id = :handler_id;
 
 -- name: purge_left
 SELECT 1 FROM handlers WHERE purging = 1 LIMIT 1;

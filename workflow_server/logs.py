@@ -1,0 +1,101 @@
+"""The log of the command: each record is one line, whatever clients and workflows have written into it.
+
+A traceback follows its record in lines that begin with ``  | ``, so that none of them can be taken for a record; what
+an exception says stands in one line of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+
+from pydantic import ValidationError
+
+from workflow_server.printable import printable
+from workflow_server.protocol.explaining import explain
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+MARGIN = "  | "
+INDENTED = "\n    "
+"""Begins a line under a message of this server, such as one of the traceback of a step."""
+MAX_MESSAGE = 10_000
+"""Characters of a message or of what an exception says."""
+MAX_EXCEPTIONS = 50
+"""Exceptions that are told of one record: those in groups, and those that caused others."""
+
+
+def set_up_logging(level: str) -> None:
+    """Log to stderr from ``level`` up."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLineFormatter(FORMAT))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class OneLineFormatter(logging.Formatter):
+    """Escapes control characters, and keeps values that did not validate out of tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record in one line, and its traceback in lines that look like no record."""
+        # What another handler's formatter has left here is made otherwise.
+        record.exc_text = None
+        try:
+            return super().format(record)
+        finally:
+            record.exc_text = None
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The line itself, and the lines that this server has put under it."""
+        own = record.name.startswith("workflow_server.")
+        line, *below = record.message.split(INDENTED) if own else [record.message]
+        record.message = printable(line, MAX_MESSAGE)
+        return "\n".join(
+            [super().formatMessage(record), *(f"{MARGIN}{printable(text, MAX_MESSAGE)}" for text in below)]
+        )
+
+    def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802
+        """The lines of a traceback."""
+        lines = _told(ei[1], set()) if ei[1] is not None else ()
+        return "\n".join(f"{MARGIN}{line}" for line in lines)
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        """The lines of a stack."""
+        return "\n".join(f"{MARGIN}{printable(line)}" for line in stack_info.splitlines())
+
+
+def _told(error: BaseException, told: set[int]) -> Iterator[str]:
+    """What Python prints of an exception, with one line for what each says."""
+    if id(error) in told or len(told) >= MAX_EXCEPTIONS:
+        return
+    told.add(id(error))
+    earlier, link = _earlier(error)
+    if earlier is not None and id(earlier) not in told:
+        yield from _told(earlier, told)
+        yield link
+    if error.__traceback__ is not None:
+        yield "Traceback (most recent call last):"
+    for frame in traceback.format_tb(error.__traceback__):
+        yield from map(printable, frame.splitlines())
+    yield printable(_said(error), MAX_MESSAGE)
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from (f"  {line}" for line in _told(inner, told))
+
+
+def _earlier(error: BaseException) -> tuple[BaseException | None, str]:
+    if error.__cause__ is not None:
+        return error.__cause__, "The above exception was the direct cause of the following exception:"
+    if error.__context__ is not None and not error.__suppress_context__:
+        return error.__context__, "During handling of the above exception, another exception occurred:"
+    return None, ""
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, ValidationError):
+        # Its own text quotes the values.
+        return f"{type(error).__name__}: {explain(error)}"
+    return "".join(traceback.format_exception_only(error)).rstrip("\n")

@@ -1,0 +1,140 @@
+"""Validation in bounded memory: pydantic keeps every error that it finds, each with a copy of the path to it.
+
+500 kB can hold 3.4 million errors, which take 1.3 GB before anybody asks for one of them, or 100,000 below a key of
+200 kB. So what is large is tried first with a twin of its class that gives up at the first error of each list and
+dictionary. What passes, and what is small, is validated by its own class alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError, SchemaError, SchemaValidator
+
+logger = logging.getLogger(__name__)
+
+LARGE = 500
+"""Values from which on an object is large; less can hold 20 errors a value and take 5 MB."""
+LONG = 2_000
+"""Characters of all its keys together from which on it is, and of strings that may be JSON."""
+MANY = 20
+"""Errors of one object that are kept, where its class contains itself."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_BRACKETS = frozenset("[{ \t\r\n")
+_STOPPING = frozenset({"list", "tuple", "set", "frozenset", "dict"})
+_NO_SCHEMAS = frozenset(
+    {"cls", "config", "custom_error_context", "default", "expected", "function", "metadata", "ref", "serialization"}
+)
+
+
+def validate(kind: type[Model], data: Mapping[str, Any]) -> Model:
+    """Return ``kind.model_validate(data)``.
+
+    Raises:
+        ValidationError: of a large object, with some of its errors only.
+    """
+    if _is_large(data):
+        twin = _twin(kind)
+        if twin is not None:
+            try:
+                twin.validate_python(dict(data))
+            except ValidationError:
+                raise
+            except Exception:
+                # Validators may raise what they like; the class itself will raise it again, to whom it concerns.
+                logger.debug("A validator raised something else than an error of validation")
+    return kind.model_validate(data)
+
+
+def _is_large(data: Any) -> bool:
+    values, characters = 0, 0
+    pending = [data]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Mapping):
+            values += len(item)
+            characters += sum(map(len, item))
+            pending.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            values += len(item)
+            pending.extend(item)
+        elif isinstance(item, str) and item[:1] in _BRACKETS:
+            # A field may take JSON in a string.
+            characters += len(item)
+        if values > LARGE or characters > LONG:
+            return True
+    return False
+
+
+@lru_cache(maxsize=1_000)
+def _twin(kind: type[BaseModel]) -> SchemaValidator | None:
+    try:
+        # Not with the validators of the classes inside: those collect every error.
+        return SchemaValidator(_stopping(kind.__pydantic_core_schema__), None, False)
+    except (SchemaError, TypeError, KeyError, ValueError):
+        logger.warning("Events of the type '%s' are validated without a bound to their errors", kind.__name__)
+        return None
+
+
+def _stopping(schema: Any) -> Any:
+    """A copy of a core schema whose collections stop at their first error."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(map(_stopping, schema))
+    if not isinstance(schema, dict):
+        return schema
+    copy = {key: value if key in _NO_SCHEMAS else _stopping_part(key, value) for key, value in schema.items()}
+    if copy.get("type") in _STOPPING:
+        copy["fail_fast"] = True
+    if copy.get("type") == "model" and _is_initialised_by_the_engine(copy["cls"]):
+        # The engine's ``__init__`` validates the fields again, with the class's own validator, and keeps what it does
+        # not know: that is no error.
+        copy["custom_init"] = False
+        copy["config"] = {**copy.get("config", {}), "extra_fields_behavior": "ignore"}
+        _ignore_extra(copy["schema"])
+    return copy
+
+
+def _stopping_part(key: str, part: Any) -> Any:
+    if key in ("fields", "choices") and isinstance(part, dict):
+        # By names, which may be any: also those of the parts of a schema.
+        return {name: _stopping(value) for name, value in part.items()}
+    if key == "definitions" and isinstance(part, list):
+        return [_summing(_stopping(definition)) for definition in part]
+    return _stopping(part)
+
+
+def _summing(schema: dict[str, Any]) -> dict[str, Any]:
+    """A class that contains itself, with one error for the many that an object of it has with all that it contains."""
+    inner = {key: value for key, value in schema.items() if key != "ref"}
+    return {
+        "type": "function-wrap",
+        "function": {"type": "no-info", "function": _sum_up},
+        "schema": inner,
+        "ref": schema.get("ref"),
+    }
+
+
+def _sum_up(value: Any, handler: Any) -> Any:
+    try:
+        return handler(value)
+    except ValidationError as error:
+        if error.error_count() <= MANY:
+            raise
+        raise PydanticCustomError("many_errors", "many of its values are not valid") from None
+
+
+def _ignore_extra(schema: Any) -> None:
+    while isinstance(schema, dict):
+        if schema.get("type") == "model-fields":
+            schema["extra_behavior"] = "ignore"
+        schema = schema.get("schema")
+
+
+def _is_initialised_by_the_engine(kind: type[Any]) -> bool:
+    return str(getattr(kind.__init__, "__module__", "")).partition(".")[0] == "workflows"
