@@ -120,7 +120,12 @@ class AbstractWorkflowStore(ABC):
     @property
     @abstractmethod
     def previous_alive_at(self) -> float | None:
-        """When the server before this one was last known to be alive; None in a new database."""
+        """When the server before this one was last known to be alive, by the wall clock; None in a new database."""
+
+    @property
+    @abstractmethod
+    def previous_clock_ahead(self) -> float:
+        """By how many seconds that server's own clock was ahead of the wall clock then."""
 
     @property
     @abstractmethod

@@ -191,6 +191,10 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         return self._is_open(self._opened).previous_alive_at
 
     @property
+    def previous_clock_ahead(self) -> float:
+        return self._is_open(self._opened).clock_ahead
+
+    @property
     def stopped_cleanly(self) -> bool:
         return self._is_open(self._opened).stopped_cleanly
 
