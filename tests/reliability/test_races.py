@@ -30,7 +30,6 @@ async def test_what_is_answered_is_so_whatever_the_run_does_meanwhile(
     fates: list[Fate] = []
     outcomes: Counter[str] = Counter()
     async with arena(path) as held:
-        await held.measure(SIDE_BY_SIDE)
         for first in range(0, times, SIDE_BY_SIDE):
             races = [
                 kind(held, chance, RIVALS[number % len(RIVALS)], number * 1_000_000)

@@ -7,14 +7,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from statistics import median
-from time import monotonic
 
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, StartEvent, StopEvent
 
-from workflow_server.protocol.handlers import RunRequest
-from workflow_server.records import EventAppended, InboxPosted, Record, RunEnded, RunReleased, RunStarted
+from workflow_server.records import EventAppended, InboxPosted, Record, RunEnded, RunLoaded, RunReleased, RunStarted
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.store import SqliteWorkflowStore
 
@@ -107,33 +104,17 @@ class Arena:
     def __init__(self, manager: RuntimeManager, commits: Commits) -> None:
         self.manager = manager
         self.commits = commits
-        self.pace: dict[str, float] = {}
-        """Seconds after which each rival of a request has come about."""
+        self.pace = dict.fromkeys(RIVALS, 0.005) | {"release": IDLE_TIMEOUT}
+        """Seconds after which each rival of a request comes about, as far as that is known."""
 
-    async def measure(self, times: int) -> None:
-        """Learn the pace of this machine, with as many runs side by side as there will be."""
-        for rival in RIVALS:
-            self.pace[rival] = median(await asyncio.gather(*(self._lasts(rival) for _ in range(times))))
+    def has_come_about(self, rival: str, run_id: str) -> bool:
+        """Whether what a request races with is durable."""
+        kind: type[Record] = {"release": RunReleased, "resumption": RunLoaded}.get(rival, RunEnded)
+        return bool(self.commits.of(run_id, kind))
 
-    async def _lasts(self, rival: str) -> float:
-        begun = await self.manager.start("racer", RunRequest({"waits": rival != "own end"}))
-        handler_id, run_id = begun.handler_id, begun.run_id
-        assert run_id is not None
-        if rival != "own end":
-            await self.waiting(run_id)
-        if rival == "resumption":
-            await self.released(run_id)
-        since = monotonic()
-        if rival == "release":
-            await self.released(run_id)
-        elif rival == "resumption":
-            await self.manager.send(handler_id, note(0), None, None)
-            await self.commits.until(EventAppended, run_id, '"Kept"')
-        else:
-            if rival == "end":
-                await self.manager.send(handler_id, GO, None, None)
-            await self.ended(run_id)
-        return monotonic() - since
+    def learn(self, rival: str, *, early: bool) -> None:
+        """The request came before its rival, or after it: the next one is to come later, or earlier."""
+        self.pace[rival] *= 1.1 if early else 0.9
 
     async def waiting(self, run_id: str) -> None:
         """Return when the run has begun to wait."""

@@ -57,7 +57,7 @@ class Race(ABC):
         self.chance = chance
         self.won: str | None = None
         # Around the moment at which the rival has come about.
-        self.moment = arena.pace[rival] * chance.uniform(0.0, 1.6)
+        self.moment = arena.pace[rival] * chance.uniform(0.7, 1.3)
 
     async def run(self) -> Fate:
         """Hold the race; returns what must be found afterwards.
@@ -102,6 +102,7 @@ class Race(ABC):
     async def later(self, fate: Fate) -> object:
         """Ask, a moment later."""
         await asyncio.sleep(self.moment + self.chance.random() * TOGETHER)
+        self.arena.learn(self.rival, early=not self.arena.has_come_about(self.rival, fate.run_ids[0]))
         return await self.ask(fate)
 
     @abstractmethod
