@@ -20,7 +20,7 @@ SIDE_BY_SIDE = 8
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", RACES, ids=lambda kind: kind.name.replace(" ", "-"))
+@pytest.mark.parametrize("kind", RACES, ids=lambda kind: kind.__name__.lower())
 async def test_what_is_answered_is_so_whatever_the_run_does_meanwhile(
     kind: type[Race], tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -44,5 +44,5 @@ async def test_what_is_answered_is_so_whatever_the_run_does_meanwhile(
         "P1 P2 P5",
         times=2 * times,
         unit="requests",
-        figures=", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items())),
+        figures=", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.most_common(8)),
     )

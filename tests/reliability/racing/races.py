@@ -279,4 +279,48 @@ class RetryStart(Race):
         assert self.arena.starts(fate.handler_id) == 1
 
 
-RACES: tuple[type[Race], ...] = (Cancel, Purge, Continue, Send, RetrySend, RetryStart)
+class Mixed(Race):
+    """Different requests at once: each answer is one that they allow each other."""
+
+    name = "cancel, purge, continue and send"
+
+    async def run(self) -> Fate:
+        self.asked: list[str] = []
+        return await super().run()
+
+    async def ask(self, fate: Fate) -> object:
+        what = self.chance.choice(("cancel", "purge", "continue", "send"))
+        self.asked.append(what)
+        handler_id = fate.handler_id
+        match what:
+            case "cancel":
+                await self.manager.cancel(handler_id)
+            case "purge":
+                await self.manager.purge(handler_id)
+                fate.gone = True
+            case "send":
+                await self.manager.send(handler_id, note(self.number + len(self.asked)), None, None)
+            case _:
+                begun = await self.manager.start("racer", RunRequest({"waits": False}, handler_id=handler_id))
+                assert begun.run_id is not None
+                fate.run_ids.append(begun.run_id)
+        return what
+
+    async def check(self, fate: Fate, rival: object, asked: list[object]) -> None:
+        over = (HandlerNotFound, HandlerNotRunning, RunAlreadyEnded, HandlerRunning, CompletedHandlerNotFound)
+        only([rival, *asked], *over)
+        self.won = " and ".join(sorted(answer for answer in asked if isinstance(answer, str))) or "nothing"
+        if not fate.gone:
+            handler = await self.manager.get_handler(fate.handler_id)
+            if handler.status == "running":
+                await self._finish_last(fate)
+            fate.status = (await self.manager.get_handler(fate.handler_id)).status
+        fate.kept.clear()
+
+    async def _finish_last(self, fate: Fate) -> None:
+        if len(fate.run_ids) == 1 and self.rival in ("release", "resumption"):
+            await self.manager.send(fate.handler_id, GO, None, None)
+        await self.arena.ended(fate.run_ids[-1])
+
+
+RACES: tuple[type[Race], ...] = (Cancel, Purge, Continue, Send, RetrySend, RetryStart, Mixed)
