@@ -2,6 +2,10 @@
 -- alive_since and wake_at are times of the server's clock; started_at, updated_at and completed_at of the wall clock.
 ALTER TABLE server ADD COLUMN clock_ahead REAL NOT NULL DEFAULT 0.0;
 
+-- For how many seconds the system was up at alive_at, and a name for this time of its being up.
+ALTER TABLE server ADD COLUMN uptime REAL;
+ALTER TABLE server ADD COLUMN boot TEXT;
+
 -- When a run was asked for, by the server's clock: the order in which runs get their slots. NULL in rows that are older
 -- than this column, from when started_at was by the same clock.
 ALTER TABLE handlers ADD COLUMN requested_at REAL;

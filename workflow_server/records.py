@@ -157,10 +157,16 @@ class QueueAdvanced(NamedTuple):
 
 
 class ServerAlive(NamedTuple):
-    """The server was alive at this time of the wall clock, which its own clock was ``ahead`` of by so many seconds."""
+    """The server was alive."""
 
     at: float
+    """When, by the wall clock."""
     ahead: float = 0.0
+    """By how many seconds the server's own clock was ahead of the wall clock."""
+    uptime: float | None = None
+    """For how many seconds the system had been up, where that is known."""
+    boot: str | None = None
+    """A name for this time of its being up, where it has one."""
 
 
 Record = (

@@ -21,7 +21,6 @@ from workflow_server.errors import (
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
 from workflow_server.records import (
     Record,
-    ServerAlive,
     Status,
 )
 from workflow_server.runtime.engine import Event, Workflow, WorkflowCancelledEvent
@@ -114,14 +113,14 @@ class RuntimeManager:
         await self._roster.tasks.finish(timeout=1.0)
         if self._services:
             # Without a resume no clock was moved past the downtime: the next start has to know of it.
-            self._store.append(ServerAlive(*self._roster.clock.read()))
+            self._store.append(self._roster.clock.read())
 
     async def _note_alive(self) -> None:
         clock = self._roster.clock
         while True:
             noted = clock.read()
             try:
-                await self._store.append(ServerAlive(*noted))
+                await self._store.append(noted)
             except StorageError:
                 return
             for _ in range(round(ALIVE_INTERVAL / CLOCK_INTERVAL)):

@@ -13,7 +13,6 @@ import logging
 
 from workflow_server.errors import RunSetAside, StorageError
 from workflow_server.records import RunAttempted, RunningRun
-from workflow_server.runtime.clock import Reading
 from workflow_server.runtime.endings import failed_event
 from workflow_server.runtime.roster import UNREGISTERED, Roster
 from workflow_server.runtime.session import RunSession
@@ -47,8 +46,7 @@ class Recovery:
     async def resume(self, *, crashed: bool) -> int:
         """Take up every running run, and return how many go on; those that only wait stay out of memory."""
         roster = self._roster
-        alive_at, ahead = roster.store.previous_alive_at, roster.store.previous_clock_ahead
-        await roster.store.shift_clocks(roster.clock.resume(None if alive_at is None else Reading(alive_at, ahead)))
+        await roster.store.shift_clocks(roster.clock.resume(roster.store.last_alive))
         runs = await roster.store.running_runs()
         # Those that had a slot get one before those that waited for one.
         runs.sort(key=lambda run: (run.alive_since is None, run.requested_at))

@@ -154,7 +154,7 @@ class RunSession:
         now = self.now()
         if self.alive_since is None:
             self.alive_since = now
-            wall = self._owner.clock.read().wall
+            wall = self._owner.clock.read().at
             self._recorder.append(RunBegan(self.handler_id, self.run_id, now, wall))
         else:
             self._recorder.append(RunLoaded(self.handler_id, self.run_id))

@@ -17,6 +17,7 @@ from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
     Record,
     RunningRun,
+    ServerAlive,
     Status,
     StoredAnswer,
     StoredEvent,
@@ -119,13 +120,13 @@ class AbstractWorkflowStore(ABC):
 
     @property
     @abstractmethod
-    def previous_alive_at(self) -> float | None:
-        """When the server before this one was last known to be alive, by the wall clock; None in a new database."""
+    def last_alive(self) -> ServerAlive | None:
+        """The last note of the server before this one; None in a new database."""
 
     @property
-    @abstractmethod
-    def previous_clock_ahead(self) -> float:
-        """By how many seconds that server's own clock was ahead of the wall clock then."""
+    def previous_alive_at(self) -> float | None:
+        """When that server was last known to be alive, by the wall clock; None in a new database."""
+        return None if self.last_alive is None else self.last_alive.at
 
     @property
     @abstractmethod

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from workflow_server.errors import CommitUnknown, StorageError, StoreClosed, StoreGone
-from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEvent, StoredRun
+from workflow_server.records import Record, RunningRun, ServerAlive, StoredAnswer, StoredEvent, StoredRun
 from workflow_server.slices import in_slices
 from workflow_server.store import reads
 from workflow_server.store.abstract import AbstractWorkflowStore, Commit, HandlerQuery, PersistentHandler
@@ -187,12 +187,8 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         return 0 if self._writer is None else self._writer.transactions
 
     @property
-    def previous_alive_at(self) -> float | None:
-        return self._is_open(self._opened).previous_alive_at
-
-    @property
-    def previous_clock_ahead(self) -> float:
-        return self._is_open(self._opened).clock_ahead
+    def last_alive(self) -> ServerAlive | None:
+        return self._is_open(self._opened).last_alive
 
     @property
     def stopped_cleanly(self) -> bool:

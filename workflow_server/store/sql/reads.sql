@@ -82,8 +82,8 @@ SELECT 1 FROM handlers WHERE purging = 1 LIMIT 1;
 -- name: server
 SELECT alive_at, clean_stop FROM server WHERE id = 1;
 
--- name: clock_ahead
-SELECT clock_ahead FROM server WHERE id = 1;
+-- name: last_alive
+SELECT alive_at, clock_ahead, uptime, boot FROM server WHERE id = 1;
 
 -- name: last_inbox_id
 SELECT coalesce(max(inbox_id), 0) FROM inbox;

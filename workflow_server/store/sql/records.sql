@@ -110,7 +110,7 @@ VALUES (:scope, :key, :handler_id, :run_id, :body_hash, :response, :answered_at)
 UPDATE handlers SET queue_sequence = :sequence WHERE handler_id = :handler_id AND queue_sequence < :sequence;
 
 -- name: ServerAlive
-UPDATE server SET alive_at = :at, clock_ahead = :ahead WHERE id = 1;
+UPDATE server SET alive_at = :at, clock_ahead = :ahead, uptime = :uptime, boot = :boot WHERE id = 1;
 
 -- name: HandlerReplaced
 -- What hangs on a run goes before its handler points at another one.
@@ -148,7 +148,7 @@ DELETE FROM state_patches WHERE run_id = :run_id;
 -- name: ClocksShifted
 -- The last sign of life moves along, so that a start that dies right after this does not count the time again.
 UPDATE handlers SET alive_since = alive_since + :seconds WHERE status = 'running' AND alive_since IS NOT NULL;
-UPDATE server SET alive_at = alive_at + :seconds WHERE id = 1;
+UPDATE server SET alive_at = alive_at + :seconds, uptime = uptime + :seconds WHERE id = 1;
 
 -- name: PurgeMarked
 UPDATE handlers SET purging = 1 WHERE handler_id IN (SELECT value FROM json_each(:handler_ids));
