@@ -17,9 +17,9 @@ from tests.end_to_end.api import Json, Reader
 from tests.end_to_end.server_process import DurableServer
 
 HOUR = 3600.0
-DELAY = 3.0
+DELAY = 5.0
 """Of the retry, and what the timeouts leave."""
-EARLY, LATE = "waits 1.5", "waits 7.0"
+EARLY, LATE = "waits 0.5", "waits 9.0"
 """The waits that begin after the clock was set."""
 NEAR = 2.5
 """Seconds by which a busy machine may be late."""
@@ -47,7 +47,7 @@ async def lived_through(folder: Path, by: float, idle: float, dead: bool) -> Liv
 
     async with server:
         await start("wait", "waits", seconds=DELAY)
-        await start("timeout", "alive_for_three_seconds", seconds=HOUR)
+        await start("timeout", "alive_for_five_seconds", seconds=HOUR)
         await start("retry", "retries")
         for name in ("wait", "timeout"):
             await readers[name].until("Question")
@@ -98,7 +98,7 @@ def test_waits_timeouts_and_retries_neither_stop_nor_fire_early(lived: dict[str,
     order, ended = lived[case].order, lived[case].ended
     assert sorted((order[0], order[-1])) == [EARLY, LATE], order
     assert ended["wait"]["result"]["value"]["result"] == "timed out"
-    assert "timed out after 3.0 seconds" in ended["timeout"]["error"]
+    assert "timed out after 5.0 seconds" in ended["timeout"]["error"]
     assert ended["retry"]["status"] == "completed", ended["retry"]
 
 
