@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from workflow_server.records import ServerAlive
+from workflow_server.records import Record, ServerAlive
 from workflow_server.runtime import clock as module
 from workflow_server.runtime.clock import ServerClock
+from workflow_server.runtime.manager import ALIVE_INTERVAL
+from workflow_server.store import SqliteWorkflowStore
+
+from .conftest import Managing
 
 HOUR = 3600.0
 NEAR = pytest.approx
@@ -107,3 +113,22 @@ def test_a_system_that_does_not_name_its_starts_has_the_wall_clock(
     clock = ServerClock()
     assert clock.read().boot is None
     assert clock.resume(ago(clock.read(), 10.0)) == NEAR(10.0, abs=0.5)
+
+
+async def test_that_the_wall_clock_was_set_is_noted_before_long(wall: Wall, managing: Managing, database: Path) -> None:
+    """A crash right after it would make a downtime of it."""
+    store = SqliteWorkflowStore(database)
+    noted = asyncio.Event()
+    async with managing(store=store) as manager:
+
+        def committed(records: Sequence[Record]) -> None:
+            manager._on_commit(records)
+            if any(isinstance(record, ServerAlive) and record.ahead < -HOUR / 2 for record in records):
+                noted.set()
+
+        store.on_commit = committed
+        # The first note is taken.
+        await asyncio.sleep(0)
+        await store.flush()
+        wall.by = HOUR
+        await asyncio.wait_for(noted.wait(), ALIVE_INTERVAL / 2)
