@@ -16,6 +16,10 @@ UPTIME: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """The system's clock that nobody sets; on Linux the one that also counts the time for which the machine is suspended:
 https://man7.org/linux/man-pages/man2/clock_gettime.2.html"""
 
+LONGEST_SLEEP = 60.0
+"""Seconds after which who waits for a deadline looks at this clock again: the event loop's, by which it waits, stands
+still while the machine is suspended."""
+
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Another text after each start of the system: https://man7.org/linux/man-pages/man5/proc_sys_kernel.5.html"""
 

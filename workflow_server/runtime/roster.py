@@ -332,6 +332,9 @@ class Roster:
                 log = self.logs.in_use(record.handler_id)
                 if log is not None:
                     log.take_back(record)
+        if any(type(record) is InboxPosted for record in records):
+            # Who sent it is told; the run is not to blame.
+            return []
         lost: list[str] = []
         for session in list(self.sessions.values()):
             of_this_run = [record for record in records if getattr(record, "run_id", None) == session.run_id]

@@ -15,7 +15,7 @@ from workflows.errors import WorkflowCancelledByUser
 from workflow_server.errors import ResumeFailed, Unstorable, WorkflowServerError
 from workflow_server.records import InboxPosted, RunAttempted, RunBegan, RunLoaded, Status, StoredRun
 from workflow_server.runtime.barrier import StepBarrier, cancel
-from workflow_server.runtime.clock import ServerClock
+from workflow_server.runtime.clock import LONGEST_SLEEP, ServerClock
 from workflow_server.runtime.endings import failed_event
 from workflow_server.runtime.engine import (
     AddWaiter,
@@ -286,7 +286,7 @@ class RunSession:
         idle = not any(isinstance(task, WorkerTask) for task in named)
         release_after = self._owner.idle_timeout if idle else None
         may_release = release_after is not None and (timeout is None or timeout > release_after)
-        limit = release_after if may_release else timeout
+        limit = release_after if may_release else None if timeout is None else min(timeout, LONGEST_SLEEP)
         done, _ = await asyncio.wait({task.task for task in named}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if done:
             return pick_highest_priority(named, done)

@@ -7,10 +7,7 @@ import heapq
 from collections.abc import Callable
 from contextlib import suppress
 
-from workflow_server.runtime.clock import ServerClock
-
-LONGEST_SLEEP = 60.0
-"""Seconds after which the clock is looked at again: the event loop's stands still while the machine is suspended."""
+from workflow_server.runtime.clock import LONGEST_SLEEP, ServerClock
 
 SPARE = 64
 """Outdated times that may stay in the heap, beside as many as there are times: a run that is loaded and released over
