@@ -1,7 +1,8 @@
 """The records that a run leaves behind, in the order in which they become durable.
 
 Everything above the store speaks to it in these records. Each is one row written, changed or
-deleted; a *unit* of records becomes durable together or not at all. Times are Unix seconds (UTC);
+deleted; a *unit* of records becomes durable together or not at all. Times named ``started_at``, ``began_at``,
+``ended_at`` and ``answered_at`` are the wall clock's, in Unix seconds (UTC), all others the server's clock's;
 texts named ``data``, ``event``, ``result``, ``response`` or ``patch`` hold JSON.
 """
 
@@ -26,6 +27,8 @@ class RunStarted(NamedTuple):
     started_at: float
     first_sequence: int
     start_event: str | None
+    requested_at: float | None = None
+    """The same moment by the server's clock: the order in which runs get their slots."""
 
 
 class RunBegan(NamedTuple):
@@ -34,6 +37,8 @@ class RunBegan(NamedTuple):
     handler_id: str
     run_id: str
     alive_since: float
+    began_at: float
+    """The same moment by the wall clock."""
 
 
 class RunReleased(NamedTuple):
@@ -52,7 +57,10 @@ class RunLoaded(NamedTuple):
 
 
 class RunEnded(NamedTuple):
-    """The run reached its terminal status; its journal, snapshot and inbox go, its events and state stay."""
+    """The run reached its terminal status; its journal, snapshot and inbox go, its events and state stay.
+
+    A run ends once: a second end is refused, and so is an event that comes after the end.
+    """
 
     handler_id: str
     run_id: str
@@ -114,7 +122,7 @@ class EventAppended(NamedTuple):
 
 
 class InboxPosted(NamedTuple):
-    """An event that a client posted, until its run takes it. Not written where the run is no longer running."""
+    """An event that a client posted, until its run takes it. Refused where the run is no longer running."""
 
     inbox_id: int
     handler_id: str
@@ -149,9 +157,16 @@ class QueueAdvanced(NamedTuple):
 
 
 class ServerAlive(NamedTuple):
-    """The server was alive at this time."""
+    """The server was alive."""
 
     at: float
+    """When, by the wall clock."""
+    ahead: float = 0.0
+    """By how many seconds the server's own clock was ahead of the wall clock."""
+    uptime: float | None = None
+    """For how many seconds the system had been up, where that is known."""
+    boot: str | None = None
+    """A name for this time of its being up, where it has one."""
 
 
 Record = (
@@ -219,6 +234,8 @@ class RunningRun(NamedTuple):
     attempts: int
     probations: int
     has_inbox: bool
+    requested_at: float
+    """When it was asked for, by the server's clock."""
 
 
 class StoredAnswer(NamedTuple):

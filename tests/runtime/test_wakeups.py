@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 
+from workflow_server.runtime.clock import ServerClock
 from workflow_server.runtime.wakeups import Wakeups
+
+CLOCK = ServerClock()
 
 
 async def woken(plan: dict[str, float], forget: str | None = None, *, count: int) -> list[str]:
@@ -18,10 +20,10 @@ async def woken(plan: dict[str, float], forget: str | None = None, *, count: int
         if len(order) >= count:
             enough.set()
 
-    wakeups = Wakeups(wake)
+    wakeups = Wakeups(wake, CLOCK)
     task = asyncio.create_task(wakeups.run(), name="wakeups")
     await asyncio.sleep(0)
-    now = time.time()
+    now = CLOCK.now()
     for handler_id, delay in plan.items():
         wakeups.schedule(handler_id, now + delay)
     if forget is not None:
@@ -50,8 +52,8 @@ async def test_a_new_deadline_replaces_the_old_one() -> None:
         if handler_id == "end":
             done.set()
 
-    wakeups = Wakeups(wake)
-    now = time.time()
+    wakeups = Wakeups(wake, CLOCK)
+    now = CLOCK.now()
     wakeups.schedule("moved", now + 30)
     wakeups.schedule("moved", now - 1)
     wakeups.schedule("end", now + 0.05)
@@ -72,8 +74,8 @@ async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_he
         if handler_id == "end":
             done.set()
 
-    wakeups = Wakeups(wake)
-    now = time.time()
+    wakeups = Wakeups(wake, CLOCK)
+    now = CLOCK.now()
     wakeups.schedule("end", now + 0.05)
     wakeups.schedule("first", now - 1)
     for _ in range(10_000):
@@ -90,11 +92,11 @@ async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_he
 
 async def test_the_scheduler_ends_when_it_is_cancelled_together_with_a_new_deadline() -> None:
     for turns in range(6):
-        wakeups = Wakeups(lambda _: None)
-        wakeups.schedule("later", time.time() + 200)
+        wakeups = Wakeups(lambda _: None, CLOCK)
+        wakeups.schedule("later", CLOCK.now() + 200)
         task = asyncio.create_task(wakeups.run(), name="wakeups")
         await asyncio.sleep(0.001)
-        wakeups.schedule("late", time.time() + 100)
+        wakeups.schedule("late", CLOCK.now() + 100)
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()

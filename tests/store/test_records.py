@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from workflow_server.errors import UnitRefused
 from workflow_server.records import (
     InboxPosted,
     InboxTaken,
@@ -27,7 +30,7 @@ async def test_a_run_is_read_back_as_it_was_written(any_store: SqliteWorkflowSto
     posted = InboxPosted(any_store.next_inbox_id, "a", "a-1", '{"x": 1}', "ask")
     await any_store.append(
         run_started("a"),
-        RunBegan("a", "a-1", 1001.5),
+        RunBegan("a", "a-1", 1001.5, 1002.5),
         RunAttempted("a", "a-1", 2, 1),
         tick("a", 0, data="t0"),
         StatePatched("a-1", 0, "p0"),
@@ -78,7 +81,9 @@ async def test_the_end_of_a_run_removes_its_journal_and_inbox_and_keeps_events_a
 async def test_the_first_end_of_a_run_decides(any_store: SqliteWorkflowStore) -> None:
     await any_store.append(run_started("a"))
     await any_store.append(run_ended("a", status="cancelled", at=1500.0))
-    await any_store.append(run_ended("a", status="completed", at=1600.0), RunBegan("a", "a-1", 9999.0))
+    with pytest.raises(UnitRefused):
+        await any_store.append(run_ended("a", status="completed", at=1600.0))
+    await any_store.append(RunBegan("a", "a-1", 9999.0, 9999.0))
     (handler,) = await any_store.query(HandlerQuery())
     assert handler.status == "cancelled"
     assert handler.completed_at is not None
@@ -105,7 +110,9 @@ async def test_continuing_starts_with_a_clean_record_and_goes_on_with_the_log(an
 
 
 async def test_an_event_for_a_run_that_has_ended_is_not_put_into_its_inbox(any_store: SqliteWorkflowStore) -> None:
-    await any_store.append(run_started("a"), run_ended("a"), InboxPosted(7, "a", "a-1", "{}", None))
+    await any_store.append(run_started("a"), run_ended("a"))
+    with pytest.raises(UnitRefused):
+        await any_store.append(InboxPosted(7, "a", "a-1", "{}", None))
     run = await any_store.load_run("a")
     assert run is not None
     assert run.inbox == []
@@ -156,8 +163,8 @@ async def test_an_idempotency_key_keeps_its_first_answer(any_store: SqliteWorkfl
 
 
 async def test_shifted_clocks_are_not_shifted_again_by_a_start_that_dies(any_store: SqliteWorkflowStore) -> None:
-    await any_store.append(ServerAlive(100.0), run_started("a"), RunBegan("a", "a-1", 50.0))
-    await any_store.append(run_started("b"), RunBegan("b", "b-1", 50.0), run_ended("b"))
+    await any_store.append(ServerAlive(100.0), run_started("a"), RunBegan("a", "a-1", 50.0, 50.0))
+    await any_store.append(run_started("b"), RunBegan("b", "b-1", 50.0, 50.0), run_ended("b"))
     await any_store.shift_clocks(30.0)
     a, b = await any_store.load_run("a"), await any_store.load_run("b")
     assert a is not None
@@ -180,3 +187,35 @@ async def test_reopening_finds_all_of_it_and_the_last_sign_of_life(path: object)
     assert run is not None
     assert (run.last_sequence, len(run.ticks)) == (0, 1)
     await store.close()
+
+
+async def test_an_event_that_comes_after_its_runs_end_is_refused_and_nothing_beside_it(
+    any_store: SqliteWorkflowStore,
+) -> None:
+    await any_store.append(run_started("a"), event("a", 0), run_ended("a"))
+    await any_store.append(run_started("b"))
+    late = any_store.append(event("a", 1))
+    beside = any_store.append(event("b", 0))
+    unknown = any_store.append(event("a", 1, run="2"))
+    for refused in (late, unknown):
+        with pytest.raises(UnitRefused):
+            await refused
+    await beside
+    assert [e.sequence for e in await any_store.read_events("a", -1, 10)] == [0]
+    assert [e.sequence for e in await any_store.read_events("b", -1, 10)] == [0]
+    await any_store.append(run_started("a", run="2", first=1), event("a", 1, run="2"))
+    assert [e.sequence for e in await any_store.read_events("a", -1, 10)] == [0, 1]
+
+
+async def test_a_run_never_ends_before_it_began_whatever_the_wall_clock_says(any_store: SqliteWorkflowStore) -> None:
+    await any_store.append(run_started("a", at=5000.0), RunBegan("a", "a-1", 5000.0, 1400.0))
+    await any_store.append(run_ended("a", at=1500.0))
+    (handler,) = await any_store.query(HandlerQuery())
+    assert handler.started_at == handler.completed_at == handler.updated_at
+
+
+async def test_queued_runs_come_in_the_order_in_which_they_were_asked_for(any_store: SqliteWorkflowStore) -> None:
+    """The wall clock was set back between the two."""
+    await any_store.append(run_started("first", at=5000.0)._replace(requested_at=5000.0))
+    await any_store.append(run_started("second", at=1400.0)._replace(requested_at=5001.0))
+    assert [run.handler_id for run in await any_store.running_runs()] == ["first", "second"]

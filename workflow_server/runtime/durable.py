@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from workflow_server.runtime.clock import ServerClock
 from workflow_server.runtime.engine import (
     BaseRuntimeDecorator,
     BasicRuntime,
@@ -15,6 +15,7 @@ from workflow_server.runtime.engine import (
     PendingStart,
     RegisteredWorkflow,
     StateStore,
+    StepWorkerFunction,
     WaitForNextTaskResult,
     WaitResult,
     WaitResultTick,
@@ -24,14 +25,16 @@ from workflow_server.runtime.engine import (
     register,
 )
 from workflow_server.runtime.session import RunSession
+from workflow_server.runtime.step_times import told_by_wall_clock
 
 
 class DurableRuntime(BaseRuntimeDecorator):
     """Runs that the manager starts are durable. A nested ``workflow.run()`` inside a step is part of that step: it runs
     in the basic runtime, and runs again when the step does."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ServerClock) -> None:
         super().__init__(BasicRuntime())
+        self._clock = clock
         self._registered: dict[int, RegisteredWorkflow] = {}
         self._adapters: dict[str, SessionAdapter] = {}
 
@@ -49,7 +52,7 @@ class DurableRuntime(BaseRuntimeDecorator):
         """The workflow with its steps wrapped; done once for each."""
         registered = self._registered.get(id(workflow))
         if registered is None:
-            registered = self._registered[id(workflow)] = register(workflow, self._observer)
+            registered = self._registered[id(workflow)] = register(workflow, self._observer, self._told)
         return registered
 
     def get_registered(self, workflow: Workflow) -> RegisteredWorkflow | None:
@@ -61,6 +64,9 @@ class DurableRuntime(BaseRuntimeDecorator):
         run_id = get_current_run_id()
         adapter = self._adapters.get(run_id) if run_id is not None else None
         return adapter if adapter is not None else super().get_internal_adapter(workflow)
+
+    def _told(self, step: StepWorkerFunction) -> StepWorkerFunction:
+        return told_by_wall_clock(step, self._clock)
 
     def _observer(self, run_id: str) -> LoopObserver:
         return self._adapters[run_id].session
@@ -82,8 +88,8 @@ class SessionAdapter(InternalRunAdapter):
         await self.session.publish(event)
 
     async def get_now(self) -> float:
-        """The wall clock: what is compared across restarts must not depend on the process."""
-        return time.time()
+        """Server time: what is compared across restarts must not depend on the process, nor on the wall clock."""
+        return self.session.now()
 
     async def send_event(self, tick: WorkflowTick) -> None:
         """Hand the run what one of its own steps sends."""

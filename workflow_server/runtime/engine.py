@@ -31,6 +31,7 @@ from workflows.events import (
     Event,
     InternalDispatchEvent,
     StartEvent,
+    StepFailedEvent,
     StopEvent,
     WorkflowCancelledEvent,
     WorkflowFailedEvent,
@@ -68,15 +69,22 @@ from workflows.runtime.types.results import (
     DeleteCollectedEvent,
     DeleteWaiter,
     EmissionKey,
+    RetryAttempt,
     RetryDecision,
     SentEvent,
+    StepFunctionResult,
     StepWorkerFailed,
+    StepWorkerOutput,
     StepWorkerResult,
     StepWorkerState,
     StepWorkerStateContextVar,
     StepWorkerWaiter,
 )
-from workflows.runtime.types.step_function import as_step_worker_functions, create_workflow_run_function
+from workflows.runtime.types.step_function import (
+    StepWorkerFunction,
+    as_step_worker_functions,
+    create_workflow_run_function,
+)
 from workflows.runtime.types.step_id import StepId
 from workflows.runtime.types.ticks import (
     TickAddEvent,
@@ -120,12 +128,17 @@ __all__ = [
     "PendingStart",
     "PendingWorker",
     "RegisteredWorkflow",
+    "RetryAttempt",
     "SerializedContext",
     "StartEvent",
     "StateStore",
+    "StepFailedEvent",
     "StepId",
     "StepWorkerFailed",
+    "StepWorkerFunction",
+    "StepWorkerOutput",
     "StepWorkerResult",
+    "StepWorkerState",
     "StepWorkerWaiter",
     "StopEvent",
     "TickAddEvent",
@@ -184,6 +197,9 @@ class LoopObserver(Protocol):
     def before_tick(self, tick: WorkflowTick, state: BrokerState) -> None:
         """The tick, stamped with its time, is about to be reduced into this state."""
 
+    def now(self) -> float:
+        """The time by which the run's deadlines are told."""
+
     def has_untaken(self, before: float) -> bool:
         """Whether the run was sent an event before this time that it has not taken yet."""
 
@@ -215,6 +231,21 @@ class ObservedLoop(_ControlLoopRunner):
             heapq.heappush(self.scheduled_wakeups, entry)
         return due
 
+    def _stamp_retry_decisions(
+        self,
+        step_id: StepId,
+        invocation_namespace: tuple[str, ...],
+        worker: InProgressState | None,
+        results: list[StepFunctionResult],
+    ) -> list[StepFunctionResult]:
+        # The engine notes a failure by the wall clock, and tells by it how long a step was tried and when it is next.
+        now = self.observer.now()
+        results = [
+            item.model_copy(update={"failed_at": now}) if isinstance(item, StepWorkerFailed) else item
+            for item in results
+        ]
+        return super()._stamp_retry_decisions(step_id, invocation_namespace, worker, results)
+
     def wake_at(self) -> float | None:
         """When the run's next own deadline is: a retry's delay or the timeout of a wait. The workflow's timeout is
         none: its clock stands still while the server is down."""
@@ -222,8 +253,13 @@ class ObservedLoop(_ControlLoopRunner):
         return min(times, default=None)
 
 
-def register(workflow: Workflow, observer_of: Callable[[str], LoopObserver]) -> RegisteredWorkflow:
-    """The workflow with its steps wrapped once and its loop observed; ``observer_of`` finds a run's by its id."""
+def register(
+    workflow: Workflow,
+    observer_of: Callable[[str], LoopObserver],
+    told: Callable[[StepWorkerFunction], StepWorkerFunction],
+) -> RegisteredWorkflow:
+    """The workflow with its steps wrapped once, each also in ``told``, and its loop observed; ``observer_of`` finds a
+    run's by its id."""
 
     async def loop(start_event: Event | None, init_state: BrokerState | None, run_id: str) -> StopEvent:
         run = consume_current_run()
@@ -236,7 +272,7 @@ def register(workflow: Workflow, observer_of: Callable[[str], LoopObserver]) -> 
     return RegisteredWorkflow(
         workflow=workflow,
         workflow_run_fn=create_workflow_run_function(workflow, loop),
-        steps=as_step_worker_functions(workflow),
+        steps={name: told(step) for name, step in as_step_worker_functions(workflow).items()},
     )
 
 

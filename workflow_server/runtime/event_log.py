@@ -56,6 +56,11 @@ class EventLog:
         self._next += 1
         return record
 
+    def take_back(self, record: EventAppended) -> None:
+        """The event can never be stored: where none was appended after it, the next one gets its sequence."""
+        if self._next == record.sequence + 1:
+            self._next = record.sequence
+
     def begin(self) -> None:
         """A new run begins in this handler, after the events of those before."""
         self.first = self.queue_next = self._next

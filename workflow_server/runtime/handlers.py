@@ -90,8 +90,9 @@ def from_start(started: RunStarted) -> HandlerData:
 
 
 def from_end(before: HandlerData, over: RunEnded) -> HandlerData:
-    """The handler as its run ends."""
-    at = _iso(datetime.fromtimestamp(over.ended_at, UTC))
+    """The handler as its run ends. The wall clock may have been set back since it began."""
+    ended_at = datetime.fromtimestamp(over.ended_at, UTC)
+    at = _iso(max(ended_at, datetime.fromisoformat(before.started_at)))
     result, unreadable = read_result(over.result)
     error = over.error if unreadable is None else unreadable
     changes = {"status": over.status, "error": error, "result": result, "updated_at": at, "completed_at": at}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Literal
@@ -17,13 +16,13 @@ from workflow_server.errors import (
     HandlerNotFound,
     HandlerNotRunning,
     StorageError,
+    UnitRefused,
 )
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, ListedHandler, RunRequest
 from workflow_server.records import (
     STATUSES,
     ListCursor,
     Record,
-    ServerAlive,
     Status,
 )
 from workflow_server.runtime.engine import Event, Workflow, WorkflowCancelledEvent
@@ -35,12 +34,16 @@ from workflow_server.runtime.sending import Sending
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.starting import Starting
 from workflow_server.slices import in_slices
-from workflow_server.store.abstract import AbstractWorkflowStore, HandlerQuery, PersistentHandler
+from workflow_server.store.abstract import AbstractWorkflowStore, HandlerQuery
 
 logger = logging.getLogger(__name__)
 
 ALIVE_INTERVAL = 5.0
 """Seconds between two notes that the server is alive: the most by which a crash can prolong a workflow's timeout."""
+CLOCK_INTERVAL = 1.0
+CLOCK_SET = 0.5
+"""Seconds after which it is looked whether the wall clock was set, by more than so many: the note is then taken anew,
+since a crash must not make a downtime of it."""
 
 
 class RuntimeManager:
@@ -71,7 +74,7 @@ class RuntimeManager:
     def listen(self) -> None:
         """Follow the store's commits; called before the store is opened."""
         self._store.on_commit = self._on_commit
-        self._store.on_refused = self._roster.on_refused
+        self._store.on_refused = self._on_refused
 
     async def resume(self) -> int:
         """Take up every running run; returns how many go on."""
@@ -113,15 +116,20 @@ class RuntimeManager:
         await self._roster.tasks.finish(timeout=1.0)
         if self._services:
             # Without a resume no clock was moved past the downtime: the next start has to know of it.
-            self._store.append(ServerAlive(time.time()))
+            self._store.append(self._roster.clock.read())
 
     async def _note_alive(self) -> None:
+        clock = self._roster.clock
         while True:
+            noted = clock.read()
             try:
-                await self._store.append(ServerAlive(time.time()))
+                await self._store.append(noted)
             except StorageError:
                 return
-            await asyncio.sleep(ALIVE_INTERVAL)
+            for _ in range(round(ALIVE_INTERVAL / CLOCK_INTERVAL)):
+                await asyncio.sleep(CLOCK_INTERVAL)
+                if abs(clock.read().ahead - noted.ahead) > CLOCK_SET:
+                    break
 
     # -- Looking -------------------------------------------------------------------------------
 
@@ -202,30 +210,28 @@ class RuntimeManager:
 
     async def _cancel(self, handler_id: str) -> None:
         async with self._roster.lock(handler_id):
-            handler = await find_handler(self._roster, handler_id)
-            if handler.status != "running" or not await self._end_as_cancelled(handler):
-                status = (await find_handler(self._roster, handler_id)).status
+            status = await self._end_as_cancelled(handler_id)
+            if status is not None:
                 raise HandlerNotRunning(handler_id, status)
 
-    async def _end_as_cancelled(self, handler: PersistentHandler) -> bool:
-        """Whether the run was still running. The caller holds the handler's lock."""
-        session = self._roster.sessions.get(handler.handler_id)
-        if session is not None and session.run_id != handler.run_id:
-            # The run before, of which a step does not heed its end; the handler was continued since.
-            session = None
-        if session is not None and session.released and session.task is not None:
-            await asyncio.wait([session.task])
-            session = None
+    async def _end_as_cancelled(self, handler_id: str) -> Status | None:
+        """End the handler's run; returns the status of one that had ended before. The caller holds its lock."""
+        session = await self._roster.running_session(handler_id)
         if session is not None:
-            if session.status is not None:
+            try:
+                await session.cancel()
+            except UnitRefused:
+                # The run's end by this reason is not to be: what the store has instead is told.
                 await session.settle()
-                return False
-            await session.cancel()
-            return True
+            else:
+                return None
+        handler = await find_handler(self._roster, handler_id)
+        if handler.status != "running":
+            return handler.status
         assert handler.run_id is not None
         event = WorkflowCancelledEvent()
-        await self._roster.end_offline(handler.handler_id, handler.run_id, handler.workflow_name, event)
-        return True
+        await self._roster.end_offline(handler_id, handler.run_id, handler.workflow_name, event)
+        return None
 
     async def purge(self, handler_id: str) -> None:
         """Delete a handler with all that belongs to it; one that runs is cancelled first.
@@ -237,9 +243,7 @@ class RuntimeManager:
 
     async def _purge(self, handler_id: str) -> None:
         async with self._roster.lock(handler_id):
-            handler = await find_handler(self._roster, handler_id)
-            if handler.status == "running":
-                await self._end_as_cancelled(handler)
+            await self._end_as_cancelled(handler_id)
             if not await self._store.delete(HandlerQuery(handler_id_in=[handler_id])):
                 raise HandlerNotFound(handler_id)
             self._roster.logs.forget(handler_id)
@@ -281,3 +285,7 @@ class RuntimeManager:
     def _on_commit(self, records: Sequence[Record]) -> None:
         for over in self._roster.on_commit(records):
             self._starting.ended(over)
+
+    def _on_refused(self, records: Sequence[Record], error: StorageError) -> None:
+        for run_id in self._roster.on_refused(records, error):
+            self._starting.lost(run_id, error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from typing import Any, NamedTuple
 
 from workflow_server.errors import StorageError
@@ -21,6 +20,7 @@ from workflow_server.records import (
     StoredRun,
     TickAppended,
 )
+from workflow_server.runtime.clock import ServerClock
 from workflow_server.runtime.codec import Undecodable
 from workflow_server.runtime.endings import ended, terminal_status
 from workflow_server.runtime.engine import (
@@ -65,6 +65,7 @@ class RunRecorder:
     def __init__(
         self,
         store: AbstractWorkflowStore,
+        clock: ServerClock,
         served: ServedWorkflow,
         handler_id: str,
         run_id: str,
@@ -82,6 +83,7 @@ class RunRecorder:
         """The commit of what was written last."""
         self.journal = served.journal(run_id, start_event)
         self._store = store
+        self._clock = clock
         self._served = served
         self._handler_id = handler_id
         self._run_id = run_id
@@ -92,6 +94,7 @@ class RunRecorder:
         self._next_patch = 0
         self._patches = 0
         self._patch_characters = 0
+        self._ended_again = False
         self.state = self._state_store(None, [])
 
     # -- Taking up -----------------------------------------------------------------------------
@@ -146,7 +149,7 @@ class RunRecorder:
     def expect(self, event: Event, inbox_id: int) -> None:
         """The tick that takes this event takes it from the inbox."""
         # Holding the event keeps its identity its own.
-        self._posted[id(event)] = _Posted(event, inbox_id, time.time())
+        self._posted[id(event)] = _Posted(event, inbox_id, self._clock.now())
 
     def has_untaken(self, before: float) -> bool:
         """Whether an event is expected since before this time, and its tick has not come."""
@@ -202,6 +205,14 @@ class RunRecorder:
         record = self._log.append(self._run_id, data, internal=False)
         return self.append(record, ended(self._handler_id, self._run_id, event, data))
 
+    def end_again(self, event: StopEvent) -> bool:
+        """Write this end instead of the one that could not be stored. False where that was done before."""
+        if self._ended_again:
+            return False
+        self._ended_again = True
+        self.end(event)
+        return True
+
     def release(self, wake_at: float | None) -> None:
         """The run only waits, and leaves memory."""
         self.released = True
@@ -242,9 +253,11 @@ class RunRecorder:
 
     async def settle(self) -> None:
         """Return when all that the run wrote is durable, or when the store has failed."""
-        if self.last is None:
-            return
-        try:
-            await self.last
-        except StorageError as error:
-            logger.error("Run %s: %s", self._run_id, error)  # noqa: TRY400 the store logged the cause
+        settled: Commit | None = None
+        # Again where something was written meanwhile: an end instead of one that could not be stored.
+        while self.last is not None and self.last is not settled:
+            settled = self.last
+            try:
+                await settled
+            except StorageError as error:
+                logger.error("Run %s: %s", self._run_id, error)  # noqa: TRY400 the store logged the cause

@@ -14,7 +14,7 @@ import logging
 from workflow_server.errors import RunSetAside, StorageError
 from workflow_server.records import RunAttempted, RunningRun
 from workflow_server.runtime.endings import failed_event
-from workflow_server.runtime.roster import UNREGISTERED, Roster, downtime
+from workflow_server.runtime.roster import UNREGISTERED, Roster
 from workflow_server.runtime.session import RunSession
 
 logger = logging.getLogger(__name__)
@@ -46,10 +46,10 @@ class Recovery:
     async def resume(self, *, crashed: bool) -> int:
         """Take up every running run, and return how many go on; those that only wait stay out of memory."""
         roster = self._roster
-        await roster.store.shift_clocks(downtime(roster.store.previous_alive_at))
+        await roster.store.shift_clocks(roster.clock.resume(roster.store.last_alive))
         runs = await roster.store.running_runs()
         # Those that had a slot get one before those that waited for one.
-        runs.sort(key=lambda run: (run.alive_since is None, run.started_at))
+        runs.sort(key=lambda run: (run.alive_since is None, run.requested_at))
         going_on = [run for run in runs if self._goes_on(run)]
         gate = asyncio.Semaphore(AT_ONCE)
 

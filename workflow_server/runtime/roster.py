@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from workflow_server.errors import HandlerNotFound, ResumeFailed, ShuttingDown, StorageError, WorkflowServerError
 from workflow_server.records import EventAppended, InboxPosted, QueueAdvanced, Record, RunEnded, StoredRun
+from workflow_server.runtime.clock import ServerClock
 from workflow_server.runtime.durable import DurableRuntime
 from workflow_server.runtime.endings import ended, failed_event
 from workflow_server.runtime.engine import Event, StartEvent, StopEvent
@@ -53,11 +53,12 @@ class Roster:
         self.store = store
         self.idle_timeout = idle_timeout
         self.logs = EventLogs(store)
-        self.runtime = DurableRuntime()
+        self.clock = ServerClock()
+        self.runtime = DurableRuntime(self.clock)
         self.registry = Registry(self.runtime)
         self.sessions: dict[str, RunSession] = {}
         self.suspended: dict[str, str] = {}
-        self.wakeups = Wakeups(self.activate_soon)
+        self.wakeups = Wakeups(self.activate_soon, self.clock)
         self.lock = KeyedLocks()
         self.key_lock = KeyedLocks()
         """For idempotency keys: apart from the handlers' locks, since clients name both."""
@@ -116,7 +117,7 @@ class Roster:
                 delay = FIRST_RETRY if previous is None else min(2 * previous.delay, LONGEST_RETRY)
                 logger.exception("Handler %s could not be taken up; the next try is in %g s", handler_id, delay)
                 self._retries[handler_id] = _Retry(delay, crashed)
-                self.wakeups.schedule(handler_id, time.time() + delay)
+                self.wakeups.schedule(handler_id, self.clock.now() + delay)
                 self._leave_slots(handler_id)
 
     async def _load(self, handler_id: str, *, crashed: bool) -> None:
@@ -205,6 +206,22 @@ class Roster:
         except Exception as error:
             raise ResumeFailed(reason=f"a posted event cannot be read: {unreadable(error)}") from None
 
+    async def running_session(self, handler_id: str) -> RunSession | None:
+        """The session of a run that goes on in memory. The caller holds the handler's lock.
+
+        Where there is none, what the store says of the run holds as long as the lock is held: no run comes into memory
+        without it, and one that has ended or left memory is stored as it was left. So this comes first, and the store
+        is asked second: between a run's end and its commit, the store still shows it as running.
+        """
+        session = self.sessions.get(handler_id)
+        if session is None or (session.status is None and not session.released):
+            return session
+        if session.released and session.task is not None:
+            await asyncio.wait([session.task])
+        # Over but for a step that does not heed its end, or about to leave memory.
+        await session.settle()
+        return None
+
     # -- Leaving memory ------------------------------------------------------------------------
 
     def session_over(self, session: RunSession) -> None:
@@ -233,7 +250,15 @@ class Roster:
 
     def post_again(self, session: RunSession, event: Event, step: str | None) -> None:
         """A task that outlived its step sends to its run, which has left memory: the run is taken up for it."""
-        self.store.append(self.posting(session.served, session.handler_id, session.run_id, event, step))
+        posted = self.posting(session.served, session.handler_id, session.run_id, event, step)
+        self.tasks.spawn(self._post_late(posted), f"send to {session.handler_id}")
+
+    async def _post_late(self, posted: InboxPosted) -> None:
+        async with self.lock(posted.handler_id):
+            stored = await self.store.load_run(posted.handler_id)
+            # One that was cancelled meanwhile takes nothing more.
+            if stored is not None and stored.run_id == posted.run_id and stored.status == "running":
+                self.store.append(posted)
 
     def leave_slot(self, served: ServedWorkflow, handler_id: str) -> None:
         """Give the handler's slot to the next that waits for one."""
@@ -302,11 +327,26 @@ class Roster:
         else:
             self.activate_soon(posted.handler_id)
 
-    def on_refused(self, records: Sequence[Record], error: StorageError) -> None:
-        """The store can never hold these records: the run that they belong to fails."""
+    def on_refused(self, records: Sequence[Record], error: StorageError) -> list[str]:
+        """The store can never hold these records: the run that they belong to fails. Returns the runs of which not
+        even that can be stored."""
+        for record in reversed(records):
+            if type(record) is EventAppended:
+                log = self.logs.in_use(record.handler_id)
+                if log is not None:
+                    log.take_back(record)
+        if any(type(record) is InboxPosted for record in records):
+            # Who sent it is told; the run is not to blame.
+            return []
+        lost: list[str] = []
         for session in list(self.sessions.values()):
-            if any(getattr(record, "run_id", None) == session.run_id for record in records):
-                _abort(session, error)
+            of_this_run = [record for record in records if getattr(record, "run_id", None) == session.run_id]
+            if not any(type(record) is RunEnded for record in of_this_run):
+                if of_this_run:
+                    _abort(session, error)
+            elif not session.end_again(error):
+                lost.append(session.run_id)
+        return lost
 
 
 def _abort(session: RunSession, error: WorkflowServerError) -> None:
@@ -318,8 +358,3 @@ def _abort(session: RunSession, error: WorkflowServerError) -> None:
         session.fail(error)
     else:
         session.abort(error)
-
-
-def downtime(previous_alive_at: float | None) -> float:
-    """Seconds for which no server was alive before this one."""
-    return max(0.0, time.time() - previous_alive_at) if previous_alive_at is not None else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workflow_server.errors import RunAlreadyEnded, RunSuspended
+from workflow_server.errors import RunAlreadyEnded, RunSuspended, UnitRefused
 from workflow_server.protocol.handlers import IdempotencyKey
 from workflow_server.records import Record
 from workflow_server.runtime.handlers import find_handler
@@ -44,13 +44,10 @@ class Sending:
             await self._post_to(session.served, handler_id, session.run_id, posting)
             return
         async with self._roster.lock(handler_id):
+            session = await self._roster.running_session(handler_id)
             served, run_id = await self._running(handler_id)
-            session = self._roster.sessions.get(handler_id)
-            in_memory = session is not None and session.run_id == run_id
-            if not in_memory and not served.knows(event):
+            if session is None and not served.knows(event):
                 await self._roster.learn(handler_id, served)
-            if session is not None and in_memory and session.status is not None:
-                raise RunAlreadyEnded(handler_id, session.status)
             await self._post_to(served, handler_id, run_id, posting)
 
     async def _running(self, handler_id: str) -> tuple[ServedWorkflow, str]:
@@ -76,5 +73,9 @@ class Sending:
         self._roster.posted[posted.inbox_id] = parsed
         try:
             await self._store.commit(*records)
+        except UnitRefused:
+            # The run has ended before this, or the handler is gone: that says so.
+            await self._running(handler_id)
+            raise
         finally:
             del self._roster.posted[posted.inbox_id]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Any, Protocol
 
 from workflows.errors import WorkflowCancelledByUser
@@ -16,6 +15,7 @@ from workflows.errors import WorkflowCancelledByUser
 from workflow_server.errors import ResumeFailed, Unstorable, WorkflowServerError
 from workflow_server.records import InboxPosted, RunAttempted, RunBegan, RunLoaded, Status, StoredRun
 from workflow_server.runtime.barrier import StepBarrier, cancel
+from workflow_server.runtime.clock import LONGEST_SLEEP, ServerClock
 from workflow_server.runtime.endings import failed_event
 from workflow_server.runtime.engine import (
     AddWaiter,
@@ -63,6 +63,7 @@ class SessionOwner(Protocol):
 
     store: AbstractWorkflowStore
     idle_timeout: float | None
+    clock: ServerClock
 
     def session_over(self, session: RunSession) -> None:
         """The session's task is about to end; all that it wrote is durable."""
@@ -95,12 +96,16 @@ class RunSession:
         self.mailbox: asyncio.Queue[WorkflowTick] = asyncio.Queue()
         self._owner = owner
         self._start_event = start_event
-        self._recorder = RunRecorder(owner.store, served, handler_id, run_id, log, start_event)
+        self._recorder = RunRecorder(owner.store, owner.clock, served, handler_id, run_id, log, start_event)
         self._barrier = StepBarrier(handler_id, self.abort)
         self._broker: BrokerState | None = None
         self._loop: ObservedLoop | None = None
         self._failure: WorkflowServerError | None = None
         self._delivered = -1
+
+    def now(self) -> float:
+        """The time by which the run's deadlines are told."""
+        return self._owner.clock.now()
 
     @property
     def status(self) -> Status | None:
@@ -149,10 +154,11 @@ class RunSession:
 
     def begin(self) -> None:
         """Start the run's loop. It has its slot."""
-        now = time.time()
+        now = self.now()
         if self.alive_since is None:
             self.alive_since = now
-            self._recorder.append(RunBegan(self.handler_id, self.run_id, now))
+            wall = self._owner.clock.read().at
+            self._recorder.append(RunBegan(self.handler_id, self.run_id, now, wall))
         else:
             self._recorder.append(RunLoaded(self.handler_id, self.run_id))
             self._catch_up(now)
@@ -212,7 +218,7 @@ class RunSession:
         What was posted before a deadline that has passed comes before it, also when it is delivered after.
         """
         self._loop = loop
-        now = time.time()
+        now = self.now()
         for step_id, waiter_id, deadline in self._recorder.journal.waits.open(loop.state):
             if deadline <= now and not self.mailbox.empty():
                 self.mailbox.put_nowait(_wait_timeout(step_id, waiter_id))
@@ -283,7 +289,7 @@ class RunSession:
         idle = not any(isinstance(task, WorkerTask) for task in named)
         release_after = self._owner.idle_timeout if idle else None
         may_release = release_after is not None and (timeout is None or timeout > release_after)
-        limit = release_after if may_release else timeout
+        limit = release_after if may_release else None if timeout is None else min(timeout, LONGEST_SLEEP)
         done, _ = await asyncio.wait({task.task for task in named}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if done:
             return pick_highest_priority(named, done)
@@ -334,6 +340,10 @@ class RunSession:
         if self.status is None:
             logger.error("Run %s of handler %s failed: %s", self.run_id, self.handler_id, error)
             self._recorder.end(failed_event(error))
+
+    def end_again(self, error: WorkflowServerError) -> bool:
+        """The run's end cannot be stored: end it as failed, for that reason. False where that was tried before."""
+        return self._recorder.end_again(failed_event(error))
 
     def drain(self) -> None:
         """Start no more steps, and leave memory when those that run have been recorded."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -21,6 +21,8 @@ from workflow_server.errors import (
     RunSuperseded,
     ShuttingDown,
     StateUnreadable,
+    StorageError,
+    WorkflowServerError,
 )
 from workflow_server.protocol.handlers import HandlerData, RunRequest
 from workflow_server.records import RunEnded, RunStarted, SnapshotTaken, StateReplaced
@@ -53,11 +55,19 @@ class Starting:
             if not outcome.done():
                 outcome.set_result(over)
 
+    def lost(self, run_id: str, error: StorageError) -> None:
+        """The end of a run can never be stored."""
+        self._fail(self._outcomes.get(run_id, ()), error)
+
     def close(self) -> None:
         """Tell those who wait for a run that they will not hear of it."""
-        for outcome in chain.from_iterable(self._outcomes.values()):
+        self._fail(chain.from_iterable(self._outcomes.values()), ShuttingDown())
+
+    @staticmethod
+    def _fail(outcomes: Iterable[asyncio.Future[RunEnded]], error: WorkflowServerError) -> None:
+        for outcome in outcomes:
             if not outcome.done():
-                outcome.set_exception(ShuttingDown())
+                outcome.set_exception(error)
                 outcome.exception()
 
     @contextmanager
@@ -140,7 +150,8 @@ class Starting:
             records = [record._replace(run_id=run_id) for record in records]
             if request.context is not None:
                 records = self._given_context(served, run_id, request.context)
-            started = RunStarted(handler_id, served.name, run_id, time.time(), log.next_sequence, served.encode(event))
+            place, now = log.next_sequence, self._roster.clock.now()
+            started = RunStarted(handler_id, served.name, run_id, time.time(), place, served.encode(event), now)
             answer = from_start(started)
             keys = answered(f"run:{served.name}", request.key, handler_id, run_id, answer.model_dump_json())
             await self._store.commit(started, *records, *keys)

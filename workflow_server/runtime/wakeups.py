@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
-LONGEST_SLEEP = 60.0
-"""Seconds after which the clock is looked at again: it may have been set meanwhile."""
+from workflow_server.runtime.clock import LONGEST_SLEEP, ServerClock
 
 SPARE = 64
 """Outdated times that may stay in the heap, beside as many as there are times: a run that is loaded and released over
@@ -19,14 +17,15 @@ and over would let it grow."""
 class Wakeups:
     """Calls ``wake`` with a handler's id when its time has come."""
 
-    def __init__(self, wake: Callable[[str], None]) -> None:
+    def __init__(self, wake: Callable[[str], None], clock: ServerClock) -> None:
         self._wake = wake
+        self._clock = clock
         self._times: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
         self._earlier = asyncio.Event()
 
     def schedule(self, handler_id: str, at: float) -> None:
-        """Wake the handler at this time (Unix seconds), instead of any time set before."""
+        """Wake the handler at this time of the server's clock, instead of any time set before."""
         self._times[handler_id] = at
         heapq.heappush(self._heap, (at, handler_id))
         if self._heap[0] == (at, handler_id):
@@ -46,7 +45,7 @@ class Wakeups:
         """Wake handlers until cancelled."""
         while True:
             self._earlier.clear()
-            now = time.time()
+            now = self._clock.now()
             while self._heap and self._heap[0][0] <= now:
                 at, handler_id = heapq.heappop(self._heap)
                 if self._times.get(handler_id) == at:

@@ -19,6 +19,7 @@ from workflow_server.records import (
     ListCursor,
     Record,
     RunningRun,
+    ServerAlive,
     Status,
     StoredAnswer,
     StoredEvent,
@@ -121,8 +122,13 @@ class AbstractWorkflowStore(ABC):
 
     @property
     @abstractmethod
+    def last_alive(self) -> ServerAlive | None:
+        """The last note of the server before this one; None in a new database."""
+
+    @property
     def previous_alive_at(self) -> float | None:
-        """When the server before this one was last known to be alive; None in a new database."""
+        """When that server was last known to be alive, by the wall clock; None in a new database."""
+        return None if self.last_alive is None else self.last_alive.at
 
     @property
     @abstractmethod

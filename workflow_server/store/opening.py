@@ -21,6 +21,7 @@ from workflow_server.errors import (
     DatabaseReadOnly,
     DiskFailed,
 )
+from workflow_server.records import ServerAlive
 from workflow_server.store.beside import check_beside, narrow_modes
 from workflow_server.store.connection import JOURNAL_SIZE_LIMIT, connect, run_on
 from workflow_server.store.examination import examine_database, server_row
@@ -49,7 +50,7 @@ class Opened(NamedTuple):
 
     connection: aiosqlite.Connection
     stopped_cleanly: bool
-    previous_alive_at: float | None
+    last_alive: ServerAlive | None
     next_inbox_id: int
 
 
@@ -115,7 +116,7 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
             narrow_modes(path)
         connection = await connect(path)
         try:
-            stopped_cleanly, alive_at, inbox_id = await run_on(
+            stopped_cleanly, last_alive, inbox_id = await run_on(
                 connection, lambda sqlite: _prepare(sqlite, known, name, fault)
             )
             if path is not None:
@@ -125,7 +126,7 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
             raise
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise explain(error, name) from error
-    return Opened(connection, stopped_cleanly, alive_at, inbox_id)
+    return Opened(connection, stopped_cleanly, last_alive, inbox_id)
 
 
 def explain(error: sqlite3.Error | OSError | UnicodeDecodeError, path: str) -> DatabaseError:
@@ -161,7 +162,7 @@ def _explain_system(error: OSError, path: str) -> DatabaseError:
 
 def _prepare(
     connection: sqlite3.Connection, known: Sequence[Migration], name: str, fault: Fault | None
-) -> tuple[bool, float | None, int]:
+) -> tuple[bool, ServerAlive | None, int]:
     pending = pending_migrations(connection, known, name)
     fresh = len(pending) == len(known)
     stopped_cleanly = fresh or server_row(connection, name)[1] != 0
@@ -171,11 +172,11 @@ def _prepare(
     migrate(connection, pending, fault)
     # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
     _set_durability(connection, name, wal=True)
-    alive_at: float | None = server_row(connection, name)[0]
+    last_alive = ServerAlive(*connection.execute(_READS["last_alive"]).fetchone())
     with lone_transaction(connection, ServerStarted(), fault):
         connection.execute(_WRITES["server_started"])
     inbox_id: int = connection.execute(_READS["last_inbox_id"]).fetchone()[0]
-    return stopped_cleanly, alive_at, inbox_id + 1
+    return stopped_cleanly, None if last_alive.at is None else last_alive, inbox_id + 1
 
 
 def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:

@@ -17,6 +17,7 @@ from workflow_server.records import (
     ListCursor,
     Record,
     RunningRun,
+    ServerAlive,
     Status,
     StoredAnswer,
     StoredEvent,
@@ -217,8 +218,8 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         return 0 if self._writer is None else self._writer.transactions
 
     @property
-    def previous_alive_at(self) -> float | None:
-        return self._is_open(self._opened).previous_alive_at
+    def last_alive(self) -> ServerAlive | None:
+        return self._is_open(self._opened).last_alive
 
     @property
     def stopped_cleanly(self) -> bool:

@@ -120,7 +120,7 @@ async def shift_clocks(store: SqliteWorkflowStore, name: str) -> None:
 
 async def clock_began(store: SqliteWorkflowStore, name: str) -> None:
     await one_run(store, name)
-    await store.append(RunBegan(name, f"{name}-1", 100.0))
+    await store.append(RunBegan(name, f"{name}-1", 100.0, 100.0))
 
 
 async def shifted_once(store: SqliteWorkflowStore, name: str, outcome: Outcome) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from tests.reliability.model_based.model import ModelHandler
+from tests.reliability.model_based.model import CANCELLED, Json, ModelHandler
 
 BY_HANDLER = ("handlers", "payloads", "events", "inbox", "answers")
+TERMINAL = ("StopEvent", "WorkflowFailedEvent", CANCELLED)
 BY_RUN = ("ticks", "snapshots", "state_records", "state_patches", "inbox", "answers", "events")
 
 
@@ -63,6 +64,17 @@ def _check_log(connection: sqlite3.Connection, handler: ModelHandler) -> None:
     assert read == handler.lines
     runs = list(dict.fromkeys(row[1] for row in rows))
     assert runs == handler.run_ids, f"the log of {handler.handler_id} has the runs {runs}, not {handler.run_ids}"
+    for run_id in runs:
+        _check_end([json.loads(data) for _, of, data in rows if of == run_id], handler, run_id)
     settled = handler.settled and handler.status == "running"
     inbox = connection.execute("SELECT count(*) FROM inbox WHERE handler_id = ?", (handler.handler_id,)).fetchone()
     assert not settled or inbox == (0,), f"{handler.handler_id} has taken all that it was sent, and {inbox[0]} wait"
+
+
+def _check_end(events: list[Json], handler: ModelHandler, run_id: str) -> None:
+    """A run that has ended has one terminal event, the last; one that runs has none."""
+    terminal = [event["type"] in TERMINAL for event in events]
+    running = run_id == handler.run_id and handler.status == "running"
+    ends = f"run {run_id} of {handler.handler_id} has {sum(terminal)} terminal events"
+    assert sum(terminal) == (not running), ends
+    assert running or terminal[-1], f"{ends}, and {events[-1]} after it"

@@ -26,10 +26,11 @@ SELECT inbox_id, handler_id, run_id, event, step FROM inbox WHERE run_id = :run_
 -- name: running_runs
 SELECT
     handler_id, workflow_name, coalesce(run_id, handler_id), coalesce(started_at, updated_at, 0.0), released, wake_at,
-    alive_since, attempts, probations, EXISTS (SELECT 1 FROM inbox AS i WHERE i.run_id = h.run_id)
+    alive_since, attempts, probations, EXISTS (SELECT 1 FROM inbox AS i WHERE i.run_id = h.run_id),
+    coalesce(requested_at, started_at, updated_at, 0.0)
 FROM handlers AS h
 WHERE status = 'running' AND purging = 0
-ORDER BY started_at, handler_id;
+ORDER BY coalesce(requested_at, started_at, updated_at, 0.0), handler_id;
 
 -- name: events
 SELECT e.sequence, e.internal, e.data
@@ -144,6 +145,9 @@ LIMIT 100;
 
 -- name: server
 SELECT alive_at, clean_stop FROM server WHERE id = 1;
+
+-- name: last_alive
+SELECT alive_at, clock_ahead, uptime, boot FROM server WHERE id = 1;
 
 -- name: last_inbox_id
 SELECT coalesce(max(inbox_id), 0) FROM inbox;

@@ -8,9 +8,10 @@ DELETE FROM state_records WHERE run_id IN (SELECT run_id FROM handlers WHERE han
 DELETE FROM state_patches WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM inbox WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 INSERT INTO handlers (
-    handler_id, workflow_name, run_id, status, started_at, updated_at, first_sequence, queue_sequence
+    handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence
 ) VALUES (
-    :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :first_sequence, :first_sequence
+    :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :requested_at, :first_sequence,
+    :first_sequence
 )
 ON CONFLICT (handler_id) DO UPDATE SET
     workflow_name = excluded.workflow_name,
@@ -20,6 +21,7 @@ ON CONFLICT (handler_id) DO UPDATE SET
     started_at = excluded.started_at,
     updated_at = excluded.updated_at,
     completed_at = NULL,
+    requested_at = excluded.requested_at,
     first_sequence = excluded.first_sequence,
     queue_sequence = excluded.queue_sequence,
     alive_since = NULL,
@@ -32,7 +34,7 @@ ON CONFLICT (handler_id) DO UPDATE SET start_event = excluded.start_event, resul
 
 -- name: RunBegan
 UPDATE handlers
-SET alive_since = :alive_since, updated_at = max(coalesce(updated_at, started_at, :alive_since), :alive_since)
+SET alive_since = :alive_since, updated_at = max(coalesce(updated_at, started_at, :began_at), :began_at)
 WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
 
 -- name: RunReleased
@@ -44,15 +46,22 @@ UPDATE handlers SET released = 0, wake_at = NULL
 WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
 
 -- name: RunEnded
--- The first end decides; the payload goes first because the second statement closes the door. Without a result it stays
--- as it is: the row holds the start event, too, and a cancellation on a full disk should write little.
+-- The first end decides, and a second one is refused (see the schema). Without a result the payload stays as it is: the
+-- row holds the start event, too, and a cancellation on a full disk should write little. The wall clock may have been
+-- set back since the run began.
 UPDATE payloads SET result = :result
 WHERE handler_id = :handler_id AND :result IS NOT NULL AND EXISTS (
     SELECT 1 FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running'
 );
 UPDATE handlers
-SET status = :status, error = :error, updated_at = :ended_at, completed_at = :ended_at, wake_at = NULL, released = 0
-WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
+SET
+    status = :status,
+    error = :error,
+    updated_at = max(coalesce(started_at, :ended_at), :ended_at),
+    completed_at = max(coalesce(started_at, :ended_at), :ended_at),
+    wake_at = NULL,
+    released = 0
+WHERE handler_id = :handler_id AND run_id = :run_id;
 DELETE FROM ticks WHERE run_id = :run_id;
 DELETE FROM snapshots WHERE run_id = :run_id;
 DELETE FROM inbox WHERE run_id = :run_id;
@@ -88,9 +97,7 @@ INSERT INTO events (handler_id, sequence, run_id, internal, data)
 VALUES (:handler_id, :sequence, :run_id, :internal, :data);
 
 -- name: InboxPosted
-INSERT INTO inbox (inbox_id, handler_id, run_id, event, step)
-SELECT :inbox_id, :handler_id, :run_id, :event, :step
-FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
+INSERT INTO inbox (inbox_id, handler_id, run_id, event, step) VALUES (:inbox_id, :handler_id, :run_id, :event, :step);
 
 -- name: InboxTaken
 DELETE FROM inbox WHERE inbox_id = :inbox_id;
@@ -103,7 +110,7 @@ VALUES (:scope, :key, :handler_id, :run_id, :body_hash, :response, :answered_at)
 UPDATE handlers SET queue_sequence = :sequence WHERE handler_id = :handler_id AND queue_sequence < :sequence;
 
 -- name: ServerAlive
-UPDATE server SET alive_at = :at WHERE id = 1;
+UPDATE server SET alive_at = :at, clock_ahead = :ahead, uptime = :uptime, boot = :boot WHERE id = 1;
 
 -- name: HandlerReplaced
 -- What hangs on a run goes before its handler points at another one.
@@ -141,7 +148,7 @@ DELETE FROM state_patches WHERE run_id = :run_id;
 -- name: ClocksShifted
 -- The last sign of life moves along, so that a start that dies right after this does not count the time again.
 UPDATE handlers SET alive_since = alive_since + :seconds WHERE status = 'running' AND alive_since IS NOT NULL;
-UPDATE server SET alive_at = alive_at + :seconds WHERE id = 1;
+UPDATE server SET alive_at = alive_at + :seconds, uptime = uptime + :seconds WHERE id = 1;
 
 -- name: PurgeMarked
 UPDATE handlers SET purging = 1 WHERE handler_id IN (SELECT value FROM json_each(:handler_ids));
