@@ -24,7 +24,8 @@ from workflow_server.records import (
     ServerAlive,
     Status,
 )
-from workflow_server.runtime.engine import Event, Workflow, WorkflowCancelledEvent
+from workflow_server.runtime.containment import TaskContainment
+from workflow_server.runtime.engine import Event, Workflow, WorkflowCancelledEvent, rescue_of
 from workflow_server.runtime.event_log import EventReader, take_queue
 from workflow_server.runtime.handlers import find_handler, shown
 from workflow_server.runtime.recovery import Recovery
@@ -58,6 +59,7 @@ class RuntimeManager:
         self._starting = Starting(self._roster, accept_context=accept_context)
         self._sending = Sending(self._roster)
         self._services: list[asyncio.Task[None]] = []
+        self._containment: TaskContainment | None = None
 
     # -- Life ----------------------------------------------------------------------------------
 
@@ -72,6 +74,7 @@ class RuntimeManager:
 
     async def resume(self) -> int:
         """Take up every running run; returns how many go on."""
+        self._containment = TaskContainment.enter(rescue_of)
         self._roster.next_inbox_id = self._store.next_inbox_id
         resumed = await self._recovery.resume(crashed=not self._store.stopped_cleanly)
         for name, service in {
@@ -108,6 +111,9 @@ class RuntimeManager:
             if late:
                 await asyncio.wait(late, timeout=1.0)
         await self._roster.tasks.finish(timeout=1.0)
+        if self._containment is not None:
+            self._containment.leave()
+            self._containment = None
         if self._services:
             # Without a resume no clock was moved past the downtime: the next start has to know of it.
             self._store.append(ServerAlive(time.time()))

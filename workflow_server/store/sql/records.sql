@@ -28,7 +28,7 @@ ON CONFLICT (handler_id) DO UPDATE SET
     attempts = 0,
     probations = 0;
 INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event)
-ON CONFLICT (handler_id) DO UPDATE SET start_event = excluded.start_event, result = NULL;
+ON CONFLICT (handler_id) DO UPDATE SET start_event = excluded.start_event, result = NULL, traceback = NULL;
 
 -- name: RunBegan
 UPDATE handlers
@@ -46,8 +46,8 @@ WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
 -- name: RunEnded
 -- The first end decides; the payload goes first because the second statement closes the door. Without a result it stays
 -- as it is: the row holds the start event, too, and a cancellation on a full disk should write little.
-UPDATE payloads SET result = :result
-WHERE handler_id = :handler_id AND :result IS NOT NULL AND EXISTS (
+UPDATE payloads SET result = :result, traceback = :traceback
+WHERE handler_id = :handler_id AND (:result IS NOT NULL OR :traceback IS NOT NULL) AND EXISTS (
     SELECT 1 FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running'
 );
 UPDATE handlers
