@@ -79,10 +79,3 @@ class StepBarrier:
         assert current is not None
         self._parked.add(current)
         await asyncio.get_running_loop().create_future()
-
-
-async def cancel(tasks: Iterable[NamedTask]) -> None:
-    """End tasks that nobody else knows."""
-    for task in tasks:
-        task.task.cancel()
-    await asyncio.gather(*(task.task for task in tasks), return_exceptions=True)

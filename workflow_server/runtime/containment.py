@@ -33,8 +33,9 @@ class Execution(NamedTuple):
 executing: ContextVar[Execution | None] = ContextVar("executing", default=None)
 """The step that the caller runs in, or that the caller's task was spawned by."""
 
-contained: ContextVar[bool] = ContextVar("contained", default=False)
-"""The caller is the server or one of its runs: nothing that its tasks raise may end the process."""
+contained: ContextVar[object] = ContextVar("contained", default=None)
+"""Set where the caller is a server or one of its runs, to who that is: nothing that its tasks raise may end the
+process."""
 
 
 def interrupted(error: BaseException) -> StepInterrupted:
@@ -56,6 +57,8 @@ async def contain(call: Callable[[], Awaitable[T]], execution: Execution, is_ove
     assert task is not None
     asked = task.cancelling()
     executing.set(execution)
+    if isinstance(task, ServedTask):
+        task.execution = execution
     try:
         result = await call()
         if task.cancelling() > asked and not is_over():
@@ -113,11 +116,12 @@ class ContainedTask(Coroutine[Any, Any, Any]):
     inside it, which never ran.
     """
 
-    __slots__ = ("_inner", "_rescue", "execution")
+    __slots__ = ("_inner", "_rescue", "execution", "owner")
 
-    def __init__(self, inner: Any, rescue: Rescue | None) -> None:
+    def __init__(self, inner: Any, owner: object, rescue: Rescue | None) -> None:
         self._inner = inner
         self._rescue = rescue
+        self.owner = owner
         self.execution = executing.get()
         """For the watch, which finds this object on the stack."""
 
@@ -157,6 +161,41 @@ class ContainedTask(Coroutine[Any, Any, Any]):
         return getattr(self._inner, name)
 
 
+class ServedTask(asyncio.Task[Any]):
+    """A task of the server or of a run. A step that cancels all tasks of the loop, as the clean-up of a library may do,
+    reaches those of its own run alone."""
+
+    execution: Execution | None = None
+    """The step that it runs, or was spawned by."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel it, unless a step asks that has no business with it."""
+        asking = executing.get()
+        if asking is not None and (self.execution is None or self.execution.handler_id != asking.handler_id):
+            return False
+        return super().cancel(msg)
+
+
+def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task as the server, whatever step the caller runs in."""
+    within = executing.set(None)
+    try:
+        task.cancel()
+    finally:
+        executing.reset(within)
+
+
+def tasks_of(owner: object) -> list[asyncio.Task[Any]]:
+    """The contained tasks of this owner that have not ended, but for the caller's own."""
+    current = asyncio.current_task()
+    found: list[asyncio.Task[Any]] = []
+    for task in asyncio.all_tasks():
+        work = task.get_coro()
+        if task is not current and isinstance(work, ContainedTask) and work.owner is owner:
+            found.append(task)
+    return found
+
+
 class TaskContainment:
     """The task factory of an event loop on which a server runs: the server's tasks, its runs' and those that steps
     spawn are contained; tasks of others are made as before."""
@@ -193,8 +232,17 @@ class TaskContainment:
 
     def _make(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Future[Any]:
         context = options.get("context")
-        if (contained.get() if context is None else context.get(contained, False)) and asyncio.iscoroutine(work):
-            work = ContainedTask(work, self._rescue_of(work))
+        owner = contained.get() if context is None else context.get(contained)
+        if owner is None or not asyncio.iscoroutine(work):
+            return self._made(loop, work, **options)
+        contained_work = ContainedTask(work, owner, self._rescue_of(work))
+        if self._previous is not None:
+            return self._previous(loop, contained_work, **options)
+        task = ServedTask(contained_work, loop=loop, **options)
+        task.execution = contained_work.execution
+        return task
+
+    def _made(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Future[Any]:
         if self._previous is not None:
             return self._previous(loop, work, **options)
         return asyncio.Task(work, loop=loop, **options)

@@ -13,7 +13,7 @@ import heapq
 import inspect
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, cast
@@ -148,6 +148,7 @@ __all__ = [
     "concurrent_runs",
     "decode_state",
     "encode_state_tree",
+    "end_tasks",
     "events_of",
     "get_current_run_id",
     "idempotency_key",
@@ -214,14 +215,7 @@ class ObservedLoop(_ControlLoopRunner):
         The engine's own limit of half a second waits for a step that swallows its cancellation all the same.
         """
         self.observer.end_steps()
-        for task in self.worker_tasks:
-            task.cancel()
-        if self.worker_tasks:
-            _, stubborn = await asyncio.wait(self.worker_tasks, timeout=STUBBORN)
-            self.worker_tasks -= stubborn
-            for task in stubborn:
-                # Nobody is left to ask how it ended.
-                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.worker_tasks -= await end_tasks(self.worker_tasks)
         await super().cleanup_tasks()
 
     def _stamp_retry_decisions(
@@ -263,6 +257,20 @@ class ObservedLoop(_ControlLoopRunner):
         none: its clock stands still while the server is down."""
         times = [at for at, _, tick in self.scheduled_wakeups if not isinstance(tick, TickTimeout)]
         return min(times, default=None)
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Cancel these, and return those that do not heed it."""
+    waiting = set(tasks)
+    for task in waiting:
+        task.cancel()
+    if not waiting:
+        return waiting
+    _, stubborn = await asyncio.wait(waiting, timeout=STUBBORN)
+    for task in stubborn:
+        # Nobody is left to ask how it ended.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return stubborn
 
 
 def register(workflow: Workflow, observer_of: Callable[[str], LoopObserver]) -> RegisteredWorkflow:

@@ -15,8 +15,9 @@ from workflows.errors import WorkflowCancelledByUser
 
 from workflow_server.errors import ResumeFailed, StepNotRecorded, Unstorable, WorkflowServerError
 from workflow_server.records import InboxPosted, RunAttempted, RunBegan, RunLoaded, Status, StoredRun
-from workflow_server.runtime.barrier import StepBarrier, cancel
-from workflow_server.runtime.containment import contained
+from workflow_server.runtime.barrier import StepBarrier
+from workflow_server.runtime.containment import cancel as cancel_task
+from workflow_server.runtime.containment import contained, executing
 from workflow_server.runtime.endings import failed_event
 from workflow_server.runtime.engine import (
     AddWaiter,
@@ -36,6 +37,7 @@ from workflow_server.runtime.engine import (
     WorkerTask,
     WorkflowCancelledEvent,
     WorkflowTick,
+    end_tasks,
     in_step,
     new_state,
     pick_highest_priority,
@@ -184,7 +186,8 @@ class RunSession:
             "llamaindex.handler_id": self.handler_id,
             "llamaindex.run_id": self.run_id,
         }
-        contained.set(True)
+        contained.set(contained.get() or self)
+        executing.set(None)
         try:
             with run_scope(self.run_id, tags):
                 broker = self._broker if self._broker is not None else new_state(self.served.workflow)
@@ -306,7 +309,7 @@ class RunSession:
         except BaseException:
             self.end_steps()
             # The loop does not know them yet, so nobody else would end them.
-            await cancel(started)
+            await end_tasks(task.task for task in started)
             raise
         return WaitForNextTaskResult(completed, started)
 
@@ -360,7 +363,7 @@ class RunSession:
         if self.status is None and self._failure is None:
             self._failure = error
             if self.task is not None:
-                self.task.cancel()
+                cancel_task(self.task)
 
     def fail(self, error: BaseException) -> None:
         """End the run as failed, with the reason and a terminal event."""
