@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -271,7 +273,54 @@ class Reads(Workflow):
         return StopEvent(result={"name": "x"}["customer"])
 
 
+class LeavesBehind(Workflow):
+    """A task that nobody awaits exits while its step goes on."""
+
+    @step
+    async def go(self, ev: StartEvent) -> StopEvent:
+        """Go on."""
+        await leave_a_task_behind()
+        return StopEvent()
+
+
+class OnLoop(Workflow):
+    """A step that does to the event loop what ends a program."""
+
+    @step
+    async def go(self, ev: StartEvent) -> StopEvent:
+        """Exit in a callback, or stop the loop."""
+        loop = asyncio.get_running_loop()
+        if ev.get("kind") == "stop":
+            loop.stop()
+        else:
+            loop.call_soon(sys.exit, 8)
+        await asyncio.sleep(0.01)
+        return StopEvent()
+
+
+class InBackground(Workflow):
+    """A task and a thread that fail, and that nobody awaits."""
+
+    @step
+    async def go(self, ev: StartEvent) -> StopEvent:
+        """Let them fail."""
+        error = ValueError(ev.get("message"))
+
+        def fail() -> None:
+            raise error
+
+        thread = threading.Thread(target=fail, name="of a step")
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        await asyncio.wait([asyncio.create_task(raise_(error), name="left alone")])
+        gc.collect()
+        return StopEvent()
+
+
 raises = Raises(timeout=None)
+leaves_behind = LeavesBehind(timeout=None)
+loop = OnLoop(timeout=None)
+in_background = InBackground(timeout=None)
 rescued = Rescued(timeout=None)
 failing_handler = FailingHandler(timeout=None)
 in_thread = InThread(timeout=None)
