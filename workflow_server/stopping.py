@@ -175,15 +175,29 @@ class StopSignals:
 
 
 _installed: list[StopSignals] = []
+_forking = threading.local()
 
 
-def _after_fork() -> None:
+def _before_fork() -> None:
+    """Keep signals from the child until they are its own: before that, one would be written to the server's watcher."""
+    if _installed:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _after_fork_in_parent() -> None:
+    if hasattr(_forking, "mask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+        del _forking.mask
+
+
+def _after_fork_in_child() -> None:
     for signals in _installed:
         signals.reset_in_child()
     _installed.clear()
+    _after_fork_in_parent()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def busy_threads() -> list[threading.Thread]:

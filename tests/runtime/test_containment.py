@@ -88,6 +88,7 @@ class Reacts(Workflow):
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
             sys.exit(3)
+        return StopEvent()
 
 
 class Blocks(Workflow):

@@ -231,7 +231,7 @@ class NoResource(Workflow):
 class ExitingPolicy:
     """A retry policy that exits."""
 
-    def next(self, elapsed_time: float, attempts: int, error: Exception) -> float | None:
+    def next(self, elapsed_time: float, attempts: int, error: Exception, seed: int | None = None) -> float | None:
         """Exit."""
         sys.exit(7)
 
