@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
-import logging
-import os
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +16,10 @@ import click
 
 from workflow_server.errors import SettingsError, StartupError, WorkflowServerError
 from workflow_server.logs import set_up_logging
+from workflow_server.running import left_behind, run
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import ENV_PREFIX, Settings, check_interpreter, command_options
+from workflow_server.stopping import end_process
 from workflow_server.target import load_server
 
 NOT_OPTIONS = frozenset({"tokens", "read_tokens"})
@@ -83,10 +81,10 @@ def serve(target: str, **options: Any) -> None:
 
     Tokens are set in the environment: WORKFLOW_SERVER_TOKENS and WORKFLOW_SERVER_READ_TOKENS, comma-separated.
     """
-    with threads_left_behind(), exit_codes():
+    with nothing_left_behind(), exit_codes():
         settings, server = _prepare(target, options)
         try:
-            asyncio.run(server.serve(settings.host, settings.port, announce=_announce))
+            run(server.serve(settings.host, settings.port, announce=_announce))
         except OSError as error:
             problem = _why_not_bound(error, settings)
             if problem is None:
@@ -139,8 +137,8 @@ def exit_codes() -> Iterator[None]:
 
 
 @contextmanager
-def threads_left_behind() -> Iterator[None]:
-    """End the process after what is inside, though a step that is no coroutine still runs in a thread."""
+def nothing_left_behind() -> Iterator[None]:
+    """End the process after what is inside, though something of a step still runs that does not end."""
     code = 0
     try:
         yield
@@ -148,12 +146,8 @@ def threads_left_behind() -> Iterator[None]:
         code = end.code if isinstance(end.code, int) else FAILURE
         raise
     finally:
-        busy = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-        if sys.exc_info()[0] in (None, SystemExit) and not all(thread.daemon for thread in busy):
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        if sys.exc_info()[0] in (None, SystemExit) and left_behind():
+            end_process(code)
 
 
 def _why_not_bound(error: OSError, settings: Settings) -> str | None:

@@ -273,6 +273,20 @@ class StepNotRecorded(RunError):
     reason: str
 
 
+class StepInterrupted(RunError):
+    """A step raised what is no ``Exception``: ``SystemExit``, a ``CancelledError`` that the server did not ask for …
+
+    It stands for that exception, which is its cause, in retry policies, in ``@catch_error`` and as the run's failure.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 @dataclass(eq=False)
 class RunSetAside(RunError):
     """The process died {attempts} times while this run was in a step: it was set aside and is not resumed again."""

@@ -7,14 +7,18 @@ an exception says stands in one line of them.
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Any
 
 from pydantic import ValidationError
 
 from workflow_server.printable import printable
 from workflow_server.protocol.explaining import explain
+from workflow_server.runtime.failures import indented, told, user_traceback
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MARGIN = "  | "
@@ -25,12 +29,28 @@ MAX_MESSAGE = 10_000
 MAX_EXCEPTIONS = 50
 """Exceptions that are told of one record: those in groups, and those that caused others."""
 
+logger = logging.getLogger(__name__)
+
 
 def set_up_logging(level: str) -> None:
-    """Log to stderr from ``level`` up."""
+    """Log to stderr from ``level`` up, what threads and finalizers of workflows raise included."""
     handler = logging.StreamHandler()
     handler.setFormatter(OneLineFormatter(FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    threading.excepthook = _log_thread
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_thread(failed: Any) -> None:
+    if failed.exc_value is None or failed.exc_type is SystemExit:
+        return
+    name = failed.thread.name if failed.thread is not None else "unknown"
+    logger.error("Thread %s failed: %s\n%s", name, told(failed.exc_value), indented(user_traceback(failed.exc_value)))
+
+
+def _log_unraisable(failed: Any) -> None:
+    if failed.exc_value is not None:
+        logger.error("%s: %s", failed.err_msg or "Exception ignored", told(failed.exc_value))
 
 
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -67,14 +87,14 @@ class OneLineFormatter(logging.Formatter):
         return "\n".join(f"{MARGIN}{printable(line)}" for line in stack_info.splitlines())
 
 
-def _told(error: BaseException, told: set[int]) -> Iterator[str]:
+def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
     """What Python prints of an exception, with one line for what each says."""
-    if id(error) in told or len(told) >= MAX_EXCEPTIONS:
+    if id(error) in seen or len(seen) >= MAX_EXCEPTIONS:
         return
-    told.add(id(error))
+    seen.add(id(error))
     earlier, link = _earlier(error)
-    if earlier is not None and id(earlier) not in told:
-        yield from _told(earlier, told)
+    if earlier is not None and id(earlier) not in seen:
+        yield from _told(earlier, seen)
         yield link
     if error.__traceback__ is not None:
         yield "Traceback (most recent call last):"
@@ -83,7 +103,7 @@ def _told(error: BaseException, told: set[int]) -> Iterator[str]:
     yield printable(_said(error), MAX_MESSAGE)
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from (f"  {line}" for line in _told(inner, told))
+            yield from (f"  {line}" for line in _told(inner, seen))
 
 
 def _earlier(error: BaseException) -> tuple[BaseException | None, str]:

@@ -68,6 +68,8 @@ class RunEnded(NamedTuple):
     error: str | None
     result: str | None
     ended_at: float
+    traceback: str | None = None
+    """The traceback of a failure, cut to the frames of the user's code and bounded in size."""
 
 
 class RunAttempted(NamedTuple):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from aiohttp import web
@@ -23,9 +21,11 @@ from workflow_server.forking import (
     withhold_loop,
     withhold_sockets,
 )
+from workflow_server.runtime.containment import contained
 from workflow_server.runtime.engine import Event, Workflow
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.settings import Settings, check_interpreter
+from workflow_server.stopping import SIGNALS, StopSignals
 from workflow_server.store.abstract import AbstractWorkflowStore
 from workflow_server.store.sqlite import SqliteWorkflowStore
 from workflow_server.web.app import create_app
@@ -35,6 +35,9 @@ from workflow_server.web.runner import HttpRunner
 from workflow_server.web.settings import WebSettings
 
 logger = logging.getLogger(__name__)
+
+FAILED = 1
+"""Exit code of a server whose store failed."""
 
 
 class WorkflowServer:
@@ -136,7 +139,11 @@ class WorkflowServer:
         if not self._started:
             self._manager.listen()
             self._store.on_failure = self._fail
-            await self._store.open()
+            try:
+                await self._store.open()
+            except BaseException:
+                self._manager.release()
+                raise
             self._started = True
             withhold_loop(asyncio.get_running_loop())
             try:
@@ -195,6 +202,9 @@ class WorkflowServer:
     ) -> None:
         """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
 
+        After the first one, the process ends within the grace period and 5 s more: what steps have left running by then
+        ends with it.
+
         ``announce`` gets the lines that say where the server listens, what it serves and what it resumed.
 
         Raises:
@@ -210,21 +220,29 @@ class WorkflowServer:
         names = [bound.getsockname() for bound in sockets]
         withhold_sockets(*names)
         runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
+        within = contained.set(self)
         try:
-            with _stop_signals() as stopping:
-                await runner.setup()
-                for bound in sockets:
-                    await runner.listen(bound)
-                self._announce(announce or logger.info, sockets)
-                await _first_of(stopping, self._failed)
-                await runner.cleanup()
+            with StopSignals(self, self._settings.grace_period) as signals, signals_of_the_server(SIGNALS):
+                try:
+                    await runner.setup()
+                    for bound in sockets:
+                        await runner.listen(bound)
+                    self._announce(announce or logger.info, sockets)
+                    await _first_of(signals.stopping, self._failed)
+                    if self._failure is not None:
+                        signals.begin(0.0)
+                    await runner.cleanup()
+                finally:
+                    await runner.cleanup()
+                    for bound in sockets:
+                        bound.close()
+                    signals.exit_code = 0 if self._failure is None else FAILED
+                    await signals.give_up()
+                    # A thread that a step left behind must not hold up the end of the loop.
+                    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
         finally:
-            await runner.cleanup()
-            for bound in sockets:
-                bound.close()
             give_up_sockets(*names)
-            # A thread that a step left behind must not hold up the end of the loop.
-            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
+            contained.reset(within)
         if isinstance(self._failure, StorageError):
             raise self._failure
 
@@ -257,31 +275,6 @@ def _bind(host: str, port: int) -> list[socket.socket]:
             bound.close()
         raise
     return sockets
-
-
-@contextmanager
-def _stop_signals() -> Iterator[asyncio.Event]:
-    """An event that is set by the first SIGTERM or SIGINT; the second one ends the process."""
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-
-    def stop() -> None:
-        if stopping.is_set():
-            logger.warning("Second signal: ending at once")
-            logging.shutdown()
-            os._exit(130)
-        logger.info("Stopping: steps that run may reach their next commit; no run is cancelled")
-        stopping.set()
-
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, stop)
-    try:
-        with signals_of_the_server(signals):
-            yield stopping
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -44,6 +44,8 @@ class DurableServer:
         """How many runs the last start resumed."""
         self.spawned_at = self.listening_at = 0.0
         """When the last start's process was made and when it listened, as time.monotonic() has it."""
+        self.own_program = False
+        """The target is run as a program that serves by itself, instead of by the command."""
         self._log = folder / "server.log"
         self._target = target
         self.options = options
@@ -114,10 +116,13 @@ class DurableServer:
         self.api.url = listening[1]
 
     def _spawn(self, port: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "workflow_server", "serve", str(TARGETS / self._target)]
+        target = str(TARGETS / self._target)
+        command = [sys.executable, "-m", "workflow_server", "serve", target, "--db", str(self.db), "--port", port]
+        if self.own_program:
+            command = [sys.executable, target, port, str(self.db)]
         with self._log.open("a") as log:
             return subprocess.Popen(
-                [*command, "--db", str(self.db), "--port", port, *self.options],
+                [*command, *self.options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -155,6 +160,13 @@ class DurableServer:
         deadline = time.monotonic() + 30
         while "Stopping" not in self._log.read_text():
             assert time.monotonic() < deadline, "the server did not notice SIGTERM"
+            await asyncio.sleep(0.02)
+
+    async def blocked(self) -> None:
+        """Return when a step is told to block the event loop."""
+        deadline = time.monotonic() + 30
+        while "has blocked the event loop" not in self._log.read_text():
+            assert time.monotonic() < deadline, "no step is told to block the event loop"
             await asyncio.sleep(0.02)
 
     async def stop(self) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.end_to_end.api import Json, Reader
 from tests.end_to_end.ledger import after_kill
@@ -103,3 +105,70 @@ async def test_a_stop_ends_every_kind_of_open_stream_without_a_false_end(tmp_pat
             ends = await asyncio.gather(*(stream.content.read() for stream in streams), return_exceptions=True)
             assert await code == 0
         assert [type(end) for end in ends] == [aiohttp.ClientPayloadError] * 2
+
+
+BLOCKING = ("sleep", "spin", "lock")
+STUBBORN = {
+    "the command": ("swallow", "sleep", "to_thread", "thread"),
+    "one's own program": ("swallow", *BLOCKING, "to_thread", "task", "thread", "pool"),
+}
+
+
+async def standing(folder: Path, kind: str, *, own_program: bool) -> DurableServer:
+    """A server without grace in which a step stands."""
+    server = DurableServer(folder, "stubborn.py")
+    server.own_program = own_program
+    server.environment["WORKFLOW_SERVER_GRACE_PERIOD"] = "0"
+    server.open()
+    await server.start()
+    handler = await server.api.start("stubborn", kind=kind)
+    if kind not in BLOCKING:
+        async with aclosing(server.api.stream(handler["handler_id"])) as events:
+            assert (await anext(events)).type == "Event"
+    return server
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("served_by", STUBBORN)
+async def test_sigterm_ends_the_process_in_time_whatever_steps_do(
+    tmp_path_factory: pytest.TempPathFactory, served_by: str
+) -> None:
+    async def code_and_seconds(kind: str) -> tuple[int, float]:
+        folder = tmp_path_factory.mktemp(kind)
+        server = await standing(folder, kind, own_program=served_by != "the command")
+        try:
+            if kind in BLOCKING:
+                await server.blocked()
+            began = time.monotonic()
+            return await server.stop(), time.monotonic() - began
+        finally:
+            await server.close()
+
+    kinds = STUBBORN[served_by]
+    ends = dict(zip(kinds, await asyncio.gather(*map(code_and_seconds, kinds)), strict=True))
+    for kind, (code, seconds) in ends.items():
+        print(f"{kind}: exit code {code} after {seconds:.2f} s")
+        # The store was closed wherever the loop still ran.
+        assert code == (130 if kind in BLOCKING else 0)
+        assert seconds < 5.0
+
+
+@pytest.mark.parametrize("own_program", [False, True], ids=["the command", "one's own program"])
+async def test_a_second_signal_ends_a_process_at_once_whose_loop_is_blocked(tmp_path: Path, own_program: bool) -> None:
+    server = await standing(tmp_path, "sleep", own_program=own_program)
+    try:
+        await server.blocked()
+        server.terminate()
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        assert await server.stop() == 130
+        assert time.monotonic() - began < 1.0
+    finally:
+        await server.close()
+
+
+async def test_a_signal_to_the_child_of_a_step_ends_the_child_and_not_the_server(tmp_path: Path) -> None:
+    async with DurableServer(tmp_path, "stubborn.py", "--grace-period", "1") as server:
+        assert await server.api.result((await server.api.start("forks"))["handler_id"]) == 15
+        assert (await server.api.call("GET", "/health"))[0] == 200
+        assert await server.stop() == 0

@@ -181,7 +181,7 @@ async def test_migrations_that_are_not_those_of_this_installation_are_refused(pa
     gap = path.with_name("gap.db")
     for copy in (edited, newer, gap):
         shutil.copy(path, copy)
-    edit(edited, "UPDATE migrations SET sha256 = 'another'")
+    edit(edited, "UPDATE migrations SET sha256 = 'another' WHERE number = 1")
     edit(newer, "INSERT INTO migrations VALUES (9998, '9998_later', 'x', 1.0)")
     edit(gap, "UPDATE migrations SET number = 0 WHERE number = 1")
     for file, kind in ((edited, MigrationEdited), (newer, DatabaseNewer), (gap, MigrationMissing)):

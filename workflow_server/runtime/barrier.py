@@ -8,6 +8,7 @@ from typing import Any
 
 from workflow_server.errors import StepNotRecorded, WorkflowServerError
 from workflow_server.runtime.engine import NamedTask, PendingStart, PendingWorker, WorkerTask
+from workflow_server.runtime.failures import told
 from workflow_server.store.abstract import Commit
 
 
@@ -16,6 +17,8 @@ class StepBarrier:
 
     def __init__(self, handler_id: str, abort: Callable[[WorkflowServerError], None]) -> None:
         self.draining = False
+        self.ending = False
+        """The run leaves memory: whatever is cancelled from now on, the server cancels."""
         self._handler_id = handler_id
         self._abort = abort
         self._unrecorded = 0
@@ -53,18 +56,22 @@ class StepBarrier:
                 await commit
             if self.draining:
                 await self._park()
-        except BaseException:
+        except BaseException as error:
             item.coro.close()
+            self._give_up(error)
             raise
         self._unrecorded += 1
         try:
             return await item.coro
         except BaseException as error:
             self._unrecorded -= 1
-            if isinstance(error, Exception):
-                # A step's own errors are part of its result. This one is not, and the engine would only log it.
-                self._abort(StepNotRecorded(reason=f"{type(error).__name__}: {error}"))
+            self._give_up(error)
             raise
+
+    def _give_up(self, error: BaseException) -> None:
+        """A step's own errors are part of its result. This one is not: the engine would log it, and wait for ever."""
+        if not self.ending:
+            self._abort(StepNotRecorded(reason=told(error)))
 
     async def _park(self) -> None:
         """Never return: this step begins at the next start of the server."""
@@ -72,10 +79,3 @@ class StepBarrier:
         assert current is not None
         self._parked.add(current)
         await asyncio.get_running_loop().create_future()
-
-
-async def cancel(tasks: Iterable[NamedTask]) -> None:
-    """End tasks that nobody else knows."""
-    for task in tasks:
-        task.task.cancel()
-    await asyncio.gather(*(task.task for task in tasks), return_exceptions=True)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 
+from workflow_server.errors import WorkflowServerError
 from workflow_server.records import RunEnded, Status
 from workflow_server.runtime.engine import StopEvent, WorkflowCancelledEvent, WorkflowFailedEvent, WorkflowTimedOutEvent
+from workflow_server.runtime.failures import message_of, told, user_traceback
+
+RUNTIME = "<runtime>"
+"""Stands for the step of a run that failed outside of its steps."""
 
 
 def failed_event(error: BaseException) -> WorkflowFailedEvent:
     """The terminal event of a run that failed outside its steps."""
-    text = _storable(str(error))
-    exception = error if isinstance(error, Exception) and text == str(error) else RuntimeError(text)
-    return WorkflowFailedEvent(step_name="<runtime>", exception=exception)
+    text = told(error)
+    exception = error if isinstance(error, WorkflowServerError) and text == message_of(error) else RuntimeError(text)
+    return WorkflowFailedEvent(step_name=RUNTIME, exception=exception.with_traceback(error.__traceback__))
 
 
 def terminal_status(event: StopEvent) -> Status:
@@ -26,18 +31,19 @@ def ended(handler_id: str, run_id: str, event: StopEvent, data: str) -> RunEnded
     """The record of a run that ends with this event, whose envelope is ``data``."""
     status = terminal_status(event)
     result = data if status == "completed" else None
-    return RunEnded(handler_id, run_id, status, _reason(event), result, time.time())
+    return RunEnded(handler_id, run_id, status, _reason(event), result, time.time(), _traceback(event))
 
 
 def _reason(event: StopEvent) -> str | None:
     if isinstance(event, WorkflowFailedEvent):
-        return _storable(str(event.exception)) or type(event.exception).__name__
+        if event.step_name == RUNTIME:
+            return message_of(event.exception)
+        return f"{told(event.exception)} in step {event.step_name}"
     if isinstance(event, WorkflowTimedOutEvent):
         active = f", while these steps were running: {', '.join(event.active_steps)}" if event.active_steps else ""
         return f"Operation timed out after {event.timeout} seconds{active}"
     return None
 
 
-def _storable(message: str) -> str:
-    """A message may hold what is no Unicode; the reason must be told all the same."""
-    return message.encode("utf-8", "backslashreplace").decode()
+def _traceback(event: StopEvent) -> str | None:
+    return user_traceback(event.exception) or None if isinstance(event, WorkflowFailedEvent) else None

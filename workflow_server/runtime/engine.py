@@ -7,11 +7,16 @@ over through the parameter that the engine has for it.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import heapq
+import inspect
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from contextvars import ContextVar
+from typing import Any, Protocol, cast
 
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import instrument_tags
@@ -104,6 +109,7 @@ from workflows.runtime.verbose import VerboseDecorator
 from workflows.utils import _nanoid as nanoid
 
 from workflow_server.runtime.codec import CompactLayout, Undecodable
+from workflow_server.runtime.containment import Execution, Rescue, contain, contain_sync, executing, interrupted
 from workflow_server.runtime.serializer import RunSerializer
 
 __all__ = [
@@ -166,6 +172,7 @@ __all__ = [
     "concurrent_runs",
     "decode_state",
     "encode_state_tree",
+    "end_tasks",
     "events_of",
     "get_current_run_id",
     "idempotency_key",
@@ -177,6 +184,7 @@ __all__ = [
     "propagated_tags",
     "reduce",
     "register",
+    "rescue_of",
     "run_scope",
     "stop_event_class",
     "tick_from_json",
@@ -188,8 +196,14 @@ __all__ = [
 ]
 
 
+STUBBORN = 0.5
+"""Seconds that steps get to heed the end of their run, as the engine means to give them."""
+
+
 class LoopObserver(Protocol):
     """What a durable run wants to know of the engine's loop."""
+
+    handler_id: str
 
     def attach(self, loop: ObservedLoop) -> None:
         """The loop is made and will run next."""
@@ -203,11 +217,53 @@ class LoopObserver(Protocol):
     def has_untaken(self, before: float) -> bool:
         """Whether the run was sent an event before this time that it has not taken yet."""
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the loop ends what still runs: its steps are cancelled because the run leaves memory."""
+        ...
+
+    def end_steps(self) -> None:
+        """The run leaves memory: the steps that still run are cancelled next."""
+
+    def left(self) -> BaseException:
+        """What the loop raises that was cancelled: why the run leaves memory."""
+
+
+_running_loop: ContextVar[ObservedLoop | None] = ContextVar("running_loop", default=None)
+"""The loop of the durable run that the caller belongs to."""
+
 
 class ObservedLoop(_ControlLoopRunner):
     """The engine's control loop, with its state in sight."""
 
     observer: LoopObserver
+
+    async def cleanup_tasks(self) -> None:
+        """End the steps that still run, and leave behind those that do not heed it.
+
+        The engine's own limit of half a second waits for a step that swallows its cancellation all the same.
+        """
+        self.observer.end_steps()
+        self.worker_tasks -= await end_tasks(self.worker_tasks)
+        await super().cleanup_tasks()
+
+    def _stamp_retry_decisions(
+        self,
+        step_id: StepId,
+        invocation_namespace: tuple[str, ...],
+        worker: InProgressState | None,
+        results: list[StepFunctionResult],
+    ) -> list[StepFunctionResult]:
+        # The engine notes a failure by the wall clock, and tells by it how long a step was tried and when it is next.
+        now = self.observer.now()
+        results = [
+            item.model_copy(update={"failed_at": now}) if isinstance(item, StepWorkerFailed) else item
+            for item in results
+        ]
+        try:
+            return super()._stamp_retry_decisions(step_id, invocation_namespace, worker, results)
+        except BaseException as error:
+            return _undecided(results, worker, interrupted(error))
 
     async def _process_tick(self, tick: WorkflowTick) -> StopEvent | None:
         # Stamped here already, so that the observer and the journal read the same time.
@@ -231,26 +287,25 @@ class ObservedLoop(_ControlLoopRunner):
             heapq.heappush(self.scheduled_wakeups, entry)
         return due
 
-    def _stamp_retry_decisions(
-        self,
-        step_id: StepId,
-        invocation_namespace: tuple[str, ...],
-        worker: InProgressState | None,
-        results: list[StepFunctionResult],
-    ) -> list[StepFunctionResult]:
-        # The engine notes a failure by the wall clock, and tells by it how long a step was tried and when it is next.
-        now = self.observer.now()
-        results = [
-            item.model_copy(update={"failed_at": now}) if isinstance(item, StepWorkerFailed) else item
-            for item in results
-        ]
-        return super()._stamp_retry_decisions(step_id, invocation_namespace, worker, results)
-
     def wake_at(self) -> float | None:
         """When the run's next own deadline is: a retry's delay or the timeout of a wait. The workflow's timeout is
         none: its clock stands still while the server is down."""
         times = [at for at, _, tick in self.scheduled_wakeups if not isinstance(tick, TickTimeout)]
         return min(times, default=None)
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Cancel these, and return those that do not heed it."""
+    waiting = set(tasks)
+    for task in waiting:
+        task.cancel()
+    if not waiting:
+        return waiting
+    _, stubborn = await asyncio.wait(waiting, timeout=STUBBORN)
+    for task in stubborn:
+        # Nobody is left to ask how it ended.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return stubborn
 
 
 def register(
@@ -264,16 +319,152 @@ def register(
     async def loop(start_event: Event | None, init_state: BrokerState | None, run_id: str) -> StopEvent:
         run = consume_current_run()
         state = init_state or BrokerState.from_workflow(run.workflow)
-        observed = ObservedLoop(run.workflow, run.run_adapter, run.context, run.steps, state)
+        observed = ObservedLoop(contained, run.run_adapter, run.context, run.steps, state)
         observed.observer = observer_of(run_id)
         observed.observer.attach(observed)
-        return await observed.run(start_event=start_event)
+        _running_loop.set(observed)
+        try:
+            return await observed.run(start_event=start_event)
+        except asyncio.CancelledError as error:
+            # Told here, where the run's span still is open: a run that leaves memory is no error.
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                # Nobody has cancelled it: a value's own code raised this.
+                raise interrupted(error) from error
+            raise observed.observer.left() from None
 
+    contained = cast(Workflow, _ContainedSteps(workflow))
     return RegisteredWorkflow(
         workflow=workflow,
         workflow_run_fn=create_workflow_run_function(workflow, loop),
-        steps={name: told(step) for name, step in as_step_worker_functions(workflow).items()},
+        steps={name: told(_contained_worker(work)) for name, work in as_step_worker_functions(contained).items()},
     )
+
+
+class _ContainedSteps:
+    """A workflow whose steps raise nothing but ``Exception``: what the engine's workers get in its place."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        self._workflow = workflow
+        self._contained: dict[str, tuple[object, Callable[..., Any]]] = {}
+        self._steps: tuple[int, dict[str, Any]] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._workflow, name)
+        return self._contain(name, found) if hasattr(found, "_step_config") else found
+
+    def _get_steps(self) -> dict[str, Any]:
+        """The steps, found once: the engine looks through all attributes of a workflow whenever a step runs."""
+        version = type(self._workflow)._step_functions_version
+        if self._steps is None or self._steps[0] != version:
+            steps = self._workflow._get_steps()
+            free = {
+                name: self._contain(name, found) for name, found in steps.items() if not hasattr(self._workflow, name)
+            }
+            self._steps = (version, {**steps, **free})
+        return self._steps[1]
+
+    def _contain(self, name: str, found: Callable[..., Any]) -> Callable[..., Any]:
+        known = self._contained.get(name)
+        if known is None or known[0] != found:
+            known = self._contained[name] = (found, _contained_step(name, found))
+        return known[1]
+
+
+def _contained_step(name: str, found: Callable[..., Any]) -> Callable[..., Any]:
+    """The step, inside the engine's own handling: what it sent and took before it failed counts as with any failure."""
+    if asyncio.iscoroutinefunction(found):
+
+        @functools.wraps(found)
+        async def step(*args: Any, **options: Any) -> Any:
+            return await contain(functools.partial(found, *args, **options), *_execution(name))
+
+        return step
+
+    @functools.wraps(found)
+    def sync_step(*args: Any, **options: Any) -> Any:
+        return contain_sync(functools.partial(found, *args, **options))
+
+    return sync_step
+
+
+def _contained_worker(work: StepWorkerFunction) -> StepWorkerFunction:
+    """The engine's work around a step: what it raises (a resource's factory, say) is a failure of the step, too."""
+
+    async def worker(**options: Any) -> list[StepWorkerOutput]:
+        try:
+            return await contain(functools.partial(work, **options), *_execution(options["step_name"]))
+        except Exception as error:
+            return [StepWorkerFailed(exception=error, failed_at=time.time())]
+
+    return cast(StepWorkerFunction, worker)
+
+
+def _execution(step_name: str) -> tuple[Execution, Callable[[], bool]]:
+    """The step that runs, and whether what it is part of has ended. In a nested run of a workflow that is served, too,
+    whoever has cancelled the step is taken to have ended that run."""
+    loop = _running_loop.get()
+    if loop is not None and loop.adapter.run_id == get_current_run_id():
+        return Execution(loop.observer.handler_id, step_name), lambda: loop.observer.is_ending
+    task = asyncio.current_task()
+    around = executing.get()
+    execution = around or Execution("", step_name)
+    return execution, lambda: task is not None and task.cancelling() > 0
+
+
+def _undecided(
+    results: list[StepFunctionResult], worker: InProgressState | None, error: Exception
+) -> list[StepFunctionResult]:
+    """The results of a step whose retry policy failed: it is not tried again, and fails for the policy's reason."""
+    stopped: list[StepFunctionResult] = []
+    for result in results:
+        if isinstance(result, StepWorkerFailed) and result.retry_decision is None:
+            error.__cause__ = error.__cause__ or result.exception
+            first = worker.first_attempt_at if worker is not None else None
+            decision = {"retry_decision": RetryDecision(delay=None), "first_attempt_at": first, "exception": error}
+            result = result.model_copy(update=decision)
+        stopped.append(result)
+    return stopped
+
+
+def rescue_of(work: object) -> Rescue | None:
+    """The rescue of a coroutine that is a step of a nested run: its failure is one of that step, as it is of a durable
+    run's. The engine's loop would wait for it for ever."""
+    if not (inspect.iscoroutine(work) and work.cr_code is _NESTED_STEP):
+        return None
+    found = inspect.getcoroutinelocals(work)
+    loop, command = found["self"], found["command"]
+
+    def failed(error: BaseException) -> TickStepResult | None:
+        task = asyncio.current_task()
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)) and (task is None or task.cancelling()):
+            # The nested run has ended, and its loop has cancelled the step.
+            return None
+        failure = StepWorkerFailed(exception=interrupted(error), failed_at=time.time())
+        running = loop.state.workers[command.step_id].in_progress
+        worker = next((one for one in running if one.invocation_id == command.invocation_id), None)
+        try:
+            results = loop._stamp_retry_decisions(command.step_id, command.invocation_namespace, worker, [failure])
+        except BaseException as policy_error:
+            results = _undecided([failure], worker, interrupted(policy_error))
+        return TickStepResult(
+            step_id=command.step_id,
+            worker_id=command.id,
+            invocation_namespace=command.invocation_namespace,
+            event=command.event,
+            result=results,
+            invocation_id=command.invocation_id,
+        )
+
+    return failed
+
+
+_NESTED_STEP = next(
+    code
+    for code in _ControlLoopRunner.run_worker.__code__.co_consts
+    if inspect.iscode(code) and code.co_name == "_run_worker"
+)
+"""The code that a run of the basic runtime runs a step with."""
 
 
 def adopt(workflow: Workflow, runtime: Runtime) -> None:

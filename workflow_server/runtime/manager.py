@@ -25,7 +25,9 @@ from workflow_server.records import (
     Record,
     Status,
 )
-from workflow_server.runtime.engine import Event, Workflow, WorkflowCancelledEvent
+from workflow_server.runtime.blocking import LoopWatch
+from workflow_server.runtime.containment import TaskContainment
+from workflow_server.runtime.engine import Event, Workflow, WorkflowCancelledEvent, rescue_of
 from workflow_server.runtime.event_log import EventReader, take_queue
 from workflow_server.runtime.handlers import find_handler, listed, shown
 from workflow_server.runtime.recovery import Recovery
@@ -64,6 +66,8 @@ class RuntimeManager:
         self._starting = Starting(self._roster, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
         self._sending = Sending(self._roster)
         self._services: list[asyncio.Task[None]] = []
+        self._containment: TaskContainment | None = None
+        self._watch: LoopWatch | None = None
 
     # -- Life ----------------------------------------------------------------------------------
 
@@ -72,12 +76,18 @@ class RuntimeManager:
         self._roster.registry.add(name, workflow, additional_events)
 
     def listen(self) -> None:
-        """Follow the store's commits; called before the store is opened."""
+        """Follow the store's commits, and contain what steps do to the event loop; called before the store is opened.
+
+        Where ``stop`` is not called, ``release`` undoes it.
+        """
+        self._containment = TaskContainment.enter(rescue_of)
         self._store.on_commit = self._on_commit
         self._store.on_refused = self._on_refused
 
     async def resume(self) -> int:
         """Take up every running run; returns how many go on."""
+        self._watch = LoopWatch()
+        self._watch.start()
         self._roster.next_inbox_id = self._store.next_inbox_id
         resumed = await self._recovery.resume(crashed=not self._store.stopped_cleanly)
         for name, service in {
@@ -114,9 +124,19 @@ class RuntimeManager:
             if late:
                 await asyncio.wait(late, timeout=1.0)
         await self._roster.tasks.finish(timeout=1.0)
+        self.release()
         if self._services:
             # Without a resume no clock was moved past the downtime: the next start has to know of it.
             self._store.append(self._roster.clock.read())
+
+    def release(self) -> None:
+        """Give the event loop back."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        if self._containment is not None:
+            self._containment.leave()
+            self._containment = None
 
     async def _note_alive(self) -> None:
         clock = self._roster.clock

@@ -12,6 +12,7 @@ from workflow_server.records import (
     InboxTaken,
     Record,
     RunAttempted,
+    RunEnded,
     RunReleased,
     SnapshotTaken,
     StatePatched,
@@ -74,6 +75,8 @@ class RunRecorder:
     ) -> None:
         self.status: Status | None = None
         """How the run ended, once it has."""
+        self.ended: RunEnded | None = None
+        """The record of its end, once it has ended."""
         self.released = False
         self.attempts = 0
         """Deaths of the process in a step of this run since its last recorded result."""
@@ -203,7 +206,8 @@ class RunRecorder:
         data = envelope(event)
         self.status = terminal_status(event)
         record = self._log.append(self._run_id, data, internal=False)
-        return self.append(record, ended(self._handler_id, self._run_id, event, data))
+        self.ended = ended(self._handler_id, self._run_id, event, data)
+        return self.append(record, self.ended)
 
     def end_again(self, event: StopEvent) -> bool:
         """Write this end instead of the one that could not be stored. False where that was done before."""

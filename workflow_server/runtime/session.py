@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 from workflows.errors import WorkflowCancelledByUser
 
-from workflow_server.errors import ResumeFailed, Unstorable, WorkflowServerError
+from workflow_server.errors import ResumeFailed, StepNotRecorded, Unstorable, WorkflowServerError
 from workflow_server.records import InboxPosted, RunAttempted, RunBegan, RunLoaded, Status, StoredRun
-from workflow_server.runtime.barrier import StepBarrier, cancel
+from workflow_server.runtime.barrier import StepBarrier
 from workflow_server.runtime.clock import LONGEST_SLEEP, ServerClock
+from workflow_server.runtime.containment import cancel as cancel_task
+from workflow_server.runtime.containment import contained, executing
 from workflow_server.runtime.endings import failed_event
 from workflow_server.runtime.engine import (
     AddWaiter,
@@ -35,6 +37,7 @@ from workflow_server.runtime.engine import (
     WorkerTask,
     WorkflowCancelledEvent,
     WorkflowTick,
+    end_tasks,
     in_step,
     new_state,
     pick_highest_priority,
@@ -42,6 +45,7 @@ from workflow_server.runtime.engine import (
     run_scope,
 )
 from workflow_server.runtime.event_log import EventLog
+from workflow_server.runtime.failures import indented, told
 from workflow_server.runtime.recorder import RunRecorder
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.state import RecordingStateStore
@@ -56,6 +60,10 @@ BACKLOG = 10_000
 
 class LeftMemory(WorkflowCancelledByUser):
     """The run leaves memory, but does not end. The engine closes the run's trace as for a cancelled one."""
+
+
+class RunCancelled(WorkflowCancelledByUser):
+    """A client has cancelled the run."""
 
 
 class SessionOwner(Protocol):
@@ -182,19 +190,25 @@ class RunSession:
     # -- The loop ------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        tags = {"handler_id": self.handler_id, "llamaindex.run_id": self.run_id}
+        tags = {
+            "handler_id": self.handler_id,
+            "llamaindex.handler_id": self.handler_id,
+            "llamaindex.run_id": self.run_id,
+        }
+        contained.set(contained.get() or self)
+        executing.set(None)
         try:
             with run_scope(self.run_id, tags):
                 broker = self._broker if self._broker is not None else new_state(self.served.workflow)
                 start = None if broker.is_running else self._start_event
                 await self.served.run_function(broker, start, propagated_tags())
-        except LeftMemory:
+        except WorkflowCancelledByUser:
             logger.debug("Run %s left memory", self.run_id)
         except asyncio.CancelledError:
-            # Cancelled by us: because the run is over, because it failed outside its loop, or to stop.
+            # Cancelled by us before its loop began.
             if self._failure is not None:
                 self.fail(self._failure)
-        except Exception as error:
+        except BaseException as error:
             self._ended_by(error)
         finally:
             self.progressed.set()
@@ -202,11 +216,33 @@ class RunSession:
             await self.settle()
             self._owner.session_over(self)
 
-    def _ended_by(self, error: Exception) -> None:
+    @property
+    def is_ending(self) -> bool:
+        """The steps that still run are cancelled because the run leaves memory."""
+        return self._barrier.ending
+
+    def end_steps(self) -> None:
+        """The run leaves memory."""
+        self._barrier.ending = True
+
+    def left(self) -> BaseException:
+        """What the loop raises that was cancelled: the run's failure, or why it is none."""
+        if self._failure is not None:
+            return self._failure
+        return RunCancelled() if self.status == "cancelled" else LeftMemory()
+
+    def _ended_by(self, error: BaseException) -> None:
         if self.status is None:
             self.fail(error)
         elif self.status == "failed":
-            logger.info("Run %s of handler %s failed: %s", self.run_id, self.handler_id, error)
+            self._log_failure()
+
+    def _log_failure(self) -> None:
+        """Tell, once, how the run failed. What its exceptions say cannot begin a line of the log."""
+        ended = self._recorder.ended
+        assert ended is not None
+        trace = f"\n{indented(ended.traceback)}" if ended.traceback else ""
+        logger.error("Run %s of handler %s failed: %s%s", self.run_id, self.handler_id, ended.error, trace)
 
     async def settle(self) -> None:
         """Return when all that the run wrote is durable, or when the store has failed."""
@@ -265,6 +301,8 @@ class RunSession:
         except Unstorable as error:
             # The engine only logs what a step's publication raises: the run must not go on without the event.
             self.abort(error)
+        except BaseException as error:
+            self.abort(StepNotRecorded(reason=told(error)))
         if self._owner.store.backlog > BACKLOG and self._recorder.last is not None:
             await self._recorder.last
 
@@ -278,8 +316,9 @@ class RunSession:
         try:
             completed = await self._first_done([*running, *started], timeout)
         except BaseException:
+            self.end_steps()
             # The loop does not know them yet, so nobody else would end them.
-            await cancel(started)
+            await end_tasks(task.task for task in started)
             raise
         return WaitForNextTaskResult(completed, started)
 
@@ -333,13 +372,13 @@ class RunSession:
         if self.status is None and self._failure is None:
             self._failure = error
             if self.task is not None:
-                self.task.cancel()
+                cancel_task(self.task)
 
     def fail(self, error: BaseException) -> None:
         """End the run as failed, with the reason and a terminal event."""
         if self.status is None:
-            logger.error("Run %s of handler %s failed: %s", self.run_id, self.handler_id, error)
             self._recorder.end(failed_event(error))
+            self._log_failure()
 
     def end_again(self, error: WorkflowServerError) -> bool:
         """The run's end cannot be stored: end it as failed, for that reason. False where that was tried before."""

@@ -57,6 +57,13 @@ def told_by_wall_clock(step: StepWorkerFunction, clock: ServerClock) -> StepWork
     ) -> Awaitable[list[StepWorkerOutput]]:
         if isinstance(event, StepFailedEvent):
             event = event.model_copy(update={"failed_at": event.failed_at + timedelta(seconds=clock.behind())})
-        return step(state, step_name, event, workflow, bound_events, WallClockAttempt(retry, clock))
+        return step(
+            state=state,
+            step_name=step_name,
+            event=event,
+            workflow=workflow,
+            bound_events=bound_events,
+            retry=WallClockAttempt(retry, clock),
+        )
 
     return told

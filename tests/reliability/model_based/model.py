@@ -137,10 +137,10 @@ class ModelHandler:
         self.events.append(Expected("StopEvent", tuple({"result": result} for result in results)))
         self.status = "completed"
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, step: str = "fail") -> None:
         """It was told to fail."""
         self.expect("WorkflowFailedEvent")
-        self.status, self.error = "failed", reason
+        self.status, self.error = "failed", f"ValueError: {reason} in step {step}"
 
     def cancel(self) -> None:
         """It was cancelled; what it was sent and had not taken is nobody's any more."""
@@ -150,7 +150,7 @@ class ModelHandler:
     def add(self, number: int) -> None:
         """A run of ``totals``, from its start to its end."""
         if number < 0:
-            self.fail(f"{number} is less than 0")
+            self.fail(f"{number} is less than 0", step="add")
             return
         self.pages.total += number
         self.expect("StopEvent", result=self.pages.total)

@@ -30,7 +30,7 @@ ON CONFLICT (handler_id) DO UPDATE SET
     attempts = 0,
     probations = 0;
 INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event)
-ON CONFLICT (handler_id) DO UPDATE SET start_event = excluded.start_event, result = NULL;
+ON CONFLICT (handler_id) DO UPDATE SET start_event = excluded.start_event, result = NULL, traceback = NULL;
 
 -- name: RunBegan
 UPDATE handlers
@@ -49,8 +49,8 @@ WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
 -- The first end decides, and a second one is refused (see the schema). Without a result the payload stays as it is: the
 -- row holds the start event, too, and a cancellation on a full disk should write little. The wall clock may have been
 -- set back since the run began.
-UPDATE payloads SET result = :result
-WHERE handler_id = :handler_id AND :result IS NOT NULL AND EXISTS (
+UPDATE payloads SET result = :result, traceback = :traceback
+WHERE handler_id = :handler_id AND (:result IS NOT NULL OR :traceback IS NOT NULL) AND EXISTS (
     SELECT 1 FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running'
 );
 UPDATE handlers

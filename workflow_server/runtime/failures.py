@@ -1,0 +1,174 @@
+"""How a failure is told: one line that no value can break, and a traceback of the user's own frames.
+
+What an exception says may hold what a client sent. So it is escaped wherever it is written, and of a failed validation
+only the places and the rules are told, never the input.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import llama_index_instrumentation
+import workflows
+from pydantic import ValidationError
+from workflows.events import UnreconstructedException
+
+from workflow_server.errors import StepInterrupted, WorkflowServerError
+
+LONGEST_REASON = 2_000
+"""Characters of a failure's one line."""
+LONGEST_TRACEBACK = 16_000
+"""Bytes of a traceback; of a longer one, the middle is left out."""
+MEMBERS = 5
+"""Exceptions of a group, and errors of a validation, that are told."""
+DEEPEST = 8
+"""Groups within groups, and causes of causes, that are followed."""
+FRAMES = 40
+"""Frames of one traceback, the innermost of more."""
+
+
+_LIBRARY = sysconfig.get_paths()["stdlib"]
+_MACHINERY = (
+    f"{Path(__file__).parents[1]}/",
+    f"{Path(workflows.__file__).parent}/",
+    f"{Path(llama_index_instrumentation.__file__).parent}/",
+    f"{_LIBRARY}/asyncio/",
+    f"{_LIBRARY}/concurrent/futures/",
+    "<frozen ",
+)
+
+
+def one_line(text: str) -> str:
+    """The text with everything escaped that could end a line, move a cursor or hide what stands there."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def message_of(error: BaseException) -> str | None:
+    """What the exception says; None where it cannot say it."""
+    try:
+        return str(error)
+    except BaseException:
+        return None
+
+
+def told(error: BaseException) -> str:
+    """The exception's class and what it says, on one line of at most ``LONGEST_REASON`` characters."""
+    return _shortened(_told(error, DEEPEST), LONGEST_REASON)
+
+
+def _told(error: BaseException, depth: int) -> str:
+    if isinstance(error, ValidationError):
+        return f"{type(error).__name__}: {_validation(error)}"
+    if isinstance(error, BaseExceptionGroup):
+        return f"{type(error).__name__}: {_group(error, depth)}"
+    message = message_of(error)
+    if message is None:
+        return f"{type(error).__name__}: its message cannot be read"
+    text = one_line(message[: LONGEST_REASON + 1])
+    if isinstance(error, WorkflowServerError):
+        return text
+    name = type(error).__name__
+    if isinstance(error, UnreconstructedException):
+        name = (error.original_type or name).rpartition(".")[2]
+    return f"{name}: {text}" if text else name
+
+
+def _group(group: BaseExceptionGroup[BaseException], depth: int) -> str:
+    message = one_line(str(group.message)[:LONGEST_REASON])
+    if depth == 0:
+        return f"{message} (…)"
+    members = [_told(member, depth - 1) for member in group.exceptions[:MEMBERS]]
+    if len(group.exceptions) > MEMBERS:
+        members.append(f"{len(group.exceptions) - MEMBERS} more")
+    return f"{message} ({'; '.join(members)})"
+
+
+def _validation(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    places = [f"{'.'.join(map(str, item['loc'])) or error.title}: {item['msg']}" for item in found[:MEMBERS]]
+    if len(found) > MEMBERS:
+        places.append(f"{len(found) - MEMBERS} more")
+    return one_line(f"{error.title}: {'; '.join(places)}")
+
+
+def _shortened(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback of an exception and of what caused it, without the frames of the engine, the server and asyncio.
+
+    Each message stands on one line. Empty where no frame of the user's is in it: the exception came out of the
+    database, or was raised by the engine itself.
+    """
+    sections = list(_sections(error, DEEPEST, set()))
+    if not any(has_frames for _, has_frames in sections):
+        return ""
+    return _bounded("\n\n".join(text for text, _ in sections))
+
+
+def _sections(error: BaseException, depth: int, seen: set[int]) -> Iterator[tuple[str, bool]]:
+    """The exceptions of a chain, oldest first, each with whether it has frames of the user's."""
+    seen.add(id(error))
+    if isinstance(error, StepInterrupted) and error.__cause__ is not None:
+        # It only stands for what it was made of.
+        yield from _sections(error.__cause__, depth, seen)
+        return
+    cause = error.__cause__
+    earlier = cause if cause is not None or error.__suppress_context__ else error.__context__
+    if earlier is not None and id(earlier) not in seen and depth:
+        for text, has_frames in _sections(earlier, depth - 1, seen):
+            if has_frames:
+                yield text, True
+                how = "was the direct cause of" if cause is not None else "came before"
+                yield f"The above exception {how} the following one:", False
+    frames = _frames(error.__traceback__)
+    head = ["Traceback (most recent call last):", *frames] if frames else []
+    yield "\n".join([*head, told(error), *_notes(error)]), bool(frames)
+    if isinstance(error, BaseExceptionGroup) and depth:
+        for number, member in enumerate(error.exceptions[:MEMBERS], 1):
+            for text, has_frames in _sections(member, depth - 1, seen):
+                yield "\n".join([f"  {number} of {len(error.exceptions)}:", *_indented(text, "    ")]), has_frames
+
+
+def _notes(error: BaseException) -> list[str]:
+    notes = getattr(error, "__notes__", None)
+    return [one_line(str(note))[:LONGEST_REASON] for note in notes[:MEMBERS]] if isinstance(notes, list) else []
+
+
+def _frames(trace: TracebackType | None) -> list[str]:
+    kept = [frame for frame in traceback.walk_tb(trace) if not is_machinery(frame[0].f_code.co_filename)]
+    if not kept:
+        return []
+    summary = traceback.StackSummary.extract(iter(kept[-FRAMES:]))
+    lines = [line for entry in summary.format() for line in entry.splitlines()]
+    return [f"  … {len(kept) - FRAMES} frames", *lines] if len(kept) > FRAMES else lines
+
+
+def is_machinery(filename: str) -> bool:
+    """Whether code of this file stands between a user's frames: the engine's, this server's or asyncio's."""
+    return filename.startswith(_MACHINERY)
+
+
+def _bounded(text: str) -> str:
+    # A file may be named, and a line of source written, in what is no Unicode.
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) > LONGEST_TRACEBACK:
+        half = LONGEST_TRACEBACK // 2 - 10
+        data = data[:half] + b"\n  [\xe2\x80\xa6]\n" + data[-half:]
+    return data.decode("utf-8", "ignore")
+
+
+def _indented(text: str, margin: str) -> list[str]:
+    return [f"{margin}{line}" for line in text.splitlines()]
+
+
+def indented(text: str) -> str:
+    """The lines of a text as they stand under a line of the log: none of them begins where a record does."""
+    return "\n".join(_indented(text, "    "))
