@@ -183,6 +183,9 @@ def _reset_signals() -> None:
 
 
 def _end_on_return(loop: asyncio.AbstractEventLoop) -> None:
+    with suppress(AttributeError):
+        # By this a step that is no coroutine gives its result to the loop, from a thread that then waits for another.
+        setattr(loop, "call_soon_threadsafe", _end_strayed)  # noqa: B010 a method of the class, to mypy
     try:
         handle = loop.call_soon(_end_strayed)
     except RuntimeError:
@@ -194,7 +197,7 @@ def _end_on_return(loop: asyncio.AbstractEventLoop) -> None:
         ready.rotate(1)
 
 
-def _end_strayed() -> None:
+def _end_strayed(*_: Any, **__: Any) -> None:
     os.write(2, _STRAYED)
     os._exit(STRAYED)
 

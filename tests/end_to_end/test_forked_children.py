@@ -39,7 +39,7 @@ async def test_children_that_outlive_the_server_hold_neither_its_lock_nor_its_po
             pids: list[int] = json.loads(await response.content.readline())["value"]["pids"]
             await reached.wait()
             await ended.wait()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(5):
                 with pytest.raises(aiohttp.ClientError):
                     await response.content.read()
             return pids
@@ -68,14 +68,14 @@ def _lives(pid: int) -> bool:
 
 
 async def test_a_child_that_comes_back_into_the_servers_loop_is_ended_there(server: DurableServer) -> None:
-    for way in ("return", "raise", "exit", "wait"):
+    for way in ("return", "raise", "exit", "wait", "thread"):
         beside = [await server.api.start("terminates") for _ in range(2)]
         handler = await server.api.start("forks_and_returns", way=way)
         assert await server.api.result(handler["handler_id"]) == 70, way
         events = await server.api.events(handler["handler_id"])
         assert [event.type for event in events] == ["StopEvent"], way
         assert [await server.api.result(other["handler_id"]) for other in beside] == [True] * 2, way
-    assert server.log_tail().count("came back into the server's event loop") == 4
+    assert server.log_tail().count("came back into the server's event loop") == 5
 
 
 async def test_a_child_that_closes_the_servers_connections_leaves_its_database_alone(server: DurableServer) -> None:

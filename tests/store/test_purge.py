@@ -15,7 +15,6 @@ from workflow_server.records import (
     InboxPosted,
     InboxTaken,
     KeyAnswered,
-    RunStarted,
     SnapshotTaken,
     StatePatched,
     StateReplaced,
@@ -46,7 +45,7 @@ def found(path: Path, handler_id: str) -> dict[str, int]:
 async def live(store: SqliteWorkflowStore, name: str, *, ended: bool) -> None:
     """Write to all tables in the name of a handler, and let the run delete of it what runs delete."""
     run = f"{name}-1"
-    await store.append(RunStarted(name, "flow", run, 1000.0, 0, value(name)))
+    await store.append(run_started(name)._replace(start_event=value(name)))
     for seq, size in enumerate((100, 2_000, LARGE, 400)):
         await store.append(
             event(name, seq, data=value(name, size)),

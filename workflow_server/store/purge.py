@@ -14,7 +14,8 @@ from workflow_server.store.writer import GroupCommitWriter
 logger = logging.getLogger(__name__)
 
 EMPTYING_RETRY = 1.0
-"""Seconds between two tries to empty a log that another program reads."""
+"""Seconds until a log that another program reads is tried to be emptied again; after each try, twice as many."""
+LONGEST_RETRY = 60.0
 
 
 class Purge:
@@ -64,7 +65,9 @@ class Purge:
 
     async def _keep_trying(self) -> None:
         # A backup may read the log for long, and nobody who deletes waits for that.
+        delay = EMPTYING_RETRY
         while self._writer.is_open:
-            await asyncio.sleep(EMPTYING_RETRY)
+            await asyncio.sleep(delay)
             if await self._writer.empty_log():
                 return
+            delay = min(2 * delay, LONGEST_RETRY)

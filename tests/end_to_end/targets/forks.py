@@ -131,7 +131,7 @@ class ForksAndReturns(Workflow):
 
     @step
     async def go(self, ctx: Context, ev: StartEvent) -> StopEvent:
-        pid = os.fork()
+        pid = await asyncio.to_thread(os.fork) if ev.get("way") == "thread" else os.fork()
         if pid:
             _, status = await asyncio.to_thread(os.waitpid, pid, 0)
             return StopEvent(result=os.waitstatus_to_exitcode(status))
