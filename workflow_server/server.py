@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from workflow_server.errors import ServerStopped, StorageError
+from workflow_server.runtime.admission import InboxLimits
 from workflow_server.runtime.engine import Event, Workflow
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.settings import Settings, check_interpreter
@@ -67,6 +68,11 @@ class WorkflowServer:
             idle_timeout=self._settings.idle_timeout if idle_timeout == "settings" else idle_timeout or None,
             max_attempts=self._settings.max_attempts,
             accept_context=self._settings.accept_context,
+            limits=InboxLimits(
+                waiting=self._settings.max_waiting_events,
+                held=self._settings.max_held_events,
+                size=self._settings.max_waiting_bytes,
+            ),
         )
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None

@@ -180,7 +180,7 @@ async def test_migrations_that_are_not_those_of_this_installation_are_refused(pa
         shutil.copy(path, copy)
     edit(edited, "UPDATE migrations SET sha256 = 'another'")
     edit(newer, "INSERT INTO migrations VALUES (9998, '9998_later', 'x', 1.0)")
-    edit(gap, "UPDATE migrations SET number = 0")
+    edit(gap, "UPDATE migrations SET number = 0 WHERE number = 1")
     for file, kind in ((edited, MigrationEdited), (newer, DatabaseNewer), (gap, MigrationMissing)):
         before = file.read_bytes()
         with pytest.raises(kind):

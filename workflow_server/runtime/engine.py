@@ -8,6 +8,7 @@ over through the parameter that the engine has for it.
 from __future__ import annotations
 
 import heapq
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import instrument_tags
 from pydantic import BaseModel
 from workflows import Workflow
+from workflows._event_matching import event_matches, step_accepts_event
 from workflows.context.context_types import SerializedContext
 from workflows.context.state_store import (
     KNOWN_UNSERIALIZABLE_KEYS,
@@ -33,6 +35,7 @@ from workflows.events import (
     InternalDispatchEvent,
     StartEvent,
     StopEvent,
+    UnhandledEvent,
     WorkflowCancelledEvent,
     WorkflowFailedEvent,
     WorkflowTimedOutEvent,
@@ -120,6 +123,7 @@ __all__ = [
     "TickTimeout",
     "TickWaiterTimeout",
     "TickWakeup",
+    "UnhandledEvent",
     "WaitForNextTaskResult",
     "WaitResult",
     "WaitResultTick",
@@ -135,6 +139,7 @@ __all__ = [
     "concurrent_runs",
     "decode_state",
     "encode_state_tree",
+    "event_matches",
     "events_of",
     "get_current_run_id",
     "idempotency_key",
@@ -147,6 +152,8 @@ __all__ = [
     "reduce",
     "register",
     "run_scope",
+    "step_accepts_event",
+    "step_functions",
     "stop_event_class",
     "tick_from_json",
     "validate",
@@ -303,6 +310,11 @@ def accepted_events(workflow: Workflow) -> dict[str, tuple[tuple[type[Event], ..
         )
         for name, config in workflow._step_configs().items()
     }
+
+
+def step_functions(workflow: Workflow) -> dict[str, Callable[..., Any]]:
+    """The functions of the workflow's steps, by name."""
+    return {name: inspect.unwrap(getattr(step, "__func__", step)) for name, step in workflow._get_steps().items()}
 
 
 @contextmanager

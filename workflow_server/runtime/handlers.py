@@ -30,7 +30,8 @@ def shown(roster: Roster, handler: PersistentHandler) -> HandlerData:
     served = roster.registry.find(handler.workflow_name)
     if reason is None and served is not None and served.slots.waits(handler.handler_id):
         reason = QUEUED
-    return from_store(handler, reason)
+    shown = from_store(handler, reason)
+    return shown.model_copy(update={"held_events": roster.held_events(handler.handler_id)})
 
 
 def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 
 from workflow_server.errors import Unstorable
+from workflow_server.runtime.begun import BegunWaits
 from workflow_server.runtime.engine import (
     AddWaiter,
     BrokerState,
@@ -59,6 +60,8 @@ class Waits:
     """Until when the waits of a run last, in Unix seconds; one without a timeout is not listed."""
 
     deadlines: dict[WaitKey, float] = field(default_factory=dict)
+    begun: BegunWaits = field(default_factory=BegunWaits)
+    """The types for which a wait has begun, whether it lasts or not."""
 
     def note(self, tick: WorkflowTick, state: BrokerState) -> dict[str, dict[str, Any]]:
         """Take note of the waits that begin with this tick, which ``state`` is about to take in, and return what is
@@ -71,6 +74,7 @@ class Waits:
         for wait in _added_waits(tick):
             assert isinstance(tick, TickStepResult)
             key = (str(tick.step_id), wait.waiter_id)
+            self._note_type(state, tick.step_id, wait.event_type)
             if _find_waiter(state, key) is None:
                 self.deadlines.pop(key, None)
                 if wait.timeout is not None and tick.stamped_at is not None:
@@ -78,6 +82,16 @@ class Waits:
             if wait.requirements:
                 kept[wait.waiter_id] = wait.requirements
         return kept
+
+    def restore_begun(self, state: BrokerState, data: dict[str, list[str]] | None) -> None:
+        """Take up what a snapshot kept of the types; one of an earlier version kept the open waits only."""
+        self.begun.restore(data or {})
+        for step_id, waiter in _all_waiters(state):
+            self._note_type(state, step_id, waiter.waiting_for_event)
+
+    def _note_type(self, state: BrokerState, step_id: StepId, kind: type[Event]) -> None:
+        config = state.config.steps.get(step_id)
+        self.begun.add(kind, with_subclasses=config is not None and config.accept_event_subclasses)
 
     def open(self, state: BrokerState) -> Iterator[tuple[StepId, str, float]]:
         """The waits that still last, with their deadlines."""
@@ -160,6 +174,7 @@ class Journal:
             for step_id, waiter in _all_waiters(state)
         ]
         beside = f'"waits":{self._serializer.serialize(waits)},"sends":{json.dumps(self._sends.to_json())}'
+        beside += f',"begun":{json.dumps(self.waits.begun.to_json())}'
         return f'{{"broker":{broker_to_json(state, self._serializer)},{beside}}}'
 
     # -- Reading -------------------------------------------------------------------------------
@@ -172,6 +187,7 @@ class Journal:
         state = broker_from_json(data["broker"], self._workflow, self._serializer)
         self._restore_waits(state, self._serializer.deserialize_value(data.get("waits", [])))
         self._sends.restore(data.get("sends", {}))
+        self.waits.restore_begun(state, data.get("begun"))
         return state
 
     def _restore_waits(self, state: BrokerState, waits: list[dict[str, Any]]) -> None:

@@ -33,6 +33,7 @@ from workflow_server.runtime.engine import (
     workflow_timeout,
 )
 from workflow_server.runtime.journal import Journal
+from workflow_server.runtime.known_waits import KnownWaits
 from workflow_server.runtime.patches import Patch, apply
 from workflow_server.runtime.schemas import json_schema
 from workflow_server.runtime.serializer import RunSerializer
@@ -57,6 +58,7 @@ class ServedWorkflow:
         self._state_type = infer_state_type(workflow)
         self._listed = list(dict.fromkeys([*workflow.events, *additional_events]))
         self._steps = accepted_events(workflow)
+        self.waits = KnownWaits(workflow)
         self._stop_event_class: type[Event] = stop_event_class(workflow)
         own: list[type[Event]] = [workflow.start_event_class, self._stop_event_class, *self._listed]
         self.serializer = RunSerializer([self._state_type, *own])
@@ -198,6 +200,13 @@ class ServedWorkflow:
         if not fits or not addressable:
             names = ", ".join(kind.__name__ for kind in accepted) if addressable else "only what is collected for it"
             raise StepRefusesEvent(step, type(event).__name__, names)
+
+    def accepts(self, event: Event) -> bool:
+        """Whether a step takes the event when a client posts it; otherwise only a wait can."""
+        return any(
+            addressable and (isinstance(event, accepted) if with_subclasses else type(event) in accepted)
+            for accepted, with_subclasses, addressable in self._steps.values()
+        )
 
     def encode(self, event: Event) -> str:
         """An event for the store."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from workflow_server.errors import CommitUnknown, StorageError, StoreClosed, StoreGone
-from workflow_server.records import Record, RunningRun, StoredAnswer, StoredEvent, StoredRun
+from workflow_server.records import InboxLoad, Record, RunningRun, StoredAnswer, StoredEvent, StoredRun, UntakenEvent
 from workflow_server.slices import in_slices
 from workflow_server.store import reads
 from workflow_server.store.abstract import AbstractWorkflowStore, Commit, HandlerQuery, PersistentHandler
@@ -246,6 +246,12 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
 
     async def running_runs(self) -> list[RunningRun]:
         return await self._read(reads.running_runs)
+
+    async def inbox_load(self, run_id: str) -> InboxLoad:
+        return await self._read(lambda sqlite: reads.inbox_load(sqlite, run_id))
+
+    async def untaken_events(self, run_id: str) -> list[UntakenEvent]:
+        return await self._read(lambda sqlite: reads.untaken_events(sqlite, run_id))
 
     async def read_events(
         self, handler_id: str, after: int, limit: int, characters: int | None = None

@@ -29,6 +29,7 @@ STATUS: dict[type[errors.WorkflowServerError], int] = {
     refusals.NotJson: 415,
     refusals.ExpectationRefused: 417,
     refusals.TooManyStreams: 429,
+    errors.TooManyEvents: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.KeyReused: 422,

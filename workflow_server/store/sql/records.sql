@@ -88,9 +88,12 @@ INSERT INTO events (handler_id, sequence, run_id, internal, data)
 VALUES (:handler_id, :sequence, :run_id, :internal, :data);
 
 -- name: InboxPosted
-INSERT INTO inbox (inbox_id, handler_id, run_id, event, step)
-SELECT :inbox_id, :handler_id, :run_id, :event, :step
+INSERT INTO inbox (inbox_id, handler_id, run_id, event, step, event_type, size, early, hold, held)
+SELECT :inbox_id, :handler_id, :run_id, :event, :step, :event_type, :size, :early, :hold, :held
 FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
+
+-- name: InboxHeld
+UPDATE inbox SET held = :held WHERE inbox_id = :inbox_id;
 
 -- name: InboxTaken
 DELETE FROM inbox WHERE inbox_id = :inbox_id;
