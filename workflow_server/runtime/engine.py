@@ -171,6 +171,9 @@ class LoopObserver(Protocol):
     def before_tick(self, tick: WorkflowTick, state: BrokerState) -> None:
         """The tick, stamped with its time, is about to be reduced into this state."""
 
+    def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
+        """These were on their way to the run when it left memory, or when the process died, in the state ``before``."""
+
     def has_untaken(self, before: float) -> bool:
         """Whether the run was sent an event before this time that it has not taken yet."""
 
@@ -184,7 +187,14 @@ class ObservedLoop(_ControlLoopRunner):
         # Stamped here already, so that the observer and the journal read the same time.
         tick = _stamp_tick(tick, await self.adapter.get_now())
         self.observer.before_tick(tick, self.state)
-        return await super()._process_tick(tick)
+        buffered, before = len(self.tick_buffer), self.state
+        result = await super()._process_tick(tick)
+        if isinstance(tick, TickSessionStart):
+            # What steps had sent and the run had not taken comes behind the steps that begin again, as it came behind
+            # them before.
+            resent, self.tick_buffer = self.tick_buffer[buffered:], self.tick_buffer[:buffered]
+            self.observer.send_again(resent, before)
+        return result
 
     def pop_due_ticks(self, now: float) -> list[WorkflowTick]:
         """The ticks that are due. A wait times out only when the run has taken what it was sent before the deadline."""

@@ -43,6 +43,7 @@ from workflow_server.runtime.engine import (
     reduce,
     tick_from_json,
 )
+from workflow_server.runtime.pulls import Pulls
 from workflow_server.runtime.sends import Sends
 from workflow_server.runtime.serializer import RunSerializer
 
@@ -115,6 +116,7 @@ class Journal:
         self._repeated: list[int] = []
         self._sends = Sends()
         self.waits = Waits()
+        self.pulls = Pulls()
 
     # -- Writing -------------------------------------------------------------------------------
 
@@ -122,6 +124,7 @@ class Journal:
         """Look at what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
         self._kept = self.waits.note(tick, state)
         self._repeated = self._sends.note(tick, state)
+        self.pulls.note(tick, state)
         self._delivery = None
         if isinstance(tick, TickAddEvent) and tick.emission is not None and tick.emission in state.deliveries:
             self._delivery = tick.emission
@@ -174,7 +177,7 @@ class Journal:
             for step_id, waiter in _all_waiters(state)
         ]
         beside = f'"waits":{self._serializer.serialize(waits)},"sends":{json.dumps(self._sends.to_json())}'
-        beside += f',"begun":{json.dumps(self.waits.begun.to_json())}'
+        beside += f',"begun":{json.dumps(self.waits.begun.to_json())},"pulls":{json.dumps(self.pulls.to_json())}'
         return f'{{"broker":{broker_to_json(state, self._serializer)},{beside}}}'
 
     # -- Reading -------------------------------------------------------------------------------
@@ -188,6 +191,7 @@ class Journal:
         self._restore_waits(state, self._serializer.deserialize_value(data.get("waits", [])))
         self._sends.restore(data.get("sends", {}))
         self.waits.restore_begun(state, data.get("begun"))
+        self.pulls.restore(data.get("pulls", {}))
         return state
 
     def _restore_waits(self, state: BrokerState, waits: list[dict[str, Any]]) -> None:
@@ -221,7 +225,9 @@ class Journal:
                 raise ValueError("the journal names a start event, and there is none")
             return TickAddEvent(event=self._start, stamped_at=entry["stamped_at"])
         if ref is not None:
-            return self._delivered(state, EmissionKey(*ref), entry["stamped_at"])
+            delivered = self._delivered(state, EmissionKey(*ref), entry["stamped_at"])
+            self.pulls.note(delivered, state)
+            return delivered
         kept = self._serializer.deserialize_value(entry.pop("kept", {}))
         repeated = entry.pop("repeated", [])
         if entry["type"] == "step_result":
@@ -229,6 +235,7 @@ class Journal:
         tick = _with_requirements(tick_from_json(entry, self._serializer), kept)
         self.waits.note(tick, state)
         self._sends.note(tick, state, repeated)
+        self.pulls.note(tick, state)
         return tick
 
     def _delivered(self, state: BrokerState, key: EmissionKey, stamped_at: float | None) -> TickAddEvent:

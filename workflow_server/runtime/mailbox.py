@@ -55,6 +55,8 @@ class Mailbox:
         self._limit = limit
         self._ticks: deque[WorkflowTick] = deque()
         self._changed = asyncio.Event()
+        self.was_taken: WorkflowTick | None = None
+        """A tick that the run had taken before it was taken up again, and that waits for no step."""
         self._weights = Weights()
         self._weight = 0
         """An upper bound of the weight of what was posted and is in the state."""
@@ -130,7 +132,7 @@ class Mailbox:
 
     def _waits_for_steps(self, tick: WorkflowTick) -> bool:
         """Whether it could have another outcome to take the tick before the steps that stand at the barrier begin."""
-        if not isinstance(tick, TickAddEvent):
+        if not isinstance(tick, TickAddEvent) or tick is self.was_taken:
             return False
         state, standing = self._owner.broker, self._barrier.standing
         accepting = accepting_steps(state, tick.event, tick.step_id)

@@ -240,6 +240,13 @@ class RunSession:
                 if isinstance(item, AddWaiter):
                     self._learn(item.event_type)
 
+    def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
+        """These were on their way to the run when it left memory, or when the process died, in the state ``before``."""
+        first = ticks[0] if ticks else None
+        if isinstance(first, TickAddEvent) and self._recorder.journal.pulls.had_taken(first.emission, before):
+            self.mailbox.was_taken = first
+        self.mailbox.put_first(ticks)
+
     def has_untaken(self, before: float) -> bool:
         """Whether an event was delivered before this time that the run has not taken yet."""
         return self.inbox.has_untaken(before)
