@@ -23,18 +23,22 @@ class InboxLimits:
     size: int = 64 << 20
     """Bytes of all of them; one alone may have more."""
 
-    def check(self, load: InboxLoad, posted: InboxPosted, *, answers: bool) -> None:
-        """Accept the event beside what waits already; ``answers``: a wait takes it at once.
+    def check(self, load: InboxLoad, posted: InboxPosted) -> None:
+        """Accept the event beside what waits already.
 
         Raises:
             TooManyWaiting, TooManyHeld: why not.
         """
         if load.size and load.size + posted.size > self.size:
             raise TooManyWaiting(posted.handler_id, f"{self.size:,} bytes")
-        if posted.early and not answers and load.early >= self.held:
+        if posted.early and load.early >= self.held:
             raise TooManyHeld(posted.handler_id, self.held)
         if not posted.early and load.waiting >= self.waiting:
             raise TooManyWaiting(posted.handler_id, f"{self.waiting:,} events")
+
+    def for_answers(self) -> InboxLimits:
+        """The limits for an event that answers a wait: what the run may go on with finds room beside the others."""
+        return InboxLimits(2 * self.waiting, 2 * self.held, 2 * self.size)
 
 
 class Postings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from workflow_server.errors import RunAlreadyEnded, RunSuspended
+from workflow_server.errors import RunAlreadyEnded, RunSuspended, TooManyEvents
 from workflow_server.protocol.handlers import IdempotencyKey
 from workflow_server.records import InboxPosted, Record
 from workflow_server.runtime.engine import Event
@@ -101,16 +101,25 @@ class Sending:
 
     def _check_room_of(self, session: RunSession, posted: InboxPosted, event: Event) -> None:
         load = session.inbox.load.plus(self._roster.postings.load(posted.run_id))
-        self._roster.limits.check(load, posted, answers=answers(session.broker, event))
+        limits = self._roster.limits
+        try:
+            limits.check(load, posted)
+        except TooManyEvents:
+            if not answers(session.broker, event):
+                raise
+            limits.for_answers().check(load, posted)
 
     async def _check_room_outside(self, served: ServedWorkflow, posted: InboxPosted, event: Event) -> None:
         load = await self._store.inbox_load(posted.run_id)
-        is_answer = False
-        if posted.early and load.early >= self._roster.limits.held:
-            # Whether a wait takes it at once is only asked where it matters: it takes a replay.
+        limits = self._roster.limits
+        try:
+            limits.check(load, posted)
+        except TooManyEvents:
+            # Only asked where it matters: it takes a replay.
             session = await self._roster.peek(posted.handler_id, served)
-            is_answer = session is not None and answers(session.broker, event)
-        self._roster.limits.check(load, posted, answers=is_answer)
+            if session is None or not answers(session.broker, event):
+                raise
+            limits.for_answers().check(load, posted)
 
     async def _store_posted(self, posted: InboxPosted, event: Event, key: IdempotencyKey | None) -> None:
         scope = f"event:{posted.handler_id}"

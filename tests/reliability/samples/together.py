@@ -1,5 +1,5 @@
-"""Events sent one directly after the other: each is taken when the step that the one before starts has come to its first
-wait or its end, though here it may not have begun before it is durable."""
+"""Events sent one directly after the other: each is taken when the step that the one before starts has come to its
+first wait or its end, though here it may not have begun before it is durable."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class HiddenWait(AlsoAccepted):
     """The wait is in a function that the step calls, and its type in a variable."""
 
     @step
-    async def work(self, ctx: Context, ev: Part) -> Right:
+    async def work(self, ctx: Context, ev: Part) -> Right:  # type: ignore[override]
         begin("work", ev.n)
         left = await helping(ctx, type(self.sent[-1]))
         return Right(n=getattr(left, "n", 0))
@@ -153,7 +153,7 @@ class Failing(Ending):
     """As ``Ending``, but by a failure."""
 
     @step
-    async def quick(self, ev: Left) -> StopEvent:
+    async def quick(self, ev: Left) -> StopEvent:  # type: ignore[override]
         begin("quick")
         raise ValueError("at once")
 
