@@ -133,6 +133,28 @@ class HandlerNotRunning(NotFound):
     status: str
 
 
+class TooManyEvents(RequestRefused):
+    """More is posted to a run than it takes."""
+
+
+@dataclass(eq=False)
+class TooManyWaiting(TooManyEvents):
+    """{limit} wait for the run of handler '{handler_id}', and no more are accepted. Try again when it has taken
+    some."""
+
+    handler_id: str
+    limit: str
+
+
+@dataclass(eq=False)
+class TooManyHeld(TooManyEvents):
+    """{limit:,} events for which no step waits are kept for the run of handler '{handler_id}', and no more are
+    accepted. Post an answer when its question was asked."""
+
+    handler_id: str
+    limit: int
+
+
 class Conflict(RequestRefused):
     """The request conflicts with the state of the handler."""
 

@@ -131,10 +131,28 @@ class InboxPosted(NamedTuple):
     run_id: str
     event: str
     step: str | None
+    event_type: str = ""
+    """The class of the event, as ``module.Class``; empty where it is not known."""
+    size: int = 0
+    """Bytes of ``event``."""
+    early: bool = False
+    """No step accepts it: only a wait can take it."""
+    hold: bool = False
+    """The client asked to keep it until the next wait for its type begins."""
+    held: bool = False
+    """The run has come to it, and keeps it until a wait for its type begins."""
+
+
+class InboxHeld(NamedTuple):
+    """The run keeps the event until a wait for its type begins; or, not ``held``, it is given the event after all."""
+
+    inbox_id: int
+    held: bool
 
 
 class InboxTaken(NamedTuple):
-    """The run took the event: the tick that took it stands in the same unit."""
+    """The run took the event: the tick that took it, or the event that tells that nobody did, stands in the same
+    unit."""
 
     inbox_id: int
 
@@ -184,6 +202,7 @@ Record = (
     | StatePatched
     | EventAppended
     | InboxPosted
+    | InboxHeld
     | InboxTaken
     | KeyAnswered
     | QueueAdvanced
@@ -236,8 +255,10 @@ class RunningRun(NamedTuple):
     attempts: int
     probations: int
     has_inbox: bool
+    """Whether there are events that it is to be given: not those that it holds."""
     requested_at: float
     """When it was asked for, by the server's clock."""
+    held_events: int = 0
 
 
 class StoredAnswer(NamedTuple):
@@ -279,3 +300,23 @@ class HandlersPage(NamedTuple):
 
     handlers: list[StoredHandler]
     cursor: ListCursor | None
+
+
+class InboxLoad(NamedTuple):
+    """What waits in a run's inbox: the events that only a wait can take are ``early``, the others ``waiting``."""
+
+    waiting: int = 0
+    early: int = 0
+    size: int = 0
+    """Bytes of all of them."""
+
+    def plus(self, other: InboxLoad) -> InboxLoad:
+        """Both together."""
+        return InboxLoad(self.waiting + other.waiting, self.early + other.early, self.size + other.size)
+
+
+class UntakenEvent(NamedTuple):
+    """An event in a run's inbox, without its fields."""
+
+    event_type: str
+    step: str | None

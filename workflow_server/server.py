@@ -21,6 +21,7 @@ from workflow_server.forking import (
     withhold_loop,
     withhold_sockets,
 )
+from workflow_server.runtime.admission import InboxLimits
 from workflow_server.runtime.containment import contained
 from workflow_server.runtime.engine import Event, Workflow
 from workflow_server.runtime.manager import RuntimeManager
@@ -78,6 +79,11 @@ class WorkflowServer:
             max_attempts=self._settings.max_attempts,
             accept_context=self._settings.accept_context,
             accept_handler_ids=self._settings.accept_handler_ids,
+            limits=InboxLimits(
+                waiting=self._settings.max_waiting_events,
+                held=self._settings.max_held_events,
+                size=self._settings.max_waiting_bytes,
+            ),
         )
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None

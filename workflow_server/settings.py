@@ -102,6 +102,13 @@ class Settings(BaseSettings):
     max_streams: int = Field(1_000, ge=1, le=1_000_000, description="Most streams open at a time.")
     grace_period: Seconds = Field(10.0, description="How long a stop waits for steps to reach their next commit.")
     idle_timeout: Seconds | None = Field(60.0, description="Idle time after which a run leaves memory; 0 is never.")
+    max_waiting_events: int = Field(10_000, ge=1, le=1_000_000, description="Most posted events that wait for a run.")
+    max_held_events: int = Field(
+        1_000, ge=1, le=100_000, description="Most posted events kept for a run until a step waits for them."
+    )
+    max_waiting_bytes: int = Field(
+        64 * 1_048_576, ge=1_024, le=192 * 1_048_576, description="Most bytes of posted events that wait for a run."
+    )
     accept_context: bool = Field(False, description="Accept a serialized context from clients.")
     accept_handler_ids: bool = Field(False, description="Let clients choose the ids of new handlers.")
     allow_network_filesystem: bool = Field(False, description="Allow the database on a network file system.")

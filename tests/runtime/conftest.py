@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from workflows import Workflow
+from workflows.events import Event
 
+from workflow_server.runtime.admission import InboxLimits
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.store.sqlite import SqliteWorkflowStore
 
@@ -32,12 +34,14 @@ def managing(database: Path) -> Managing:
         accept_context: bool = False,
         grace: float = 5.0,
         store: SqliteWorkflowStore | None = None,
+        additional: Sequence[type[Event]] = (),
+        limits: InboxLimits | None = None,
         **workflows: Workflow,
     ) -> AsyncIterator[RuntimeManager]:
         store = store or SqliteWorkflowStore(database)
-        manager = RuntimeManager(store, idle_timeout=idle_timeout, accept_context=accept_context)
+        manager = RuntimeManager(store, idle_timeout=idle_timeout, accept_context=accept_context, limits=limits)
         for name, workflow in workflows.items():
-            manager.add_workflow(name, workflow)
+            manager.add_workflow(name, workflow, additional)
         manager.listen()
         await store.open()
         await manager.resume()

@@ -16,6 +16,7 @@ class HandlerData(BaseModel):
 
     ``suspended`` says why a running run does not go on at present, where that is so: its workflow is not registered,
     it is queued behind ``num_concurrent_runs``, or it is on probation after it was running when the process died.
+    ``held_events`` counts the posted events that it keeps until a step waits for them.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
@@ -30,6 +31,7 @@ class HandlerData(BaseModel):
     updated_at: str | None
     completed_at: str | None
     suspended: str | None = None
+    held_events: int = 0
 
 
 @dataclass(frozen=True)

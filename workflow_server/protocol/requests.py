@@ -41,3 +41,6 @@ class EventBody(BaseModel):
         description='`{"type": "ClassName", "value": {…}}`, or a string that holds it as JSON.'
     )
     step: str | None = Field(None, description="Give the event to this step only.")
+    hold: bool | None = Field(
+        None, description="Where nobody takes the event now, keep it until the next wait for its type begins."
+    )

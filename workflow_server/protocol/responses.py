@@ -101,7 +101,7 @@ class HandlerResult(Answer):
     @classmethod
     def of(cls, handler: HandlerData) -> HandlerResult:
         """``handler`` with its result unwrapped."""
-        fields = handler.model_dump(exclude={"result", "suspended"})
+        fields = handler.model_dump(exclude={"result", "suspended", "held_events"})
         return cls(**fields, result=None if handler.result is None else _plain(handler.result))
 
 

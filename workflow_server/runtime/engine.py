@@ -21,6 +21,7 @@ from typing import Any, Protocol, cast
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import instrument_tags
 from workflows import Workflow
+from workflows._event_matching import event_matches, step_accepts_event
 from workflows.context.context_types import SerializedContext
 from workflows.context.state_store import (
     KNOWN_UNSERIALIZABLE_KEYS,
@@ -38,6 +39,7 @@ from workflows.events import (
     StartEvent,
     StepFailedEvent,
     StopEvent,
+    UnhandledEvent,
     WorkflowCancelledEvent,
     WorkflowFailedEvent,
     WorkflowTimedOutEvent,
@@ -155,6 +157,7 @@ __all__ = [
     "TickTimeout",
     "TickWaiterTimeout",
     "TickWakeup",
+    "UnhandledEvent",
     "WaitForNextTaskResult",
     "WaitResult",
     "WaitResultTick",
@@ -173,6 +176,7 @@ __all__ = [
     "decode_state",
     "encode_state_tree",
     "end_tasks",
+    "event_matches",
     "events_of",
     "get_current_run_id",
     "idempotency_key",
@@ -186,6 +190,8 @@ __all__ = [
     "register",
     "rescue_of",
     "run_scope",
+    "step_accepts_event",
+    "step_functions",
     "stop_event_class",
     "tick_from_json",
     "validate",
@@ -213,6 +219,9 @@ class LoopObserver(Protocol):
 
     def now(self) -> float:
         """The time by which the run's deadlines are told."""
+
+    def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
+        """These were on their way to the run when it left memory, or when the process died, in the state ``before``."""
 
     def has_untaken(self, before: float) -> bool:
         """Whether the run was sent an event before this time that it has not taken yet."""
@@ -269,7 +278,14 @@ class ObservedLoop(_ControlLoopRunner):
         # Stamped here already, so that the observer and the journal read the same time.
         tick = _stamp_tick(tick, await self.adapter.get_now())
         self.observer.before_tick(tick, self.state)
-        return await super()._process_tick(tick)
+        buffered, before = len(self.tick_buffer), self.state
+        result = await super()._process_tick(tick)
+        if isinstance(tick, TickSessionStart):
+            # What steps had sent and the run had not taken comes behind the steps that begin again, as it came behind
+            # them before.
+            resent, self.tick_buffer = self.tick_buffer[buffered:], self.tick_buffer[:buffered]
+            self.observer.send_again(resent, before)
+        return result
 
     def pop_due_ticks(self, now: float) -> list[WorkflowTick]:
         """The ticks that are due. A wait times out only when the run has taken what it was sent before the deadline."""
@@ -550,6 +566,11 @@ def accepted_events(workflow: Workflow) -> dict[str, tuple[tuple[type[Event], ..
         )
         for name, config in workflow._step_configs().items()
     }
+
+
+def step_functions(workflow: Workflow) -> dict[str, Callable[..., Any]]:
+    """The functions of the workflow's steps, by name."""
+    return {name: inspect.unwrap(getattr(step, "__func__", step)) for name, step in workflow._get_steps().items()}
 
 
 @contextmanager

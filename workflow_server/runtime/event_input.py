@@ -155,12 +155,16 @@ class EventInput:
                 return kind
         raise InvalidEvent(f"{where}: '{_cut(names[-1])}' is no event of this workflow. Accepted are: {self._names()}.")
 
+    def accepts(self, event: Event) -> bool:
+        """Whether a step takes the event when a client posts it; otherwise only a wait can."""
+        return any(addressable and _fits(event, accepted, with_subclasses=with_subclasses)
+                   for accepted, with_subclasses, addressable in self._steps.values())  # fmt: skip
+
     def _check_step(self, step: str, event: Event) -> None:
         if step not in self._steps:
             raise UnknownStep(self._name, _cut(step), ", ".join(sorted(self._steps)))
         accepted, with_subclasses, addressable = self._steps[step]
-        fits = isinstance(event, accepted) if with_subclasses else type(event) in accepted
-        if not fits or not addressable:
+        if not addressable or not _fits(event, accepted, with_subclasses=with_subclasses):
             names = ", ".join(kind.__name__ for kind in accepted) if addressable else "only what is collected for it"
             raise StepRefusesEvent(step, type(event).__name__, names)
 
@@ -220,6 +224,10 @@ def _object(data: object, where: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InvalidEvent(f"{where}: must be a JSON object, or a string that holds one.")
     return data
+
+
+def _fits(event: Event, accepted: tuple[type[Event], ...], *, with_subclasses: bool) -> bool:
+    return isinstance(event, accepted) if with_subclasses else type(event) in accepted
 
 
 def _why_not_posted(kind: type[Event]) -> str | None:

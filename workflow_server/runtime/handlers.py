@@ -27,7 +27,8 @@ async def find_handler(roster: Roster, handler_id: str) -> PersistentHandler:
 
 def shown(roster: Roster, handler: PersistentHandler) -> HandlerData:
     """The handler, with the reason why its run does not go on at present."""
-    return from_store(handler, _why_suspended(roster, handler.handler_id, handler.workflow_name, handler.status))
+    reason = _why_suspended(roster, handler.handler_id, handler.workflow_name, handler.status)
+    return from_store(handler, reason).model_copy(update={"held_events": roster.held_events(handler.handler_id)})
 
 
 def _why_suspended(roster: Roster, handler_id: str, workflow_name: str, status: Status) -> str | None:
@@ -53,6 +54,7 @@ def listed(roster: Roster, handler: StoredHandler) -> ListedHandler:
         updated_at=_iso(from_timestamp(handler.updated_at)),
         completed_at=_iso(from_timestamp(handler.completed_at)),
         suspended=_why_suspended(roster, handler.handler_id, handler.workflow_name, handler.status),
+        held_events=roster.held_events(handler.handler_id),
     )
     return ListedHandler(data, handler.result)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workflow_server.errors import Unstorable
+from workflow_server.runtime.begun import BegunWaits
 from workflow_server.runtime.codec import Codec, Undecodable, text_of
 from workflow_server.runtime.engine import (
     AddWaiter,
@@ -35,6 +36,7 @@ from workflow_server.runtime.engine import (
     with_event,
 )
 from workflow_server.runtime.legacy import LegacyFormat
+from workflow_server.runtime.pulls import Pulls
 from workflow_server.runtime.sends import Sends
 
 WaitKey = tuple[str, str]
@@ -46,6 +48,8 @@ class Waits:
     """Until when the waits of a run last, in Unix seconds; one without a timeout is not listed."""
 
     deadlines: dict[WaitKey, float] = field(default_factory=dict)
+    begun: BegunWaits = field(default_factory=BegunWaits)
+    """The types for which a wait has begun, whether it lasts or not."""
 
     def note(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Take note of the waits that begin with this tick, which ``state`` is about to take in."""
@@ -55,11 +59,24 @@ class Waits:
             if isinstance(item, DeleteWaiter):
                 self.deadlines.pop((str(tick.step_id), item.waiter_id), None)
         for item in tick.result:
-            key = (str(tick.step_id), item.waiter_id) if isinstance(item, AddWaiter) else None
-            if isinstance(item, AddWaiter) and key is not None and find_waiter(state, key) is None:
+            if not isinstance(item, AddWaiter):
+                continue
+            key = (str(tick.step_id), item.waiter_id)
+            self._note_type(state, tick.step_id, item.event_type)
+            if find_waiter(state, key) is None:
                 self.deadlines.pop(key, None)
                 if item.timeout is not None and tick.stamped_at is not None:
                     self.deadlines[key] = tick.stamped_at + item.timeout
+
+    def restore_begun(self, state: BrokerState, data: dict[str, list[str]] | None) -> None:
+        """Take up what a snapshot kept of the types; one of an earlier version kept the open waits only."""
+        self.begun.restore(data or {})
+        for step_id, waiter in all_waiters(state):
+            self._note_type(state, step_id, waiter.waiting_for_event)
+
+    def _note_type(self, state: BrokerState, step_id: StepId, kind: type[Event]) -> None:
+        config = state.config.steps.get(step_id)
+        self.begun.add(kind, with_subclasses=config is not None and config.accept_event_subclasses)
 
     def open(self, state: BrokerState) -> Iterator[tuple[StepId, str, float]]:
         """The waits that still last, with their deadlines."""
@@ -89,6 +106,7 @@ class Journal:
         self._repeated: list[int] = []
         self._sends = Sends(codec)
         self.waits = Waits()
+        self.pulls = Pulls()
 
     # -- Writing -------------------------------------------------------------------------------
 
@@ -96,6 +114,7 @@ class Journal:
         """Look at what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
         self.waits.note(tick, state)
         self._repeated = self._sends.note(tick, state)
+        self.pulls.note(tick, state)
         self._delivery = None
         if isinstance(tick, TickAddEvent) and tick.emission is not None and tick.emission in state.deliveries:
             self._delivery = tick.emission
@@ -127,8 +146,13 @@ class Journal:
         """
         if state.children:
             raise Unstorable(what="A child workflow of the engine", reason="the runs of its steps are not kept")
-        broker = self._codec.encode(state, "The state of the run")
-        return text_of({"loop": broker, "deadlines": self.waits.to_json(state), "sends": self._sends.to_json()})
+        return text_of({
+            "loop": self._codec.encode(state, "The state of the run"),
+            "deadlines": self.waits.to_json(state),
+            "sends": self._sends.to_json(),
+            "begun": self.waits.begun.to_json(),
+            "pulls": self.pulls.to_json(),
+        })  # fmt: skip
 
     # -- Reading -------------------------------------------------------------------------------
 
@@ -148,6 +172,8 @@ class Journal:
             state = with_config(self._codec.decode(data["loop"]), self._workflow)
             deadlines = {(step, waiter): deadline for step, waiter, deadline in data["deadlines"]}
         self.waits.deadlines.update(deadlines)
+        self.waits.restore_begun(state, data.get("begun"))
+        self.pulls.restore(data.get("pulls", {}))
         return state
 
     def replay(self, state: BrokerState, data: str) -> BrokerState:
@@ -171,7 +197,9 @@ class Journal:
                 raise Undecodable("the journal names a start event, and there is none")
             return TickAddEvent(event=self._start, stamped_at=entry["stamped_at"])
         if ref is not None:
-            return self._delivered(state, EmissionKey(*ref), entry["stamped_at"])
+            delivered = self._delivered(state, EmissionKey(*ref), entry["stamped_at"])
+            self.pulls.note(delivered, state)
+            return delivered
         repeated = entry.pop("repeated", [])
         if "tick" in entry:
             tick: WorkflowTick = self._codec.decode(entry["tick"])
@@ -182,6 +210,7 @@ class Journal:
             tick = self._legacy.tick(entry, event or None)
         self.waits.note(tick, state)
         self._sends.note(tick, state, repeated)
+        self.pulls.note(tick, state)
         return tick
 
     def _delivered(self, state: BrokerState, key: EmissionKey, stamped_at: float | None) -> TickAddEvent:

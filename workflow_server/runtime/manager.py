@@ -25,6 +25,7 @@ from workflow_server.records import (
     Record,
     Status,
 )
+from workflow_server.runtime.admission import InboxLimits
 from workflow_server.runtime.blocking import LoopWatch
 from workflow_server.runtime.containment import TaskContainment
 from workflow_server.runtime.engine import Event, Workflow, WorkflowCancelledEvent, rescue_of
@@ -59,9 +60,10 @@ class RuntimeManager:
         max_attempts: int = 3,
         accept_context: bool = False,
         accept_handler_ids: bool = False,
+        limits: InboxLimits | None = None,
     ) -> None:
         self._store = store
-        self._roster = Roster(store, idle_timeout=idle_timeout)
+        self._roster = Roster(store, idle_timeout=idle_timeout, limits=limits or InboxLimits())
         self._recovery = Recovery(self._roster, max_attempts=max_attempts)
         self._starting = Starting(self._roster, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
         self._sending = Sending(self._roster)
@@ -214,9 +216,11 @@ class RuntimeManager:
         """Start a run and return when it has ended; see ``Starting.run``."""
         return await self._starting.run(workflow_name, request)
 
-    async def send(self, handler_id: str, event: object, step: str | None, key: IdempotencyKey | None) -> None:
+    async def send(
+        self, handler_id: str, event: object, step: str | None, key: IdempotencyKey | None, *, hold: bool = False
+    ) -> None:
         """Send an event to a running run; see ``Sending.send``."""
-        await self._sending.send(handler_id, event, step, key)
+        await self._sending.send(handler_id, event, step, key, hold=hold)
 
     # -- Ending --------------------------------------------------------------------------------
 

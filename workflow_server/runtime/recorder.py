@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import Any, NamedTuple
+from typing import Any
 
 from workflow_server.errors import StorageError
 from workflow_server.records import (
@@ -32,10 +32,12 @@ from workflow_server.runtime.engine import (
     StopEvent,
     TickAddEvent,
     TickStepResult,
+    UnhandledEvent,
     WorkflowTick,
 )
 from workflow_server.runtime.envelopes import envelope
 from workflow_server.runtime.event_log import EventLog
+from workflow_server.runtime.inbox import Inbox, PostedEvent, unhandled
 from workflow_server.runtime.patches import Json, Patch
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.state import RecordingStateStore
@@ -45,17 +47,11 @@ logger = logging.getLogger(__name__)
 
 SNAPSHOT_TICKS = 256
 """Ticks after which a snapshot replaces the journal: replay was measured at 89 µs a tick."""
+LARGEST_SNAPSHOT = 900_000_000
+"""Characters: a value of SQLite holds 10^9 bytes. While the state is larger, the journal goes on without a snapshot."""
 STATE_PATCHES = 256
 STATE_PATCH_CHARACTERS = 65_536
 """Patches after which the state is written in full, whichever is reached first."""
-
-
-class _Posted(NamedTuple):
-    """An event that was delivered to the run, which has not taken it yet."""
-
-    event: Event
-    inbox_id: int
-    delivered_at: float
 
 
 class RunRecorder:
@@ -72,6 +68,7 @@ class RunRecorder:
         run_id: str,
         log: EventLog,
         start_event: StartEvent | None,
+        inbox: Inbox,
     ) -> None:
         self.status: Status | None = None
         """How the run ended, once it has."""
@@ -91,7 +88,9 @@ class RunRecorder:
         self._handler_id = handler_id
         self._run_id = run_id
         self._log = log
-        self._posted: dict[int, _Posted] = {}
+        self._inbox = inbox
+        self._took_posted = False
+        """The tick that was recorded last took an event that a client posted."""
         self._next_tick = 0
         self._snapshot_at = SNAPSHOT_TICKS
         self._next_patch = 0
@@ -149,21 +148,13 @@ class RunRecorder:
         self.last = self._store.append(*records)
         return self.last
 
-    def expect(self, event: Event, inbox_id: int) -> None:
-        """The tick that takes this event takes it from the inbox."""
-        # Holding the event keeps its identity its own.
-        self._posted[id(event)] = _Posted(event, inbox_id, self._clock.now())
-
-    def has_untaken(self, before: float) -> bool:
-        """Whether an event is expected since before this time, and its tick has not come."""
-        return any(posted.delivered_at <= before for posted in self._posted.values())
-
     def record_tick(self, tick: WorkflowTick) -> None:
         """Write the tick, with what goes with it.
 
         Raises:
             Unstorable: a value of it is no JSON.
         """
+        self._took_posted = False
         if not self.is_open:
             return
         entry = self.journal.encode(tick)
@@ -177,9 +168,10 @@ class RunRecorder:
                 records.append(self._patched(patch))
             self._note_progress(records)
         elif isinstance(tick, TickAddEvent):
-            posted = self._posted.pop(id(tick.event), None)
+            posted = self._inbox.take(tick.event)
             if posted is not None:
-                records.append(InboxTaken(posted.inbox_id))
+                self._took_posted = True
+                records.append(InboxTaken(posted.record.inbox_id))
         self.append(*records)
 
     def _note_progress(self, records: list[Record]) -> None:
@@ -195,19 +187,34 @@ class RunRecorder:
             Unstorable: a value of it is no JSON.
         """
         data = envelope(event)
-        self.append(self._log.append(self._run_id, data, internal=isinstance(event, InternalDispatchEvent)))
+        # Who posted an event is to see that nobody takes it.
+        seen = self._took_posted and isinstance(event, UnhandledEvent)
+        internal = isinstance(event, InternalDispatchEvent) and not seen
+        self.append(self._log.append(self._run_id, data, internal=internal))
+
+    def drop(self, posted: PostedEvent) -> None:
+        """Tell that nobody takes the event that a client posted."""
+        if self.is_open:
+            self.append(*self._dropped(posted))
+
+    def _dropped(self, posted: PostedEvent) -> list[Record]:
+        self._inbox.take(posted.event)
+        told = envelope(unhandled(posted.record))
+        return [InboxTaken(posted.record.inbox_id), self._log.append(self._run_id, told, internal=False)]
 
     def end(self, event: StopEvent) -> Commit:
-        """Write the terminal event and the status that follows from it.
+        """Write the terminal event, after what tells of the events that nobody took, and the status that follows from
+        it.
 
         Raises:
             Unstorable: a value of it is no JSON.
         """
         data = envelope(event)
         self.status = terminal_status(event)
-        record = self._log.append(self._run_id, data, internal=False)
+        records = [record for posted in self._inbox.untaken() for record in self._dropped(posted)]
+        records.append(self._log.append(self._run_id, data, internal=False))
         self.ended = ended(self._handler_id, self._run_id, event, data)
-        return self.append(record, self.ended)
+        return self.append(*records, self.ended)
 
     def end_again(self, event: StopEvent) -> bool:
         """Write this end instead of the one that could not be stored. False where that was done before."""
@@ -249,7 +256,8 @@ class RunRecorder:
             return
         if self._next_tick >= self._snapshot_at:
             data = self.journal.snapshot(broker)
-            self.append(SnapshotTaken(self._run_id, self._next_tick - 1, data))
+            if len(data) <= LARGEST_SNAPSHOT:
+                self.append(SnapshotTaken(self._run_id, self._next_tick - 1, data))
             # A large state is written less often, but never so rarely that a resume is slow.
             self._snapshot_at = self._next_tick + min(max(SNAPSHOT_TICKS, len(data) // 100), 4 * SNAPSHOT_TICKS)
         if self._patches >= STATE_PATCHES or self._patch_characters >= STATE_PATCH_CHARACTERS:

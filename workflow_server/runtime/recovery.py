@@ -62,6 +62,7 @@ class Recovery:
 
     def _goes_on(self, run: RunningRun) -> bool:
         roster = self._roster
+        roster.note_held(run.handler_id, run.held_events)
         served = roster.registry.find(run.workflow_name)
         if served is None:
             roster.suspended[run.handler_id] = UNREGISTERED

@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 from workflow_server.errors import HandlerNotFound, ResumeFailed, ShuttingDown, StorageError, WorkflowServerError
 from workflow_server.records import EventAppended, InboxPosted, QueueAdvanced, Record, RunEnded, StoredRun
+from workflow_server.runtime.admission import InboxLimits, Postings
 from workflow_server.runtime.clock import ServerClock
 from workflow_server.runtime.durable import DurableRuntime
 from workflow_server.runtime.endings import ended, failed_event
 from workflow_server.runtime.engine import Event, StartEvent, StopEvent
 from workflow_server.runtime.envelopes import envelope
 from workflow_server.runtime.event_log import EventLog, EventLogs
+from workflow_server.runtime.inbox import event_type, unhandled
 from workflow_server.runtime.locks import KeyedLocks
 from workflow_server.runtime.owned import OwnedTasks
 from workflow_server.runtime.registry import Registry
@@ -49,9 +51,10 @@ class _Retry(NamedTuple):
 class Roster:
     """The runs of a server. All that changes a handler's place here happens under ``lock(handler_id)``."""
 
-    def __init__(self, store: AbstractWorkflowStore, *, idle_timeout: float | None) -> None:
+    def __init__(self, store: AbstractWorkflowStore, *, idle_timeout: float | None, limits: InboxLimits) -> None:
         self.store = store
         self.idle_timeout = idle_timeout
+        self.limits = limits
         self.logs = EventLogs(store)
         self.clock = ServerClock()
         self.runtime = DurableRuntime(self.clock)
@@ -67,8 +70,9 @@ class Roster:
         """Set when the server stops: streams end, nothing new is taken up."""
         self.next_inbox_id = 0
         """Set when the store is open."""
-        self.posted: dict[int, Event] = {}
-        """The events that are being posted, by inbox id."""
+        self.postings = Postings()
+        self._held: dict[str, int] = {}
+        """How many events the runs hold that are not in memory."""
         self._retries: dict[str, _Retry] = {}
         self._loading: dict[str, list[InboxPosted]] = {}
 
@@ -172,19 +176,21 @@ class Roster:
             await session.settle()
             self.session_over(session)
 
-    async def learn(self, handler_id: str, served: ServedWorkflow) -> None:
-        """Learn the types that a run which is not in memory waits for: only its journal may name them. The caller
-        holds its lock."""
+    async def peek(self, handler_id: str, served: ServedWorkflow) -> RunSession | None:
+        """A look at a run that is not in memory, which also learns the types that it waits for: only its journal may
+        name them. The caller holds its lock."""
         log = await self.logs.get(handler_id)
         stored = await self.store.load_run(handler_id)
         if stored is None:
-            return
+            return None
         try:
             session = RunSession(self, served, handler_id, stored.run_id, log, self._start_of(stored, served))
             await session.load(stored, crashed=False)
         except ResumeFailed as error:
             # It is failed when it is taken up; until then it takes what its workflow declares.
             logger.warning("What handler %s waits for cannot be told: %s", handler_id, error)
+            return None
+        return session
 
     def _start_of(self, stored: StoredRun, served: ServedWorkflow) -> StartEvent | None:
         event: Event | None = None
@@ -198,7 +204,7 @@ class Roster:
         return event if isinstance(event, StartEvent) else None
 
     def _event_of(self, posted: InboxPosted, served: ServedWorkflow) -> Event:
-        event = self.posted.get(posted.inbox_id)
+        event = self.postings.event(posted.inbox_id)
         if event is not None:
             return event
         try:
@@ -233,7 +239,10 @@ class Roster:
             return
         del self.sessions[handler_id]
         self.leave_slot(session.served, handler_id)
-        if session.status is not None or not session.released:
+        if session.status is not None:
+            return
+        self.note_held(handler_id, len(session.inbox.held))
+        if not session.released:
             return
         if session.missed_event:
             self.activate_soon(handler_id)
@@ -244,7 +253,9 @@ class Roster:
         self, served: ServedWorkflow, handler_id: str, run_id: str, event: Event, step: str | None
     ) -> InboxPosted:
         """The record of an event for a run, with the next place in the inbox."""
-        posted = InboxPosted(self.next_inbox_id, handler_id, run_id, served.encode(event), step)
+        data = served.encode(event)
+        size = len(data.encode("utf-8", "surrogatepass"))
+        posted = InboxPosted(self.next_inbox_id, handler_id, run_id, data, step, event_type(event), size)
         self.next_inbox_id += 1
         return posted
 
@@ -259,6 +270,19 @@ class Roster:
             # One that was cancelled meanwhile takes nothing more.
             if stored is not None and stored.run_id == posted.run_id and stored.status == "running":
                 self.store.append(posted)
+
+    def note_held(self, handler_id: str, number: int) -> None:
+        """So many events are held by a run that is not in memory."""
+        self._held.pop(handler_id, None)
+        if number:
+            self._held[handler_id] = number
+
+    def held_events(self, handler_id: str) -> int:
+        """How many events are held by a handler's run."""
+        session = self.sessions.get(handler_id)
+        if session is not None and session.task is not None and session.status is None:
+            return len(session.inbox.held)
+        return self._held.get(handler_id, 0)
 
     def leave_slot(self, served: ServedWorkflow, handler_id: str) -> None:
         """Give the handler's slot to the next that waits for one."""
@@ -285,8 +309,9 @@ class Roster:
         """End a run that is not in memory. The caller holds its lock."""
         log = await self.logs.get(handler_id)
         data = envelope(event)
-        record = log.append(run_id, data, internal=False)
-        await self.store.append(record, ended(handler_id, run_id, event, data))
+        untaken = [envelope(unhandled(posted)) for posted in await self.store.untaken_events(run_id)]
+        records = [log.append(run_id, told, internal=False) for told in [*untaken, data]]
+        await self.store.append(*records, ended(handler_id, run_id, event, data))
         self.wakeups.forget(handler_id)
         self._retries.pop(handler_id, None)
         self.suspended.pop(handler_id, None)
@@ -305,11 +330,13 @@ class Roster:
                 if log is not None:
                     log.publish(record)
             elif type(record) is InboxPosted:
+                self.postings.delivered(record.inbox_id)
                 self._deliver(record)
             elif type(record) is QueueAdvanced:
                 self.logs.queue_advanced(record)
             elif type(record) is RunEnded:
                 over.append(record)
+                self._held.pop(record.handler_id, None)
                 log = self.logs.in_use(record.handler_id)
                 if log is not None:
                     log.end()

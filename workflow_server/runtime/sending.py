@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from workflow_server.errors import RunAlreadyEnded, RunSuspended, UnitRefused
+from typing import NamedTuple
+
+from workflow_server.errors import RunAlreadyEnded, RunSuspended, TooManyEvents, UnitRefused
 from workflow_server.protocol.handlers import IdempotencyKey
-from workflow_server.records import Record
+from workflow_server.records import InboxPosted, Record
+from workflow_server.runtime.engine import Event
 from workflow_server.runtime.handlers import find_handler
 from workflow_server.runtime.idempotency import answered, earlier_answer
 from workflow_server.runtime.roster import UNREGISTERED, Roster
+from workflow_server.runtime.routing import answers
 from workflow_server.runtime.served import ServedWorkflow
+from workflow_server.runtime.session import RunSession
+
+
+class _Posting(NamedTuple):
+    """What a client asks to be given to a run."""
+
+    event: object
+    step: str | None
+    hold: bool
+    key: IdempotencyKey | None
 
 
 class Sending:
@@ -18,37 +32,52 @@ class Sending:
         self._roster = roster
         self._store = roster.store
 
-    async def send(self, handler_id: str, event: object, step: str | None, key: IdempotencyKey | None) -> None:
-        """Send an event to a running run; it is durable when this returns, and reaches the run exactly once.
+    async def send(
+        self, handler_id: str, event: object, step: str | None, key: IdempotencyKey | None, *, hold: bool
+    ) -> None:
+        """Send an event to a running run; it is durable when this returns, and reaches the run exactly once. With
+        ``hold``, what nobody takes now is kept until the next wait for its type begins.
 
         Raises:
-            HandlerNotFound, RunAlreadyEnded, RunSuspended, InvalidEvent, UnknownStep, StepRefusesEvent, KeyReused,
-            ShuttingDown, StorageFull, StoreUnavailable: why nothing was sent.
+            HandlerNotFound, RunAlreadyEnded, RunSuspended, InvalidEvent, UnknownStep, StepRefusesEvent, TooManyWaiting,
+            TooManyHeld, KeyReused, ShuttingDown, StorageFull, StoreUnavailable: why nothing was sent.
         """
         self._roster.check_open()
-        await self._roster.tasks.run(self._send(handler_id, event, step, key), f"send to {handler_id}")
+        posting = _Posting(event, step, hold, key)
+        await self._roster.tasks.run(self._send(handler_id, posting), f"send to {handler_id}")
 
-    async def _send(self, handler_id: str, event: object, step: str | None, key: IdempotencyKey | None) -> None:
+    async def _send(self, handler_id: str, posting: _Posting) -> None:
+        key = posting.key
         if key is None:
-            await self._post(handler_id, event, step, None)
+            await self._post(handler_id, posting)
             return
         scope = f"event:{handler_id}"
         async with self._roster.key_lock(f"{scope}:{key.key}"):
             if await earlier_answer(self._store, scope, key) is None:
-                await self._post(handler_id, event, step, key)
+                await self._post(handler_id, posting)
 
-    async def _post(self, handler_id: str, event: object, step: str | None, key: IdempotencyKey | None) -> None:
-        posting = (event, step, key)
+    async def _post(self, handler_id: str, posting: _Posting) -> None:
         session = self._roster.sessions.get(handler_id)
         if session is not None and session.task is not None and session.status is None:
-            await self._post_to(session.served, handler_id, session.run_id, posting)
+            posted, event = self._parse(session.served, handler_id, session.run_id, posting)
+            self._check_room_of(session, posted, event)
+            await self._store_posted(posted, event, posting.key)
             return
         async with self._roster.lock(handler_id):
-            session = await self._roster.running_session(handler_id)
-            served, run_id = await self._running(handler_id)
-            if session is None and not served.knows(event):
-                await self._roster.learn(handler_id, served)
-            await self._post_to(served, handler_id, run_id, posting)
+            await self._post_from_outside(handler_id, posting)
+
+    async def _post_from_outside(self, handler_id: str, posting: _Posting) -> None:
+        """Post to a run that is not in memory, or was not a moment ago. The caller holds its lock."""
+        session = await self._roster.running_session(handler_id)
+        served, run_id = await self._running(handler_id)
+        if session is None and not served.knows(posting.event):
+            await self._roster.peek(handler_id, served)
+        posted, event = self._parse(served, handler_id, run_id, posting)
+        if session is not None and not session.released:
+            self._check_room_of(session, posted, event)
+        else:
+            await self._check_room_outside(served, posted, event)
+        await self._store_posted(posted, event, posting.key)
 
     async def _running(self, handler_id: str) -> tuple[ServedWorkflow, str]:
         handler = await find_handler(self._roster, handler_id)
@@ -59,23 +88,42 @@ class Sending:
             raise RunSuspended(handler_id, UNREGISTERED)
         return served, handler.run_id
 
-    async def _post_to(
-        self,
-        served: ServedWorkflow,
-        handler_id: str,
-        run_id: str,
-        posting: tuple[object, str | None, IdempotencyKey | None],
-    ) -> None:
-        event, step, key = posting
-        parsed = served.posted_event(event, step)
-        posted = self._roster.posting(served, handler_id, run_id, parsed, step)
-        records: list[Record] = [posted, *answered(f"event:{handler_id}", key, handler_id, run_id, "{}")]
-        self._roster.posted[posted.inbox_id] = parsed
+    def _parse(
+        self, served: ServedWorkflow, handler_id: str, run_id: str, posting: _Posting
+    ) -> tuple[InboxPosted, Event]:
+        event = served.posted_event(posting.event, posting.step)
+        posted = self._roster.posting(served, handler_id, run_id, event, posting.step)
+        return posted._replace(early=not served.accepts(event), hold=posting.hold), event
+
+    def _check_room_of(self, session: RunSession, posted: InboxPosted, event: Event) -> None:
+        load = session.inbox.load.plus(self._roster.postings.load(posted.run_id))
+        limits = self._roster.limits
         try:
-            await self._store.commit(*records)
+            limits.check(load, posted)
+        except TooManyEvents:
+            if not answers(session.broker, event):
+                raise
+            limits.for_answers().check(load, posted)
+
+    async def _check_room_outside(self, served: ServedWorkflow, posted: InboxPosted, event: Event) -> None:
+        load = await self._store.inbox_load(posted.run_id)
+        limits = self._roster.limits
+        try:
+            limits.check(load, posted)
+        except TooManyEvents:
+            # Only asked where it matters: it takes a replay.
+            session = await self._roster.peek(posted.handler_id, served)
+            if session is None or not answers(session.broker, event):
+                raise
+            limits.for_answers().check(load, posted)
+
+    async def _store_posted(self, posted: InboxPosted, event: Event, key: IdempotencyKey | None) -> None:
+        scope = f"event:{posted.handler_id}"
+        records: list[Record] = [posted, *answered(scope, key, posted.handler_id, posted.run_id, "{}")]
+        try:
+            with self._roster.postings.posting(posted, event):
+                await self._store.commit(*records)
         except UnitRefused:
             # The run has ended before this, or the handler is gone: that says so.
-            await self._running(handler_id)
+            await self._running(posted.handler_id)
             raise
-        finally:
-            del self._roster.posted[posted.inbox_id]

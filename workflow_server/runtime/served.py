@@ -27,6 +27,7 @@ from workflow_server.runtime.engine import (
 )
 from workflow_server.runtime.event_input import EventInput
 from workflow_server.runtime.journal import Journal
+from workflow_server.runtime.known_waits import KnownWaits
 from workflow_server.runtime.legacy import LegacyFormat, is_legacy_event
 from workflow_server.runtime.patches import Json, Patch, apply
 from workflow_server.runtime.schemas import json_schema
@@ -50,6 +51,7 @@ class ServedWorkflow:
         self.has_typed_state = self._state_type is not DictState
         """The state is a model that the steps declare, and no dictionary."""
         self._listed = list(dict.fromkeys([*workflow.events, *additional_events]))
+        self.waits = KnownWaits(workflow)
         self._stop_event_class: type[Event] = stop_event_class(workflow)
         own: list[type[Event]] = [workflow.start_event_class, self._stop_event_class, *self._listed]
         _check_names(own)
@@ -102,6 +104,10 @@ class ServedWorkflow:
     def posted_event(self, data: object, step: str | None) -> Event:
         """The event of a client's envelope; see ``EventInput.posted_event``."""
         return self._input.posted_event(data, step)
+
+    def accepts(self, event: Event) -> bool:
+        """Whether a step takes the event when a client posts it; otherwise only a wait can."""
+        return self._input.accepts(event)
 
     def encode(self, event: Event) -> str:
         """A client's event for the store.

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 from workflows.errors import WorkflowCancelledByUser
 
 from workflow_server.errors import ResumeFailed, StepNotRecorded, Unstorable, WorkflowServerError
-from workflow_server.records import InboxPosted, RunAttempted, RunBegan, RunLoaded, Status, StoredRun
+from workflow_server.records import InboxHeld, InboxPosted, RunAttempted, RunBegan, RunLoaded, Status, StoredRun
+from workflow_server.runtime.admission import InboxLimits
 from workflow_server.runtime.barrier import StepBarrier
+from workflow_server.runtime.begun import BegunWaits
 from workflow_server.runtime.clock import LONGEST_SLEEP, ServerClock
 from workflow_server.runtime.containment import cancel as cancel_task
 from workflow_server.runtime.containment import contained, executing
@@ -46,7 +48,10 @@ from workflow_server.runtime.engine import (
 )
 from workflow_server.runtime.event_log import EventLog
 from workflow_server.runtime.failures import indented, told
+from workflow_server.runtime.inbox import Beginnings, Inbox, PostedEvent
+from workflow_server.runtime.mailbox import Mailbox
 from workflow_server.runtime.recorder import RunRecorder
+from workflow_server.runtime.routing import beginning_waits
 from workflow_server.runtime.served import ServedWorkflow
 from workflow_server.runtime.state import RecordingStateStore
 from workflow_server.runtime.unreadable import unreadable
@@ -72,6 +77,7 @@ class SessionOwner(Protocol):
     store: AbstractWorkflowStore
     idle_timeout: float | None
     clock: ServerClock
+    limits: InboxLimits
 
     def session_over(self, session: RunSession) -> None:
         """The session's task is about to end; all that it wrote is durable."""
@@ -101,11 +107,13 @@ class RunSession:
         self.wake_at: float | None = None
         self.alive_since: float | None = None
         self.task: asyncio.Task[None] | None = None
-        self.mailbox: asyncio.Queue[WorkflowTick] = asyncio.Queue()
+        self.inbox = Inbox()
         self._owner = owner
         self._start_event = start_event
-        self._recorder = RunRecorder(owner.store, owner.clock, served, handler_id, run_id, log, start_event)
-        self._barrier = StepBarrier(handler_id, self.abort)
+        self._recorder = RunRecorder(owner.store, owner.clock, served, handler_id, run_id, log, start_event, self.inbox)
+        self._barrier = StepBarrier(handler_id, self.abort, served.waits.began)
+        self.mailbox = Mailbox(self, self.inbox, self._barrier, served.waits, owner.limits.size)
+        self._beginnings = Beginnings()
         self._broker: BrokerState | None = None
         self._loop: ObservedLoop | None = None
         self._failure: WorkflowServerError | None = None
@@ -152,13 +160,18 @@ class RunSession:
             raise failure from None
         for worker in broker.workers.values():
             for waiter in worker.collected_waiters:
-                self.served.learn(waiter.waiting_for_event)
+                self._learn(waiter.waiting_for_event)
+        self.mailbox.expect(weight_of(stored))
         self.alive_since = stored.alive_since
         self._broker = broker
         if crashed and any(worker.in_progress for worker in broker.workers.values()):
             self._recorder.attempts += 1
             attempts = self._recorder.attempts
             self._recorder.append(RunAttempted(self.handler_id, self.run_id, attempts, stored.probations))
+
+    def _learn(self, kind: type[Event]) -> None:
+        self.served.learn(kind)
+        self.served.waits.learn(kind)
 
     def begin(self) -> None:
         """Start the run's loop. It has its slot."""
@@ -256,23 +269,32 @@ class RunSession:
         self._loop = loop
         now = self.now()
         for step_id, waiter_id, deadline in self._recorder.journal.waits.open(loop.state):
-            if deadline <= now and not self.mailbox.empty():
-                self.mailbox.put_nowait(_wait_timeout(step_id, waiter_id))
+            if deadline <= now and not self.mailbox.is_empty:
+                self.mailbox.put(_wait_timeout(step_id, waiter_id))
             else:
                 loop.schedule_tick(_wait_timeout(step_id, waiter_id), at_time=deadline)
 
     def before_tick(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Look at what the tick finds."""
+        if self.inbox.held:
+            self._beginnings = self.inbox.begin(beginning_waits(tick, state), self.begun)
         self._recorder.journal.before(tick, state)
         if isinstance(tick, TickStepResult):
-            self._barrier.taken()
+            self._barrier.taken(tick)
             for item in tick.result:
                 if isinstance(item, AddWaiter):
-                    self.served.learn(item.event_type)
+                    self._learn(item.event_type)
+
+    def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
+        """These were on their way to the run when it left memory, or when the process died, in the state ``before``."""
+        first = ticks[0] if ticks else None
+        if isinstance(first, TickAddEvent) and self._recorder.journal.pulls.had_taken(first.emission, before):
+            self.mailbox.was_taken = first
+        self.mailbox.put_first(ticks)
 
     def has_untaken(self, before: float) -> bool:
         """Whether an event was delivered before this time that the run has not taken yet."""
-        return self._recorder.has_untaken(before)
+        return self.inbox.has_untaken(before)
 
     def record_tick(self, tick: WorkflowTick) -> None:
         """Write the tick, with what goes with it.
@@ -281,6 +303,15 @@ class RunSession:
             Unstorable: a value of it is no JSON.
         """
         self._recorder.record_tick(tick)
+        # In the same transaction, so that what is given to a wait is given to it also after a crash.
+        beginnings, self._beginnings = self._beginnings, Beginnings()
+        for posted in beginnings.given:
+            posted.held = False
+            self._recorder.append(InboxHeld(posted.record.inbox_id, held=False))
+        for posted in beginnings.dropped:
+            self.drop(posted)
+        self.mailbox.put_first(posted.tick() for posted in beginnings.given)
+        self.mailbox.look_again()
 
     async def publish(self, event: Event) -> None:
         """Write an event to the handler's log; the loop's own terminal event also ends the run.
@@ -312,6 +343,7 @@ class RunSession:
         """Start what is pending — steps when all before them is durable — and wait for the first to finish."""
         if self._loop is not None:
             self._recorder.compact(self._loop.state)
+        self._barrier.next_batch()
         started = [self._barrier.start(item, self._recorder.last) for item in pending]
         try:
             completed = await self._first_done([*running, *started], timeout)
@@ -333,12 +365,35 @@ class RunSession:
         if done:
             return pick_highest_priority(named, done)
         # Decided here, where nothing else can run: only the mailbox could hold something new.
-        if may_release and self.mailbox.empty():
+        if may_release and self.mailbox.is_quiet:
             assert self._loop is not None
             self.wake_at = self._loop.wake_at()
             self._recorder.release(self.wake_at)
             raise LeftMemory
         return None
+
+    # -- What clients posted -------------------------------------------------------------------
+
+    @property
+    def broker(self) -> BrokerState:
+        """The state of the run's loop."""
+        if self._loop is not None:
+            return self._loop.state
+        return self._broker if self._broker is not None else new_state(self.served.workflow)
+
+    @property
+    def begun(self) -> BegunWaits:
+        """The types for which the run has waited."""
+        return self._recorder.journal.waits.begun
+
+    def keep(self, posted: PostedEvent) -> None:
+        """The event is held until a wait for its type begins."""
+        if self._recorder.is_open:
+            self._recorder.append(InboxHeld(posted.record.inbox_id, held=True))
+
+    def drop(self, posted: PostedEvent) -> None:
+        """Tell that nobody takes the event."""
+        self._recorder.drop(posted)
 
     # -- From outside --------------------------------------------------------------------------
 
@@ -349,14 +404,14 @@ class RunSession:
         if not self._recorder.is_open or posted.inbox_id <= self._delivered:
             return
         self._delivered = posted.inbox_id
-        self._recorder.expect(event, posted.inbox_id)
-        step_id = StepId.root(posted.step) if posted.step is not None else None
-        self.mailbox.put_nowait(TickAddEvent(event=event, step_id=step_id))
+        added = self.inbox.add(posted, event, self.now())
+        if not added.held:
+            self.mailbox.put(added.tick())
 
     def send(self, tick: WorkflowTick) -> None:
         """Hand the run what one of its own steps sends; a task that outlived its step may send after the release."""
         if not self.released:
-            self.mailbox.put_nowait(tick)
+            self.mailbox.put(tick)
         elif isinstance(tick, TickAddEvent):
             self._owner.post_again(self, tick.event, str(tick.step_id) if tick.step_id is not None else None)
 
@@ -389,6 +444,12 @@ class RunSession:
         self._barrier.draining = True
         if self.task is not None and self._barrier.is_clear and self._recorder.is_open:
             self.task.cancel()
+
+
+def weight_of(stored: StoredRun) -> int:
+    """What the state of a stored run weighs at most."""
+    snapshot = len(stored.snapshot.data) if stored.snapshot is not None else 0
+    return snapshot + sum(len(tick.data) for tick in stored.ticks)
 
 
 def _wait_timeout(step_id: StepId, waiter_id: str) -> TickWaiterTimeout:

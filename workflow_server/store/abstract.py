@@ -16,6 +16,7 @@ from workflow_server.errors import StorageError
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
     HandlersPage,
+    InboxLoad,
     ListCursor,
     Record,
     RunningRun,
@@ -24,6 +25,7 @@ from workflow_server.records import (
     StoredAnswer,
     StoredEvent,
     StoredRun,
+    UntakenEvent,
 )
 
 
@@ -173,6 +175,14 @@ class AbstractWorkflowStore(ABC):
     @abstractmethod
     async def running_runs(self) -> list[RunningRun]:
         """Every run that is running, oldest first."""
+
+    @abstractmethod
+    async def inbox_load(self, run_id: str) -> InboxLoad:
+        """How much is posted to this run that it has not taken."""
+
+    @abstractmethod
+    async def untaken_events(self, run_id: str) -> list[UntakenEvent]:
+        """What is posted to this run that it has not taken, in order."""
 
     @abstractmethod
     async def read_events(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workflow_server.records import (
+    InboxLoad,
     InboxPosted,
     RunningRun,
     SnapshotTaken,
@@ -16,6 +17,7 @@ from workflow_server.records import (
     StoredEvent,
     StoredRun,
     TickAppended,
+    UntakenEvent,
 )
 from workflow_server.store.connection import DAMAGED
 from workflow_server.store.maintenance import PurgeSliced
@@ -54,8 +56,19 @@ def _load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | No
         ticks=[TickAppended(*tick) for tick in connection.execute(READS["ticks"], after_snapshot)],
         state=StateReplaced(*state) if state else None,
         patches=[StatePatched(*patch) for patch in connection.execute(READS["patches"], after_state)],
-        inbox=[InboxPosted(*posted) for posted in connection.execute(READS["inbox"], {"run_id": run_id})],
+        inbox=[
+            InboxPosted(*posted[:7], *map(bool, posted[7:]))
+            for posted in connection.execute(READS["inbox"], {"run_id": run_id})
+        ],
     )
+
+
+def inbox_load(connection: sqlite3.Connection, run_id: str) -> InboxLoad:
+    return InboxLoad(*connection.execute(READS["inbox_load"], {"run_id": run_id}).fetchone())
+
+
+def untaken_events(connection: sqlite3.Connection, run_id: str) -> list[UntakenEvent]:
+    return [UntakenEvent(*row) for row in connection.execute(READS["untaken_events"], {"run_id": run_id})]
 
 
 def running_runs(connection: sqlite3.Connection) -> list[RunningRun]:

@@ -14,6 +14,7 @@ from workflow_server.errors import CommitUnknown, StorageError, StoreClosed, Sto
 from workflow_server.forking import WithheldFiles
 from workflow_server.records import (
     HandlersPage,
+    InboxLoad,
     ListCursor,
     Record,
     RunningRun,
@@ -22,6 +23,7 @@ from workflow_server.records import (
     StoredAnswer,
     StoredEvent,
     StoredRun,
+    UntakenEvent,
 )
 from workflow_server.slices import in_slices
 from workflow_server.store import reads
@@ -277,6 +279,12 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
 
     async def running_runs(self) -> list[RunningRun]:
         return await self._read(reads.running_runs)
+
+    async def inbox_load(self, run_id: str) -> InboxLoad:
+        return await self._read(lambda sqlite: reads.inbox_load(sqlite, run_id))
+
+    async def untaken_events(self, run_id: str) -> list[UntakenEvent]:
+        return await self._read(lambda sqlite: reads.untaken_events(sqlite, run_id))
 
     async def read_events(
         self, handler_id: str, after: int, limit: int, characters: int | None = None

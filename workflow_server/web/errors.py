@@ -36,6 +36,7 @@ STATUS: dict[type[errors.WorkflowServerError], int] = {
     refusals.ExpectationRefused: 417,
     refusals.TooManyStreams: 429,
     refusals.TooManyStreamsOfToken: 429,
+    errors.TooManyEvents: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.KeyReused: 422,

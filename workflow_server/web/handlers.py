@@ -29,7 +29,7 @@ async def send_event(request: web.Request) -> web.Response:
     """POST /events/{handler_id}."""
     body, key = await read_body(request, EventBody)
     event = parse_json(body.event, "The string 'event'") if isinstance(body.event, str) else body.event
-    await request.app[MANAGER].send(request.match_info["handler_id"], event, body.step, key)
+    await request.app[MANAGER].send(request.match_info["handler_id"], event, body.step, key, hold=bool(body.hold))
     return json_answer(EventSent())
 
 

@@ -215,6 +215,7 @@ ROUTES: tuple[Route, ...] = (
             404: _UNKNOWN_HANDLER,
             409: _error("The run has already ended."),
             422: _error("The Idempotency-Key was used before with another body."),
+            429: _error("Too many events wait for the run, or are kept for a wait that has not begun."),
             **_WRITING,
         },
         (_KEY,),

@@ -184,7 +184,7 @@ async def nothing_is_held(manager: RuntimeManager) -> None:
         "loading": roster._loading,
         "suspended": roster.suspended,
         "retried": roster._retries,
-        "posted": roster.posted,
+        "posted": roster.postings._events,
         "outcomes": manager._starting._outcomes,
         "wakeups": roster.wakeups._times,
         **{f"slots of {name}": roster.registry.get(name).slots._holders for name in manager.workflow_names()},

@@ -68,6 +68,12 @@ BEHAVIOURS: list[Behaviour] = [
         ("send_event reaches all steps, in order, beside what is returned", "send_all send_slowly send_and_return"),
         ("send_event reaches one step, and refuses one that does not accept it", "send_to_one send_to_nobody"),
         ("an event that nobody takes is told as an UnhandledEvent", "unhandled answered_in_time"),
+        (
+            "an event is taken when the step of the one before has come to its first wait or its end",
+            "sent_to_a_wait sent_to_a_wait_and_a_step sent_to_a_hidden_wait sent_behind_a_queue "
+            "sent_to_one_wait_after_another sent_as_required sent_behind_an_end sent_behind_a_failure "
+            "listed_behind_an_end",
+        ),
         ("write_event_to_stream publishes in order; None is nothing", "streamed in_step"),
         ("internal events tell of each step and of an idle workflow", "unnamed_waits streamed"),
         ("get_step_context gives the context to what has no parameter for it", "in_step"),
@@ -169,6 +175,11 @@ BEHAVIOURS: list[Behaviour] = [
 NOT_KEPT = "test_what_is_not_kept_is_what_the_guide_names"
 
 DIFFERENCES: list[Difference] = [
+    Difference(
+        "an event from outside that comes before the first wait for its type is taken by nobody",
+        "page: managing events",
+        "Here a run differs from one of the basic runtime, which drops such an event",
+    ),
     Difference(
         "values of undeclared fields keep their types", "docstring: Event", "a tuple comes back as a list", NOT_KEPT
     ),

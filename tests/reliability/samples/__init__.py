@@ -13,10 +13,24 @@ from tests.reliability.samples import (
     state,
     steps,
     timeouts,
+    together,
     waits,
 )
 from tests.reliability.samples.sample import Sample
 
-SUBJECTS = (steps, declaring, sending, collection, joins, retries, recoveries, waits, state, timeouts, resources)
+SUBJECTS = (
+    steps,
+    declaring,
+    sending,
+    collection,
+    joins,
+    retries,
+    recoveries,
+    waits,
+    together,
+    state,
+    timeouts,
+    resources,
+)
 
 SAMPLES: dict[str, Sample] = {name: sample for subject in SUBJECTS for name, sample in subject.SAMPLES.items()}

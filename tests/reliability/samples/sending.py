@@ -208,11 +208,12 @@ class Late(Workflow):
 
 
 class Ignored(Workflow):
-    """What nobody waits for is told as an UnhandledEvent; the run goes on waiting."""
+    """What a step sends and nobody waits for is told as an UnhandledEvent; the run goes on waiting."""
 
     @step
-    async def ask(self, ev: StartEvent) -> Question:
+    async def ask(self, ctx: Context, ev: StartEvent) -> Question:
         begin("ask")
+        ctx.send_event(HumanResponseEvent(response="what?"))
         return Question(about="q1")
 
     @step
@@ -221,8 +222,8 @@ class Ignored(Workflow):
         return StopEvent(result=ev.text)
 
 
-def wrong_then_right(question: Mapping[str, Any]) -> Sequence[Send]:
-    return [Send(HumanResponseEvent(response="what?")), Send(Reply(about="q1", text="a1"), "answer")]
+def to_one(question: Mapping[str, Any]) -> Sequence[Send]:
+    return [Send(Reply(about="q1", text="a1"), "answer")]
 
 
 class InStep(Workflow):
@@ -308,7 +309,7 @@ SAMPLES = {
     "send_to_one": Sample(ToOne, "one"),
     "send_to_nobody": Sample(ToNobody, ["Step none does not exist", "Step send does not accept event"]),
     "sent_late": Sample(Late, [4, True], interruptible=False),
-    "unhandled": Sample(Ignored, "a1", reactions={"Question": wrong_then_right}),
+    "unhandled": Sample(Ignored, "a1", reactions={"UnhandledEvent": to_one}),
     "in_step": Sample(InStep, [True, "to_dict", "get_result", "stream_events"]),
     "nested": Sample(Nested, 42),
     "streamed": Sample(Told, "told"),

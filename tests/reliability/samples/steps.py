@@ -183,6 +183,10 @@ class FewWorkers(Workflow):
 class FirstStop(Workflow):
     """The first StopEvent ends the run at once; what others still do is not the run's."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow_began = asyncio.Event()
+
     @step
     async def split(self, ctx: Context, ev: StartEvent) -> Left | Right | None:
         begin("split")
@@ -195,11 +199,13 @@ class FirstStop(Workflow):
         label = begin("quick")
         ctx.write_event_to_stream(Progress(by=label))
         await crash_point()
+        await self.slow_began.wait()
         return StopEvent(result="quick")
 
     @step
     async def slow(self, ctx: Context, ev: Right) -> StopEvent:
         label = begin("slow")
+        self.slow_began.set()
         await asyncio.sleep(30)
         ctx.write_event_to_stream(Progress(by=label, text="too late"))
         return StopEvent(result="slow")

@@ -211,6 +211,9 @@ class ThenAnswered(Workflow):
 class InTime(Workflow):
     """An answer that comes in time disarms the timeout; what comes later is taken by nobody."""
 
+    def __init__(self) -> None:
+        super().__init__(skip_graph_checks={"terminal_event", "dead_end"})
+
     @step
     async def ask(self, ctx: Context, ev: StartEvent) -> Part:
         begin("ask")
@@ -218,14 +221,14 @@ class InTime(Workflow):
         return Part(n=len(reply.text))
 
     @step
-    async def rest(self, ctx: Context, ev: Part) -> StopEvent:
+    async def rest(self, ctx: Context, ev: Part) -> StopEvent | Reply:
         waits = Progress(by=begin("rest"))
         done = await ctx.wait_for_event(Done, waiter_event=waits)
         return StopEvent(result=[ev.n, done.n])
 
 
 def again(progress: Mapping[str, Any]) -> Sequence[Send]:
-    return [Send(HumanResponseEvent(response="again"))]
+    return [Send(Reply(about="q1", text="again"))]
 
 
 class OwnInput(Workflow):

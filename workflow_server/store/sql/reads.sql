@@ -21,13 +21,21 @@ SELECT run_id, seq, data FROM state_records WHERE run_id = :run_id;
 SELECT run_id, seq, patch FROM state_patches WHERE run_id = :run_id AND seq > :after ORDER BY seq;
 
 -- name: inbox
-SELECT inbox_id, handler_id, run_id, event, step FROM inbox WHERE run_id = :run_id ORDER BY inbox_id;
+SELECT inbox_id, handler_id, run_id, event, step, event_type, size, early, hold, held
+FROM inbox WHERE run_id = :run_id ORDER BY inbox_id;
+
+-- name: inbox_load
+SELECT coalesce(sum(early = 0), 0), coalesce(sum(early), 0), coalesce(sum(size), 0) FROM inbox WHERE run_id = :run_id;
+
+-- name: untaken_events
+SELECT event_type, step FROM inbox WHERE run_id = :run_id ORDER BY inbox_id;
 
 -- name: running_runs
 SELECT
     handler_id, workflow_name, coalesce(run_id, handler_id), coalesce(started_at, updated_at, 0.0), released, wake_at,
-    alive_since, attempts, probations, EXISTS (SELECT 1 FROM inbox AS i WHERE i.run_id = h.run_id),
-    coalesce(requested_at, started_at, updated_at, 0.0)
+    alive_since, attempts, probations, EXISTS (SELECT 1 FROM inbox AS i WHERE i.run_id = h.run_id AND i.held = 0),
+    coalesce(requested_at, started_at, updated_at, 0.0),
+    (SELECT count(*) FROM inbox AS i WHERE i.run_id = h.run_id AND i.held = 1)
 FROM handlers AS h
 WHERE status = 'running' AND purging = 0
 ORDER BY coalesce(requested_at, started_at, updated_at, 0.0), handler_id;

@@ -97,7 +97,11 @@ INSERT INTO events (handler_id, sequence, run_id, internal, data)
 VALUES (:handler_id, :sequence, :run_id, :internal, :data);
 
 -- name: InboxPosted
-INSERT INTO inbox (inbox_id, handler_id, run_id, event, step) VALUES (:inbox_id, :handler_id, :run_id, :event, :step);
+INSERT INTO inbox (inbox_id, handler_id, run_id, event, step, event_type, size, early, hold, held)
+VALUES (:inbox_id, :handler_id, :run_id, :event, :step, :event_type, :size, :early, :hold, :held);
+
+-- name: InboxHeld
+UPDATE inbox SET held = :held WHERE inbox_id = :inbox_id;
 
 -- name: InboxTaken
 DELETE FROM inbox WHERE inbox_id = :inbox_id;
