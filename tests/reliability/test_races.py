@@ -10,12 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.reliability.racing.aftermath import check
-from tests.reliability.racing.arena import RIVALS, arena
-from tests.reliability.racing.races import RACES, Fate, Race
+from tests.reliability.racing.arena import RIVALS, SIDE_BY_SIDE, arena
+from tests.reliability.racing.races import NUMBERS, RACES, Fate, Race
 from tests.reliability.reporting import Extent, Survived
-
-SIDE_BY_SIDE = 8
-"""Races at a time: their commits share transactions, and what is read for one falls into the commit of another."""
 
 
 @pytest.mark.slow
@@ -32,7 +29,7 @@ async def test_what_is_answered_is_so_whatever_the_run_does_meanwhile(
     async with arena(path) as held:
         for first in range(0, times, SIDE_BY_SIDE):
             races = [
-                kind(held, chance, RIVALS[number % len(RIVALS)], number * 1_000_000)
+                kind(held, chance, RIVALS[number % len(RIVALS)], number * NUMBERS)
                 for number in range(first, first + SIDE_BY_SIDE)
             ]
             fates.extend(await asyncio.gather(*(race.run() for race in races)))

@@ -321,3 +321,23 @@ async def test_what_a_task_sends_after_its_run_has_left_memory_reaches_it(managi
         assert over.result is not None
         assert over.result.value == {"result": 7}
         await asyncio.gather(*workflow.tasks)
+
+
+async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_back(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with managing(ask=Ask(timeout=None, num_concurrent_runs=1)) as manager:
+        enter = manager._roster.enter
+
+        def enter_and_cancel(session: RunSession) -> None:
+            enter(session)
+            # Between the making of its task, in this turn of the loop, and the task's first step.
+            asyncio.get_running_loop().call_soon(session.cancel)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(manager._roster, "enter", enter_and_cancel)
+            first = await manager.start("ask", RunRequest())
+        over, _ = await ended(manager, first.handler_id)
+        assert over.status == "cancelled"
+        second = await manager.start("ask", RunRequest())
+        await asyncio.wait_for(asked(manager, second.handler_id), 10)

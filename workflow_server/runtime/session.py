@@ -118,6 +118,7 @@ class RunSession:
         self._loop: ObservedLoop | None = None
         self._failure: WorkflowServerError | None = None
         self._delivered = -1
+        self._interruptible = self._interrupted = False
 
     def now(self) -> float:
         """The time by which the run's deadlines are told."""
@@ -210,7 +211,10 @@ class RunSession:
         }
         contained.set(contained.get() or self)
         executing.set(None)
+        self._interruptible = True
         try:
+            if self._interrupted:
+                raise asyncio.CancelledError  # noqa: TRY301
             with run_scope(self.run_id, tags):
                 broker = self._broker if self._broker is not None else new_state(self.served.workflow)
                 start = None if broker.is_running else self._start_event
@@ -224,6 +228,7 @@ class RunSession:
         except BaseException as error:
             self._ended_by(error)
         finally:
+            self._interruptible = False
             self.progressed.set()
             self._loop = None
             await self.settle()
@@ -418,16 +423,21 @@ class RunSession:
     def cancel(self) -> Commit:
         """End the run as cancelled, whatever its steps do; what they still publish or write is dropped."""
         commit = self._recorder.end(WorkflowCancelledEvent())
-        if self.task is not None:
-            self.task.cancel()
+        self._interrupt()
         return commit
+
+    def _interrupt(self) -> None:
+        """Cancel the run's task. Not before it has begun, nor where it ends already: it would end without giving back
+        what it holds."""
+        if self.task is not None and self._interruptible:
+            cancel_task(self.task)
+        self._interrupted = True
 
     def abort(self, error: WorkflowServerError) -> None:
         """Fail the run from outside its loop."""
         if self.status is None and self._failure is None:
             self._failure = error
-            if self.task is not None:
-                cancel_task(self.task)
+            self._interrupt()
 
     def fail(self, error: BaseException) -> None:
         """End the run as failed, with the reason and a terminal event."""
@@ -442,8 +452,8 @@ class RunSession:
     def drain(self) -> None:
         """Start no more steps, and leave memory when those that run have been recorded."""
         self._barrier.draining = True
-        if self.task is not None and self._barrier.is_clear and self._recorder.is_open:
-            self.task.cancel()
+        if self._barrier.is_clear and self._recorder.is_open:
+            self._interrupt()
 
 
 def weight_of(stored: StoredRun) -> int:

@@ -11,13 +11,26 @@ from pathlib import Path
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, StartEvent, StopEvent
 
-from workflow_server.records import EventAppended, InboxPosted, Record, RunEnded, RunLoaded, RunReleased, RunStarted
+from workflow_server.records import (
+    EventAppended,
+    InboxPosted,
+    Record,
+    RunBegan,
+    RunEnded,
+    RunLoaded,
+    RunReleased,
+    RunStarted,
+)
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.store import SqliteWorkflowStore
 
 RIVALS = ("end", "own end", "release", "resumption")
 """What requests race with: the end that an event brings, the end that comes by itself, and a run's ways out of memory
 and back."""
+TURN = "turn"
+"""What a queued run's requests race with: its slot."""
+SIDE_BY_SIDE = 8
+"""Races at a time: their commits share transactions, and what is read for one falls into the commit of another."""
 IDLE_TIMEOUT = 0.02
 GO = {"type": "Go", "value": {}}
 PATIENCE = 30.0
@@ -104,12 +117,12 @@ class Arena:
     def __init__(self, manager: RuntimeManager, commits: Commits) -> None:
         self.manager = manager
         self.commits = commits
-        self.pace = dict.fromkeys(RIVALS, 0.005) | {"release": IDLE_TIMEOUT}
+        self.pace = dict.fromkeys((*RIVALS, TURN), 0.005) | {"release": IDLE_TIMEOUT}
         """Seconds after which each rival of a request comes about, as far as that is known."""
 
     def has_come_about(self, rival: str, run_id: str) -> bool:
         """Whether what a request races with is durable."""
-        kind: type[Record] = {"release": RunReleased, "resumption": RunLoaded}.get(rival, RunEnded)
+        kind: type[Record] = {"release": RunReleased, "resumption": RunLoaded, TURN: RunBegan}.get(rival, RunEnded)
         return bool(self.commits.of(run_id, kind))
 
     def learn(self, rival: str, *, early: bool) -> None:
@@ -146,6 +159,8 @@ async def arena(path: Path) -> AsyncIterator[Arena]:
     store = SqliteWorkflowStore(path)
     manager = RuntimeManager(store, idle_timeout=IDLE_TIMEOUT)
     manager.add_workflow("racer", Racer(timeout=None))
+    for place in range(SIDE_BY_SIDE):
+        manager.add_workflow(f"queue{place}", Racer(timeout=None, num_concurrent_runs=1))
     manager.listen()
     commits, on_commit = Commits(), store.on_commit
     assert on_commit is not None

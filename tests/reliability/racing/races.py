@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from tests.reliability.racing.arena import GO, Arena, note
+from tests.reliability.racing.arena import GO, SIDE_BY_SIDE, TURN, Arena, note
 from workflow_server.errors import (
     CompletedHandlerNotFound,
     HandlerNotFound,
@@ -26,6 +26,8 @@ from workflow_server.errors import (
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, RunStarted, Status
 
+NUMBERS = 1_000_000
+"""Of its own that each race has."""
 TOGETHER = 0.001
 """Seconds within which the same is asked twice."""
 
@@ -208,7 +210,7 @@ class Send(Race):
     name = "send"
 
     async def ask(self, fate: Fate) -> object:
-        number = self.number + self.chance.randrange(1, 1_000_000)
+        number = self.number + self.chance.randrange(1, NUMBERS)
         await self.manager.send(fate.handler_id, note(number), None, None)
         fate.kept.append(number)
         return number
@@ -323,4 +325,47 @@ class Mixed(Race):
         await self.arena.ended(fate.run_ids[-1])
 
 
-RACES: tuple[type[Race], ...] = (Cancel, Purge, Continue, Send, RetrySend, RetryStart, Mixed)
+class Queued(Race):
+    """A run is cancelled or purged about the moment at which it gets its slot; the one behind it gets that in turn."""
+
+    name = "cancel and purge of a queued run"
+
+    def __init__(self, arena: Arena, chance: random.Random, rival: str, number: int) -> None:
+        super().__init__(arena, chance, TURN, number)
+        self.queue = f"queue{number // NUMBERS % SIDE_BY_SIDE}"
+
+    async def run(self) -> Fate:
+        self.first, second, third = [
+            await self.manager.start(self.queue, RunRequest(self.start_event)) for _ in range(3)
+        ]
+        assert self.first.run_id is not None
+        assert second.run_id is not None
+        await self.arena.waiting(self.first.run_id)
+        fate = Fate(second.handler_id, [second.run_id], "cancelled")
+        self.work = self.chance.choice((self.manager.cancel, self.manager.purge))
+        fate.gone = self.work == self.manager.purge
+        rival, *asked = await asyncio.gather(
+            self.go_off(fate), *(self.later(fate) for _ in range(2)), return_exceptions=True
+        )
+        await self.check(fate, rival, list(asked))
+        assert third.run_id is not None
+        await self.arena.waiting(third.run_id)
+        await self.manager.send(third.handler_id, GO, None, None)
+        await self.arena.ended(third.run_id)
+        return fate
+
+    async def go_off(self, fate: Fate) -> object:
+        await self.manager.send(self.first.handler_id, GO, None, None)
+        return None
+
+    async def ask(self, fate: Fate) -> object:
+        await self.work(fate.handler_id)
+        return None
+
+    async def check(self, fate: Fate, rival: object, asked: list[object]) -> None:
+        assert rival is None, rival
+        assert len(only(asked, HandlerNotFound, HandlerNotRunning)) == 1, asked
+        self.won = "purged" if fate.gone else "cancelled"
+
+
+RACES: tuple[type[Race], ...] = (Cancel, Purge, Continue, Send, RetrySend, RetryStart, Mixed, Queued)
