@@ -77,7 +77,10 @@ CONSUMERS: tuple[Consumer, ...] = (
         "streams with another library.",
     ),
     _python(
-        "ijson", "3.6.0", '`items(response, "", multiple_values=True)`. `use_float=True`, or numbers are Decimals.'
+        "ijson",
+        "3.6.0",
+        '`items(file, "", multiple_values=True)`; where `file.read` is `read1` of the response, or it waits for 64 KiB.'
+        " `use_float=True`, or numbers are Decimals.",
     ),
     _python("sqlite-utils", "4.2.1", "`insert events.db events - --nl`. `value` becomes a column of JSON text."),
     _piped("jq", "1.6", "jq --unbuffered -c .", "`--unbuffered`, or events wait for a full buffer."),
