@@ -69,8 +69,6 @@ async def behind(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     proxy: Proxy = request.param
     if shutil.which(proxy.command[0]) is None:
         pytest.skip(f"there is no {proxy.command[0]} on this machine")
-    # Apache's workers are another user.
-    tmp_path.chmod(0o755)
     options = ("--heartbeat", str(HEARTBEAT), "--max-streams", "1", "--grace-period", "0.5")
     async with DurableServer(tmp_path, TARGET, *options) as server:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -80,7 +78,7 @@ async def behind(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             await listening(port, process)
             yield Behind(server, proxy, f"http://127.0.0.1:{port}")
         except BaseException as error:
-            error.add_note((tmp_path / "proxy.log").read_text())  # noqa: ASYNC240
+            error.add_note((tmp_path / "proxy.log").read_text())
             raise
         finally:
             process.terminate()
@@ -91,6 +89,8 @@ def begin(proxy: Proxy, values: dict[str, object], folder: Path) -> subprocess.P
     text = (HERE / "proxies" / f"{proxy.name}.conf").read_text()
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
+    # Apache's workers are another user.
+    folder.chmod(0o755)
     config = folder / "proxy.conf"
     config.write_text(text)
     with (folder / "proxy.log").open("w") as log:
