@@ -77,15 +77,18 @@ CONSUMERS: tuple[Consumer, ...] = (
         "streams with another library.",
     ),
     _python(
-        "ijson", "3.6.0", '`items(response, "", multiple_values=True)`. `use_float=True`, or numbers are Decimals.'
+        "ijson",
+        "3.6.0",
+        '`items(file, "", multiple_values=True)`; where `file.read` is `read1` of the response, or it waits for 64 KiB.'
+        " `use_float=True`, or numbers are Decimals.",
     ),
     _python("sqlite-utils", "4.2.1", "`insert events.db events - --nl`. `value` becomes a column of JSON text."),
     _piped("jq", "1.6", "jq --unbuffered -c .", "`--unbuffered`, or events wait for a full buffer."),
     _piped(
         "miller",
         "6.6.0",
-        "mlr --ijsonl --ojsonl --records-per-batch 1 cat",
-        "`--records-per-batch 1`, or it waits for 500 events.",
+        "mlr --ijsonl --ojsonl --records-per-batch 1 --fflush cat",
+        "`--records-per-batch 1 --fflush`, or it waits for 500 events and for a full buffer.",
     ),
     _node("ndjson", "2.0.0"),
     _node("split2", "4.2.0", "`split2(JSON.parse)`."),
@@ -94,7 +97,13 @@ CONSUMERS: tuple[Consumer, ...] = (
     _python("sseclient-py", "1.9.0", "Connect again with `Last-Event-ID`: it does not come back by itself.", sse=True),
     _python("requests-sse", "0.5.3", _LEAVE, sse=True),
     _python("aiohttp-sse-client2", "0.3.0", _LEAVE, sse=True),
-    _node("eventsource", "5.1.5", _CLOSE, sse=True),
+    _node(
+        "eventsource",
+        "5.1.5",
+        f"{_CLOSE} In Node.js its timer keeps no process alive: a program that has nothing else to do ends, with exit "
+        "code 0, when a stream breaks off.",
+        sse=True,
+    ),
     _node("eventsource-client", "1.2.0", _CLOSE, sse=True),
     _node(
         "@microsoft/fetch-event-source",

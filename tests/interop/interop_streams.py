@@ -107,8 +107,9 @@ async def test_a_live_stream_with_heartbeats_is_read_whole(
     assert [told(line.event["value"]) for line in reading.lines] == [told(event.value) for event in events]
     sequences = [line.event["sequence"] for line in reading.lines if "sequence" in line.event]
     assert sequences in ([event.sequence for event in events], [])
-    late = max(line.at - line.event["value"]["at"] for line in reading.lines[1:-1])
-    seen[consumer]["events"] = "at once" if late < AT_ONCE else "at the end" if late > PAUSE else f"{late:.1f} s later"
+    # Of those that came when it had begun to read: who waits for the end gets even the last one late.
+    late = min(line.at - line.event["value"]["at"] for line in reading.lines[:-1])
+    seen[consumer]["events"] = "at once" if late < AT_ONCE else "at the end" if late >= PAUSE else f"{late:.1f} s later"
 
 
 def told(value: dict[str, Any]) -> dict[str, Any]:
@@ -120,15 +121,21 @@ def told(value: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def test_a_stream_that_breaks_off_between_events_gives_nothing_that_was_not_sent(
+async def test_a_stream_that_breaks_off_gives_nothing_that_was_not_sent(
     server: DurableServer, environments: Environments, consumer: Consumer, seen: Seen
 ) -> None:
-    _, reading = await begin(server, environments, consumer, count=2, pause=5)
+    """The server is started anew, and a step begins again. What a consumer does about that is its own affair."""
+    handler_id, reading = await begin(server, environments, consumer, count=1, pause=3)
     # A consumer that waits for the whole has begun by then, and prints nothing.
     with suppress(TimeoutError):
         async with asyncio.timeout(2):
             await reading.first.wait()
+    port = server.port
     assert await server.stop() == 0
+    await server.start(port=str(port))
+    log = await server.api.events(handler_id)
     code = await reading.end(4)
-    assert [line.event["value"]["n"] for line in reading.lines] in ([0], [])
-    seen[consumer]["broken"] = {None: "comes back", 0: "looks complete"}.get(code, "is an error")
+    got = [told(line.event["value"]) for line in reading.lines]
+    assert got == [told(event.value) for event in log][: len(got)]
+    broken = "comes back" if len(got) == len(log) else "asks for ever" if code is None else "is an error"
+    seen[consumer]["broken"] = "looks complete" if code == 0 and len(got) < len(log) else broken

@@ -22,14 +22,19 @@ _HEAD = (
 def write_table(seen: Seen) -> None:
     """Replace the rows of those that were seen."""
     text = PAGE.read_text(encoding="utf-8")
-    rows = [row for consumer in CONSUMERS if (row := _row(consumer, seen)) is not None]
+    before = {line.partition(" | ")[0]: f"{line}\n" for line in text.splitlines()}
+    rows = [_row(consumer, seen) or before.get(f"| {_name(consumer)}", "") for consumer in CONSUMERS]
     PAGE.write_text(_TABLE.sub(lambda _: _HEAD + "".join(rows), text), encoding="utf-8")
+
+
+def _name(consumer: Consumer) -> str:
+    return f"`{consumer.package}` ({consumer.registry})"
 
 
 def _row(consumer: Consumer, seen: Seen) -> str | None:
     found = seen.get(consumer)
     if found is None or {"version", "events", "broken"} - set(found):
         return None
-    name = f"`{consumer.package}` ({consumer.registry})"
+    name = _name(consumer)
     form = "SSE" if consumer.sse else "NDJSON"
     return f"| {name} | {found['version']} | {form} | {found['events']} | {found['broken']} | {consumer.note} |\n"

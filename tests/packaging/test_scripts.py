@@ -49,7 +49,7 @@ def test_run_makes_its_environment_serves_the_examples_and_keeps_their_runs(clon
     assert (clone / ".venv/.installed").stat().st_mtime_ns == installed
 
 
-@pytest.mark.parametrize("script", ["scripts/run", "scripts/setup", "scripts/test", ".ci/run"])
+@pytest.mark.parametrize("script", ["scripts/run", "scripts/setup", "scripts/test", "scripts/interop", ".ci/run"])
 def test_scripts_are_executable_and_stop_at_the_first_error(script: str) -> None:
     path = ROOT / script
     assert os.access(path, os.X_OK)

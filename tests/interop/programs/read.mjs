@@ -32,6 +32,8 @@ const libraries = {
   async eventsource(url) {
     const { EventSource } = await load('eventsource');
     const source = new EventSource(url);
+    // Its own timer does not keep a process alive that waits to come back.
+    const alive = setInterval(() => source.readyState === EventSource.CLOSED && clearInterval(alive), 100);
     source.onmessage = ({ lastEventId, data }) => took(lastEventId, data) && source.close();
   },
   async 'eventsource-client'(url) {

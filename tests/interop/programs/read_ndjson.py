@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.request import urlopen
 
@@ -54,7 +55,8 @@ def pyarrow(url: str) -> Rows:
 
 def ijson(url: str) -> Rows:
     with urlopen(url) as response:
-        yield from importlib.import_module("ijson").items(response, "", multiple_values=True, use_float=True)
+        file = SimpleNamespace(read=response.read1)
+        yield from importlib.import_module("ijson").items(file, "", multiple_values=True, use_float=True)
 
 
 def sqlite_utils(url: str) -> Rows:
