@@ -264,7 +264,11 @@ async def test_no_answer_lets_its_type_be_guessed_is_kept_by_a_cache_or_names_a_
                 assert response.headers["Server"] == "workflow_server"
                 kept = "no-cache, no-transform" if path == stream and response.status == 200 else "no-store"
                 assert response.headers["Cache-Control"] == kept
-    for request in (b"nonsense\r\n\r\n", b"GET /\r\n\r\n", b"GET /x HTTP/1.1\r\nHost: localhost\r\nExpect: y\r\n\r\n"):
+    for request in (
+        b"nonsense\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: y\r\n\r\n",
+    ):
         head = (await served.raw(request)).partition(b"\r\n\r\n")[0].decode()
         assert head.split()[1] in ("400", "417")
         assert "Server: workflow_server\r\n" in head + "\r\n"

@@ -78,7 +78,7 @@ def store(db: Path, count: int, result: str) -> None:
     """Add completed handlers to the database of a running server, as a run of it would have."""
     with closing(sqlite3.connect(db)) as connection, connection:
         for number in range(count):
-            columns = (f"stored{number:04}", "echo", "completed", float(1_000_000 + number // 2))
+            columns = (f"stored{number:04}", "echo", "completed", float(1_000_000 + (number + 1) // 2))
             connection.execute(
                 "INSERT INTO handlers (handler_id, workflow_name, status, started_at) VALUES (?, ?, ?, ?)", columns
             )

@@ -28,25 +28,42 @@ MAX_COUNTED = 20_000
 
 _NOT_VALID = "this is not valid"
 _AN_OBJECT = "Input should be an object"
+_A_LIST = "Input should be a list"
+_A_COMPLEX = "Input should be a complex number, such as '1+2j'"
 _NOT_AS_JSON = "this cannot be given as JSON"
 _RULES: dict[str, str] = {
+    "bytes_invalid_encoding": "Data should be valid {encoding}",
+    "callable_type": _NOT_AS_JSON,
+    "complex_str_parsing": _A_COMPLEX,
+    "complex_type": _A_COMPLEX,
+    "counter_type": _AN_OBJECT,
     "dataclass_exact_type": _AN_OBJECT,
     "dataclass_type": _AN_OBJECT,
+    "datetime_object_invalid": "Input should be a valid datetime",
+    "deque_type": _A_LIST,
     "dict_type": _AN_OBJECT,
     "extra_forbidden": "there is no such field",
+    "frozen_dict_type": _AN_OBJECT,
+    "frozen_set_type": _A_LIST,
     "get_attribute_error": _NOT_VALID,
     "is_instance_of": _NOT_AS_JSON,
     "is_subclass_of": _NOT_AS_JSON,
+    "iterable_type": _A_LIST,
     "iteration_error": _NOT_VALID,
     "mapping_type": _AN_OBJECT,
     "model_attributes_type": _AN_OBJECT,
     "model_type": _AN_OBJECT,
+    "named_tuple_type": "Input should be a list or an object",
+    "needs_python_object": _NOT_AS_JSON,
+    "ordered_dict_type": _AN_OBJECT,
+    "set_type": _A_LIST,
     "timezone_offset": "Timezone offset of {tz_expected} required",
+    "tuple_type": _A_LIST,
     "union_tag_invalid": "{discriminator} should be one of {expected_tags}",
     "union_tag_not_found": "{discriminator} is missing, which says which of its forms this has",
     "uuid_parsing": "Input should be a valid UUID",
 }
-"""Instead of those of pydantic's sentences that name a class or quote the value."""
+"""Instead of those of pydantic's sentences that name a class, speak of Python or quote the value."""
 
 _PYDANTICS: frozenset[str] = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
 """Errors of these types are told in pydantic's words, all others in those of a user."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Literal
 
@@ -192,7 +192,7 @@ class RuntimeManager:
 
     async def handler_pages(
         self, statuses: list[Status] | None, workflow_names: list[str] | None
-    ) -> AsyncIterator[list[ListedHandler]]:
+    ) -> AsyncGenerator[list[ListedHandler], None]:
         """The same handlers page by page: one page at a time is in memory, and no result is parsed."""
         cursor: ListCursor | None = None
         while True:

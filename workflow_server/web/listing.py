@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 
 from aiohttp import hdrs, web
 
@@ -23,12 +24,16 @@ async def list_handlers(request: web.Request) -> web.StreamResponse:
     if request.method == hdrs.METH_HEAD:
         return web.Response(content_type=JSON)
     with request.app[STREAMS].admitted(request):
-        pages = request.app[MANAGER].handler_pages(*wanted)
-        # What fails here can still be told; later, only the connection can be broken off.
-        first = await anext(pages)
-        if not first:
-            return web.Response(body=b'{"handlers":[]}', content_type=JSON)
-        return await _write(request, first, pages)
+        async with aclosing(request.app[MANAGER].handler_pages(*wanted)) as pages:
+            return await _answer(request, pages)
+
+
+async def _answer(request: web.Request, pages: Pages) -> web.StreamResponse:
+    # What fails here can still be told; later, only the connection can be broken off.
+    first = await anext(pages)
+    if not first:
+        return web.Response(body=b'{"handlers":[]}', content_type=JSON)
+    return await _write(request, first, pages)
 
 
 async def _write(request: web.Request, first: list[ListedHandler], pages: Pages) -> web.StreamResponse:
