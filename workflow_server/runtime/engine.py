@@ -327,7 +327,10 @@ class _ContainedSteps:
     def _contain(self, name: str, found: Callable[..., Any]) -> Callable[..., Any]:
         known = self._contained.get(name)
         if known is None or known[0] != found:
-            known = self._contained[name] = (found, _contained_step(name, found))
+            contained = _contained_step(name, found)
+            # Read by the instrumentation at each call; found by Python itself, it costs as much as all of this.
+            vars(contained)["__signature__"] = inspect.signature(found)
+            known = self._contained[name] = (found, contained)
         return known[1]
 
 
