@@ -92,7 +92,15 @@ from workflows.runtime.types.ticks import (
 from workflows.runtime.verbose import VerboseDecorator
 from workflows.utils import _nanoid as nanoid
 
-from workflow_server.runtime.containment import Execution, Rescue, contain, contain_sync, executing, interrupted
+from workflow_server.runtime.containment import (
+    Execution,
+    Rescue,
+    ServedTask,
+    contain,
+    contain_sync,
+    executing,
+    interrupted,
+)
 from workflow_server.runtime.serializer import RunSerializer
 
 __all__ = [
@@ -400,7 +408,8 @@ def rescue_of(work: object) -> Rescue | None:
 
     def failed(error: BaseException) -> TickStepResult | None:
         task = asyncio.current_task()
-        if isinstance(error, (asyncio.CancelledError, GeneratorExit)) and (task is None or task.cancelling()):
+        ended = task.ended_by_maker if isinstance(task, ServedTask) else task is None or task.cancelling() > 0
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)) and ended:
             # The nested run has ended, and its loop has cancelled the step.
             return None
         failure = StepWorkerFailed(exception=interrupted(error), failed_at=time.time())
