@@ -85,15 +85,23 @@ class StopSignals:
             return
         self._deadline = None
         if self._previous:
-            _installed.remove(self)
-            current = signal.set_wakeup_fd(self._forward_to)
-            if current != self._writing.fileno():
-                signal.set_wakeup_fd(current)
-            for number, handler in self._previous.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            self._give_back()
         self._writing.close()
         self._watcher.join()
         self._reading.close()
+
+    def _give_back(self) -> None:
+        """Give the signals back to who had them before, or, where a second server came after this one, to that."""
+        _installed.remove(self)
+        current = signal.set_wakeup_fd(self._forward_to)
+        if current != self._writing.fileno():
+            signal.set_wakeup_fd(current)
+        for number, handler in self._previous.items():
+            if signal.getsignal(number) == self._on_signal:
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for other in _installed:
+            if other._forward_to == self._writing.fileno():
+                other._forward_to, other._previous = self._forward_to, self._previous
 
     def begin(self, grace: float) -> None:
         """The process has to end: it has ``grace`` seconds and ``AFTER_GRACE`` more."""
@@ -128,10 +136,11 @@ class StopSignals:
                 self._notice(number)
 
     def _notice(self, number: int) -> None:
+        to_server = any(other._writing.fileno() == self._forward_to for other in _installed)
+        if self._forward_to >= 0 and number and (number not in SIGNALS or to_server):
+            with suppress(OSError):  # it is full, and so will be read, or its owner is gone
+                os.write(self._forward_to, bytes([number]))
         if number not in SIGNALS:
-            if number and self._forward_to >= 0:
-                with suppress(OSError):  # it is full, and so will be read, or its owner is gone
-                    os.write(self._forward_to, bytes([number]))
             return
         self._seen += 1
         if self._seen > 1:

@@ -37,6 +37,9 @@ REASONS = {
     "nested_cancelled": BY_LIBRARY,
     "nested_odd": "Odd: odd",
     "nested_thread": "SystemExit: 3",
+    "nested_cancels_itself": CANCELLED,
+    "nested_cancels_itself_and_returns": CANCELLED,
+    "nested_cancelled_by_callback": CANCELLED,
     "nested_generator_exit": "GeneratorExit",
 }
 OTHERS = [

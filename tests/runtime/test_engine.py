@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import StartEvent, StopEvent
 from workflows.runtime.control_loop.runner import _ControlLoopRunner, _stamp_tick
+from workflows.runtime.types import step_function
 from workflows.runtime.types.internal_state import BrokerState, InProgressState
 from workflows.runtime.types.results import StepWorkerWaiter
 from workflows.runtime.types.step_function import create_workflow_run_function
@@ -44,6 +45,19 @@ def test_the_loop_is_driven_through_the_methods_that_are_overridden_or_called() 
     source = inspect.getsource(_ControlLoopRunner)
     assert "await self._process_tick(" in source
     assert "_stamp_tick(tick, start)" in source
+
+
+def test_steps_are_contained_where_the_engine_calls_them() -> None:
+    assert list(inspect.signature(_ControlLoopRunner.cleanup_tasks).parameters) == ["self"]
+    stamping = inspect.signature(_ControlLoopRunner._stamp_retry_decisions)
+    assert list(stamping.parameters) == ["self", "step_id", "invocation_namespace", "worker", "results"]
+    worker = inspect.getsource(step_function.as_step_worker_function)
+    assert "call_func = getattr(workflow, step_name)" in worker
+    assert "config = workflow._get_steps()[step_name]._step_config" in worker
+    # A step of a nested run is known by the code that runs it, and what it needs is found in its closure.
+    assert set(engine._NESTED_STEP.co_freevars) == {"self", "command"}
+    run_function = inspect.getsource(create_workflow_run_function)
+    assert "except WorkflowCancelledByUser:" in run_function
 
 
 def test_a_stamped_tick_is_not_stamped_again_and_keeps_its_event() -> None:

@@ -47,6 +47,7 @@ class LoopWatch:
         self._turned = threading.Event()
         self._stopped = threading.Event()
         self._named: dict[str, float] = {}
+        self._looked_at = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="loop watch", daemon=True)
 
     def start(self) -> None:
@@ -61,7 +62,13 @@ class LoopWatch:
         blocking: _Blocking | None = None
         self._turned.set()
         while not self._stopped.wait(LOOKS):
-            if self._turned.is_set():
+            turned = self._turned.is_set()
+            if not turned or time.monotonic() - self._looked_at >= TOO_LONG:
+                # The loop does not turn, or this thread has not: somebody kept the interpreter's lock.
+                blocking = self._look(blocking)
+                if blocking is not None and time.monotonic() - blocking.since >= TOO_LONG:
+                    self._name(blocking)
+            if turned:
                 blocking = None
                 self._turned.clear()
                 try:
@@ -69,10 +76,7 @@ class LoopWatch:
                 except RuntimeError:
                     # The loop was closed without a stop of the server.
                     return
-                continue
-            blocking = self._look(blocking)
-            if blocking is not None and time.monotonic() - blocking.since >= TOO_LONG:
-                self._name(blocking)
+            self._looked_at = time.monotonic()
 
     def _look(self, before: _Blocking | None) -> _Blocking | None:
         frame = sys._current_frames().get(self._loop_thread)
@@ -81,8 +85,8 @@ class LoopWatch:
             if execution is not None:
                 if before is not None and before.frame is frame:
                     return before
-                # It has stood there since the loop last turned, or for less: the looks to come will tell.
-                return _Blocking(frame, execution, time.monotonic() - LOOKS)
+                # It came after the last look, which was long ago only where it kept this thread from looking.
+                return _Blocking(frame, execution, self._looked_at)
             frame = frame.f_back
         return None
 

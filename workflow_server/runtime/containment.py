@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
@@ -116,11 +117,12 @@ class ContainedTask(Coroutine[Any, Any, Any]):
     inside it, which never ran.
     """
 
-    __slots__ = ("_inner", "_rescue", "execution", "owner")
+    __slots__ = ("_inner", "_is_done", "_rescue", "execution", "owner")
 
     def __init__(self, inner: Any, owner: object, rescue: Rescue | None) -> None:
         self._inner = inner
         self._rescue = rescue
+        self._is_done = False
         self.owner = owner
         self.execution = executing.get()
         """For the watch, which finds this object on the stack."""
@@ -128,12 +130,20 @@ class ContainedTask(Coroutine[Any, Any, Any]):
     def send(self, value: Any) -> Any:
         try:
             return self._inner.send(value)
+        except StopIteration:
+            if self._rescue is None or not _cancels_itself():
+                raise
+            # asyncio would take the cancellation for the end of the task: it is let come first, by one more turn.
+            self._is_done = True
+            return None
         except Exception:
             raise
         except BaseException as error:
             return self._ended(error)
 
     def throw(self, *thrown: Any) -> Any:
+        if self._is_done:
+            return self._ended(asyncio.CancelledError())
         try:
             return self._inner.throw(*thrown)
         except Exception:
@@ -161,18 +171,33 @@ class ContainedTask(Coroutine[Any, Any, Any]):
         return getattr(self._inner, name)
 
 
+def _cancels_itself() -> bool:
+    task = _running_task()
+    return isinstance(task, ServedTask) and task.cancelling() > 0 and not task.ended_by_maker
+
+
 class ServedTask(asyncio.Task[Any]):
     """A task of the server or of a run. A step that cancels all tasks of the loop, as the clean-up of a library may do,
     reaches those of its own run alone."""
 
     execution: Execution | None = None
     """The step that it runs, or was spawned by."""
+    ended_by_maker = False
+    """The task that has made it has cancelled it: what it is part of is over."""
+    _maker: weakref.ref[asyncio.Task[Any]] | None = None
+
+    def made_by(self, maker: asyncio.Task[Any] | None) -> None:
+        """Take note of the task that has made it."""
+        self._maker = weakref.ref(maker) if maker is not None else None
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel it, unless a step asks that has no business with it."""
         asking = executing.get()
         if asking is not None and (self.execution is None or self.execution.handler_id != asking.handler_id):
             return False
+        asker = _running_task()
+        if asker is not None and self._maker is not None and self._maker() is asker:
+            self.ended_by_maker = True
         return super().cancel(msg)
 
 
@@ -240,6 +265,7 @@ class TaskContainment:
             return self._previous(loop, contained_work, **options)
         task = ServedTask(contained_work, loop=loop, **options)
         task.execution = contained_work.execution
+        task.made_by(_running_task())
         return task
 
     def _made(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Future[Any]:

@@ -111,7 +111,15 @@ from workflows.runtime.verbose import VerboseDecorator
 from workflows.utils import _nanoid as nanoid
 
 from workflow_server.runtime.codec import CompactLayout, Undecodable
-from workflow_server.runtime.containment import Execution, Rescue, contain, contain_sync, executing, interrupted
+from workflow_server.runtime.containment import (
+    Execution,
+    Rescue,
+    ServedTask,
+    contain,
+    contain_sync,
+    executing,
+    interrupted,
+)
 from workflow_server.runtime.serializer import RunSerializer
 
 __all__ = [
@@ -383,7 +391,10 @@ class _ContainedSteps:
     def _contain(self, name: str, found: Callable[..., Any]) -> Callable[..., Any]:
         known = self._contained.get(name)
         if known is None or known[0] != found:
-            known = self._contained[name] = (found, _contained_step(name, found))
+            contained = _contained_step(name, found)
+            # Read by the instrumentation at each call; found by Python itself, it costs as much as all of this.
+            vars(contained)["__signature__"] = inspect.signature(found)
+            known = self._contained[name] = (found, contained)
         return known[1]
 
 
@@ -453,7 +464,8 @@ def rescue_of(work: object) -> Rescue | None:
 
     def failed(error: BaseException) -> TickStepResult | None:
         task = asyncio.current_task()
-        if isinstance(error, (asyncio.CancelledError, GeneratorExit)) and (task is None or task.cancelling()):
+        ended = task.ended_by_maker if isinstance(task, ServedTask) else task is None or task.cancelling() > 0
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)) and ended:
             # The nested run has ended, and its loop has cancelled the step.
             return None
         failure = StepWorkerFailed(exception=interrupted(error), failed_at=time.time())

@@ -32,8 +32,9 @@ KEEPALIVE: Final = 17.0
 request's head that long, an hour by default: a connection that is only half a request is gone within 20 s."""
 LINGERING: Final = 5.0
 """Seconds for which what is left of a body is read after the answer, so that its client gets to read that."""
-SHUTDOWN_TIMEOUT: Final = 2.0
-"""Seconds that open requests and streams get to end by themselves when the server stops."""
+SHUTDOWN_TIMEOUT: Final = 1.5
+"""Seconds that open requests and streams get to end by themselves when the server stops; aiohttp waits as long again
+for those that it has cancelled. With the grace period it has to fit into the time that a stop may take."""
 BACKLOG: Final = 1024
 """Connections that the kernel keeps until they are accepted."""
 ACCEPTED_AT_ONCE: Final = 16

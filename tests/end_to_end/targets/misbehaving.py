@@ -153,6 +153,9 @@ KINDS: dict[str, Callable[[], Awaitable[Any]]] = {
     "nested_cancelled": lambda: INNER.run(kind="cancelled"),
     "nested_odd": lambda: INNER.run(kind="odd"),
     "nested_thread": lambda: INNER.run(kind="thread"),
+    "nested_cancels_itself": lambda: INNER.run(kind="cancels_itself"),
+    "nested_cancels_itself_and_returns": lambda: INNER.run(kind="cancels_itself_and_returns"),
+    "nested_cancelled_by_callback": lambda: INNER.run(kind="cancelled_by_callback"),
     "nested_generator_exit": lambda: Inner(timeout=None).run(kind="generator_exit"),
 }
 
