@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from workflow_server.records import (
+    InboxHeld,
+    InboxLoad,
     InboxPosted,
     InboxTaken,
     KeyAnswered,
@@ -180,3 +182,19 @@ async def test_reopening_finds_all_of_it_and_the_last_sign_of_life(path: object)
     assert run is not None
     assert (run.last_sequence, len(run.ticks)) == (0, 1)
     await store.close()
+
+
+async def test_what_waits_in_an_inbox_is_counted_and_named_and_what_is_held_is_no_reason_to_take_a_run_up(
+    any_store: SqliteWorkflowStore,
+) -> None:
+    early = InboxPosted(1, "a", "a-1", "{}", None, "flows.Reply", 7, early=True, hold=True)
+    await any_store.append(run_started("a"), early, InboxPosted(2, "a", "a-1", "{}", "ask", "flows.Item", 3))
+    assert await any_store.inbox_load("a-1") == InboxLoad(waiting=1, early=1, size=10)
+    assert await any_store.untaken_events("a-1") == [("flows.Reply", None), ("flows.Item", "ask")]
+    await any_store.append(InboxHeld(1, held=True), InboxTaken(2))
+    run = await any_store.load_run("a")
+    assert run is not None
+    assert run.inbox == [early._replace(held=True)]
+    assert [(run.has_inbox, run.held_events) for run in await any_store.running_runs()] == [(False, 1)]
+    await any_store.append(InboxHeld(1, held=False))
+    assert [(run.has_inbox, run.held_events) for run in await any_store.running_runs()] == [(True, 0)]
