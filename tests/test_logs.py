@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from workflow_server.logs import FORMAT, RecordFormatter
+from workflow_server.logs import FORMAT, OneLineFormatter
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ [\w.]+: ")
 FORGED = "2026-01-01 00:00:00,000 CRITICAL root: forged"
@@ -17,7 +17,7 @@ FORGED = "2026-01-01 00:00:00,000 CRITICAL root: forged"
 def formatted(message: str, error: BaseException | None = None) -> list[str]:
     info = (type(error), error, error.__traceback__) if error is not None else None
     record = logging.LogRecord("some.module", logging.ERROR, "file.py", 1, message, (), info)
-    return RecordFormatter(FORMAT).format(record).split("\n")
+    return OneLineFormatter(FORMAT).format(record).split("\n")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_no_message_begins_a_line_that_looks_like_a_record(separator: str) -> No
     assert RECORD.match(first)
     assert "forged" in "".join([first, *others])
     for line in "\n".join(others).splitlines():
-        assert line.startswith("    ")
+        assert line.startswith("  | ")
 
 
 def test_nor_does_an_exception_or_a_stack() -> None:

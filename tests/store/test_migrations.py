@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from workflow_server.errors import DatabaseNewer, MigrationEdited, MigrationMissing
+from workflow_server.store import reads
 from workflow_server.store.migrations import known_migrations, migrate, pending_migrations
 
 FIRST = "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT, sha256 TEXT, applied_at REAL) STRICT;\n"
@@ -85,3 +86,20 @@ def test_a_database_with_a_gap_is_refused(folder: Path, connection: sqlite3.Conn
     connection.execute("DELETE FROM migrations WHERE number = 1")
     with pytest.raises(MigrationMissing):
         pending_migrations(connection, known_migrations("some.db", folder), "some.db")
+
+
+def test_a_database_of_the_first_version_keeps_its_posted_events_and_counts_them(tmp_path: Path) -> None:
+    known = known_migrations("old.db")
+    connection = sqlite3.connect(tmp_path / "old.db", isolation_level=None)
+    connection.executescript(known[0].script)
+    columns = "handler_id, workflow_name, run_id, status"
+    connection.execute(f"INSERT INTO handlers ({columns}) VALUES ('a', 'flow', 'a-1', 'running')")
+    sent = '{"__is_pydantic": true, "value": {"to": "für"}, "qualified_name": "flows.Reply"}'
+    connection.execute("INSERT INTO inbox VALUES (1, 'a', 'a-1', ?, 'ask'), (2, 'a', 'a-1', 'no json', NULL)", (sent,))
+    for migration in known[1:]:
+        connection.executescript(migration.script)
+    first, second = connection.execute("SELECT event_type, size, early, hold, held FROM inbox ORDER BY inbox_id")
+    assert first == ("flows.Reply", len(sent.encode()), 0, 0, 0)
+    assert second == ("", 7, 0, 0, 0)
+    assert reads.inbox_load(connection, "a-1") == (2, 0, len(sent.encode()) + 7)
+    connection.close()

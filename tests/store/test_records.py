@@ -6,6 +6,8 @@ import pytest
 
 from workflow_server.errors import UnitRefused
 from workflow_server.records import (
+    InboxHeld,
+    InboxLoad,
     InboxPosted,
     InboxTaken,
     KeyAnswered,
@@ -219,3 +221,19 @@ async def test_queued_runs_come_in_the_order_in_which_they_were_asked_for(any_st
     await any_store.append(run_started("first", at=5000.0)._replace(requested_at=5000.0))
     await any_store.append(run_started("second", at=1400.0)._replace(requested_at=5001.0))
     assert [run.handler_id for run in await any_store.running_runs()] == ["first", "second"]
+
+
+async def test_what_waits_in_an_inbox_is_counted_and_named_and_what_is_held_is_no_reason_to_take_a_run_up(
+    any_store: SqliteWorkflowStore,
+) -> None:
+    early = InboxPosted(1, "a", "a-1", "{}", None, "flows.Reply", 7, early=True, hold=True)
+    await any_store.append(run_started("a"), early, InboxPosted(2, "a", "a-1", "{}", "ask", "flows.Item", 3))
+    assert await any_store.inbox_load("a-1") == InboxLoad(waiting=1, early=1, size=10)
+    assert await any_store.untaken_events("a-1") == [("flows.Reply", None), ("flows.Item", "ask")]
+    await any_store.append(InboxHeld(1, held=True), InboxTaken(2))
+    run = await any_store.load_run("a")
+    assert run is not None
+    assert run.inbox == [early._replace(held=True)]
+    assert [(run.has_inbox, run.held_events) for run in await any_store.running_runs()] == [(False, 1)]
+    await any_store.append(InboxHeld(1, held=False))
+    assert [(run.has_inbox, run.held_events) for run in await any_store.running_runs()] == [(True, 0)]

@@ -54,19 +54,22 @@ class Inbox:
 
     def __init__(self) -> None:
         self.load = InboxLoad()
+        self.held_events = 0
+        """How many are kept until a wait begins."""
         self._events: dict[int, PostedEvent] = {}
-
-    @property
-    def held(self) -> list[PostedEvent]:
-        """Those that are kept until a wait begins."""
-        return [posted for posted in self._events.values() if posted.held]
 
     def add(self, record: InboxPosted, event: Event, now: float) -> PostedEvent:
         """The event was delivered, by the server's clock."""
         # Holding the event keeps its identity its own: the engine copies the tick, but not the event.
         posted = self._events[id(event)] = PostedEvent(record, event, record.held, now)
         self.load = self.load.plus(load_of(record))
+        self.held_events += record.held
         return posted
+
+    def hold(self, posted: PostedEvent, *, held: bool) -> None:
+        """The event is kept from now on, or is not any longer."""
+        self.held_events += held - posted.held
+        posted.held = held
 
     def find(self, event: Event) -> PostedEvent | None:
         """The event, where it was posted and is not taken."""
@@ -76,6 +79,7 @@ class Inbox:
         """The run has taken the event, or is told that it never will; None where it was not posted."""
         posted = self._events.pop(id(event), None)
         if posted is not None:
+            self.hold(posted, held=False)
             less = load_of(posted.record)
             self.load = self.load.plus(InboxLoad(-less.waiting, -less.early, -less.size))
         return posted
@@ -94,9 +98,10 @@ class Inbox:
         """What is given to waits that begin, and what is not held any longer; ``begun`` is as it was before them."""
         given: list[PostedEvent] = []
         dropped: list[PostedEvent] = []
+        held = [posted for posted in self._events.values() if posted.held] if waits and self.held_events else []
         for wait in waits:
             answered = False
-            for posted in self.held:
+            for posted in held:
                 if posted in given or posted in dropped or not _may_answer(posted, wait, begun):
                     continue
                 if not answered:

@@ -145,7 +145,7 @@ class Mailbox:
         if posted is None:
             return True
         if is_kept(posted, self._owner.broker, self._owner.begun):
-            posted.held = True
+            self._inbox.hold(posted, held=True)
             self._owner.keep(posted)
             return False
         if is_lost(posted, self._owner.broker):

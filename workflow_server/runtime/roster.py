@@ -241,7 +241,7 @@ class Roster:
         self.leave_slot(session.served, handler_id)
         if session.status is not None:
             return
-        self.note_held(handler_id, len(session.inbox.held))
+        self.note_held(handler_id, session.inbox.held_events)
         if not session.released:
             return
         if session.missed_event:
@@ -281,7 +281,7 @@ class Roster:
         """How many events are held by a handler's run."""
         session = self.sessions.get(handler_id)
         if session is not None and session.task is not None and session.status is None:
-            return len(session.inbox.held)
+            return session.inbox.held_events
         return self._held.get(handler_id, 0)
 
     def leave_slot(self, served: ServedWorkflow, handler_id: str) -> None:

@@ -281,7 +281,7 @@ class RunSession:
 
     def before_tick(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Look at what the tick finds."""
-        if self.inbox.held:
+        if self.inbox.held_events:
             self._beginnings = self.inbox.begin(beginning_waits(tick, state), self.begun)
         self._recorder.journal.before(tick, state)
         if isinstance(tick, TickStepResult):
@@ -311,7 +311,7 @@ class RunSession:
         # In the same transaction, so that what is given to a wait is given to it also after a crash.
         beginnings, self._beginnings = self._beginnings, Beginnings()
         for posted in beginnings.given:
-            posted.held = False
+            self.inbox.hold(posted, held=False)
             self._recorder.append(InboxHeld(posted.record.inbox_id, held=False))
         for posted in beginnings.dropped:
             self.drop(posted)

@@ -155,6 +155,8 @@ OPERATIONS: dict[str, StoreOperation] = {
     "running_runs": reading(
         lambda store, name: store.running_runs(), lambda name, runs: name in {run.handler_id for run in runs}
     ),
+    "inbox_load": reading(lambda store, name: store.inbox_load(f"{name}-1"), lambda name, load: load == (0, 0, 0)),
+    "untaken_events": reading(lambda store, name: store.untaken_events(f"{name}-1"), lambda name, events: events == []),
     "read_events": reading(
         lambda store, name: store.read_events(name, -1, 10), lambda name, events: [e.sequence for e in events] == [0, 1]
     ),

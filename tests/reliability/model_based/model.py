@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 INTERNAL = "InternalDispatchEvent"
 UNHANDLED = "UnhandledEvent"
-"""The one internal event that tells what became of something that was sent: nobody took it."""
+"""Tells what became of something that was sent: nobody took it. Who sent it sees that without asking."""
 WORKING = "Working"
 """What a step publishes on its way, and publishes again when it begins again."""
 CANCELLED = "WorkflowCancelledEvent"
@@ -31,12 +31,12 @@ class Expected(NamedTuple):
 
 def is_internal(line: Json) -> bool:
     """Whether readers see this event only when they ask for it."""
-    return INTERNAL in (line["types"] or ())
+    return INTERNAL in (line["types"] or ()) and line["type"] != UNHANDLED
 
 
 def counts(line: Json) -> bool:
     """Whether this event is published exactly once."""
-    return line["type"] != WORKING and (not is_internal(line) or line["type"] == UNHANDLED)
+    return line["type"] != WORKING and not is_internal(line)
 
 
 @dataclass
@@ -69,6 +69,10 @@ class ModelHandler:
     run_ids: list[str] = field(default_factory=list)
     pages: Pages = field(default_factory=Pages)
     questions: list[int] = field(default_factory=list)
+    early: list[int] = field(default_factory=list)
+    """The answers that came before the first question of the run, and that it holds."""
+    asked: bool = False
+    """Whether the run has asked anything."""
     holding: int | None = None
     """The number of the step that waits at its gate."""
     events: list[Expected] = field(default_factory=list)
@@ -90,7 +94,7 @@ class ModelHandler:
         self.run_id, self.started_at = run_id, started_at
         self.run_ids.append(run_id)
         self.status, self.error, self.shown = "running", None, None
-        self.questions, self.holding = [], None
+        self.questions, self.early, self.asked, self.holding = [], [], False, None
         self.first = len(self.lines)
         self.queue, self.queue_durable = (self.first, self.first), self.first
         if self.workflow != "totals":
@@ -109,12 +113,19 @@ class ModelHandler:
         self.expect("Kept", number=number, place=len(self.pages.taken))
 
     def ask(self, number: int) -> None:
-        """It was told to ask."""
+        """It was told to ask; what it holds may answer that."""
+        self.asked = True
         self.questions.append(number)
         self.expect("Question", number=number)
+        if number in self.early:
+            self.early.remove(number)
+            self.answer(number, f"answer {number}")
 
     def answer(self, number: int, text: str) -> None:
         """It was sent an answer, to a question or to none."""
+        if not self.asked:
+            self.early.append(number)
+            return
         if number not in self.questions:
             self.expect(UNHANDLED, event_type="Answer")
             return
@@ -131,6 +142,7 @@ class ModelHandler:
 
     def finish(self) -> None:
         """It was told to finish. What a step that is under way has written is seen, but not kept."""
+        self._drop_early()
         results = [self.pages.notebook()]
         if self.holding is not None:
             results.append({**results[0], "held": [*self.pages.held, self.holding]})
@@ -139,6 +151,7 @@ class ModelHandler:
 
     def fail(self, reason: str, step: str = "fail") -> None:
         """It was told to fail."""
+        self._drop_early()
         self.expect("WorkflowFailedEvent")
         self.status, self.error = "failed", f"ValueError: {reason} in step {step}"
 
@@ -146,6 +159,11 @@ class ModelHandler:
         """It was cancelled; what it was sent and had not taken is nobody's any more."""
         self.expect(CANCELLED)
         self.status = "cancelled"
+
+    def _drop_early(self) -> None:
+        for _ in self.early:
+            self.expect(UNHANDLED, event_type="Answer")
+        self.early = []
 
     def add(self, number: int) -> None:
         """A run of ``totals``, from its start to its end."""
@@ -177,11 +195,18 @@ class ModelHandler:
         if counts(line):
             if line["type"] == CANCELLED and self.status == "cancelled":
                 del self.events[self.matched : -1]
+            if line["type"] == UNHANDLED and self.status == "cancelled" and not self._expects(line):
+                # What it was sent and had not taken.
+                self.lines.append(line)
+                return
             assert not self.settled, f"{self.handler_id} published what nothing asks for: {line}"
             expected = self.events[self.matched]
             assert expected.fits(line), f"{self.handler_id} published {line} instead of {expected}"
             self.matched += 1
         self.lines.append(line)
+
+    def _expects(self, line: Json) -> bool:
+        return not self.settled and self.events[self.matched].fits(line)
 
     def after(self, sequence: int, *, internal: bool) -> list[Json]:
         """The lines that a reader past this sequence gets."""
@@ -218,7 +243,9 @@ class ModelHandler:
             assert answer["result"] is None
             assert answer["completed_at"] is None
             assert answer["suspended"] is None
+            assert answer["held_events"] <= len(self.early)
             return
+        assert answer["held_events"] == 0
         if self.shown is None:
             assert answer["completed_at"] == answer["updated_at"] >= self.started_at
             if self.settled:

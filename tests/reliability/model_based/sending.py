@@ -58,11 +58,23 @@ class Sending(Session):
         if waits:
             await self.world.settle(handler)
 
+    @action(a_running_one, place=places, keyed=st.booleans())
+    async def answer_early(self, place: int, keyed: bool) -> None:
+        """An answer that comes before any question is kept for the one that it answers."""
+        handler = self.one_running(place)
+        await self.world.settle(handler)
+        if handler.asked:
+            return
+        number = self.world.number()
+        await self.send(handler, event_body("Answer", number=number, text=f"answer {number}"), keyed)
+        handler.answer(number, f"answer {number}")
+        self.world.counts["early answers"] += 1
+
     @action(a_running_one, place=places)
     async def ask(self, place: int) -> None:
         handler = self.one_running(place)
         await self.world.settle(handler)
-        number = self.world.number()
+        number = handler.early[0] if handler.early else self.world.number()
         await self.send(handler, event_body("Ask", number=number))
         handler.ask(number)
         await self.world.settle(handler)
