@@ -35,11 +35,11 @@ K = TypeVar("K")
 
 class Color(enum.Enum):
     RED = "red"
-    CRIMSON = "red"
+    CRIMSON = "red"  # noqa: PIE796 an alias is meant
     BLUE = "blue"
 
 
-class StrColor(str, enum.Enum):
+class StrColor(str, enum.Enum):  # noqa: UP042 the older kind is meant
     RED = "red"
 
 
@@ -191,19 +191,19 @@ class Point(typing.NamedTuple):
     y: int = 0
 
 
-Old = namedtuple("Old", "a b")  # noqa: PYI024 the older kind is meant
+Old = namedtuple("Old", "a b")
 
 
 class Berlin(dt.tzinfo):
     """A time zone of one's own."""
 
-    def utcoffset(self, when: dt.datetime | None) -> dt.timedelta:  # noqa: ARG002
+    def utcoffset(self, when: dt.datetime | None) -> dt.timedelta:
         return dt.timedelta(hours=1)
 
-    def dst(self, when: dt.datetime | None) -> dt.timedelta:  # noqa: ARG002
+    def dst(self, when: dt.datetime | None) -> dt.timedelta:
         return dt.timedelta(0)
 
-    def tzname(self, when: dt.datetime | None) -> str:  # noqa: ARG002
+    def tzname(self, when: dt.datetime | None) -> str:
         return "Berlin"
 
 
@@ -308,7 +308,7 @@ class SlotsAndMore(SlotsOnly):
 
 
 class NewWithArguments:
-    def __new__(cls, n: int) -> NewWithArguments:  # noqa: ARG004
+    def __new__(cls, n: int) -> NewWithArguments:
         return super().__new__(cls)
 
     def __init__(self, n: int) -> None:
@@ -532,7 +532,7 @@ class Computed(BaseModel):
 
 class Jsonic(BaseModel):
     parsed: Json[list[int]]
-    past: pydantic.PastDatetime = dt.datetime(2020, 1, 1)  # noqa: DTZ001
+    past: pydantic.PastDatetime = dt.datetime(2020, 1, 1)
 
 
 class Validated(BaseModel):
@@ -635,7 +635,7 @@ class FileError(FileNotFoundError):
 
 
 class GroupError(ExceptionGroup[Exception]):
-    def derive(self, excs: Any) -> GroupError:
+    def derive(self, excs: Any) -> GroupError:  # type: ignore[override]
         return GroupError(self.message, excs)
 
 

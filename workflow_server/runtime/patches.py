@@ -67,7 +67,8 @@ def _diff_parts(old: dict[str, Json], new: dict[str, Json], path: Sequence[str |
 
 def _diff_members(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | int]) -> Patch:
     """Members of a set come and go; they have no order."""
-    return _removed(old, new, path) + [_set((*path, key), value, was=None) for key, value in new.items() if key not in old]
+    added = [_set((*path, key), value, was=None) for key, value in new.items() if key not in old]
+    return _removed(old, new, path) + added
 
 
 def _removed(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | int]) -> Patch:

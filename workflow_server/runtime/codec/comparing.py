@@ -27,7 +27,9 @@ def same(left: Json, right: Json) -> bool:
                 same(value, right[key]) for key, value in left.items() if key != "v"
             )
         # The parts of a node have names, and no order.
-        return (TAG in left or list(left) == list(right)) and all(same(value, right[key]) for key, value in left.items())
+        if TAG not in left and list(left) != list(right):
+            return False
+        return all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
     return bool(left == right)

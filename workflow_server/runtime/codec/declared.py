@@ -18,9 +18,13 @@ _GENERATED = ("_dataclass_getstate", "slots_getstate")
 """What dataclasses and attrs call the method that they make for pickling: it tells the fields alone, by place."""
 
 
-@lru_cache(maxsize=10_000)
 def declared_fields(kind: type[Any]) -> Mapping[str, Default]:
     """The fields of a dataclass or a class of attrs; none of another class."""
+    return _fields_of(kind)
+
+
+@lru_cache(maxsize=10_000)
+def _fields_of(kind: Any) -> Mapping[str, Default]:
     if dataclasses.is_dataclass(kind):
         return {part.name: _default(part) for part in dataclasses.fields(kind)}
     return {part.name: _attrs_default(part.default) for part in getattr(kind, "__attrs_attrs__", ())}
@@ -42,9 +46,9 @@ def _attrs_default(default: Any) -> Default:
 
 
 def generates_state(kind: type[Any]) -> bool:
-    """Whether a class's ways of being pickled were made for it from its fields, so that its attributes are its state."""
+    """Whether the way in which a class is pickled was made for it from its fields: its attributes are its state."""
     method = getattr(kind, "__getstate__", None)
-    reduces = kind.__reduce_ex__ is not object.__reduce_ex__ or kind.__reduce__ is not object.__reduce__
+    reduces = any(getattr(kind, name) is not getattr(object, name) for name in ("__reduce_ex__", "__reduce__"))
     return (
         getattr(method, "__name__", "") in _GENERATED
         and bool(declared_fields(kind))

@@ -1,8 +1,8 @@
 """Names of classes and functions, as they stand in the database, and back.
 
-A name is ``module:qualname``, or ``qualname`` alone for a builtin. A parametrised model is an object: ``{"origin": name,
-"args": [...]}``, and a parameter that is no class ``{"value": tree}``. Only a name that leads back to the very same
-object is written.
+A name is ``module:qualname``, or ``qualname`` alone for a builtin. A parametrised model is an object:
+``{"origin": name, "args": [...]}``, and a parameter that is no class ``{"value": tree}``. Only a name that leads back
+to the very same object is written.
 
 Names come from the project's own database and from nowhere else: nothing that a client sends is ever resolved here.
 """

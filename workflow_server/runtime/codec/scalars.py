@@ -35,7 +35,7 @@ _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def is_plain_text(value: str) -> bool:
-    """Whether a text is written as a JSON string. JSON makes one character of two surrogates that stand side by side."""
+    """Whether a text is written as a JSON string. JSON makes one character of two surrogates side by side."""
     return value.isascii() or _SPLIT_PAIR.search(value) is None
 
 
