@@ -38,8 +38,8 @@ def test_nor_does_an_exception_or_a_stack() -> None:
         _, *others = formatted("failed", sys.exc_info()[1])
     assert any("Traceback" in line for line in others)
     assert len("\n".join(others).splitlines()) == len(others)
-    assert all(line.startswith("    ") for line in others)
+    assert all(line.startswith("  | ") for line in others)
 
 
-def test_tabs_and_other_scripts_stay_readable() -> None:
-    assert formatted("a\tb é 漢")[0].endswith("some.module: a    b é 漢")
+def test_other_scripts_stay_readable_and_a_tab_is_escaped() -> None:
+    assert formatted("a\tb é 漢")[0].endswith("some.module: a\\tb é 漢")

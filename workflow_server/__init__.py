@@ -1,5 +1,6 @@
 """A durable, self-hosted server for llama-index-workflows: aiohttp, SQLite, one process, one file."""
 
+from workflow_server.runtime.codec import register_type
 from workflow_server.runtime.engine import idempotency_key
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
@@ -15,4 +16,5 @@ __all__ = [
     "SqliteWorkflowStore",
     "WorkflowServer",
     "idempotency_key",
+    "register_type",
 ]

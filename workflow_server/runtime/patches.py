@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 from workflow_server.runtime.codec import TAG
-from workflow_server.runtime.codec.comparing import same
+from workflow_server.runtime.codec.comparing import is_set, same
 
 Json = Any
 """A JSON value. Trees are never changed in place: applying a patch copies the containers on its paths."""
@@ -49,12 +49,14 @@ def _diff_parts(old: dict[str, Json], new: dict[str, Json], path: Sequence[str |
     whole: Patch = [_set(path, new, was=None)]
     if not _has_parts_like(old, new):
         return whole
-    if old.get(TAG) == "s":
-        old, new, path = old["v"], new["v"], (*path, "v")
-    elif [key for key in old if key in new] + [key for key in new if key not in old] != list(new):
+    counting = counting and old.get(TAG) != "r"
+    if is_set(old):
+        patch = _diff_members(old["v"], new["v"], (*path, "v"))
+        return patch + diff(old.get("a"), new["a"], (*path, "a"), counting=counting) if "a" in new else patch
+    if TAG not in old and [key for key in old if key in new] + [key for key in new if key not in old] != list(new):
         # The order of a dictionary is kept, too.
         return whole
-    patch: Patch = [{"op": "remove", "path": [*path, key]} for key in old if key not in new]
+    patch = _removed(old, new, path)
     for key, value in new.items():
         if key in old:
             patch += diff(old[key], value, (*path, key), counting=counting)
@@ -63,13 +65,35 @@ def _diff_parts(old: dict[str, Json], new: dict[str, Json], path: Sequence[str |
     return patch
 
 
+def _diff_members(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | int]) -> Patch:
+    """Members of a set come and go; they have no order."""
+    added = [_set((*path, key), value, was=None) for key, value in new.items() if key not in old]
+    return _removed(old, new, path) + added
+
+
+def _removed(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | int]) -> Patch:
+    return [{"op": "remove", "path": [*path, key]} for key in old if key not in new]
+
+
+_PARTED = frozenset({"m", "o", "d", "s", "fs", "t", "q", "r"})
+"""Tags of what has parts that change: models, objects, dictionaries, sets, and sequences, which grow."""
+_PARTED_BASES = frozenset({"dict", "list", "set", "frozenset", "deque"})
+_FIXED = (TAG, "c", "b", "f", "m")
+"""What of a node says what it is, rather than what it holds."""
+
+
 def _has_parts_like(old: dict[str, Json], new: dict[str, Json]) -> bool:
     """Whether one node may become the other part by part: a dictionary, a set or an object of the same class."""
     if TAG not in old and TAG not in new:
         return True
-    if any(old.get(key) != new.get(key) for key in (TAG, "c", "b")):
+    tag = new.get(TAG)
+    if any(old.get(key) != new.get(key) for key in _FIXED):
         return False
-    return new[TAG] in ("m", "o", "d", "s") or (new[TAG] == "sub" and new["b"] in ("dict", "list"))
+    if tag == "r":
+        return same(old["a"], new["a"])
+    if tag == "sub":
+        return new["b"] in _PARTED_BASES and ("a" in old) == ("a" in new)
+    return tag in _PARTED
 
 
 def apply(tree: Json, patch: Iterable[Operation], source: Json = None) -> Json:

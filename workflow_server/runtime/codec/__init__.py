@@ -28,8 +28,11 @@ __all__ = ["TAG", "Codec", "CompactLayout", "Undecodable", "escaped", "register_
 Json = Any
 
 PROOFS = 3
-"""Values of a class that are read back when they are written, where it is not certain that they come back as they
+"""Values of a shape that are read back when they are written, where it is not certain that they come back as they
 were."""
+
+MOST_SHAPES = 10_000
+"""Shapes that are remembered; a value of dictionaries with ever new keys is of a new shape each time."""
 
 
 class Codec:
@@ -44,7 +47,8 @@ class Codec:
         self._encoder = Encoder(self._names, {layout.kind: layout for layout in layouts})
         self._by_tag = {layout.tag: layout for layout in layouts}
         self._models: dict[type, ModelLayout] = {}
-        self._proofs: Counter[type] = Counter()
+        self._proofs: Counter[object] = Counter()
+        self._names.expressions = _Expressions(self._encoder, Decoding(self._names, self._by_tag, self._models))
         follow(self._encoder)
 
     def encode(self, value: Any, what: str = "The value") -> Json:
@@ -60,6 +64,9 @@ class Codec:
             raise Unstorable(what=error.place(what), reason=reason) from error
         except RecursionError as error:
             raise Unstorable(what=what, reason=f"it is nested too deep: {REMEDY}") from error
+        except Exception as error:
+            reason = f"telling what it holds raised {type(error).__name__}: {REMEDY}"
+            raise Unstorable(what=what, reason=reason) from error
 
     def encode_fields(self, model: BaseModel, what: str) -> Json:
         """The tree of a model, each field a value for itself, so that patches may change one without the others.
@@ -91,7 +98,7 @@ class Codec:
         except RecursionError as error:
             raise Undecodable("it is nested too deep") from error
         except Exception as error:
-            raise Undecodable(f"what was kept is not taken by its class any more ({type(error).__name__})") from error
+            raise Undecodable("what was kept is not taken by its class any more") from error
 
     def dumps(self, value: Any, what: str = "The value") -> str:
         """The text of a value; see ``encode``."""
@@ -118,7 +125,7 @@ class Codec:
         tree = self._encoder.value(value, run)
         if run.shared:
             tree = {TAG: "graph", "v": tree}
-        unproven = [kind for kind in run.unproven if self._proofs[kind] < PROOFS]
+        unproven = [shape for shape in run.unproven if self._proofs[shape] < PROOFS]
         if unproven:
             try:
                 self._prove(tree)
@@ -126,6 +133,8 @@ class Codec:
                 if plain_exceptions or not run.has_failures:
                     raise
                 return self._encoded(value, plain_exceptions=True)
+            if len(self._proofs) > MOST_SHAPES:
+                self._proofs.clear()
             self._proofs.update(unproven)
         return tree
 
@@ -141,6 +150,22 @@ class Codec:
         found = difference(tree, read)
         if found is not None:
             raise Unkeepable(f"would come back as another value{found}: {REMEDY}")
+
+
+class _Expressions:
+    """Type expressions as values."""
+
+    def __init__(self, encoder: Encoder, decoding: Decoding) -> None:
+        self._encoder = encoder
+        self._decoding = decoding
+
+    def encode(self, value: Any) -> Json:
+        run = Run()
+        tree = self._encoder.value(value, run)
+        return {TAG: "graph", "v": tree} if run.shared else tree
+
+    def decode(self, tree: Json) -> Any:
+        return self._decoding.value(tree if isinstance(tree, dict) and TAG in tree else {TAG: "graph", "v": tree})
 
 
 class _Fields:

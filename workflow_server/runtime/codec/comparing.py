@@ -20,17 +20,25 @@ def same(left: Json, right: Json) -> bool:
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):
-        if left.keys() != right.keys() or (left.get(TAG) not in _UNORDERED and list(left) != list(right)):
+        if left.keys() != right.keys():
             return False
-        if left.get(TAG) in _UNORDERED:
-            return bool(left["v"].keys() == right["v"].keys())
+        if is_set(left) and is_set(right):
+            return left["v"].keys() == right["v"].keys() and all(
+                same(value, right[key]) for key, value in left.items() if key != "v"
+            )
+        # The parts of a node have names, and no order.
+        if TAG not in left and list(left) != list(right):
+            return False
         return all(same(value, right[key]) for key, value in left.items())
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
     return bool(left == right)
 
 
-_UNORDERED = ("s", "fs")
+def is_set(node: dict[str, Json]) -> bool:
+    """Whether a node is that of a set, whose members have no order."""
+    tag = node.get(TAG)
+    return tag in ("s", "fs") or (tag == "sub" and node["b"] == "set")
 
 
 def difference(left: Json, right: Json) -> str | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import copyreg
+import hashlib
+import itertools
 import json
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from workflow_server.runtime.codec.failures import Unkeepable
-from workflow_server.runtime.codec.layout import TAG, escaped, slots_of
+from workflow_server.runtime.codec.layout import TAG, attributes_of, escaped
 from workflow_server.runtime.codec.names import Names
 from workflow_server.runtime.codec.run import Plan, Run
+from workflow_server.runtime.codec.scalars import is_plain_text
 
 Json = Any
 
@@ -43,6 +47,7 @@ class Containers:
             set: lambda value, run: run.enter(value) or {TAG: "s", "v": self._members(value, run)},
             frozenset: self._frozenset,
             deque: lambda value, run: run.enter(value) or {TAG: "q", "v": self.items(value, run), "m": value.maxlen},
+            bytearray: self._bytearray,
         }
 
     def items(self, value: Iterable[Any], run: Run) -> list[Json]:
@@ -82,7 +87,7 @@ class Containers:
         number = len(run.met)
         try:
             for key, item in value.items():
-                if type(key) is not str or key == TAG:
+                if type(key) is not str or key == TAG or not (key.isascii() or is_plain_text(key)):
                     break
                 node[key] = encode(item, run)
             else:
@@ -92,21 +97,33 @@ class Containers:
             raise error.of(type(item)).at_index(key) from None
         # Begun anew as one of any keys: its own number stays.
         run.back_to((number, run.depth, run.shared))
-        return {TAG: "d", "v": self._pairs(value, run)}
+        return {TAG: "d", **self._pairs(value.items(), run)}
 
-    def _pairs(self, value: Mapping[Any, Any], run: Run) -> dict[str, Json]:
-        """Values under the texts of their keys."""
+    def _pairs(self, pairs: Iterable[tuple[Any, Any]], run: Run) -> dict[str, Json]:
+        """Values under the texts of their keys, and the keys whose texts do not stand for them."""
         node: dict[str, Json] = {}
-        for key, item in value.items():
+        keys: dict[str, Json] = {}
+        for key, item in pairs:
             try:
-                text = text_of(self._encode(key, run))
-                node[text] = self._encode(item, run)
+                tree = self._encode(key, run)
+            except Unkeepable as error:
+                raise error.of(type(key)).at_key(key) from None
+            name = _name_of(tree, node)
+            if name[0] == _DIGEST:
+                keys[name] = tree
+            try:
+                node[name] = self._encode(item, run)
             except Unkeepable as error:
                 raise error.of(type(item)).at_index(key) from None
-        if len(node) != len(value):
-            raise Unkeepable("has keys that cannot be told apart when they are kept")
         run.depth -= 1
-        return node
+        return {"v": node, "k": keys} if keys else {"v": node}
+
+    def _bytearray(self, value: bytearray, run: Run) -> Json:
+        known = run.seen(value)
+        if known is not None:
+            return known
+        run.number(value)
+        return {TAG: "ba", "v": base64.b64encode(value).decode("ascii")}
 
     def _tuple(self, value: tuple[Any, ...], run: Run) -> Json:
         run.deeper()
@@ -118,15 +135,13 @@ class Containers:
 
     def _members(self, value: Iterable[Any], run: Run) -> dict[str, Json]:
         members: dict[str, Json] = {}
-        count = 0
         for item in value:
             try:
-                members[text_of(self._encode(item, run))] = 1
+                tree = self._encode(item, run)
             except Unkeepable as error:
-                raise error.of(type(item)) from None
-            count += 1
-        if len(members) != count:
-            raise Unkeepable("has members that cannot be told apart when they are kept")
+                raise error.of(type(item)).at_key(item) from None
+            name = _name_of(tree, members)
+            members[name] = tree if name[0] == _DIGEST else 1
         run.depth -= 1
         return members
 
@@ -151,8 +166,8 @@ class Containers:
     def _dict_content(self, value: dict[Any, Any], run: Run) -> dict[str, Json]:
         # A subclass may answer otherwise than what it holds: asked is the dictionary itself.
         view = OrderedDict.items(value) if isinstance(value, OrderedDict) else dict.items(value)
-        content = {"v": self._pairs(dict(view), run)}
-        factory = getattr(value, "default_factory", None)
+        content = self._pairs(list(view), run)
+        factory = value.default_factory if isinstance(value, defaultdict) else None
         return {**content, "f": self._encode(factory, run)} if factory is not None else content
 
     def _fixed_content(self, base: type[Any]) -> Callable[[Any, Run], dict[str, Json]]:
@@ -164,18 +179,36 @@ class Containers:
         return content
 
     def _own_attributes(self, value: Any, run: Run) -> dict[str, Json]:
-        attributes = dict(getattr(value, "__dict__", ()))
-        attributes.update({name: getattr(value, name) for name in slots_of(type(value)) if hasattr(value, name)})
-        return self.attributes(attributes, run)
+        return self.attributes(attributes_of(value), run)
+
+
+_KNOWN_REDUCERS = (OrderedDict, deque, defaultdict, Counter)
+"""Beside the builtins: containers that say how they are pickled, and of which more is kept here."""
 
 
 def reduces_by_itself(kind: type[Any]) -> bool:
-    """Whether a class that is written in Python says itself how it is copied and pickled."""
+    """Whether a class that derives from a builtin says itself how it is copied and pickled."""
     for name in ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__"):
         owner = next((base for base in kind.__mro__ if name in base.__dict__), object)
-        if hasattr(owner.__dict__.get(name), "__code__"):
+        if owner.__module__ != "builtins" and owner not in _KNOWN_REDUCERS:
             return True
     return kind in copyreg.dispatch_table
+
+
+_DIGEST = "#"
+_LONGEST_NAME = 300
+"""Characters of the text of a key or member that is itself a container: each level of texts within texts doubles the
+backslashes of those inside."""
+
+
+def _name_of(tree: Json, taken: Mapping[str, Json]) -> str:
+    """The name of a key or member: its text, or a digest of that where it is long or the name of another one."""
+    text = text_of(tree)
+    if text not in taken and (len(text) <= _LONGEST_NAME or type(tree) is str):
+        return text
+    digest = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    names = (f"{_DIGEST}{digest}{f'.{number}' if number else ''}" for number in itertools.count())
+    return next(name for name in names if name not in taken)
 
 
 def _plainly(value: Any, base: type[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from workflows.events import UnreconstructedException
 
+from workflow_server.runtime.codec.declared import complete
 from workflow_server.runtime.codec.failures import Undecodable
 from workflow_server.runtime.codec.layout import TAG, CompactLayout, ModelLayout, slots_of, unescaped
 from workflow_server.runtime.codec.names import Names
@@ -96,16 +98,17 @@ class Decoding:
             made.append(self.value(tree))
         return made
 
-    def _pairs(self, made: Any, trees: Mapping[str, Json]) -> Any:
+    def _pairs(self, made: Any, node: Mapping[str, Json]) -> Any:
         put = OrderedDict.__setitem__ if isinstance(made, OrderedDict) else dict.__setitem__
-        for text, tree in trees.items():
-            key = self.value(json.loads(text))
+        keys = node.get("k", {})
+        for name, tree in node["v"].items():
+            key = self.value(keys[name] if name in keys else json.loads(name))
             put(made, key, self.value(tree))
         return made
 
     def _members(self, made: set[Any], trees: Mapping[str, Json]) -> set[Any]:
-        for text in trees:
-            set.add(made, self.value(json.loads(text)))
+        for name, tree in trees.items():
+            set.add(made, self.value(json.loads(name) if tree == 1 else tree))
         return made
 
     # -- Classes -------------------------------------------------------------------------------
@@ -134,18 +137,20 @@ class Decoding:
         return made
 
     def _object(self, node: Mapping[str, Json]) -> Any:
-        kind: Any = self._class(node)
-        made = self._number(kind.__new__(kind))
-        self._set_attributes(made, self.attributes(node["v"]))
+        made = self._number(_new(self._class(node)))
+        attributes = self.attributes(node["v"])
+        self._set_attributes(made, attributes)
+        self._set_attributes(made, complete(made, attributes, node.get("u", [])))
         return made
 
     def _set_attributes(self, made: Any, attributes: Mapping[str, Any]) -> None:
         slots = slots_of(type(made))
+        others = None if hasattr(type(made), "__dictoffset__") and not type(made).__dictoffset__ else made.__dict__
         for name, value in attributes.items():
             if name in slots:
                 object.__setattr__(made, name, value)
-            else:
-                made.__dict__[name] = value
+            elif others is not None:
+                others[name] = value
 
     def _subclass(self, node: Mapping[str, Json]) -> Any:
         kind = self._class(node)
@@ -164,7 +169,7 @@ class Decoding:
 
     def _fill(self, made: Any, base: str, node: Mapping[str, Json]) -> None:
         if base == "dict":
-            self._pairs(made, node["v"])
+            self._pairs(made, node)
             if "f" in node:
                 made.default_factory = self.value(node["f"])
         elif base == "set":
@@ -235,10 +240,19 @@ class Decoding:
         return self._number(known.decode(self.value(node["v"])))
 
 
+def _new(kind: Any) -> Any:
+    """An object as Python's copying makes it; one whose class wants arguments without asking it."""
+    try:
+        return kind.__new__(kind)
+    except TypeError:
+        return object.__new__(kind)
+
+
 _READERS: dict[str, Callable[[Decoding, Any], Any]] = {
     "ref": lambda self, node: self._made[node["n"]],
     "graph": Decoding._graph,
-    "d": lambda self, node: self._pairs(self._number({}), node["v"]),
+    "d": lambda self, node: self._pairs(self._number({}), node),
+    "ba": lambda self, node: self._number(bytearray(base64.b64decode(node["v"]))),
     "t": lambda self, node: tuple(self._items(node["v"])),
     "s": lambda self, node: self._members(self._number(set()), node["v"]),
     "fs": lambda self, node: frozenset(self._members(set(), node["v"])),

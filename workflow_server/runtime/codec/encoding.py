@@ -14,13 +14,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from workflow_server.runtime.codec.containers import PLAIN_BASES, Containers, reduces_by_itself
+from workflow_server.runtime.codec.declared import generates_state
 from workflow_server.runtime.codec.exceptions import Exceptions
 from workflow_server.runtime.codec.layout import TAG, CompactLayout, is_component
-from workflow_server.runtime.codec.names import Names
+from workflow_server.runtime.codec.names import MOST_CLASSES, Names
 from workflow_server.runtime.codec.objects import Objects
 from workflow_server.runtime.codec.registered import registered
 from workflow_server.runtime.codec.run import Plan, Run
-from workflow_server.runtime.codec.scalars import SCALARS, Part, is_plain_integer
+from workflow_server.runtime.codec.scalars import SCALARS, Part, is_plain_integer, text_node
 
 Json = Any
 
@@ -53,7 +54,9 @@ class Encoder:
             Unkeepable: it cannot be kept.
         """
         kind = type(value)
-        if kind is str or value is None or kind is bool:
+        if kind is str:
+            return value if value.isascii() else text_node(value)
+        if value is None or kind is bool:
             return value
         if kind is int:
             return value if is_plain_integer(value) else {TAG: "i", "v": hex(value)}
@@ -61,6 +64,8 @@ class Encoder:
             return value if math.isfinite(value) else {TAG: "f", "v": repr(value)}
         plan = self._plans.get(kind)
         if plan is None:
+            if len(self._plans) > MOST_CLASSES:
+                self.forget_plans()
             plan = self._plans[kind] = self._plan_for(kind)
         return plan(value, run)
 
@@ -83,7 +88,7 @@ class Encoder:
             base = next((base for base in PLAIN_BASES if issubclass(kind, base)), None)
             if base is not None:
                 return self._containers.subclass_plan(kind, base)
-        return self._objects.any_object
+        return self._objects.plain_object if generates_state(kind) else self._objects.any_object
 
     def _scalar(self, encode: Callable[[Any, Part], Json]) -> Plan:
         return lambda value, run: encode(value, lambda part: self.value(part, run))

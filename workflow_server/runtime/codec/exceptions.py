@@ -29,7 +29,6 @@ class Exceptions:
         if known is not None:
             return known
         run.deeper()
-        run.unproven.add(type(value))
         # Some have more than args and attributes: OSError keeps the name of a file, ImportError that of a module.
         reduced: Any = value.__reduce__()
         state = reduced[2] if len(reduced) > 2 else {}
@@ -39,6 +38,7 @@ class Exceptions:
         others = {name: item for name, item in state.items() if name not in value.__dict__}
         if others:
             node["w"] = self._containers.attributes(others, run)
+        run.must_be_proven(type(value), node)
         run.depth -= 1
         return {**node, **self._chain(value, run)}
 
@@ -61,7 +61,7 @@ class Exceptions:
         mark = run.mark()
         try:
             return self._encode(value, run)
-        except Unkeepable:
+        except Exception:
             run.back_to(mark)
             return _LOST
 

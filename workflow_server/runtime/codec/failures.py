@@ -30,9 +30,13 @@ class Unkeepable(Exception):
         shown = repr(index) if isinstance(index, (str, int)) else type(index).__name__
         return self._inside(f"[{shortened(shown)}]")
 
+    def at_key(self, key: object) -> Unkeepable:
+        """The same, seen from the container of which it is a part of this key or member."""
+        return self._inside(f".key({type(key).__name__})")
+
     def at_attribute(self, name: str) -> Unkeepable:
         """The same, seen from the object that has it as this attribute."""
-        return self._inside(f".{shortened(name)}")
+        return self._inside(f".{shortened(name)}" if name.isidentifier() else f".{shortened(ascii(name))}")
 
     def _inside(self, step: str) -> Unkeepable:
         if self._root is None:

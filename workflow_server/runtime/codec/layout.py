@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, PydanticUserError, RootModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 from workflow_server.runtime.codec.failures import Undecodable
@@ -40,6 +40,25 @@ def slots_of(kind: type) -> list[str]:
     return list(copyreg._slotnames(kind))  # type: ignore[attr-defined]
 
 
+def attributes_of(value: Any) -> dict[str, Any]:
+    """The attributes that an object itself has: its ``__dict__`` and its slots, whatever its class answers."""
+    attributes = dict(_dict_of(value))
+    for name in slots_of(type(value)):
+        try:
+            attributes[name] = object.__getattribute__(value, name)
+        except AttributeError:
+            continue
+    return attributes
+
+
+def _dict_of(value: Any) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return found
+
+
 def is_component(kind: type) -> bool:
     """Whether the engine would take an object of this class for one of its components."""
     return all(callable(getattr(kind, name, None)) for name in ("class_name", "to_dict", "from_dict"))
@@ -58,8 +77,11 @@ class ModelLayout:
     def __init__(self, kind: type[BaseModel]) -> None:
         self._kind = kind
         self._fields = kind.model_fields.keys()
-        self._only_dynamic = set(kind.__private_attributes__) == {"_data"}
         self._shape = _shape_of(kind)
+        self._private = kind.__private_attributes__
+        self._only_dynamic = set(self._private) == {"_data"}
+        self._is_root = issubclass(kind, RootModel)
+        self._slots = [name for name in slots_of(kind) if not name.startswith("__pydantic_")]
         self.overrides_state = (
             kind.__getstate__ is not BaseModel.__getstate__
             or kind.__setstate__ is not BaseModel.__setstate__
@@ -84,25 +106,46 @@ class ModelLayout:
         if private is not None and not (self._only_dynamic and private == {"_data": {}}):
             given = {name: item for name, item in private.items() if item is not PydanticUndefined}
             node["p"] = encoder.attributes(given, run)
+            never = [name for name in self._private if name not in given]
+            if never:
+                node["q"] = never
+        if self._slots:
+            found = attributes_of(value)
+            node["l"] = encoder.attributes({name: found[name] for name in self._slots if name in found}, run)
         return node
 
     def restore(self, value: BaseModel, node: Mapping[str, Json], decoding: Decoding) -> None:
         """Give a model its state back, without a validator, a default or its ``__init__``."""
         values = decoding.attributes(node["v"])
+        fields_set = set(node["s"]) if "s" in node else set(values)
         if node.get("h", "") != self._shape:
             self._fit_to_the_class(values)
         if values.keys() != self._fields:
             self._follow_the_class(values, node)
         extra = node.get("x")
-        private = node.get("p")
         set_state = object.__setattr__
         set_state(value, "__dict__", values)
-        set_state(value, "__pydantic_fields_set__", set(node["s"]) if "s" in node else set(node["v"]))
-        set_state(value, "__pydantic_extra__", None if extra is None else decoding.attributes(extra))
-        if private is not None:
-            set_state(value, "__pydantic_private__", decoding.attributes(private))
-        else:
-            set_state(value, "__pydantic_private__", {"_data": {}} if self._only_dynamic else None)
+        set_state(value, "__pydantic_fields_set__", fields_set)
+        if not self._is_root:
+            set_state(value, "__pydantic_extra__", None if extra is None else decoding.attributes(extra))
+            set_state(value, "__pydantic_private__", self._private_attributes(node, decoding))
+        for name, item in decoding.attributes(node.get("l", {})).items():
+            set_state(value, name, item)
+
+    def _private_attributes(self, node: Mapping[str, Json], decoding: Decoding) -> dict[str, Any] | None:
+        private = node.get("p")
+        if private is None and self._only_dynamic:
+            return {"_data": {}}
+        if not self._private:
+            return None
+        values = decoding.attributes(private or {})
+        never = node.get("q", ())
+        for name, attribute in self._private.items():
+            if name not in values and name not in never:
+                default = attribute.get_default()
+                if default is not PydanticUndefined:
+                    values[name] = default
+        return values
 
     def _fit_to_the_class(self, values: dict[str, Any]) -> None:
         """The types of its fields have changed since: what was kept must suit those of today."""
@@ -113,7 +156,7 @@ class ModelLayout:
             try:
                 values[name] = _type_of(self._kind, name).validate_python(value)
             except ValidationError as error:
-                reason = f"its field '{name}' has another type now, which does not take what was kept"
+                reason = f"the field '{name}' of a class has another type now, which does not take what was kept"
                 raise Undecodable(reason) from error
 
     def _follow_the_class(self, values: dict[str, Any], node: Mapping[str, Json]) -> None:
@@ -122,7 +165,7 @@ class ModelLayout:
         for name, field in self._kind.model_fields.items():
             if name not in values and name not in never:
                 if field.is_required():
-                    raise Undecodable(f"its field '{name}' is new and has no default")
+                    raise Undecodable(f"the field '{name}' of a class is new and has no default")
                 values[name] = field.get_default(call_default_factory=True, validated_data=values)
         beside = node.get("o", ())
         for name in list(values):

@@ -1,7 +1,8 @@
 """Names of classes and functions, as they stand in the database, and back.
 
-A name is ``module:qualname``, or ``qualname`` alone for a builtin. A parametrised class or type expression is an
-object: ``{"origin": name, "args": [...]}``. Only a name that leads back to the very same object is written.
+A name is ``module:qualname``, or ``qualname`` alone for a builtin. A parametrised model is an object:
+``{"origin": name, "args": [...]}``, and a parameter that is no class ``{"value": tree}``. Only a name that leads back
+to the very same object is written.
 
 Names come from the project's own database and from nowhere else: nothing that a client sends is ever resolved here.
 """
@@ -11,15 +12,27 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-import typing
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from workflow_server.runtime.codec.failures import Undecodable, Unkeepable
 
 Json = Any
 
+MOST_CLASSES = 10_000
+"""Classes that are remembered: a program may make new ones without end."""
+
 _TOP_LEVEL = "define it at the top level of a module"
+
+
+class Expressions(Protocol):
+    """Encodes and decodes what parametrises a class and is none itself: ``list[int]``, ``int | None``."""
+
+    def encode(self, value: Any) -> Json:
+        """The tree of a type expression."""
+
+    def decode(self, tree: Json) -> Any:
+        """The type expression of a tree."""
 
 
 class Names:
@@ -28,6 +41,8 @@ class Names:
     ``own`` are classes that resolve without an import, by the names that they have here: a workflow's own events may be
     local to the function that makes the workflow.
     """
+
+    expressions: Expressions
 
     def __init__(self, own: Iterable[type[Any]] = ()) -> None:
         self._own: dict[str, Any] = {}
@@ -39,18 +54,18 @@ class Names:
     # -- Writing -------------------------------------------------------------------------------
 
     def of(self, kind: Any) -> Json:
-        """The name of a class or a type expression.
+        """The name of a class.
 
         Raises:
             Unkeepable: it has none by which it is found again.
         """
-        try:
-            return self._names[kind]
-        except KeyError:
-            named = self._names[kind] = self._of_type(kind)
-            return named
-        except TypeError:
-            return self._of_type(kind)
+        named = self._names.get(kind)
+        if named is None:
+            named = self._of_type(kind)
+            if len(self._names) >= MOST_CLASSES:
+                self._names.clear()
+            self._names[kind] = named
+        return named
 
     def of_function(self, function: Any, module: str | None = None, qualname: str | None = None) -> str:
         """The name of a function or another global object, which must be found again under it.
@@ -67,39 +82,38 @@ class Names:
         return name
 
     def _of_type(self, kind: Any) -> Json:
-        if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
-            generic = getattr(kind, "__pydantic_generic_metadata__", None)
-            if generic and generic["origin"] is not None:
-                return self._parametrised(kind, generic["origin"], generic["args"])
-            return self._of_class(kind)
-        if isinstance(kind, typing.TypeVar):
-            return self.of_function(kind, kind.__module__, kind.__name__)
-        origin, args = typing.get_origin(kind), typing.get_args(kind)
-        if origin is typing.Literal:
-            if all(isinstance(value, (str, int, bool, type(None))) for value in args):
-                return {"literal": list(args)}
-        elif origin in (typing.Union, types.UnionType):
-            return {"union": [self.of(arg) for arg in args]}
-        elif isinstance(origin, type) and all(not isinstance(arg, list) for arg in args):
-            return self._parametrised(kind, origin, args)
-        raise Unkeepable("is a type expression of a kind that cannot be kept")
-
-    def _parametrised(self, kind: Any, origin: Any, args: tuple[Any, ...]) -> Json:
-        named = {"origin": self.of(origin), "args": [self.of(arg) for arg in args]}
-        if self.resolve(named) != kind:
-            raise Unkeepable("is of a parametrised class that is not found again by its parameters")
-        return named
-
-    def _of_class(self, kind: type[Any]) -> str:
+        generic = getattr(kind, "__pydantic_generic_metadata__", None)
+        if generic and generic["origin"] is not None:
+            return self._parametrised(kind, generic["origin"], generic["args"])
         name = _name(kind.__module__, kind.__qualname__)
         if self._own.get(name) is kind or _or_none(self.resolve, name) is kind:
             return name
         # A class that was made by a function (create_model, namedtuple) may be kept under another name.
-        for module in (kind.__module__, "types"):
-            for attribute, value in list(vars(sys.modules.get(module, types)).items()):
-                if value is kind:
-                    return _name(module, attribute)
-        raise Unkeepable(f"is of a class that is not found again by its name: {_TOP_LEVEL}")
+        alias = _alias(kind, kind.__module__, "types")
+        if alias is None:
+            raise Unkeepable(f"is of a class that is not found again by its name: {_TOP_LEVEL}")
+        return alias
+
+    def _parametrised(self, kind: type[Any], origin: Any, args: tuple[Any, ...]) -> Json:
+        try:
+            named = {"origin": self.of(origin), "args": [self._argument(arg) for arg in args]}
+            is_found = self.resolve(named) is kind
+        except (Unkeepable, Undecodable, TypeError):
+            is_found = False
+        if is_found:
+            return named
+        alias = _alias(kind, kind.__module__, origin.__module__)
+        if alias is None:
+            raise Unkeepable(
+                "is of a parametrised class that is not found again by its parameters: give it a name at the top level "
+                "of a module"
+            )
+        return alias
+
+    def _argument(self, arg: Any) -> Json:
+        if isinstance(arg, type) and not isinstance(arg, types.GenericAlias):
+            return self.of(arg)
+        return {"value": self.expressions.encode(arg)}
 
     # -- Reading -------------------------------------------------------------------------------
 
@@ -128,10 +142,8 @@ class Names:
         return kind
 
     def _resolve_expression(self, name: dict[str, Any]) -> Any:
-        if "literal" in name:
-            return typing.Literal[tuple(name["literal"])]
-        if "union" in name:
-            return typing.Union[tuple(self.resolve(arg) for arg in name["union"])]  # noqa: UP007 its members vary
+        if "value" in name:
+            return self.expressions.decode(name["value"])
         origin = self.resolve(name["origin"])
         args = tuple(self.resolve(arg) for arg in name["args"])
         return origin[args if len(args) != 1 else args[0]]
@@ -148,9 +160,18 @@ def _import(name: str) -> Any:
         found: Any = sys.modules.get(module or "builtins") or importlib.import_module(module)
         for part in qualname.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise Undecodable("its class or function is not found in the code any more") from error
     return found
+
+
+def _alias(kind: type[Any], *modules: str) -> str | None:
+    """The name under which one of these modules holds a class."""
+    for module in modules:
+        for attribute, value in list(vars(sys.modules.get(module, types)).items()):
+            if value is kind:
+                return _name(module if module in sys.modules else "types", attribute)
+    return None
 
 
 def _module_of(function: Any, qualname: str) -> str | None:

@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from workflow_server.runtime.codec.containers import Containers
+from workflow_server.runtime.codec.declared import declared_fields
 from workflow_server.runtime.codec.exceptions import Exceptions
 from workflow_server.runtime.codec.failures import Unkeepable
-from workflow_server.runtime.codec.layout import TAG, CompactLayout, ModelLayout
+from workflow_server.runtime.codec.layout import TAG, CompactLayout, ModelLayout, attributes_of
 from workflow_server.runtime.codec.names import Names
 from workflow_server.runtime.codec.registered import registered
 from workflow_server.runtime.codec.run import REMEDY, Plan, Run
@@ -82,8 +83,9 @@ class Objects:
         name = self._names.of(kind)
         if value.name is not None and kind.__members__.get(value.name) is value:
             return {TAG: "e", "c": name, "n": value.name}
-        run.unproven.add(kind)
-        return {TAG: "e", "c": name, "v": self._encode(value.value, run)}
+        node = {TAG: "e", "c": name, "v": self._encode(value.value, run)}
+        run.must_be_proven(kind, node)
+        return node
 
     def class_(self, value: Any, run: Run) -> Json:  # noqa: ARG002
         """A class."""
@@ -120,13 +122,13 @@ class Objects:
         if known is not None:
             return known
         kind = type(value)
-        run.unproven.add(kind)
         run.deeper()
         try:
             told = tell(value)
         except Exception as error:
             raise Unkeepable(f"cannot be kept, since telling how raised {type(error).__name__}").of(kind) from error
         node = {TAG: tag, "c": self._names.of(kind), "v": self._encode(told, run)}
+        run.must_be_proven(kind, node)
         run.depth -= 1
         run.number(value)
         return node
@@ -145,8 +147,10 @@ class Objects:
         make, args, state, listed, items = (*reduced, None, None, None)[:5]
         is_plain = make is _NEW and len(args) == 1 and listed is items is None and not _has_state_methods(kind)
         if is_plain:
-            return self._plain_object(value, kind, state, run)
-        run.unproven.add(kind)
+            return self.plain_object(value, run)
+        if state is None and not hasattr(getattr(kind, "__reduce__", None), "__code__"):
+            # A subclass of what is written in C may have attributes of its own, which Python's copying forgets.
+            state = attributes_of(value) or None
         run.deeper()
         node: dict[str, Json] = {TAG: "r", "f": self._encode(make, run), "a": self._sequence(args, run)}
         run.number(value)
@@ -155,6 +159,7 @@ class Objects:
         for key, parts in (("l", listed), ("k", items)):
             if parts is not None:
                 node[key] = self._sequence(parts, run)
+        run.must_be_proven(kind, node)
         run.depth -= 1
         return node
 
@@ -162,13 +167,19 @@ class Objects:
         run.deeper()
         return self._containers.items(parts, run)
 
-    def _plain_object(self, value: Any, kind: type[Any], state: Any, run: Run) -> Json:
-        run.number(value)
-        run.deeper()
-        attributes: dict[str, Any] = {}
-        for part in state if isinstance(state, tuple) else (state,):
-            attributes.update(part or {})
+    def plain_object(self, value: Any, run: Run) -> Json:
+        """An object that is nothing but its attributes."""
+        known = run.enter(value)
+        if known is not None:
+            return known
+        kind = type(value)
+        attributes = attributes_of(value)
         node = {TAG: "o", "c": self._names.of(kind), "v": self._containers.attributes(attributes, run)}
+        never = [name for name in declared_fields(kind) if name not in attributes]
+        if never:
+            node["u"] = never
+        if any("__new__" in base.__dict__ for base in kind.__mro__[:-1]):
+            run.must_be_proven(kind, node)
         run.depth -= 1
         return node
 

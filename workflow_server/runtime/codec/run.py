@@ -7,6 +7,7 @@ from typing import Any
 
 from workflow_server.runtime.codec.failures import Unkeepable
 from workflow_server.runtime.codec.layout import TAG
+from workflow_server.runtime.codec.shapes import shape_of
 
 Json = Any
 Plan = Callable[[Any, "Run"], Json]
@@ -34,8 +35,8 @@ class Run:
         """By identity: the number, and the object itself, which must live as long as its identity counts."""
         self.depth = 0
         self.shared = False
-        self.unproven: set[type] = set()
-        """Classes whose values are not certain to come back as they were."""
+        self.unproven: set[object] = set()
+        """Shapes of values that are not certain to come back as they were."""
         self.plain_exceptions = plain_exceptions
         """Of the exceptions of failed attempts, only the message is kept."""
         self.has_failures = False
@@ -68,6 +69,10 @@ class Run:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise Unkeepable(f"is nested deeper than {MAX_DEPTH} levels: {REMEDY}")
+
+    def must_be_proven(self, kind: type[Any], node: Json) -> None:
+        """It is not certain that this value comes back as it was."""
+        self.unproven.add((kind, shape_of(node)))
 
     def mark(self) -> Mark:
         """Where this encoding stands, to go back to."""

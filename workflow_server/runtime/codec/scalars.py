@@ -31,6 +31,21 @@ def is_plain_integer(value: int) -> bool:
     return value.bit_length() <= _PLAIN_BITS
 
 
+_SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def is_plain_text(value: str) -> bool:
+    """Whether a text is written as a JSON string. JSON makes one character of two surrogates side by side."""
+    return value.isascii() or _SPLIT_PAIR.search(value) is None
+
+
+def text_node(value: str) -> Json:
+    """A text that is not plain ASCII."""
+    if is_plain_text(value):
+        return value
+    return {TAG: "str", "v": _base64(value.encode("utf-8", "surrogatepass"))}
+
+
 def _zone(value: zoneinfo.ZoneInfo, part: Part) -> Json:  # noqa: ARG001
     if value.key is None:
         raise Unkeepable("is a time zone without a name, which is not found again").of(zoneinfo.ZoneInfo)
@@ -40,9 +55,8 @@ def _zone(value: zoneinfo.ZoneInfo, part: Part) -> Json:  # noqa: ARG001
 def _offset(value: datetime.timezone, part: Part) -> Json:
     if value is datetime.UTC:
         return {TAG: "utc"}
-    name = value.tzname(None)
-    unnamed = name == datetime.timezone(value.utcoffset(None)).tzname(None)
-    return {TAG: "offset", "v": part(value.utcoffset(None)), **({} if unnamed else {"n": name})}
+    offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
+    return {TAG: "offset", "v": part(offset), **({"n": name[0]} if name else {})}
 
 
 def _zoned(tag: str) -> Callable[[Any, Part], Json]:
@@ -59,7 +73,7 @@ def _texts(tag: str, text: Callable[[Any], str] = str) -> Callable[[Any, Part], 
     return lambda value, part: {TAG: tag, "v": text(value)}  # noqa: ARG005
 
 
-def _base64(value: bytes | bytearray) -> str:
+def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode("ascii")
 
 
@@ -82,7 +96,6 @@ _CONSTANTS: dict[str, Any] = {"Ellipsis": Ellipsis, "NotImplemented": NotImpleme
 
 SCALARS: dict[type, Callable[[Any, Part], Json]] = {
     bytes: _texts("b", _base64),
-    bytearray: _texts("ba", _base64),
     complex: lambda value, part: {TAG: "complex", "v": [part(value.real), part(value.imag)]},
     datetime.datetime: _zoned("dt"),
     datetime.time: _zoned("time"),
@@ -126,7 +139,7 @@ DECODED: dict[str, Callable[[Any, Part], Any]] = {
     "f": _read(float),
     "i": _read(lambda text: int(text, 16)),
     "b": _read(base64.b64decode),
-    "ba": _read(lambda text: bytearray(base64.b64decode(text))),
+    "str": _read(lambda text: base64.b64decode(text).decode("utf-8", "surrogatepass")),
     "complex": lambda node, part: complex(part(node["v"][0]), part(node["v"][1])),
     "dt": _read_zoned(datetime.datetime),
     "time": _read_zoned(datetime.time),
