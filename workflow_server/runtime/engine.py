@@ -19,7 +19,6 @@ from pydantic import BaseModel
 from workflows import Workflow
 from workflows.context.context_types import SerializedContext
 from workflows.context.state_store import (
-    KNOWN_UNSERIALIZABLE_KEYS,
     MODEL_T,
     DictState,
     InMemoryStateStore,
@@ -100,7 +99,6 @@ from workflow_server.runtime.codec import CompactLayout
 from workflow_server.runtime.serializer import RunSerializer
 
 __all__ = [
-    "KNOWN_UNSERIALIZABLE_KEYS",
     "MODEL_T",
     "AddWaiter",
     "BaseRuntimeDecorator",

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from workflow_server.runtime.codec.containers import Containers
 from workflow_server.runtime.codec.exceptions import Exceptions
 from workflow_server.runtime.codec.failures import Unkeepable
-from workflow_server.runtime.codec.layout import TAG, CompactLayout, ModelLayout
+from workflow_server.runtime.codec.layout import TAG, AttributeEncoder, CompactLayout, ModelLayout
 from workflow_server.runtime.codec.names import Names
-from workflow_server.runtime.codec.registered import registered
+from workflow_server.runtime.codec.registered import keeps_failures, registered
 from workflow_server.runtime.codec.run import REMEDY, Plan, Run
 
 Json = Any
@@ -36,6 +36,7 @@ class Objects:
         """Encodes the models of a class. Where that says how it is pickled, and its plain state cannot be kept, it is
         kept as it says."""
         layout = ModelLayout(kind)
+        parts: AttributeEncoder = self._exceptions if keeps_failures(kind) else self._containers
 
         def plan(value: BaseModel, run: Run) -> Json:
             mark = run.mark()
@@ -43,7 +44,7 @@ class Objects:
             if known is not None:
                 return known
             try:
-                node = {TAG: "m", "c": self._names.of(kind), **layout.state(value, self._containers, run)}
+                node = {TAG: "m", "c": self._names.of(kind), **layout.state(value, parts, run)}
             except Unkeepable as error:
                 if not layout.overrides_state:
                     raise error.in_model(kind.__name__) from None
@@ -124,6 +125,8 @@ class Objects:
         run.deeper()
         try:
             told = tell(value)
+        except Unkeepable:
+            raise
         except Exception as error:
             raise Unkeepable(f"cannot be kept, since telling how raised {type(error).__name__}").of(kind) from error
         node = {TAG: tag, "c": self._names.of(kind), "v": self._encode(told, run)}
