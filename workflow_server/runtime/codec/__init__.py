@@ -119,12 +119,12 @@ class Codec:
         if run.shared:
             tree = {TAG: "graph", "v": tree}
         unproven = [kind for kind in run.unproven if self._proofs[kind] < PROOFS]
-        if unproven:
+        if unproven or run.left_to_class:
             try:
                 self._prove(tree)
-            except Unkeepable:
+            except Unkeepable as error:
                 if plain_exceptions or not run.has_failures:
-                    raise
+                    raise run.left_to_class or error from None
                 return self._encoded(value, plain_exceptions=True)
             self._proofs.update(unproven)
         return tree

@@ -35,17 +35,14 @@ def _decode_encoding(told: Any) -> Any:
 def _encode_chat_store(value: SQLAlchemyChatStore) -> dict[str, Any]:
     """What a store is made with. The messages of one that is in memory are part of it; those of any other stay in its
     database."""
-    kind, engine = type(value), value._async_engine
+    engine = value._async_engine
+    told = {name: getattr(value, name) for name in ("table_name", "async_database_uri", "db_schema")}
     if engine is None:
-        return {**_address(value), "db_data": value._db_data}
+        # Messages that were given to it wait until it is opened.
+        return {**told, "db_data": value._db_data}
     if make_url(value.async_database_uri) != engine.url:
-        raise Unkeepable("has an engine of its own, which cannot be made again: give it async_database_uri").of(kind)
-    return value.model_dump()
-
-
-def _address(value: SQLAlchemyChatStore) -> dict[str, Any]:
-    names = ("table_name", "async_database_uri", "db_schema")
-    return {name: getattr(value, name) for name in names}
+        raise Unkeepable("has an engine of its own, which cannot be made again: give it async_database_uri")
+    return {**told, "db_data": value.model_dump().get("db_data")}
 
 
 def _decode_chat_store(told: dict[str, Any]) -> SQLAlchemyChatStore:

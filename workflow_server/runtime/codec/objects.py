@@ -49,6 +49,8 @@ class Objects:
                 if not layout.overrides_state:
                     raise error.in_model(kind.__name__) from None
                 run.back_to(mark)
+                # Some leave out what they cannot pickle, with nothing but a warning.
+                run.left_to_class = run.left_to_class or error
                 return self.any_object(value, run)
             run.depth -= 1
             return node
@@ -125,8 +127,8 @@ class Objects:
         run.deeper()
         try:
             told = tell(value)
-        except Unkeepable:
-            raise
+        except Unkeepable as error:
+            raise error.of(kind) from None
         except Exception as error:
             raise Unkeepable(f"cannot be kept, since telling how raised {type(error).__name__}").of(kind) from error
         node = {TAG: tag, "c": self._names.of(kind), "v": self._encode(told, run)}
