@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import aiohttp
 from pydantic import BaseModel, Field
@@ -35,11 +36,19 @@ class ChatModel(BaseModel):
         Raises:
             ModelUnavailableError: no connection, no answer within a minute, or an answer that is none.
         """
-        body = {
-            "model": self.model,
-            "temperature": 0,
-            "messages": [{"role": "system", "content": instruction}, {"role": "user", "content": text}],
-        }
+        messages = [{"role": "system", "content": instruction}, {"role": "user", "content": text}]
+        answer = await self.chat(messages)
+        if not answer.content:
+            raise ModelUnavailableError("no text from the chat model")
+        return answer.content.strip()
+
+    async def chat(self, messages: list[dict[str, Any]], **options: Any) -> Message:
+        """The model's next message, of text or calls of tools; ``options`` go into the request.
+
+        Raises:
+            ModelUnavailableError: see ``ask``.
+        """
+        body = {"model": self.model, "temperature": 0, "messages": messages, **options}
         try:
             async with (
                 aiohttp.ClientSession(timeout=TIMEOUT) as session,
@@ -53,15 +62,32 @@ class ChatModel(BaseModel):
                 answer = _Answer.model_validate(await response.json())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ModelUnavailableError(f"{type(error).__name__} from the chat model") from error
-        return answer.choices[0].message.content.strip()
+        return answer.choices[0].message
 
 
-class _Message(BaseModel):
-    content: str
+class Function(BaseModel):
+    """The function that a call names, and its arguments as a JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """A call of a tool."""
+
+    id: str
+    function: Function
+
+
+class Message(BaseModel):
+    """What the model says."""
+
+    content: str | None = None
+    tool_calls: list[ToolCall] | None = None
 
 
 class _Choice(BaseModel):
-    message: _Message
+    message: Message
 
 
 class _Answer(BaseModel):

@@ -224,13 +224,80 @@ async def write(store: RecordingStateStore[Any], what: str, n: int) -> None:
                 state["items"] = state.get("items", [])[:-1]
 
 
-async def test_an_unserializable_memory_is_left_out_also_where_a_storable_one_was_before() -> None:
+async def test_a_memory_that_cannot_be_kept_is_refused_by_name_where_the_engine_would_leave_it_out() -> None:
     recording = Recording(DictState())
     with step("i1"):
         await recording.store.set("memory", {"a": 1})
-        await recording.store.set("memory", threading.Lock())
+        with pytest.raises(Unstorable, match=r"ctx\.store\['memory'\].*_thread\.lock.*register_type"):
+            await recording.store.set("memory", threading.Lock())
     recording.store.take("i1")
-    assert "memory" not in recording.durable()
+    assert recording.durable()["memory"] == {"a": 1}
+
+
+async def test_what_a_step_changes_in_place_of_what_it_fetched_is_recorded_with_its_result() -> None:
+    recording = Recording(DictState(items=[1], user={"names": ["Ada"]}))
+    with step("i1"):
+        (await recording.store.get("items")).append(2)
+        (await recording.store.get("user.names")).append("Grace")
+    assert recording.durable() == DictState(items=[1], user={"names": ["Ada"]}), "the step has not finished"
+    patch = recording.store.take("i1")
+    assert [operation["op"] for operation in patch or ()] == ["extend", "extend"]
+    assert recording.durable() == DictState(items=[1, 2], user={"names": ["Ada", "Grace"]})
+
+
+async def test_what_a_step_changes_in_place_after_it_has_set_it_is_recorded() -> None:
+    recording = Recording(DictState())
+    with step("i1"):
+        items = [1]
+        await recording.store.set("items", items)
+        items.append(2)
+    recording.store.take("i1")
+    assert recording.durable()["items"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (DictState(names=["Ada"]), DictState(names=["Ada", "Grace"])),
+        (Typed(names=["Ada"]), Typed(names=["Ada", "Grace"])),
+    ],
+)
+async def test_what_a_step_changes_in_place_of_the_whole_state_is_recorded(
+    state: DictState | Typed, expected: BaseModel
+) -> None:
+    recording = Recording(state)
+    with step("i1"):
+        (await recording.store.get_state()).names.append("Grace")
+    recording.store.take("i1")
+    assert recording.durable() == expected
+
+
+async def test_a_step_that_only_reads_records_nothing() -> None:
+    recording = Recording(DictState(items=[1], count=1))
+    with step("i1"):
+        await recording.store.get("items")
+        await recording.store.get("count")
+        await recording.store.get_state()
+        await recording.store.get("nothing", default=[])
+    assert recording.store.take("i1") is None
+
+
+async def test_what_a_step_changes_in_place_and_cannot_be_kept_is_refused_by_name() -> None:
+    recording = Recording(DictState(items=[1]))
+    with step("i1"):
+        (await recording.store.get("items")).append(threading.Lock())
+    with pytest.raises(Unstorable, match=r"ctx\.store\['items'\]\[1\].*_thread\.lock"):
+        recording.store.take("i1")
+
+
+async def test_a_step_that_runs_again_sees_nothing_of_what_the_first_time_changed_in_place() -> None:
+    recording = Recording(DictState(items=[1]))
+    with step("interrupted"):
+        (await recording.store.get("items")).append(2)
+    with step("beside"):
+        await recording.store.set("other", 1)
+    recording.store.take("beside")
+    assert recording.durable() == DictState(items=[1], other=1)
 
 
 async def test_the_list_of_writes_beside_a_step_that_does_not_finish_is_bounded(

@@ -24,7 +24,6 @@ from workflows import Workflow
 from workflows._event_matching import event_matches, step_accepts_event
 from workflows.context.context_types import SerializedContext
 from workflows.context.state_store import (
-    KNOWN_UNSERIALIZABLE_KEYS,
     MODEL_T,
     DictState,
     InMemoryStateStore,
@@ -123,7 +122,6 @@ from workflow_server.runtime.containment import (
 from workflow_server.runtime.serializer import RunSerializer
 
 __all__ = [
-    "KNOWN_UNSERIALIZABLE_KEYS",
     "MODEL_T",
     "AddWaiter",
     "BaseRuntimeDecorator",

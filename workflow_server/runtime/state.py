@@ -10,22 +10,20 @@ from typing import Any, Generic, NamedTuple
 
 from pydantic import BaseModel
 
-from workflow_server.errors import Unstorable
 from workflow_server.runtime.codec import Codec, Undecodable, escaped, unescaped
 from workflow_server.runtime.engine import (
-    KNOWN_UNSERIALIZABLE_KEYS,
     MODEL_T,
     DictState,
     InMemoryStateStore,
     writing_invocation,
 )
+from workflow_server.runtime.handed_out import WHOLE, HandedOut
 from workflow_server.runtime.patches import Json, Patch, apply, diff
 
 _KEYS = "keys"
 _MODEL = "model"
 ROOTS = (_KEYS, _MODEL)
 """What a state's tree consists of: the keys of a dictionary state, or the model of a typed one."""
-_WHOLE = ""
 LISTED_WRITES = 4_096
 """Writes that are listed at most while a step that wrote before them has not finished."""
 
@@ -65,6 +63,8 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
     def __init__(self, state: MODEL_T, codec: Codec, *, durable: Json, unattended: PatchSink) -> None:
         super().__init__(state)
         self._codec = codec
+        self._live: BaseModel = state
+        self._handed_out = HandedOut()
         self._live_tree: Json = durable
         self._base: Json = durable
         """The state without the writes that are listed: those before the first of a step that has not finished."""
@@ -73,7 +73,13 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         self.durable: Json = durable
 
     def take(self, invocation_id: str | None) -> Patch | None:
-        """Fold what this step wrote into ``durable``; returns what that changed, or None where it wrote nothing."""
+        """Fold what this step wrote into ``durable``; returns what that changed, or None where it wrote nothing.
+
+        Raises:
+            Unstorable: what the step changed in place cannot be kept.
+        """
+        if invocation_id is not None:
+            self._note_changes_in_place(invocation_id)
         mine = [written for written in self._written if written.invocation_id == invocation_id]
         if invocation_id is None or not mine:
             return None
@@ -99,19 +105,34 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
                 tree = apply(tree, written.patch, written.tree)
         return tree
 
+    async def get(self, path: str, default: Any = ...) -> Any:
+        """Return a nested value; what the step changes in it afterwards is recorded with the step's result."""
+        value = await super().get(path, default)
+        self._handed_out.note(writing_invocation(), path.split(".", 1)[0], value)
+        return value
+
+    async def get_state(self) -> MODEL_T:
+        """Return the whole state, whose parts are the live ones: see ``get``."""
+        state = await super().get_state()
+        self._handed_out.note(writing_invocation(), WHOLE, state)
+        return state
+
     async def set(self, path: str, value: Any) -> None:
         """Set a nested value; recorded is the top-level value that changed."""
-        with _writing(path.split(".", 1)[0]):
+        key = path.split(".", 1)[0]
+        with _writing(key):
             await super().set(path, value)
+        # It is the step's own object, which may still change.
+        self._handed_out.note(writing_invocation(), key, value)
 
     async def set_state(self, state: MODEL_T) -> None:
         """Replace or merge the whole state; recorded is what differs."""
-        with _writing(_WHOLE):
+        with _writing(WHOLE):
             await super().set_state(state)
 
     async def clear(self) -> None:
         """Reset the state to its defaults; recorded is what differs."""
-        with _writing(_WHOLE):
+        with _writing(WHOLE):
             await super().clear()
 
     async def _write_state(self, state: BaseModel, storage: Any = None) -> None:
@@ -119,26 +140,33 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         write = _write.get()
         patch = self._changes(state, write)
         await super()._write_state(state, storage)
-        if not patch:
-            return
-        self._live_tree = apply(self._live_tree, patch)
+        self._live = state
         invocation_id = writing_invocation()
-        self._written.append(_Written(invocation_id, patch, self._live_tree, finished=invocation_id is None))
-        if invocation_id is None:
+        self._note(patch, invocation_id)
+        if patch and invocation_id is None:
             self._unattended(self._fold())
+
+    def _note(self, patch: Patch, invocation_id: str | None) -> None:
+        if patch:
+            self._live_tree = apply(self._live_tree, patch)
+            self._written.append(_Written(invocation_id, patch, self._live_tree, finished=invocation_id is None))
+
+    def _note_changes_in_place(self, invocation_id: str) -> None:
+        """Record what became of the values that a step has fetched: libraries fetch an object, a memory for instance,
+        and change it without setting it again. Of concurrent steps that change one object, the first to finish records
+        what it finds."""
+        for key in self._handed_out.taken_back(invocation_id):
+            if key != WHOLE and type(self._live) is DictState and key not in self._live:
+                # A default that the step gave to get().
+                continue
+            self._note(self._changes(self._live, _Write(key)), invocation_id)
 
     def _changes(self, state: BaseModel, write: _Write | None) -> Patch:
         if write is not None and write.key and type(state) is DictState and write.key in state:
             # One key of a dictionary: the others need not be encoded again.
             path = (_KEYS, escaped(write.key))
             old = self._live_tree[_KEYS].get(path[1], _MISSING)
-            try:
-                new = encode_key(state[write.key], self._codec, write.key)
-            except Unstorable:
-                # What the engine itself leaves out of its snapshots is left out here, too.
-                if write.key not in KNOWN_UNSERIALIZABLE_KEYS:
-                    raise
-                return [] if old is _MISSING else [{"op": "remove", "path": list(path)}]
+            new = encode_key(state[write.key], self._codec, write.key)
             return [{"op": "set", "path": list(path), "value": new}] if old is _MISSING else diff(old, new, path)
         # Only a transaction (edit_state) read what it wrote, so only there a number is counted on.
         return diff(self._live_tree, encode_state(state, self._codec), counting=write is None)
@@ -152,15 +180,7 @@ def encode_state(state: BaseModel, codec: Codec) -> Json:
     """
     if type(state) is not DictState:
         return {_MODEL: codec.encode_fields(state, "ctx.store")}
-    keys: dict[str, Json] = {}
-    for key, value in state.items():
-        try:
-            keys[escaped(key)] = encode_key(value, codec, key)
-        except Unstorable:
-            # What the engine itself leaves out of its snapshots is left out here, too.
-            if key not in KNOWN_UNSERIALIZABLE_KEYS:
-                raise
-    return {_KEYS: keys}
+    return {_KEYS: {escaped(key): encode_key(value, codec, key) for key, value in state.items()}}
 
 
 def encode_key(value: Any, codec: Codec, key: str) -> Json:

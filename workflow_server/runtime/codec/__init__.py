@@ -126,12 +126,12 @@ class Codec:
         if run.shared:
             tree = {TAG: "graph", "v": tree}
         unproven = [shape for shape in run.unproven if self._proofs[shape] < PROOFS]
-        if unproven:
+        if unproven or run.left_to_class:
             try:
                 self._prove(tree)
-            except Unkeepable:
+            except Unkeepable as error:
                 if plain_exceptions or not run.has_failures:
-                    raise
+                    raise run.left_to_class or error from None
                 return self._encoded(value, plain_exceptions=True)
             if len(self._proofs) > MOST_SHAPES:
                 self._proofs.clear()

@@ -15,7 +15,7 @@ from workflow_server.runtime.codec.declared import complete
 from workflow_server.runtime.codec.failures import Undecodable
 from workflow_server.runtime.codec.layout import TAG, CompactLayout, ModelLayout, slots_of, unescaped
 from workflow_server.runtime.codec.names import Names
-from workflow_server.runtime.codec.registered import registered
+from workflow_server.runtime.codec.registered import registration
 from workflow_server.runtime.codec.scalars import DECODED
 
 Json = Any
@@ -234,7 +234,7 @@ class Decoding:
         return self._number(kind.from_dict(self.value(node["v"])))
 
     def _registered(self, node: Mapping[str, Json]) -> Any:
-        known = registered.get(self._class(node))
+        known = registration(self._class(node))
         if known is None:
             raise Undecodable("a type that was registered with register_type is not registered any more")
         return self._number(known.decode(self.value(node["v"])))

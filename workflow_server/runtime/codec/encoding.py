@@ -19,7 +19,7 @@ from workflow_server.runtime.codec.exceptions import Exceptions
 from workflow_server.runtime.codec.layout import TAG, CompactLayout, is_component
 from workflow_server.runtime.codec.names import MOST_CLASSES, Names
 from workflow_server.runtime.codec.objects import Objects
-from workflow_server.runtime.codec.registered import registered
+from workflow_server.runtime.codec.registered import registered, registration
 from workflow_server.runtime.codec.run import Plan, Run
 from workflow_server.runtime.codec.scalars import SCALARS, Part, is_plain_integer, text_node
 
@@ -72,6 +72,8 @@ class Encoder:
     def _plan_for(self, kind: type[Any]) -> Plan:
         if kind in self._compact:
             return self._objects.compact_plan(self._compact[kind])
+        if registration(kind) is not None:
+            return self._objects.registered
         plan = self._exact_plan(kind)
         return self._objects.or_component(plan) if is_component(kind) else plan
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from workflow_server.runtime.codec.containers import Containers
 from workflow_server.runtime.codec.failures import Unkeepable
-from workflow_server.runtime.codec.layout import TAG
+from workflow_server.runtime.codec.layout import TAG, escaped
 from workflow_server.runtime.codec.names import Names
 from workflow_server.runtime.codec.run import Plan, Run
 
@@ -64,6 +65,19 @@ class Exceptions:
         except Exception:
             run.back_to(mark)
             return _LOST
+
+    def attributes(self, attributes: Mapping[str, Any], run: Run) -> dict[str, Json]:
+        """Values under their names; exceptions among them as far as they can be kept."""
+        failures = {name: item for name, item in attributes.items() if isinstance(item, BaseException)}
+        if not failures:
+            return self._containers.attributes(attributes, run)
+        node: dict[str, Json] = {}
+        for name, item in attributes.items():
+            if name in failures:
+                node[escaped(name)] = self.as_far_as_kept(item, run)
+            else:
+                node |= self._containers.attributes({name: item}, run)
+        return node
 
     def as_far_as_kept(self, value: BaseException, run: Run) -> Json:
         """An exception that the engine keeps of a failed attempt: a step must be tried again also when something that

@@ -14,9 +14,9 @@ from workflow_server.runtime.codec.containers import Containers
 from workflow_server.runtime.codec.declared import declared_fields
 from workflow_server.runtime.codec.exceptions import Exceptions
 from workflow_server.runtime.codec.failures import Unkeepable
-from workflow_server.runtime.codec.layout import TAG, CompactLayout, ModelLayout, attributes_of
+from workflow_server.runtime.codec.layout import TAG, AttributeEncoder, CompactLayout, ModelLayout, attributes_of
 from workflow_server.runtime.codec.names import Names
-from workflow_server.runtime.codec.registered import registered
+from workflow_server.runtime.codec.registered import keeps_failures, registered
 from workflow_server.runtime.codec.run import REMEDY, Plan, Run
 
 Json = Any
@@ -37,6 +37,7 @@ class Objects:
         """Encodes the models of a class. Where that says how it is pickled, and its plain state cannot be kept, it is
         kept as it says."""
         layout = ModelLayout(kind)
+        parts: AttributeEncoder = self._exceptions if keeps_failures(kind) else self._containers
 
         def plan(value: BaseModel, run: Run) -> Json:
             mark = run.mark()
@@ -44,11 +45,13 @@ class Objects:
             if known is not None:
                 return known
             try:
-                node = {TAG: "m", "c": self._names.of(kind), **layout.state(value, self._containers, run)}
+                node = {TAG: "m", "c": self._names.of(kind), **layout.state(value, parts, run)}
             except Unkeepable as error:
                 if not layout.overrides_state:
                     raise error.in_model(kind.__name__) from None
                 run.back_to(mark)
+                # Some leave out what they cannot pickle, with nothing but a warning.
+                run.left_to_class = run.left_to_class or error
                 return self.any_object(value, run)
             run.depth -= 1
             return node
@@ -125,6 +128,8 @@ class Objects:
         run.deeper()
         try:
             told = tell(value)
+        except Unkeepable as error:
+            raise error.of(kind) from None
         except Exception as error:
             raise Unkeepable(f"cannot be kept, since telling how raised {type(error).__name__}").of(kind) from error
         node = {TAG: tag, "c": self._names.of(kind), "v": self._encode(told, run)}

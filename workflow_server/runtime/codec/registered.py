@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
@@ -18,7 +19,30 @@ class Registered(NamedTuple):
 
 registered: dict[type, Registered] = {}
 
+_BROUGHT_ALONG = {
+    ("tiktoken.core", "Encoding"): "workflow_server.runtime.codec.llama_index",
+    ("llama_index.core.storage.chat_store.sql", "SQLAlchemyChatStore"): "workflow_server.runtime.codec.llama_index",
+}
+"""Types of libraries, by module and name, with the module of this server that registers them. It is imported when such
+a value turns up: then the library is there."""
+
+_KEEP_FAILURES = frozenset({("llama_index.core.tools.types", "ToolOutput")})
+"""Models of libraries that hold the exception of something that failed, to tell of it: the run goes on."""
+
 _followers: WeakSet[Any] = WeakSet()
+
+
+def registration(cls: type) -> Registered | None:
+    """How values of a type are kept, where someone said so: its users first, then this server."""
+    place = (cls.__module__, cls.__qualname__)
+    if cls not in registered and place in _BROUGHT_ALONG:
+        importlib.import_module(_BROUGHT_ALONG[place])
+    return registered.get(cls)
+
+
+def keeps_failures(cls: type) -> bool:
+    """Whether an exception that a model of this class holds is kept as far as it can be, as the engine's are."""
+    return any((base.__module__, base.__qualname__) in _KEEP_FAILURES for base in cls.__mro__)
 
 
 def register_type(cls: type[T], *, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:

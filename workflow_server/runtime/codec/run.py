@@ -28,7 +28,7 @@ class Run:
     afterwards (``number``).
     """
 
-    __slots__ = ("depth", "has_failures", "met", "plain_exceptions", "shared", "unproven")
+    __slots__ = ("depth", "has_failures", "left_to_class", "met", "plain_exceptions", "shared", "unproven")
 
     def __init__(self, *, plain_exceptions: bool = False) -> None:
         self.met: dict[int, tuple[int, Any]] = {}
@@ -41,6 +41,9 @@ class Run:
         """Of the exceptions of failed attempts, only the message is kept."""
         self.has_failures = False
         """There are exceptions of failed attempts."""
+        self.left_to_class: Unkeepable | None = None
+        """Why the state of a model could not be kept, so that it was kept as its class says: told where that loses
+        something."""
 
     def enter(self, value: Any) -> Json | None:
         """Number an object and go into it; what refers to it where it was met before."""
