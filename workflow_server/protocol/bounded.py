@@ -39,17 +39,26 @@ def validate(kind: type[Model], data: Mapping[str, Any]) -> Model:
     Raises:
         ValidationError: of a large object, with some of its errors only.
     """
-    if _is_large(data):
-        twin = _twin(kind)
-        if twin is not None:
-            try:
-                twin.validate_python(dict(data))
-            except ValidationError:
-                raise
-            except Exception:
-                # Validators may raise what they like; the class itself will raise it again, to whom it concerns.
-                logger.debug("A validator raised something else than an error of validation")
+    try_first(kind, data)
     return kind.model_validate(data)
+
+
+def try_first(kind: type[BaseModel], data: Mapping[str, Any]) -> None:
+    """Refuse a large object with some of its errors; whoever validates it next finds none, or few.
+
+    Raises:
+        ValidationError: it is large, and not valid.
+    """
+    twin = _twin(kind) if _is_large(data) else None
+    if twin is None:
+        return
+    try:
+        twin.validate_python(dict(data))
+    except ValidationError:
+        raise
+    except Exception:
+        # Validators may raise what they like; the class itself will raise it again, to whom it concerns.
+        logger.debug("A validator raised something else than an error of validation")
 
 
 def _is_large(data: Any) -> bool:
