@@ -69,7 +69,7 @@ def test_a_failed_validation_names_places_and_rules_and_no_value() -> None:
     with pytest.raises(ValidationError) as caught:
         Login.model_validate(sent)
     line = told(caught.value)
-    assert line.startswith("ValidationError: Login: user: Input should be a valid string; password: ")
+    assert line.startswith("ValidationError: 'user': Input should be a valid string; 'password': ")
     trace = user_traceback(caught.value)
     for text in (line, trace):
         assert "hunter2" not in text

@@ -6,6 +6,7 @@ sends lead to the workflow's own events and to nothing else, also inside of an e
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -14,10 +15,13 @@ from pydantic import AliasChoices, AliasPath, ValidationError
 from workflows.events import HumanResponseEvent
 
 from workflow_server.errors import InvalidBody, InvalidEvent, StepRefusesEvent, UnknownStep
+from workflow_server.protocol.bounded import try_first
 from workflow_server.protocol.explaining import explain
 from workflow_server.protocol.strict_json import parse_json
 from workflow_server.runtime.engine import Event, StartEvent, StopEvent, Workflow, accepted_events
 from workflow_server.runtime.serializer import RunSerializer
+
+logger = logging.getLogger(__name__)
 
 _GENERAL_START = frozenset({"StartEvent", "workflows.events.StartEvent"})
 _ENVELOPE_KEYS = frozenset({
@@ -181,11 +185,13 @@ class EventInput:
         try:
             # Events inside of events name their types, too: none but the workflow's own are found.
             with self._closed.validation_context():
+                try_first(kind, fields)
                 return _aliased(kind, fields) if _aliases(kind) else kind.model_validate(fields)
         except ValidationError as error:
             raise InvalidEvent(f"{where}: {explain(error, fields, kind)}") from None
         except Exception as error:
-            raise InvalidEvent(f"{where}: these fields do not make a '{kind.__name__}'.") from error
+            logger.debug("The fields of a '%s' raised %s", kind.__name__, type(error).__name__)
+            raise InvalidEvent(f"{where}: these fields do not make a '{kind.__name__}'.") from None
 
 
 @lru_cache(maxsize=1_000)

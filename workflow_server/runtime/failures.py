@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from workflows.events import UnreconstructedException
 
 from workflow_server.errors import StepInterrupted, WorkflowServerError
+from workflow_server.protocol.explaining import explain
 
 LONGEST_REASON = 2_000
 """Characters of a failure's one line."""
@@ -64,7 +65,7 @@ def told(error: BaseException) -> str:
 
 def _told(error: BaseException, depth: int) -> str:
     if isinstance(error, ValidationError):
-        return f"{type(error).__name__}: {_validation(error)}"
+        return f"{type(error).__name__}: {explain(error)}"
     if isinstance(error, BaseExceptionGroup):
         return f"{type(error).__name__}: {_group(error, depth)}"
     message = message_of(error)
@@ -87,14 +88,6 @@ def _group(group: BaseExceptionGroup[BaseException], depth: int) -> str:
     if len(group.exceptions) > MEMBERS:
         members.append(f"{len(group.exceptions) - MEMBERS} more")
     return f"{message} ({'; '.join(members)})"
-
-
-def _validation(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    places = [f"{'.'.join(map(str, item['loc'])) or error.title}: {item['msg']}" for item in found[:MEMBERS]]
-    if len(found) > MEMBERS:
-        places.append(f"{len(found) - MEMBERS} more")
-    return one_line(f"{error.title}: {'; '.join(places)}")
 
 
 def _shortened(text: str, limit: int) -> str:
