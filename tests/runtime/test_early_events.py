@@ -374,7 +374,9 @@ async def test_a_step_does_not_begin_where_one_that_was_started_before_has_ended
         async def late(self, ev: Next) -> None:
             began.append("late")
 
-    async with managing(sample=Ending()) as manager:
+    store = SqliteWorkflowStore(":memory:")
+    async with managing(store=store, sample=Ending()) as manager:
+        store.fault = lambda moment, _: time.sleep(0.05) if moment == "before commit" else None
         handler_id = (await manager.start("sample", RunRequest())).handler_id
         handler, _ = await ended(manager, handler_id)
         assert handler.status == ("failed" if fails else "completed")
