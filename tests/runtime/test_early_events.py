@@ -18,6 +18,7 @@ from workflows.events import Event, HumanResponseEvent, StartEvent, StopEvent
 from workflow_server.errors import RunAlreadyEnded
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.runtime import recorder
+from workflow_server.runtime.mailbox import Mailbox
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.store.sqlite import SqliteWorkflowStore
 from workflow_server.store.transaction import Fault
@@ -330,6 +331,58 @@ async def test_a_held_event_survives_a_kill_at_every_commit_and_is_given_once(tm
     for path in copies:
         with suppress(RunAlreadyEnded):
             assert await serve(path) == (["ada"], 1), path
+
+
+async def test_what_is_given_to_a_wait_is_given_to_it_also_where_the_process_dies_right_then(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Play(managing, "restarted", Asks) as play:
+        await begun(play.manager, play.handler_id, 1)
+        await play.post("ada")
+        await play.shows(1)
+        with monkeypatch.context() as dying:
+            # The wait begins, and the process dies before the run takes the answer.
+            dying.setattr(Mailbox, "put_first", lambda *_: None)
+            await play.go(0)
+            await play.next_act()
+        assert await play.end() == (["ada"], [])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_step_does_not_begin_where_one_that_was_started_before_has_ended_the_run(
+    managing: Managing, *, fails: bool
+) -> None:
+    """Also where they share a commit, for the one before is known not to wait."""
+    began: list[str] = []
+
+    class Ending(Workflow):
+        @step
+        async def send(self, ctx: Context, ev: StartEvent) -> Item | Next | None:
+            for sent in (Item(n=1), Item(n=2), Next(number=3)):
+                ctx.send_event(sent)
+            return None
+
+        @step
+        async def quick(self, ev: Item) -> StopEvent | None:
+            if ev.n == 1:
+                return None
+            if fails:
+                raise ValueError("at once")
+            return StopEvent()
+
+        @step
+        async def late(self, ev: Next) -> None:
+            began.append("late")
+
+    store = SqliteWorkflowStore(":memory:")
+    async with managing(store=store, sample=Ending()) as manager:
+        store.fault = lambda moment, _: time.sleep(0.02) if moment == "before commit" else None
+        # The first run shows that ``quick`` does not wait: from then on what comes behind it shares its commit.
+        for _ in range(3):
+            handler_id = (await manager.start("sample", RunRequest())).handler_id
+            handler, _ = await ended(manager, handler_id)
+            assert handler.status == ("failed" if fails else "completed")
+    assert not began
 
 
 async def test_a_fan_out_shares_its_commits(managing: Managing) -> None:

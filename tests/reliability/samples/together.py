@@ -77,9 +77,9 @@ class HiddenWait(AlsoAccepted):
 
 
 class InTurn(Sending):
-    """One worker: the second event gets it when the first one waits, before the third comes."""
+    """One worker: each event gets it when the one before waits, and all wait before the last comes."""
 
-    sent = (Part(n=1), Part(n=2), Done(n=3))
+    sent = (Part(n=1), Part(n=2), Part(n=3), Done(n=4))
 
     @step(num_workers=1)
     async def work(self, ctx: Context, ev: Part) -> Right:
@@ -89,7 +89,7 @@ class InTurn(Sending):
 
     @step(num_workers=1)
     async def gather(self, ctx: Context, ev: Right) -> StopEvent | None:
-        found = ctx.collect_events(ev, [Right] * 2)
+        found = ctx.collect_events(ev, [Right] * 3)
         return None if found is None else StopEvent(result=[right.n for right in found])
 
 
@@ -186,7 +186,7 @@ SAMPLES = {
     "sent_to_a_wait": Sample(WaitedFor, [1, 2]),
     "sent_to_a_wait_and_a_step": Sample(AlsoAccepted, [2, 2]),
     "sent_to_a_hidden_wait": Sample(HiddenWait, [2, 2]),
-    "sent_behind_a_queue": Sample(InTurn, [3, 6]),
+    "sent_behind_a_queue": Sample(InTurn, [4, 8, 12]),
     "sent_to_one_wait_after_another": Sample(OneAfterAnother, 12),
     "sent_as_required": Sample(Required, 3),
     "sent_behind_an_end": Sample(Ending, "quick"),
