@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 import pytest
@@ -20,16 +20,21 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FieldSerializationInfo,
+    Json,
     PlainSerializer,
     RootModel,
     SecretBytes,
     SecretStr,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
+    WrapSerializer,
     computed_field,
     field_serializer,
     model_serializer,
+    model_validator,
 )
+from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 from workflows.events import Event, StopEvent
@@ -40,6 +45,7 @@ from workflow_server.protocol.handlers import HandlerData
 from workflow_server.protocol.responses import HandlerResult
 
 NAN, INF = math.nan, math.inf
+Item = TypeVar("Item")
 CONSTANTS = ConfigDict(ser_json_inf_nan="constants")
 
 
@@ -184,6 +190,51 @@ class OwnTypedDump(StopEvent):
         return Point(x=NAN)
 
 
+class Camel(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, serialize_by_alias=True)
+    some_name: int = 1
+
+
+class Hexed(BaseModel):
+    model_config = ConfigDict(ser_json_bytes="hex", ser_json_timedelta="float")
+    raw: bytes = b"\xff"
+    anything: Any = timedelta(seconds=1)
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(polymorphic_serialization=True)
+    x: float = 1.0
+
+
+class Circle(Shape):
+    radius: float = 2.0
+
+
+class Page(BaseModel, Generic[Item]):
+    items: list[Item]
+    following: Page[Item] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slotted:
+    a: int
+    b: Any = None
+
+
+class Serialized(BaseModel):
+    a: int = 1
+    b: Annotated[int | None, WrapSerializer(lambda value, handler: [handler(value)], when_used="json-unless-none")] = 2
+
+    @field_serializer("a", mode="wrap")
+    def tell(self, value: int, handler: SerializerFunctionWrapHandler, info: FieldSerializationInfo) -> Any:
+        return {info.field_name: handler(value), "b": self.b}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def take(cls, value: Any, handler: Any) -> Any:
+        return handler(value)
+
+
 def holding(annotation: Any, value: Any) -> Event:
     """An event with a declared field."""
     kind = type("Holding", (Event,), {"__annotations__": {"v": annotation}, "__module__": __name__})
@@ -249,6 +300,10 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "optional keys": (dict[float | None, int], {NAN: 1, None: 2}, {"NaN": 1, "None": 2}),
     "keys that are enums": (dict[Kind, int], {Kind.unknown: 1, Kind.known: 2}, {"NaN": 1, "1.5": 2}),
     "keys that only look so": (dict[str, int], {"nan": 1, "inf": 2, "-inf": 3}, {"nan": 1, "inf": 2, "-inf": 3}),
+    "subclass of its own schema": (Shape, Circle(x=NAN, radius=INF), {"x": "NaN", "radius": "Infinity"}),
+    "generic": (Page[float], Page[float](items=[NAN]), {"items": ["NaN"], "following": None}),
+    "slotted dataclass": (Slotted, Slotted(1, [NAN, Point(x=NAN)]), {"a": 1, "b": ["NaN", {"x": "NaN"}]}),
+    "keys of several types": (dict[tuple[int, str] | float, int], {(1, "a"): 1, NAN: 2}, {"1,a": 1, "NaN": 2}),
     "enum": (Kind, Kind.unknown, "NaN"),
     "enum of floats": (Size, Size.unknown, "NaN"),
     "union": (float | Point, NAN, "NaN"),
@@ -315,6 +370,20 @@ def test_a_typed_client_reads_the_number_back(kind: type[Loss]) -> None:
         assert read == number or (math.isnan(read) and math.isnan(number))
 
 
+class Features(Event):
+    """What pydantic offers to those who describe values."""
+
+    camel: list[Camel] = Field([Camel()])
+    hexed: Hexed = Hexed()
+    shapes: list[Shape] = Field([Circle(), Shape()])
+    page: Page[int] = Page[int](items=[1], following=Page[int](items=[2]))
+    pages: Page[Any] = Page[Any](items=[Camel(), Circle()])
+    slotted: Slotted = Slotted(1, Camel())
+    serialized: Serialized | Camel = Serialized()
+    parsed: Json[list[float]] = Field("[1.5]", validate_default=True)
+    anything: Any = Field([Camel(), Hexed(), Circle(), Slotted(1, Hexed()), Serialized()])
+
+
 class Everything(Event):
     text: str = "é\u2028"
     count: int = 2**70
@@ -334,12 +403,16 @@ class Everything(Event):
     sub_first: Named | Point = Point(x=1.0)
     other_keys: dict[datetime, int] = Field({datetime(2026, 1, 2, tzinfo=UTC): 1})
     many_keys: dict[int | str | bool, None] = Field({1: None, "a": None})
+    pairs: dict[tuple[float, int], int] = Field({(0.5, 1): 1})
+    pairs_and_more: dict[tuple[int, str] | float | None, int] = Field({(1, "a"): 1, 0.5: 2, None: 3})
     tree: Tree = Tree(x=1.0, branches=[Tree(x=2.0)])
 
 
 @pytest.mark.parametrize(
     "model",
     [
+        Features(),
+        Features(more=Features().anything),
         Everything(),
         Everything(more=SecretStr("hush"), most=[SecretBytes(b"hush"), Holder(anything=SecretStr("hush"))]),
         StopEvent(result=Everything()),

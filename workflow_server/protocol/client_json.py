@@ -16,7 +16,7 @@ from types import GeneratorType
 from typing import Any, cast
 
 from pydantic import BaseModel
-from pydantic_core import CoreConfig, CoreSchema, SchemaError, SchemaSerializer
+from pydantic_core import CoreConfig, CoreSchema, SchemaError, SchemaSerializer, from_json, to_json
 
 from workflow_server.protocol.client_schema import STRINGS, ClientSchema, finite_key, root_config
 
@@ -30,6 +30,17 @@ def to_client_json(model: BaseModel) -> str:
     text = _TRUSTING.to_json(model)
     # Only keys of plain dictionaries are not looked at one by one.
     return _THOROUGH.to_json(model) if 'nan":' in text or 'inf":' in text else text
+
+
+def with_finite_numbers(stored: str) -> str:
+    """Stored JSON as valid JSON: what was stored before NaN and infinities were strings may hold them as constants."""
+    if "NaN" not in stored and "Infinity" not in stored:
+        return stored
+    try:
+        from_json(stored, allow_inf_nan=False)
+    except ValueError:
+        return to_json(from_json(stored), inf_nan_mode="strings").decode()
+    return stored
 
 
 class _Writer:

@@ -26,7 +26,24 @@ _FIELDS = frozenset({"model-fields", "dataclass-args", "typed-dict"})
 _ARRAYS = frozenset({"list", "set", "frozenset", "generator"})
 # Written as what the value turns out to be.
 _ANY = frozenset({"any", "is-instance", "is-subclass", "callable", "function-plain", "call"})
-_FINITE = frozenset({"str", "int", "bool", "uuid", "date", "datetime"})
+# Keys of dictionaries that are never NaN.
+_NO_NUMBERS = frozenset(
+    {
+        "str",
+        "int",
+        "bool",
+        "bytes",
+        "uuid",
+        "date",
+        "time",
+        "datetime",
+        "timedelta",
+        "decimal",
+        "url",
+        "tuple",
+        "literal",
+    }
+)
 
 
 def root_config(schema: Node, kind: type[Any]) -> dict[str, Any]:
@@ -58,7 +75,7 @@ class ClientSchema:
         if kind in ("model", "dataclass"):
             # For a class that is complete, pydantic-core takes the serializer that the class has.
             new["cls"] = _stand_in(node["cls"])
-        elif kind == "dict" and new["keys_schema"].get("type") not in _FINITE:
+        elif kind == "dict" and new["keys_schema"].get("type") not in _NO_NUMBERS:
             keys = {"type": "function-wrap", "function": _key, "schema": new["keys_schema"]}
             new["keys_schema"] = {"type": "any", "serialization": keys}
         elif kind == "union":
@@ -136,7 +153,8 @@ def finite_key(key: Any) -> Any:
 
 def _key(key: Any, handler: Callable[[Any], Any]) -> Any:
     finite = finite_key(key)
-    return handler(key) if finite is key else finite
+    # What is written as a list is no key any more.
+    return finite if finite is not key or isinstance(key, tuple) else handler(key)
 
 
 def _is_event_dump(function: object) -> bool:

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
-from pydantic_core import from_json, to_json
 
 from workflow_server.errors import HandlerNotFound, ShuttingDown
+from workflow_server.protocol.client_json import with_finite_numbers
 from workflow_server.records import StoredEvent
 from workflow_server.web.identity import check_may_take_events
 from workflow_server.web.keys import MANAGER, SETTINGS, STREAMS
@@ -144,8 +144,7 @@ def pieces(page: Iterable[StoredEvent], wanted: StreamRequest) -> Iterator[tuple
     for sequence, internal, data in page:
         if internal and not wanted.include_internal:
             continue
-        if "NaN" in data or "Infinity" in data:
-            data = with_finite_numbers(data)
+        data = with_finite_numbers(data)
         text = line(sequence, data if wanted.include_qualified_name else without_qualified_name(data))
         lines.append(text)
         size += len(text)
@@ -154,15 +153,6 @@ def pieces(page: Iterable[StoredEvent], wanted: StreamRequest) -> Iterator[tuple
             lines, size = [], 0
     if sequence >= 0:
         yield _encode(lines), sequence
-
-
-def with_finite_numbers(data: str) -> str:
-    """An envelope as valid JSON: what was stored before NaN and infinities were strings may hold them as numbers."""
-    try:
-        from_json(data, allow_inf_nan=False)
-    except ValueError:
-        return to_json(from_json(data), inf_nan_mode="strings").decode()
-    return data
 
 
 def without_qualified_name(data: str) -> str:
