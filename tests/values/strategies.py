@@ -6,9 +6,11 @@ import datetime as dt
 import ipaddress
 import pathlib
 import re
+import reprlib
 import types
 import zoneinfo
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator
 from typing import Any
 
 import numpy
@@ -22,16 +24,18 @@ OFFSETS = st.integers(-1439, 1439).map(lambda minutes: dt.timezone(dt.timedelta(
 TEXTS = st.text(alphabet=st.characters(codec=None, exclude_categories=())) | st.sampled_from(
     ["$", "$$", "__is_pydantic", "__is_component", "__is_plain", "qualified_name", "\ud83d\ude00"]
 )
-MARKERS = st.sampled_from([
-    {"$": "m", "c": "os:system", "v": {}},
-    {"$": "ref", "n": 0},
-    {"$": "graph", "v": {"$": "ref", "n": 0}},
-    {"$": "r", "f": {"$": "fn", "c": "os:system"}, "a": ["true"]},
-    {"$$": {"$": "t", "v": []}},
-    {"__is_pydantic": True, "value": {}, "qualified_name": "os.system"},
-    {"__is_component": True, "value": {}, "qualified_name": "os.system"},
-    {"__is_plain": True, "value": {}},
-])
+MARKERS = st.sampled_from(
+    [
+        {"$": "m", "c": "os:system", "v": {}},
+        {"$": "ref", "n": 0},
+        {"$": "graph", "v": {"$": "ref", "n": 0}},
+        {"$": "r", "f": {"$": "fn", "c": "os:system"}, "a": ["true"]},
+        {"$$": {"$": "t", "v": []}},
+        {"__is_pydantic": True, "value": {}, "qualified_name": "os.system"},
+        {"__is_component": True, "value": {}, "qualified_name": "os.system"},
+        {"__is_plain": True, "value": {}},
+    ]
+)
 """Dictionaries that a client may send, which look like what stands for an object."""
 
 SCALARS: st.SearchStrategy[Any] = st.one_of(
@@ -70,7 +74,17 @@ SCALARS: st.SearchStrategy[Any] = st.one_of(
     st.floats(width=32).map(numpy.float32),
     st.integers(-100, 100).map(numpy.int16),
 )
-HASHABLE = SCALARS.filter(lambda value: not isinstance(value, numpy.generic)) | st.tuples(SCALARS, TEXTS)
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+HASHABLE = (SCALARS | st.tuples(SCALARS, TEXTS)).filter(_is_hashable)
 
 
 def _attributes(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -154,3 +168,27 @@ def _encodes(text: str) -> bool:
 
 VALUES = st.recursive(SCALARS | MARKERS, _inside, max_leaves=12)
 """Arbitrary values."""
+
+
+class Shown:
+    """A value that is shown cut: some hold one thing so often that all of it does not fit into memory."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return reprlib.repr(self.value)
+
+
+SHOWN_VALUES = VALUES.map(Shown)
+
+
+def kinds_in(value: Any) -> Iterator[str]:
+    """The names of the classes of a value and of what it holds, as far as containers tell."""
+    yield type(value).__qualname__
+    if isinstance(value, dict):
+        for key, item in dict.items(value):
+            yield from (*kinds_in(key), *(() if item is value else kinds_in(item)))
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        for item in value:
+            yield from kinds_in(item)
