@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -21,7 +21,7 @@ PLANNED = (60, 4_000)
 _PHASES = [Phase.explicit, Phase.generate, Phase.shrink]
 
 
-def chances(extent: Extent, times: tuple[int, int]) -> Any:
+def chances(extent: Extent, times: tuple[int, int]) -> Callable[[Callable[..., None]], Callable[[], None]]:
     """The settings of hypothesis for one attack."""
     examples = extent.of(short=times[0], long=times[1])
     checks = settings(

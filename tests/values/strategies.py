@@ -148,7 +148,7 @@ def _inside(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.builds(c.Employee, name=st.just("a"), salary=st.integers(), more=values),
         st.builds(lambda items: c.Page[Any](items=items), lists),
         st.builds(lambda extra: c.Extras(**extra), st.dictionaries(st.sampled_from(["$", "x", "$$"]), values)),
-        st.builds(lambda age, more: c.Person.model_construct(age=age, more=more), values, values),
+        st.builds(lambda age, more: c.Person.model_construct(age=age, more=more), values, values),  # type: ignore[call-arg]
         st.builds(_private, st.integers(), st.dictionaries(TEXTS, values, max_size=2), st.booleans()),
         st.builds(lambda items: c.PlainError(*items), lists),
         st.builds(c.DataError, lists),

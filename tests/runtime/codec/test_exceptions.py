@@ -63,11 +63,10 @@ def test_an_exception_that_cannot_be_kept_does_not_keep_a_step_from_being_tried_
 
     error = c.PlainError("text", threading.Lock())
     error.__dict__.update(rows=[1], lock=threading.Lock())
-    again = failed(error)
+    again: Any = failed(error)
     assert type(again) is c.PlainError
-    assert again.rows == [1]
+    assert again.__dict__ == {"rows": [1]}
     assert "text" in str(again)
-    assert not hasattr(again, "lock")
     assert str(failed(Local("local"))) == "local"
     assert failed(c.ArgumentsError(3, detail="d")).detail == "d"
 

@@ -29,7 +29,7 @@ Positive = c.Page[Annotated[int, Field(gt=0)]]
         Positive(items=[1]),
         c.Numbers([1]),
         c.Private(),
-        c.Person.model_construct(_fields_set={"name"}, name=1, more=3),
+        c.Person.model_construct(_fields_set={"name"}, name=1, more=3),  # type: ignore[arg-type]
         c.Extras(**{"n": 1, "$": 2, "$$": 3}),
         c.Outer.Deeper.Model(),
         c.SlotsOnly([1]),

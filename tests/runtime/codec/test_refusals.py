@@ -53,7 +53,7 @@ class Raising:
         ({LOCK: 1}, r"X.key\(lock\) cannot be stored"),
         (local(), "X cannot be stored: it is of type .*Local, and is of a class that is not found again by its name"),
         (c.PlainError([local()]), r"X.args\[0\]\[0\] cannot be stored"),
-        ((n for n in []), "X cannot be stored: it is of type generator"),
+        ((n for n in "ab"), "X cannot be stored: it is of type generator"),
         (
             Once(1),
             "X cannot be stored: .* would come back as another value in 'number'|would come back as another value",
