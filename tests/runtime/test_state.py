@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +20,8 @@ from workflows.runtime.types.results import (
     StepWorkerStateContextVar,
 )
 
+from tests.values import classes
+from tests.values.equality import differs
 from workflow_server.errors import Unstorable
 from workflow_server.runtime import state as state_module
 from workflow_server.runtime.codec import Codec
@@ -314,3 +317,35 @@ async def test_the_list_of_writes_beside_a_step_that_does_not_finish_is_bounded(
         assert len(recording.store._written) <= 22
     recording.store.take("slow")
     assert dict(recording.durable().items()) == {"last": 99, "slow": 1}
+
+
+ADDED: list[tuple[Any, Any]] = [
+    ([1], lambda value, n: [*value, n]),
+    ((1,), lambda value, n: (*value, n)),
+    ({1}, lambda value, n: value | {n}),
+    (frozenset({1}), lambda value, n: value | {n}),
+    (deque([1]), lambda value, n: deque([*value, n])),
+    ({1: 1}, lambda value, n: {**value, n: n}),
+    (classes.MyList([1]), lambda value, n: classes.MyList([*value, n])),
+    (classes.MySet([1]), lambda value, n: classes.MySet([*value, n])),
+    (classes.MyDict({1: 1}), lambda value, n: classes.MyDict({**value, n: n})),
+    (Counter("a"), lambda value, n: value + Counter({n: 1})),
+    (classes.AttrsSlots(1, [1]), lambda value, n: classes.AttrsSlots(1, [*value.b, n])),
+    (classes.FrozenSlotted(1, (1,)), lambda value, n: classes.FrozenSlotted(1, (*value.b, n))),
+    (Typed(names=["1"]), lambda value, n: Typed(names=[*value.names, str(n)])),
+]
+
+
+@pytest.mark.parametrize(("value", "add"), ADDED, ids=lambda item: type(item).__name__)
+async def test_what_an_unfinished_step_added_to_a_value_is_not_kept_with_what_another_one_added(
+    value: Any, add: Callable[[Any, int], Any]
+) -> None:
+    recording = Recording(DictState(v=value))
+    for name, number in (("unfinished", 2), ("other", 3)):
+        with step(name):
+            async with recording.store.edit_state() as state:
+                state["v"] = add(state["v"], number)
+    recording.store.take("other")
+    assert differs(recording.durable()["v"], add(value, 3)) is None
+    recording.store.take("unfinished")
+    assert differs(recording.durable()["v"], add(add(value, 2), 3)) is None

@@ -3,6 +3,8 @@
 The annotations of its steps are classes that are made here: this module does without postponed ones.
 """
 
+# mypy: disable-error-code="valid-type,attr-defined,no-any-return"
+
 from collections.abc import Iterator
 from typing import Annotated, Any
 

@@ -6,9 +6,11 @@ import datetime as dt
 import ipaddress
 import pathlib
 import re
+import reprlib
 import types
 import zoneinfo
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator
 from typing import Any
 
 import numpy
@@ -72,7 +74,18 @@ SCALARS: st.SearchStrategy[Any] = st.one_of(
     st.floats(width=32).map(numpy.float32),
     st.integers(-100, 100).map(numpy.int16),
 )
-HASHABLE = SCALARS.filter(lambda value: not isinstance(value, numpy.generic)) | st.tuples(SCALARS, TEXTS)
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    # One of numpy raises when it is compared with bytes.
+    return not isinstance(value, numpy.generic)
+
+
+HASHABLE = (SCALARS | st.tuples(TEXTS, st.integers())).filter(_is_hashable)
 
 
 def _attributes(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -135,7 +148,7 @@ def _inside(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.builds(c.Employee, name=st.just("a"), salary=st.integers(), more=values),
         st.builds(lambda items: c.Page[Any](items=items), lists),
         st.builds(lambda extra: c.Extras(**extra), st.dictionaries(st.sampled_from(["$", "x", "$$"]), values)),
-        st.builds(lambda age, more: c.Person.model_construct(age=age, more=more), values, values),
+        st.builds(lambda age, more: c.Person.model_construct(age=age, more=more), values, values),  # type: ignore[call-arg]
         st.builds(_private, st.integers(), st.dictionaries(TEXTS, values, max_size=2), st.booleans()),
         st.builds(lambda items: c.PlainError(*items), lists),
         st.builds(c.DataError, lists),
@@ -156,3 +169,27 @@ def _encodes(text: str) -> bool:
 
 VALUES = st.recursive(SCALARS | MARKERS, _inside, max_leaves=12)
 """Arbitrary values."""
+
+
+class Shown:
+    """A value that is shown cut: some hold one thing so often that all of it does not fit into memory."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return reprlib.repr(self.value)
+
+
+SHOWN_VALUES = VALUES.map(Shown)
+
+
+def kinds_in(value: Any) -> Iterator[str]:
+    """The names of the classes of a value and of what it holds, as far as containers tell."""
+    yield type(value).__qualname__
+    if isinstance(value, dict):
+        for key, item in dict.items(value):
+            yield from (*kinds_in(key), *(() if item is value else kinds_in(item)))
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        for item in value:
+            yield from kinds_in(item)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from workflow_server.protocol.client_json import with_finite_numbers
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import Status
 
@@ -45,7 +46,7 @@ class ListedHandler:
         """The same JSON as that of a ``HandlerData`` with this result, in parts: the result may be large."""
         before, empty, after = self.handler.model_dump_json().encode().partition(_NO_RESULT)
         # No text of the handler has these quotation marks: JSON escapes them.
-        result = b"null" if self.result is None else self.result.encode()
+        result = b"null" if self.result is None else with_finite_numbers(self.result).encode()
         return before + empty.removesuffix(b"null"), result, after
 
 

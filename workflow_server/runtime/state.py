@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple
 from pydantic import BaseModel
 
 from workflow_server.runtime.codec import Codec, Undecodable, escaped, unescaped
+from workflow_server.runtime.codec.failures import shortened
 from workflow_server.runtime.engine import (
     MODEL_T,
     DictState,
@@ -189,7 +190,7 @@ def encode_key(value: Any, codec: Codec, key: str) -> Json:
     Raises:
         Unstorable: it cannot be kept; the message names the key.
     """
-    return codec.encode(value, f"ctx.store['{key}']")
+    return codec.encode(value, f"ctx.store[{shortened(repr(key))}]")
 
 
 def decode_state(tree: Json, codec: Codec) -> BaseModel:
@@ -206,7 +207,7 @@ def decode_state(tree: Json, codec: Codec) -> BaseModel:
         try:
             values[unescaped(key)] = codec.decode(item)
         except Undecodable as error:
-            raise Undecodable(f"ctx.store['{key}']: {error}") from error
+            raise Undecodable(f"ctx.store[{shortened(repr(key))}]: {error}") from error
     return DictState(_data=values)
 
 

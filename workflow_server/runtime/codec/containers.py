@@ -9,6 +9,7 @@ import itertools
 import json
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from workflow_server.runtime.codec.failures import Unkeepable
@@ -48,6 +49,7 @@ class Containers:
             frozenset: self._frozenset,
             deque: lambda value, run: run.enter(value) or {TAG: "q", "v": self.items(value, run), "m": value.maxlen},
             bytearray: self._bytearray,
+            MappingProxyType: self._proxy,
         }
 
     def items(self, value: Iterable[Any], run: Run) -> list[Json]:
@@ -117,6 +119,16 @@ class Containers:
                 raise error.of(type(item)).at_index(key) from None
         run.depth -= 1
         return {"v": node, "k": keys} if keys else {"v": node}
+
+    def _proxy(self, value: MappingProxyType[Any, Any], run: Run) -> Json:
+        known = run.seen(value)
+        if known is not None:
+            return known
+        run.deeper()
+        node = {TAG: "proxy", "v": self._encode(value | {}, run)}
+        run.depth -= 1
+        run.number(value)
+        return node
 
     def _bytearray(self, value: bytearray, run: Run) -> Json:
         known = run.seen(value)

@@ -20,7 +20,8 @@ _GENERATED = ("_dataclass_getstate", "slots_getstate")
 
 def declared_fields(kind: type[Any]) -> Mapping[str, Default]:
     """The fields of a dataclass or a class of attrs; none of another class."""
-    return _fields_of(kind)
+    known: Any = kind
+    return _fields_of(known)
 
 
 @lru_cache(maxsize=10_000)

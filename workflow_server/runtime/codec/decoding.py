@@ -6,6 +6,7 @@ import base64
 import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -252,6 +253,7 @@ _READERS: dict[str, Callable[[Decoding, Any], Any]] = {
     "ref": lambda self, node: self._made[node["n"]],
     "graph": Decoding._graph,
     "d": lambda self, node: self._pairs(self._number({}), node),
+    "proxy": lambda self, node: self._number(MappingProxyType(self.value(node["v"]))),
     "ba": lambda self, node: self._number(bytearray(base64.b64decode(node["v"]))),
     "t": lambda self, node: tuple(self._items(node["v"])),
     "s": lambda self, node: self._members(self._number(set()), node["v"]),

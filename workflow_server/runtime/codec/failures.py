@@ -46,6 +46,9 @@ class Unkeepable(Exception):
     def in_model(self, name: str) -> Unkeepable:
         """The same, seen from a model of this name: the outermost one is where a user begins to look."""
         if self._root is None:
+            if self._path[-2:] and self._path[-1] == "._data":
+                # An undeclared field of an event: users know it as a field.
+                self._path[-2:] = [_as_field(self._path[-2])]
             self._model = (name, len(self._path))
         return self
 
@@ -67,6 +70,11 @@ class Unkeepable(Exception):
 
 class Undecodable(ValueError):
     """What was kept cannot be read: the code has changed since, or the file is damaged."""
+
+
+def _as_field(key: str) -> str:
+    name = key[2:-2]
+    return f".{name}" if name.isidentifier() else key
 
 
 def shortened(text: str) -> str:

@@ -128,11 +128,13 @@ class ModelLayout:
         set_state(value, "__pydantic_fields_set__", fields_set)
         if not self._is_root:
             set_state(value, "__pydantic_extra__", None if extra is None else decoding.attributes(extra))
-            set_state(value, "__pydantic_private__", self._private_attributes(node, decoding))
+            set_state(value, "__pydantic_private__", self._private_attributes(node, values, decoding))
         for name, item in decoding.attributes(node.get("l", {})).items():
             set_state(value, name, item)
 
-    def _private_attributes(self, node: Mapping[str, Json], decoding: Decoding) -> dict[str, Any] | None:
+    def _private_attributes(
+        self, node: Mapping[str, Json], fields: dict[str, Any], decoding: Decoding
+    ) -> dict[str, Any] | None:
         private = node.get("p")
         if private is None and self._only_dynamic:
             return {"_data": {}}
@@ -142,7 +144,15 @@ class ModelLayout:
         never = node.get("q", ())
         for name, attribute in self._private.items():
             if name not in values and name not in never:
-                default = attribute.get_default()
+                factory: Any = attribute.default_factory
+                takes_values = getattr(attribute, "default_factory_takes_validated_data", False)
+                default = (
+                    attribute.get_default()
+                    if factory is None
+                    else factory({**fields, **values})
+                    if takes_values
+                    else factory()
+                )
                 if default is not PydanticUndefined:
                     values[name] = default
         return values

@@ -9,7 +9,6 @@ import fractions
 import ipaddress
 import pathlib
 import re
-import types
 import uuid
 import zoneinfo
 from collections.abc import Callable
@@ -56,7 +55,7 @@ def _offset(value: datetime.timezone, part: Part) -> Json:
     if value is datetime.UTC:
         return {TAG: "utc"}
     offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
-    return {TAG: "offset", "v": part(offset), **({"n": name[0]} if name else {})}
+    return {TAG: "offset", "v": part(offset), **({"n": part(name[0])} if name else {})}
 
 
 def _zoned(tag: str) -> Callable[[Any, Part], Json]:
@@ -71,6 +70,10 @@ def _zoned(tag: str) -> Callable[[Any, Part], Json]:
 
 def _texts(tag: str, text: Callable[[Any], str] = str) -> Callable[[Any, Part], Json]:
     return lambda value, part: {TAG: tag, "v": text(value)}  # noqa: ARG005
+
+
+def _any_text(tag: str) -> Callable[[Any, Part], Json]:
+    return lambda value, part: {TAG: tag, "v": part(str(value))}
 
 
 def _base64(value: bytes) -> str:
@@ -109,12 +112,9 @@ SCALARS: dict[type, Callable[[Any, Part], Json]] = {
     re.Pattern: lambda value, part: {TAG: "re", "v": part(value.pattern), "f": value.flags},
     type(Ellipsis): _texts("const"),
     type(NotImplemented): _texts("const"),
-    types.MappingProxyType: lambda value, part: {TAG: "proxy", "v": part(dict(value))},
-    **{
-        kind: _texts(name)
-        for name, kind in {**_ADDRESSES, **_PATHS}.items()
-    },
-}  # fmt: skip
+    **{kind: _texts(name) for name, kind in _ADDRESSES.items()},
+    **{kind: _any_text(name) for name, kind in _PATHS.items()},
+}
 
 
 def _read_zoned(kind: Any) -> Callable[[Any, Part], Any]:
@@ -128,11 +128,15 @@ def _read_zoned(kind: Any) -> Callable[[Any, Part], Any]:
 
 def _read_offset(node: Any, part: Part) -> datetime.timezone:
     offset = part(node["v"])
-    return datetime.timezone(offset, node["n"]) if "n" in node else datetime.timezone(offset)
+    return datetime.timezone(offset, part(node["n"])) if "n" in node else datetime.timezone(offset)
 
 
 def _read(make: Callable[[Any], Any]) -> Callable[[Any, Part], Any]:
     return lambda node, part: make(node["v"])  # noqa: ARG005
+
+
+def _read_text(make: Callable[[Any], Any]) -> Callable[[Any, Part], Any]:
+    return lambda node, part: make(part(node["v"]))
 
 
 DECODED: dict[str, Callable[[Any, Part], Any]] = {
@@ -153,6 +157,6 @@ DECODED: dict[str, Callable[[Any, Part], Any]] = {
     "uuid": lambda node, part: uuid.UUID(hex=node["v"], is_safe=uuid.SafeUUID(node["s"])),  # noqa: ARG005
     "re": lambda node, part: re.compile(part(node["v"]), node["f"]),
     "const": _read(_CONSTANTS.__getitem__),
-    "proxy": lambda node, part: types.MappingProxyType(part(node["v"])),
-    **{name: _read(kind) for name, kind in {**_ADDRESSES, **_PATHS}.items()},
+    **{name: _read(kind) for name, kind in _ADDRESSES.items()},
+    **{name: _read_text(kind) for name, kind in _PATHS.items()},
 }

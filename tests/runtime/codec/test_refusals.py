@@ -1,0 +1,140 @@
+"""What cannot be kept is told in one line: where, of which type and what to do; what cannot be read tells no value."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from workflows.events import StartEvent
+
+from tests.values import classes as c
+from workflow_server.errors import Unstorable
+from workflow_server.runtime.codec import Codec, Undecodable, register_type
+
+LOCK = threading.Lock()
+
+
+def local() -> Any:
+    class Local(BaseModel):
+        n: int = 1
+
+    return Local()
+
+
+def make_once(number: int) -> Once:
+    return Once(number + 1)
+
+
+class Once:
+    """An object that says how it is made again, and says it wrongly."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> Any:
+        return make_once, (self.number,)
+
+
+class Raising:
+    def __reduce__(self) -> Any:
+        raise RuntimeError("secret")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": [(1, {2: LOCK})]}, r"X\['a'\]\[0\]\[1\]\[2\] cannot be stored: it is of type _thread.lock, and cannot"),
+        (c.Person(name="a", more=[object, lambda: 1]), r"X.more\[1\] cannot be stored: it is of type function, and is"),
+        (c.Bare(**{"a\nb": LOCK}), r"X.'a\\nb' cannot be stored"),
+        ({"a\nb": LOCK}, r"X\['a\\nb'\] cannot be stored"),
+        ({"k" * 500: LOCK}, r"X\['k+… ?\]? ?.*cannot be stored"),
+        ({LOCK: 1}, r"X.key\(lock\) cannot be stored"),
+        (local(), "X cannot be stored: it is of type .*Local, and is of a class that is not found again by its name"),
+        (c.PlainError([local()]), r"X.args\[0\]\[0\] cannot be stored"),
+        ((n for n in "ab"), "X cannot be stored: it is of type generator"),
+        (
+            Once(1),
+            "X cannot be stored: .* would come back as another value in 'number'|would come back as another value",
+        ),
+        (Raising(), "X cannot be stored: it is of type .*Raising, and cannot be kept"),
+    ],
+)
+def test_a_refusal_names_the_place_the_type_and_the_remedy_in_one_line(value: Any, message: str) -> None:
+    with pytest.raises(Unstorable, match=message) as refused:
+        Codec().encode(value, "X")
+    assert "\n" not in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert "register_type" in str(refused.value) or "define it at the top level of a module" in str(refused.value)
+
+
+def test_a_model_is_where_a_user_looks_first() -> None:
+    with pytest.raises(Unstorable, match=r"^StartEvent\.handle\[0\] cannot be stored"):
+        Codec().dumps(StartEvent(handle=[LOCK]), "StartEvent")
+
+
+class Wary:
+    """A component that is read back only where its number is small."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.lock = number, LOCK
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "Wary"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"number": self.number} if self.number < 10 else {"big": self.number}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Wary:
+        return cls(data["number"])
+
+
+def test_the_first_values_of_each_shape_are_read_back_before_they_are_written() -> None:
+    codec = Codec()
+    for number in range(5):
+        codec.encode(Wary(number))
+    with pytest.raises(Unstorable, match="cannot be read back"):
+        codec.encode(Wary(10))
+
+
+class Changed:
+    def __init__(self, secret: str) -> None:
+        self.secret, self.lock = secret, LOCK
+
+
+def refuse(told: str) -> Changed:
+    if READABLE:
+        return Changed(told)
+    raise ValueError(f"{told} is a secret")
+
+
+READABLE = [True]
+
+
+def test_what_cannot_be_read_is_told_without_values_and_names() -> None:
+    register_type(Changed, encode=lambda changed: changed.secret, decode=refuse)
+    codec = Codec()
+    texts = [codec.dumps(Changed("hush")), codec.dumps(c.Color.RED), codec.dumps(c.Person(name="hush"))]
+    READABLE.clear()
+    gone = [texts[1].replace("RED", "GONE"), texts[2].replace("Person", "Gone")]
+    broken = [texts[0], *gone, "{", '{"$":"new"}', '{"$":"o"}']
+    try:
+        for text in broken:
+            with pytest.raises(Undecodable) as unread:
+                Codec().loads(text)
+            message = str(unread.value)
+            named = ("hush", "Changed", "Color", "Person", "Gone", "classes", "Error")
+            assert not any(name in message for name in named)
+    finally:
+        READABLE.append(True)
+
+
+def test_a_codec_remembers_a_bounded_number_of_classes() -> None:
+    codec = Codec()
+    for _ in range(10_050):
+        with pytest.raises(Unstorable):
+            codec.encode(type("Local", (), {})())
+    assert len(codec._encoder._plans) <= 10_001
