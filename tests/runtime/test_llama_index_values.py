@@ -7,23 +7,29 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, TextBlock
+from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms.mock import MockLLM
 from llama_index.core.memory import (
     BaseMemory,
+    BaseMemoryBlock,
     ChatMemoryBuffer,
     ChatSummaryMemoryBuffer,
     FactExtractionMemoryBlock,
     Memory,
     SimpleComposableMemory,
     StaticMemoryBlock,
+    VectorMemory,
 )
+from llama_index.core.schema import BaseComponent
 from llama_index.core.storage.chat_store.base_db import MessageStatus
 from llama_index.core.storage.chat_store.sql import SQLAlchemyChatStore
 from llama_index.core.tools import ToolOutput
 from llama_index.core.utils import get_tokenizer
+from pydantic import PrivateAttr
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from workflow_server.errors import Unstorable
@@ -122,6 +128,41 @@ async def test_a_chat_store_with_an_engine_of_its_own_is_refused_by_name(codec: 
     memory = Memory.from_defaults(async_engine=engine)
     with pytest.raises(Unstorable, match=r"sql_store cannot be stored: .*give it async_database_uri"):
         codec.dumps(memory)
+
+
+class Searching(BaseComponent):
+    _client: Any = PrivateAttr(default=None)
+
+    @classmethod
+    def connected(cls) -> Searching:
+        component = cls()
+        component._client = threading.Lock()
+        return component
+
+
+class Recalling(BaseMemoryBlock[str]):
+    """A memory block with a client, which cannot be pickled; ``BaseComponent`` leaves such things out."""
+
+    component: Searching
+
+    async def _aget(self, messages: list[ChatMessage] | None = None, **block_kwargs: Any) -> str:
+        return ""
+
+    async def _aput(self, messages: list[ChatMessage]) -> None:
+        return None
+
+
+def test_a_component_that_leaves_out_what_cannot_be_kept_is_refused_by_name(codec: Codec) -> None:
+    memory = Memory.from_defaults(memory_blocks=[Recalling(name="recall", component=Searching.connected())])
+    with pytest.raises(Unstorable, match=r"_client cannot be stored: it is of type _thread\.lock"):
+        codec.dumps(memory)
+
+
+async def test_a_component_that_makes_anew_what_it_leaves_out_is_kept(codec: Codec) -> None:
+    memory = VectorMemory.from_defaults(embed_model=MockEmbedding(embed_dim=3))
+    memory.put(USER)
+    kept = codec.loads(codec.dumps(memory))
+    assert [message.content for message in kept.get("order")] == [USER.content]
 
 
 class ToolDown(Exception):

@@ -47,10 +47,10 @@ class Objects:
             try:
                 node = {TAG: "m", "c": self._names.of(kind), **layout.state(value, parts, run)}
             except Unkeepable as error:
-                if not layout.overrides_state:
+                # Some classes leave out what they cannot pickle, with nothing but a warning.
+                if not layout.overrides_state or _loses_attributes(value, kind):
                     raise error.in_model(kind.__name__) from None
                 run.back_to(mark)
-                # Some leave out what they cannot pickle, with nothing but a warning.
                 run.left_to_class = run.left_to_class or error
                 return self.any_object(value, run)
             run.depth -= 1
@@ -113,6 +113,7 @@ class Objects:
                 return exact(value, run)
             except Unkeepable as exactly:
                 run.back_to(mark)
+                run.left_to_class = run.left_to_class or exactly
                 try:
                     return self._told("comp", value, type(value).to_dict, run)
                 except Unkeepable:
@@ -187,6 +188,31 @@ class Objects:
             run.must_be_proven(kind, node)
         run.depth -= 1
         return node
+
+
+def _loses_attributes(value: BaseModel, kind: type[BaseModel]) -> bool:
+    """Whether a model that is made of the state that its class tells lacks attributes that the class left out, or has
+    others in their place."""
+    state: Any = value.__getstate__()
+    if not isinstance(state, dict):
+        return False
+    parts = ("__dict__", "__pydantic_private__")
+    left_out = [(part, name) for part in parts for name in _part(value, part).keys() - (state.get(part) or {}).keys()]
+    if not left_out:
+        return False
+    made = kind.__new__(kind)
+    try:
+        made.__setstate__(state)
+    except Exception:
+        return True
+    missing: Any = object()
+    return any(
+        type(_part(made, part).get(name, missing)) is not type(_part(value, part)[name]) for part, name in left_out
+    )
+
+
+def _part(value: BaseModel, part: str) -> dict[str, Any]:
+    return getattr(value, part, None) or {}
 
 
 _NEW: Any = copyreg.__newobj__  # type: ignore[attr-defined]

@@ -42,7 +42,7 @@ class Run:
         self.has_failures = False
         """There are exceptions of failed attempts."""
         self.left_to_class: Unkeepable | None = None
-        """Why the state of a model could not be kept, so that it was kept as its class says: told where that loses
+        """Why the state of an object could not be kept, so that it was kept as its class says: told where that loses
         something."""
 
     def enter(self, value: Any) -> Json | None:
