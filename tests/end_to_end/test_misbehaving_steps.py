@@ -107,9 +107,9 @@ async def test_nothing_that_an_exception_says_begins_a_line_of_the_log(tmp_path:
         log = (tmp_path / "server.log").read_text()
     lines = log.split("\n")
     assert sum(f"failed: ValueError: {escaped} in step read_row" in line for line in lines) == 1
-    assert sum(line.startswith("    ValueError: x") for line in lines) >= 2
+    assert sum(line.startswith("  | ValueError: x") for line in lines) >= 2
     assert log.count("forged") >= 4
     for line in lines:
-        assert not line or line.startswith("    ") or RECORD.match(line)
+        assert not line or line.startswith("  | ") or RECORD.match(line)
         assert not line.startswith("2026-01-01")
         assert not {"\r", "\x1b", "\u2028", "\x85"} & set(line)

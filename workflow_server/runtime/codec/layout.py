@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copyreg
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
-from hashlib import blake2b
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, RootModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, RootModel
 from pydantic_core import PydanticUndefined
 
 from workflow_server.runtime.codec.failures import Undecodable
+from workflow_server.runtime.codec.field_types import fingerprint, fitted
 
 if TYPE_CHECKING:
     from workflow_server.runtime.codec.decoding import Decoding
@@ -77,7 +76,7 @@ class ModelLayout:
     def __init__(self, kind: type[BaseModel]) -> None:
         self._kind = kind
         self._fields = kind.model_fields.keys()
-        self._shape = _shape_of(kind)
+        self._fingerprint = fingerprint(kind)
         self._private = kind.__private_attributes__
         self._only_dynamic = set(self._private) == {"_data"}
         self._is_root = issubclass(kind, RootModel)
@@ -92,7 +91,7 @@ class ModelLayout:
     def state(self, value: BaseModel, encoder: AttributeEncoder, run: Run) -> dict[str, Json]:
         """The parts of a model's node."""
         values = value.__dict__
-        node: dict[str, Json] = {"h": self._shape} if self._shape else {}
+        node: dict[str, Json] = {"h": self._fingerprint} if self._fingerprint else {}
         node["v"] = encoder.attributes(values, run)
         if values.keys() != self._fields:
             # What is missing was never there, and what is more was put there: the class did not change since.
@@ -118,8 +117,8 @@ class ModelLayout:
         """Give a model its state back, without a validator, a default or its ``__init__``."""
         values = decoding.attributes(node["v"])
         fields_set = set(node["s"]) if "s" in node else set(values)
-        if node.get("h", "") != self._shape:
-            self._fit_to_the_class(values)
+        if node.get("h", "") != self._fingerprint:
+            values = fitted(self._kind, values)
         if values.keys() != self._fields:
             self._follow_the_class(values, node)
         extra = node.get("x")
@@ -157,18 +156,6 @@ class ModelLayout:
                     values[name] = default
         return values
 
-    def _fit_to_the_class(self, values: dict[str, Any]) -> None:
-        """The types of its fields have changed since: what was kept must suit those of today."""
-        for name, value in values.items():
-            field = self._kind.model_fields.get(name)
-            if field is None:
-                continue
-            try:
-                values[name] = _type_of(self._kind, name).validate_python(value)
-            except ValidationError as error:
-                reason = f"the field '{name}' of a class has another type now, which does not take what was kept"
-                raise Undecodable(reason) from error
-
     def _follow_the_class(self, values: dict[str, Any], node: Mapping[str, Json]) -> None:
         """The class may have changed since: a new field has its default, and one that is gone is gone."""
         never = node.get("u", ())
@@ -182,25 +169,6 @@ class ModelLayout:
             kept = name in beside or isinstance(getattr(self._kind, name, None), cached_property)
             if name not in self._fields and not kept:
                 del values[name]
-
-
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-
-
-def _shape_of(kind: type[BaseModel]) -> str:
-    """A short text that changes with the types of the class's fields."""
-    fields = [(name, _ADDRESS.sub("", repr(field.annotation))) for name, field in kind.model_fields.items()]
-    return blake2b(repr(fields).encode(), digest_size=4).hexdigest() if fields else ""
-
-
-@lru_cache(maxsize=1_000)
-def _type_of(kind: type[BaseModel], name: str) -> TypeAdapter[Any]:
-    annotation: Any = kind.model_fields[name].annotation
-    try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:
-        # A type with a configuration of its own takes no other.
-        return TypeAdapter(annotation)
 
 
 _MISSING: Any = object()
