@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import attrs
+import numpy
 import pydantic
 from pydantic import (
     AfterValidator,
@@ -26,6 +27,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from workflows.events import Event
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -675,3 +677,23 @@ class Money:
 
     def __hash__(self) -> int:
         return hash(self.cents)
+
+
+class SlottedError(Exception):
+    """An exception that holds something in a slot."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        super().__init__("slotted")
+        self.code = code
+
+
+class MyArray(numpy.ndarray[Any, Any]):
+    """An array with attributes of its own."""
+
+
+class Typed(Event, Generic[T]):
+    """A generic event."""
+
+    item: T

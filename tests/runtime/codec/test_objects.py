@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
+import functools
+import io
+import operator
+import random
+import time
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -46,6 +52,12 @@ Positive = c.Page[Annotated[int, Field(gt=0)]]
         numpy.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
         numpy.array(["a", None], dtype=object),
         numpy.float64("nan"),
+        io.BytesIO(b"ab"),
+        operator.itemgetter(1, 2),
+        random.Random(3),
+        array.array("i", [1, 2]),
+        time.gmtime(0),
+        c.Typed[c.Page[int]](item=c.Page[int](items=[1])),
         numpy.str_("a"),
     ],
     ids=lambda value: type(value).__name__,
@@ -58,6 +70,15 @@ def test_a_model_keeps_its_slots() -> None:
     model = c.SlottedModel(n=1)
     object.__setattr__(model, "beside", 5)
     assert read_back(model).beside == 5
+
+
+def test_a_subclass_of_what_is_written_in_c_keeps_its_own_attributes() -> None:
+    array: Any = numpy.arange(3).view(c.MyArray)
+    array.unit = ("m", [1])
+    again: Any = read_back(array)
+    assert type(again) is c.MyArray
+    assert again.tolist() == [0, 1, 2]
+    assert vars(again)["unit"] == ("m", [1])
 
 
 def test_a_class_that_says_what_of_it_is_kept_is_asked() -> None:
@@ -145,3 +166,10 @@ def test_a_new_private_attribute_has_its_default() -> None:
 def test_a_new_field_without_a_default_is_named(old: Any, new: Any) -> None:
     with pytest.raises(Undecodable, match=r"^the field 'must' of a class is new and has no default$"):
         Codec().loads(renamed(old(), new))
+
+
+def test_a_partial_function_and_a_bound_method_are_kept() -> None:
+    part = read_back(functools.partial(c.a_function, 3))
+    assert part() == 3
+    assert read_back(c.Component([1]).to_dict)() == {"store": {"items": [1]}}
+    assert read_back(operator.methodcaller("upper"))("a") == "A"

@@ -194,6 +194,8 @@ class Decoding:
             made.extend(self._items(node["l"]))
         for key, value in self._items(node.get("k", [])):
             made[key] = value
+        if "at" in node:
+            self._set_attributes(made, self.attributes(node["at"]))
         return made
 
     def _set_state(self, made: Any, state: Any) -> None:
@@ -211,7 +213,7 @@ class Decoding:
         base: Any = next(base for base in kind.__mro__ if not hasattr(base.__dict__.get("__init__"), "__code__") and
                     "__init__" in base.__dict__)  # fmt: skip
         base.__init__(made, *args)
-        made.__dict__.update(self.attributes(node["v"]))
+        self._set_attributes(made, self.attributes(node["v"]))
         for name, value in self.attributes(node.get("w", {})).items():
             setattr(made, name, value)
         made.__cause__ = self.value(node["cause"]) if "cause" in node else None

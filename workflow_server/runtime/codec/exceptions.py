@@ -7,7 +7,7 @@ from typing import Any
 
 from workflow_server.runtime.codec.containers import Containers
 from workflow_server.runtime.codec.failures import Unkeepable
-from workflow_server.runtime.codec.layout import TAG, escaped
+from workflow_server.runtime.codec.layout import TAG, attributes_of, escaped
 from workflow_server.runtime.codec.names import Names
 from workflow_server.runtime.codec.run import Plan, Run
 
@@ -35,8 +35,9 @@ class Exceptions:
         state = reduced[2] if len(reduced) > 2 else {}
         node = {TAG: "x", "c": self._names.of(type(value)), "a": self._arguments(reduced[1], run)}
         run.number(value)
-        node["v"] = self._containers.attributes(value.__dict__, run)
-        others = {name: item for name, item in state.items() if name not in value.__dict__}
+        attributes = attributes_of(value)
+        node["v"] = self._containers.attributes(attributes, run)
+        others = {name: item for name, item in state.items() if name not in attributes}
         if others:
             node["w"] = self._containers.attributes(others, run)
         run.must_be_proven(type(value), node)

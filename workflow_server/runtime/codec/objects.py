@@ -154,9 +154,6 @@ class Objects:
         is_plain = make is _NEW and len(args) == 1 and listed is items is None and not _has_state_methods(kind)
         if is_plain:
             return self.plain_object(value, run)
-        if state is None and not hasattr(getattr(kind, "__reduce__", None), "__code__"):
-            # A subclass of what is written in C may have attributes of its own, which Python's copying forgets.
-            state = attributes_of(value) or None
         run.deeper()
         node: dict[str, Json] = {TAG: "r", "f": self._encode(make, run), "a": self._sequence(args, run)}
         run.number(value)
@@ -165,6 +162,9 @@ class Objects:
         for key, parts in (("l", listed), ("k", items)):
             if parts is not None:
                 node[key] = self._sequence(parts, run)
+        forgotten = _forgotten(value, kind, state)
+        if forgotten:
+            node["at"] = self._containers.attributes(forgotten, run)
         run.must_be_proven(kind, node)
         run.depth -= 1
         return node
@@ -216,6 +216,15 @@ def _part(value: BaseModel, part: str) -> dict[str, Any]:
 
 
 _NEW: Any = copyreg.__newobj__  # type: ignore[attr-defined]
+
+
+def _forgotten(value: Any, kind: type[Any], state: Any) -> dict[str, Any]:
+    """The attributes of a subclass of what is written in C, where Python's copying forgets them."""
+    if any(hasattr(getattr(kind, name, None), "__code__") for name in ("__reduce_ex__", "__reduce__", "__getstate__")):
+        return {}
+    attributes = attributes_of(value)
+    told = [part for part in (state if isinstance(state, tuple) else (state,)) if isinstance(part, dict)]
+    return {name: item for name, item in attributes.items() if not any(name in part for part in told)}
 
 
 def _has_state_methods(kind: type[Any]) -> bool:
