@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -283,6 +284,52 @@ async def test_a_step_that_only_reads_records_nothing() -> None:
         await recording.store.get_state()
         await recording.store.get("nothing", default=[])
     assert recording.store.take("i1") is None
+
+
+async def test_plain_data_that_is_read_again_is_not_encoded_again() -> None:
+    recording = Recording(DictState(items=[{"n": n} for n in range(1_000)]))
+    seconds = []
+    for number in range(3):
+        with step(f"i{number}"):
+            await recording.store.get("items")
+        begun = time.perf_counter()
+        assert recording.store.take(f"i{number}") is None
+        seconds.append(time.perf_counter() - begun)
+    assert min(seconds[1:]) < seconds[0] / 2
+
+
+async def test_a_change_back_to_what_was_before_a_write_is_recorded() -> None:
+    recording = Recording(DictState(items=[1]))
+    with step("reads"):
+        await recording.store.get("items")
+    recording.store.take("reads")
+    with step("writes"):
+        items = [1, 2]
+        await recording.store.set("items", items)
+        items.pop()
+    recording.store.take("writes")
+    assert recording.durable()["items"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        ([1], lambda items: items.__setitem__(0, True)),
+        ([1], lambda items: items.__setitem__(0, 1.0)),
+        ([{"a": 1, "b": 2}], lambda items: items[0].update(a=items[0].pop("a"))),
+        ([Note(text="a")], lambda items: setattr(items[0], "text", "b")),
+    ],
+)
+async def test_a_change_that_python_takes_for_equal_is_recorded(before: list[Any], change: Any) -> None:
+    recording = Recording(DictState(items=before))
+    for number in range(2):
+        with step(f"reads {number}"):
+            await recording.store.get("items")
+        recording.store.take(f"reads {number}")
+    with step("changes"):
+        change(await recording.store.get("items"))
+    assert recording.store.take("changes")
+    assert repr(recording.durable()["items"]) == repr(before)
 
 
 async def test_what_a_step_changes_in_place_and_cannot_be_kept_is_refused_by_name() -> None:

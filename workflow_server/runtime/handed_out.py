@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import marshal
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,3 +29,34 @@ class HandedOut:
         """What this step was given; it has finished."""
         keys = self._keys.pop(invocation_id, {})
         return (WHOLE,) if WHOLE in keys else keys
+
+
+class Marks:
+    """What plain data looked like when it was last written, so that a step that only reads costs next to nothing."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, bytes] = {}
+
+    def is_unchanged(self, key: str, value: Any) -> bool:
+        """Whether this value is plain data and as it was when this was last asked; a write in between forgets it."""
+        mark = _mark(value)
+        if mark is None:
+            return False
+        before, self._marks[key] = self._marks.get(key), mark
+        return before == mark
+
+    def forget(self, key: str) -> None:
+        """A value was written."""
+        if key == WHOLE:
+            self._marks.clear()
+        else:
+            self._marks.pop(key, None)
+
+
+def _mark(value: Any) -> bytes | None:
+    """A digest of Python's own plain data, exact as to types and order; None where there is anything else in it."""
+    try:
+        # Version 2 writes an object again that it has met: later ones depend on the counts of references.
+        return hashlib.blake2b(marshal.dumps(value, 2), digest_size=16).digest()
+    except ValueError:
+        return None

@@ -18,7 +18,7 @@ from workflow_server.runtime.engine import (
     InMemoryStateStore,
     writing_invocation,
 )
-from workflow_server.runtime.handed_out import WHOLE, HandedOut
+from workflow_server.runtime.handed_out import WHOLE, HandedOut, Marks
 from workflow_server.runtime.patches import Json, Patch, apply, diff
 
 _KEYS = "keys"
@@ -66,6 +66,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         self._codec = codec
         self._live: BaseModel = state
         self._handed_out = HandedOut()
+        self._marks = Marks()
         self._live_tree: Json = durable
         self._base: Json = durable
         """The state without the writes that are listed: those before the first of a step that has not finished."""
@@ -142,6 +143,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         patch = self._changes(state, write)
         await super()._write_state(state, storage)
         self._live = state
+        self._marks.forget(write.key if write is not None else WHOLE)
         invocation_id = writing_invocation()
         self._note(patch, invocation_id)
         if patch and invocation_id is None:
@@ -157,10 +159,14 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         and change it without setting it again. Of concurrent steps that change one object, the first to finish records
         what it finds."""
         for key in self._handed_out.taken_back(invocation_id):
-            if key != WHOLE and type(self._live) is DictState and key not in self._live:
-                # A default that the step gave to get().
-                continue
-            self._note(self._changes(self._live, _Write(key)), invocation_id)
+            if not self._is_as_it_was(key):
+                self._note(self._changes(self._live, _Write(key)), invocation_id)
+
+    def _is_as_it_was(self, key: str) -> bool:
+        if key == WHOLE or type(self._live) is not DictState:
+            return False
+        # Where it is not there, it is a default that the step gave to get().
+        return key not in self._live or self._marks.is_unchanged(key, self._live[key])
 
     def _changes(self, state: BaseModel, write: _Write | None) -> Patch:
         if write is not None and write.key and type(state) is DictState and write.key in state:
