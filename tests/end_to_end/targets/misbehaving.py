@@ -227,7 +227,7 @@ class NoResource(Workflow):
 
     @step
     async def go(self, ev: StartEvent, made: Annotated[int, Resource(exiting)]) -> StopEvent:
-        """Never run."""
+        """Run where the event was not published."""
         return StopEvent(result=made)
 
 
@@ -261,7 +261,7 @@ class Unwritten(Workflow):
 
     @step
     async def end(self, ev: Unsendable) -> StopEvent:
-        """Never run."""
+        """Run where the event was not published."""
         return StopEvent()
 
 
