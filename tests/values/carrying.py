@@ -15,7 +15,7 @@ from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, Star
 from tests.values.equality import differs
 from tests.values.kinds import BY_VALIDATOR, KINDS, Kind
 
-WAITING_PLACES = ("declared field", "undeclared field", "state", "start event")
+WAITING_PLACES = ("declared field", "undeclared field", "state", "start event", "collected event")
 CONTINUED_PLACES = ("continued state", "result")
 MISSING = "missing"
 
@@ -69,13 +69,20 @@ def workflow_of(kind: Kind, *, typed: bool) -> Workflow:
             return Found(places={"start event": differs(ev.v, kind.make())})
 
         @step
+        async def lay_by(self, ctx: context, ev: start) -> Found | None:
+            is_first = await ctx.store.get("result", None) is None
+            return Found(places={}, laid_by=kind.make()) if is_first else None
+
+        @step
         async def end(self, ctx: context, ev: Found) -> StopEvent | None:
-            both = ctx.collect_events(ev, [Found, Found])
-            if both is None:
+            collected = ctx.collect_events(ev, [Found] * 3)
+            if collected is None:
                 return None
+            places = {"collected event": differs(collected[0].laid_by, kind.make())}
             result = {"value": kind.make()}
             await ctx.store.set("result", result)
-            places = {**both[0].places, **both[1].places}
+            for found in collected:
+                places |= found.places
             return StopEvent(result={"places": places, **(result if kind.in_result else {})})
 
     return Carrying(timeout=None)
