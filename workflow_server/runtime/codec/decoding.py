@@ -212,7 +212,7 @@ class Decoding:
         maker: Any = next(
             base
             for base in kind.__mro__
-            if not isinstance(base.__dict__.get("__new__", staticmethod(len)), staticmethod)
+            if "__new__" in base.__dict__ and not isinstance(base.__dict__["__new__"], staticmethod)
         )
         made = self._number(maker.__new__(kind, *args))
         # What the exceptions of Python itself keep beside their arguments is set by their own initialisers.
