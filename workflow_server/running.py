@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Coroutine
@@ -25,6 +26,9 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     Where ``asyncio.run`` would end the process — a callback exits, or somebody stops the loop — the loop goes on: its
     tasks survive that unharmed. And what does not heed its cancellation is not waited for.
     """
+    # What the modules have made stays as long as the process: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     task = ServedTask(main, loop=loop, name="main")

@@ -13,6 +13,7 @@ import concurrent.futures
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
+from types import CodeType
 from typing import Any, NamedTuple, TypeVar
 
 from workflow_server.errors import StepInterrupted
@@ -221,6 +222,36 @@ def tasks_of(owner: object) -> list[asyncio.Task[Any]]:
     return found
 
 
+class Done(Coroutine[Any, Any, None]):
+    """A coroutine of which nothing is left to do; no task need be made of it."""
+
+    def send(self, value: Any) -> Any:  # noqa: ARG002
+        raise StopIteration
+
+    def throw(self, *thrown: Any) -> Any:
+        raise thrown[0]
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from ()
+
+
+DONE = Done()
+
+_harmless: set[CodeType] = set()
+
+Function = TypeVar("Function", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+def harmless(function: Function) -> Function:
+    """Mark a coroutine function of the server's own that lets out nothing that ends the event loop: where many tasks
+    are made of it, they need no containment."""
+    _harmless.add(function.__code__)
+    return function
+
+
 class TaskContainment:
     """The task factory of an event loop on which a server runs: the server's tasks, its runs' and those that steps
     spawn are contained; tasks of others are made as before."""
@@ -256,6 +287,14 @@ class TaskContainment:
                 self._loop.set_task_factory(self._previous)
 
     def _make(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Future[Any]:
+        if work is DONE:
+            done = loop.create_future()
+            done.set_result(None)
+            return done
+        if self._previous is None and getattr(work, "cr_code", None) in _harmless:
+            plain = ServedTask(work, loop=loop, **options)
+            plain.execution = executing.get()
+            return plain
         context = options.get("context")
         owner = contained.get() if context is None else context.get(contained)
         if owner is None or not asyncio.iscoroutine(work):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from workflow_server.runtime.clock import ServerClock
+from workflow_server.runtime.containment import DONE, harmless
 from workflow_server.runtime.engine import (
     BaseRuntimeDecorator,
     BasicRuntime,
@@ -26,6 +29,7 @@ from workflow_server.runtime.engine import (
 )
 from workflow_server.runtime.session import RunSession
 from workflow_server.runtime.step_times import told_by_wall_clock
+from workflow_server.store.abstract import Commit
 
 
 class DurableRuntime(BaseRuntimeDecorator):
@@ -72,6 +76,12 @@ class DurableRuntime(BaseRuntimeDecorator):
         return self._adapters[run_id].session
 
 
+@harmless
+async def _written(commit: Commit | None) -> None:
+    if commit is not None:
+        await commit
+
+
 class SessionAdapter(InternalRunAdapter):
     """What the engine's loop and steps see of a session."""
 
@@ -83,14 +93,21 @@ class SessionAdapter(InternalRunAdapter):
         """The run's id: the same before and after a crash."""
         return self.session.run_id
 
-    async def write_to_event_stream(self, event: Event) -> None:
-        """Publish an event to the handler's log."""
-        await self.session.publish(event)
+    def write_to_event_stream(self, event: Event) -> Coroutine[Any, Any, None]:
+        """Publish an event to the handler's log: at once, and not when the engine's task for it has its turn."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            # In a thread, where the engine finds no loop for it either.
+            return _written(None)
+        commit = self.session.publish(event)
+        return DONE if commit is None else _written(commit)
 
     async def get_now(self) -> float:
         """Server time: what is compared across restarts must not depend on the process, nor on the wall clock."""
         return self.session.now()
 
+    @harmless
     async def send_event(self, tick: WorkflowTick) -> None:
         """Hand the run what one of its own steps sends."""
         self.session.send(tick)

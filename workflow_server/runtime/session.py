@@ -318,20 +318,21 @@ class RunSession:
         self.mailbox.put_first(posted.tick() for posted in beginnings.given)
         self.mailbox.look_again()
 
-    async def publish(self, event: Event) -> None:
-        """Write an event to the handler's log; the loop's own terminal event also ends the run.
+    def publish(self, event: Event) -> Commit | None:
+        """Write an event to the handler's log; the loop's own terminal event also ends the run. Returns what a step
+        has to wait for that publishes faster than the store takes it.
 
         Raises:
             Unstorable: a value of it is no JSON (where the loop publishes it; a step's run is failed).
         """
         if not self._recorder.is_open:
-            return
+            return None
         if not in_step():
             if isinstance(event, StopEvent):
                 self._recorder.end(event)
             else:
                 self._recorder.publish(event)
-            return
+            return None
         try:
             self._recorder.publish(event)
         except Unstorable as error:
@@ -339,8 +340,7 @@ class RunSession:
             self.abort(error)
         except BaseException as error:
             self.abort(StepNotRecorded(reason=told(error)))
-        if self._owner.store.backlog > BACKLOG and self._recorder.last is not None:
-            await self._recorder.last
+        return self._recorder.last if self._owner.store.backlog > BACKLOG else None
 
     async def next_task(
         self, running: list[NamedTask], pending: list[PendingStart], timeout: float | None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, groupby
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from workflow_server.records import Record
 from workflow_server.store.maintenance import MAINTENANCE, Entry, Lifecycle
@@ -27,6 +28,30 @@ _BY_NAME = load("records")
 
 STATEMENTS: dict[type[Entry], tuple[str, ...]] = {
     kind: _BY_NAME[kind.__name__] for kind in (*get_args(Record), *MAINTENANCE)
+}
+
+
+class _Bound(NamedTuple):
+    """A statement whose parameters are the first ``width`` fields of its record, by place: no dictionary is made."""
+
+    sql: str
+    width: int
+    is_whole: bool
+    """They are all of its fields."""
+
+    @classmethod
+    def of(cls, kind: type[Entry], statement: str) -> _Bound:
+        fields = kind._fields
+        used = [fields.index(name) + 1 for name in _PARAMETER.findall(statement)]
+        sql = _PARAMETER.sub(lambda match: f"?{fields.index(match[1]) + 1}", statement)
+        width = max(used, default=0)
+        return cls(sql, width, width == len(fields))
+
+
+_PARAMETER = re.compile(r":([a-z_0-9]+)")
+
+_BOUND: dict[type[Entry], tuple[_Bound, ...]] = {
+    kind: tuple(_Bound.of(kind, statement) for statement in statements) for kind, statements in STATEMENTS.items()
 }
 
 
@@ -120,15 +145,15 @@ def lone_transaction(connection: sqlite3.Connection, entry: Lifecycle, fault: Fa
 
 def _write_all(connection: sqlite3.Connection, units: Sequence[Entries]) -> Refusals:
     for kind, entries in groupby(chain.from_iterable(units), type):
-        statements = STATEMENTS[kind]
+        statements = _BOUND[kind]
         if len(statements) == 1:
             # A step that publishes many events: one call for all of them.
-            connection.executemany(statements[0], [entry._asdict() for entry in entries])
+            sql, width, is_whole = statements[0]
+            connection.executemany(sql, entries if is_whole else [entry[:width] for entry in entries])
             continue
         for entry in entries:
-            parameters = entry._asdict()
-            for statement in statements:
-                connection.execute(statement, parameters)
+            for sql, width, _ in statements:
+                connection.execute(sql, entry[:width])
     return {}
 
 
