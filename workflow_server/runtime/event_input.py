@@ -108,7 +108,7 @@ class EventInput:
         stray = [key for key in ("value", "data") if key in fields]
         if stray and not names and fields.keys() <= _ENVELOPE_KEYS and not self._has_field(expected, stray[0]):
             raise InvalidEvent(
-                f"start_event: '{stray[0]}' without a 'type' is no event. Send the fields of '{expected.__name__}' "
+                f"start_event: '{stray[0]}' without a 'type' is not an event. Send the fields of '{expected.__name__}' "
                 "themselves, or name its type."
             )
         return expected, fields
@@ -142,7 +142,9 @@ class EventInput:
             raise InvalidEvent(f"event: '{kind.__name__}' {why_not}. Accepted are: {self._names()}.")
         stray = sorted(fields.keys() - _ENVELOPE_KEYS)
         if stray:
-            raise InvalidEvent(f"event: '{_cut(stray[0])}' is no part of an envelope: fields stand inside 'value'.")
+            raise InvalidEvent(
+                f"event: '{_cut(stray[0])}' is not a key of an event's envelope: put fields inside 'value'."
+            )
         value = fields.get("value", fields.get("data"))
         event = self._validated(kind, _object({} if value is None else value, "event.value"), "event")
         if step is not None:
@@ -157,7 +159,11 @@ class EventInput:
             kind = self._named(name, where)
             if kind is not None:
                 return kind
-        raise InvalidEvent(f"{where}: '{_cut(names[-1])}' is no event of this workflow. Accepted are: {self._names()}.")
+        raise InvalidEvent(
+            f"{where}: '{_cut(names[-1])}' is not an event of this workflow. Accepted are: {self._names()}. "
+            "A type that only wait_for_event names is accepted once a run has waited for it, and always as one of "
+            "additional_events."
+        )
 
     def accepts(self, event: Event) -> bool:
         """Whether a step takes the event when a client posts it; otherwise only a wait can."""
@@ -178,7 +184,7 @@ class EventInput:
         own = kind.model_fields
         hidden = [key for key in fields if key.startswith("_") and not self._has_field(kind, key) and key != "_data"]
         if hidden or not isinstance(fields.get("_data", {}), dict):
-            raise InvalidEvent(f"{where}: '{_cut((hidden or ['_data'])[0])}' is no field of '{kind.__name__}'.")
+            raise InvalidEvent(f"{where}: '{_cut((hidden or ['_data'])[0])}' is not a field of '{kind.__name__}'.")
         # A client that only knows the general event sends its fields there.
         dynamic = fields.get("_data", {})
         fields = {**fields, **{key: value for key, value in dynamic.items() if key in own and key not in fields}}

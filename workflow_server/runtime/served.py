@@ -192,7 +192,7 @@ class ServedWorkflow:
                 return snapshot, None
             tree = encode_state(closed.state(payload), self.codec)
         except Exception as error:
-            raise InvalidEvent("context: this is no serialized Context of this workflow.") from error
+            raise InvalidEvent("context: this is not a serialized Context of this workflow.") from error
         return snapshot, self.state_record(tree)
 
 

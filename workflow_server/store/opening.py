@@ -135,7 +135,7 @@ def explain(error: sqlite3.Error | OSError | UnicodeDecodeError, path: str) -> D
         return _explain_system(error, path)
     if isinstance(error, UnicodeDecodeError):
         # SQLite's message quotes a schema that it does not understand, and Python cannot read the quotation.
-        return DatabaseDamaged(path=path, problem="its schema is no text")
+        return DatabaseDamaged(path=path, problem="its schema is not text")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     primary = code & 0xFF
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -18,7 +18,7 @@ Mark = tuple[int, int, bool]
 MAX_DEPTH = 150
 """Levels that a value may be nested: encoding and decoding take up to three frames of Python's 1,000 for each."""
 
-REMEDY = "leave it out of events and of ctx.store, or tell how it is kept with workflow_server.register_type"
+REMEDY = "leave it out of events and of ctx.store, or register its type with workflow_server.register_type"
 
 
 class Run:
