@@ -152,7 +152,7 @@ def nothing_left_behind() -> Iterator[None]:
 
 
 def _why_not_bound(error: OSError, settings: Settings) -> str | None:
-    """What kept the server from listening, or None where the error is another one."""
+    """Return what kept the server from listening, or None where the error is another one."""
     if isinstance(error, socket.gaierror):
         return f"Host '{settings.host}' is not known here: use an address of this machine as --host."
     reasons = {

@@ -1,4 +1,4 @@
-"""What an operator may set: command-line options, then ``WORKFLOW_SERVER_*`` variables, then the defaults here."""
+"""The settings of an operator: command-line options, then ``WORKFLOW_SERVER_*`` variables, then the defaults here."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def _exact_origin(origin: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``."""
+    """Return whether only this machine can reach ``host``."""
     if host == "localhost":
         return True
     try:

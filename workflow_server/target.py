@@ -37,7 +37,7 @@ def load_server(target: str, settings: Settings) -> WorkflowServer:
 
 
 def load_target(target: str) -> WorkflowServer | dict[str, Workflow]:
-    """What is in TARGET: a server, or workflows by name, one at least.
+    """Return what is in TARGET: a server, or workflows by name, one at least.
 
     TARGET is ``file.py`` or ``package.module``, either with ``:attribute`` behind it.
 
@@ -112,7 +112,7 @@ def _load_module(place: str) -> ModuleType:
 
 
 def _find(module: ModuleType, target: str) -> WorkflowServer | dict[str, Workflow]:
-    """What a module offers without being asked for one of its attributes."""
+    """Return what a module offers without being asked for one of its attributes."""
     public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     servers = {id(value): name for name, value in reversed(public.items()) if isinstance(value, WorkflowServer)}
     if len(servers) > 1:
@@ -126,7 +126,7 @@ def _find(module: ModuleType, target: str) -> WorkflowServer | dict[str, Workflo
 
 
 def _resolve(module: ModuleType, attribute: str, target: str) -> WorkflowServer | dict[str, Workflow]:
-    """What one attribute of a module stands for; a function is called."""
+    """Return what one attribute of a module stands for; a function is called."""
     value: object = module
     for part in attribute.split("."):
         if not hasattr(value, part):

@@ -138,6 +138,13 @@ def test_what_is_no_target_is_refused_in_one_line(write: Write, target: str, sai
     assert "\n" not in str(refused.value)
 
 
+def test_a_module_that_has_only_a_function_says_that_it_has_to_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "only_a_function.py"
+    path.write_text("def make(): ...\n")
+    with pytest.raises(TargetError, match=r"A function .* has to be named, as in .*only_a_function\.py:make"):
+        load_target(str(path))
+
+
 def test_several_servers_are_not_chosen_between(write: Write) -> None:
     path = write("one = WorkflowServer()\ntwo = WorkflowServer()\n")
     with pytest.raises(TargetError, match=r"one, two"):

@@ -1,4 +1,4 @@
-"""How a run ends: its terminal event, its status, and the reason that its handler shows."""
+"""The end of a run: its terminal event, its status, and the reason that its handler shows."""
 
 from __future__ import annotations
 

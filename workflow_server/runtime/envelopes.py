@@ -55,8 +55,8 @@ def _has_unreadable_number(data: str) -> bool:
 
 
 def _has_many_digits(data: str) -> bool:
-    """Whether there may be a run of ``LONGEST_NUMBER`` digits: it would hold one of the places that are looked at, and
-    half of it on one side of that."""
+    """Return whether there may be a run of ``LONGEST_NUMBER`` digits: it would hold one of the places that are looked
+    at, and half of it on one side of that."""
     half = LONGEST_NUMBER // 2
     return any(
         data[place].isdigit() and (data[place - half : place].isdigit() or data[place : place + half].isdigit())

@@ -1,4 +1,4 @@
-"""What clients may send to one workflow: which types, in which envelopes, and how they are validated.
+"""The events that clients may send to one workflow: which types, in which envelopes, and how they are validated.
 
 A client's event is validated once, by its own class, and what the step gets is that very object. Names that a client
 sends lead to the workflow's own events and to nothing else, also inside of an event.
@@ -53,7 +53,7 @@ class EventInput:
             self._types.setdefault(name, set()).add(kind)
 
     def knows(self, data: object) -> bool:
-        """Whether the type that this envelope names is known; an envelope that is none is not."""
+        """Return whether the type that this envelope names is known; an envelope that is none is not."""
         try:
             self._type_of(_object(data, "event"), "event")
         except InvalidEvent:
@@ -166,7 +166,7 @@ class EventInput:
         )
 
     def accepts(self, event: Event) -> bool:
-        """Whether a step takes the event when a client posts it; otherwise only a wait can."""
+        """Return whether a step takes the event when a client posts it; otherwise only a wait can."""
         return any(addressable and _fits(event, accepted, with_subclasses=with_subclasses)
                    for accepted, with_subclasses, addressable in self._steps.values())  # fmt: skip
 
@@ -243,7 +243,7 @@ def _fits(event: Event, accepted: tuple[type[Event], ...], *, with_subclasses: b
 
 
 def _why_not_posted(kind: type[Event]) -> str | None:
-    """Why clients may not send such an event to a run; None where they may."""
+    """Return why clients may not send such an event to a run; None where they may."""
     if issubclass(kind, StartEvent):
         return "starts runs, and cannot be sent to one"
     if issubclass(kind, StopEvent):

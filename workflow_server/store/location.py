@@ -1,4 +1,4 @@
-"""Where a database lies, and whether it can be used there: everything that is known before SQLite opens the file."""
+"""The place of a database, and whether it can be used there: everything that is known before SQLite opens the file."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def check_header(path: Path, known: int) -> None:
 
 
 def _is_half_made(path: Path) -> bool:
-    """Whether the transaction that was to fill the file was interrupted: its journal says that the file was empty.
+    """Return whether the transaction that was to fill the file was interrupted: its journal says that the file was
+    empty.
 
     SQLite takes such a transaction back when it opens the file. Until then any part of its pages may be there, and the
     first bytes of the file need not be.

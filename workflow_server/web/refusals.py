@@ -1,4 +1,5 @@
-"""What the web layer itself refuses, before the manager hears of it. Part of the tree of ``workflow_server.errors``."""
+"""The errors with which the web layer itself refuses, before the manager hears of it. Part of the tree of
+``workflow_server.errors``."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ class ReadOnlyToken(RequestRefused):
 
 
 class HostRefused(RequestRefused):
-    """The host that was asked for is not a name of this server. If it should be, add it to the setting allowed_hosts (--allowed-host)."""
+    """This host is not a name of this server. If it should be, add it to the setting allowed_hosts (--allowed-host)."""
 
 
 class OriginRefused(RequestRefused):

@@ -113,7 +113,7 @@ class Codec:
         return self.decode(tree)
 
     def can_name(self, kind: type[Any]) -> bool:
-        """Whether a class is found again by its name."""
+        """Return whether a class is found again by its name."""
         try:
             self._names.of(kind)
         except Unkeepable:

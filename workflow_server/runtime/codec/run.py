@@ -56,7 +56,7 @@ class Run:
         return None
 
     def seen(self, value: Any) -> Json | None:
-        """What refers to an object that was met before."""
+        """Return what refers to an object that was met before."""
         known = self.met.get(id(value))
         if known is None:
             return None
@@ -78,7 +78,7 @@ class Run:
         self.unproven.add((kind, shape_of(node)))
 
     def mark(self) -> Mark:
-        """Where this encoding stands, to go back to."""
+        """Return where this encoding stands, to go back to."""
         return len(self.met), self.depth, self.shared
 
     def back_to(self, mark: Mark) -> None:
