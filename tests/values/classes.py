@@ -679,6 +679,16 @@ class Money:
         return hash(self.cents)
 
 
+class KeywordError(Exception):
+    """An exception that is made of keywords alone."""
+
+    def __new__(cls, *, code: int) -> KeywordError:
+        return super().__new__(cls)
+
+    def __init__(self, *, code: int) -> None:
+        self.code = code
+
+
 class SlottedError(Exception):
     """An exception that holds something in a slot."""
 

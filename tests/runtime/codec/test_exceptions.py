@@ -22,6 +22,7 @@ from workflow_server.runtime.engine import compact_layouts
         c.ArgumentsError(3, detail="d"),
         c.QuietError(3),
         c.SlottedError(3),
+        c.KeywordError(code=3),
         c.DataError([1]),
         c.DataclassError(3),
         c.FileError(2, "none", "f"),

@@ -208,7 +208,13 @@ class Decoding:
     def _exception(self, node: Mapping[str, Json]) -> Any:
         kind: Any = self._class(node)
         args = self._items(node["a"])
-        made = self._number(kind.__new__(kind, *args))
+        # Made as Python's own exceptions are: what a class of users does beside that is in its attributes.
+        maker: Any = next(
+            base
+            for base in kind.__mro__
+            if "__new__" in base.__dict__ and not isinstance(base.__dict__["__new__"], staticmethod)
+        )
+        made = self._number(maker.__new__(kind, *args))
         # What the exceptions of Python itself keep beside their arguments is set by their own initialisers.
         base: Any = next(base for base in kind.__mro__ if not hasattr(base.__dict__.get("__init__"), "__code__") and
                     "__init__" in base.__dict__)  # fmt: skip

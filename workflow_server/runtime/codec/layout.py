@@ -128,8 +128,9 @@ class ModelLayout:
         if not self._is_root:
             set_state(value, "__pydantic_extra__", None if extra is None else decoding.attributes(extra))
             set_state(value, "__pydantic_private__", self._private_attributes(node, values, decoding))
-        for name, item in decoding.attributes(node.get("l", {})).items():
-            set_state(value, name, item)
+        if "l" in node:
+            for name, item in decoding.attributes(node["l"]).items():
+                set_state(value, name, item)
 
     def _private_attributes(
         self, node: Mapping[str, Json], fields: dict[str, Any], decoding: Decoding
