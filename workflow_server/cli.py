@@ -76,8 +76,9 @@ def main() -> None:
 def serve(target: str, **options: Any) -> None:
     """Serve the workflows of TARGET until SIGTERM or SIGINT.
 
-    TARGET is a Python file or a module, if need be with the attribute that is meant: flows.py, my.flows,
-    flows.py:server. It holds a WorkflowServer, or Workflow instances, or a function that returns one.
+    TARGET is a Python file or a module that holds a WorkflowServer, or Workflow instances, in variables: flows.py,
+    my.flows. To serve one attribute of it, name that: flows.py:server. A function has to be named, flows.py:make,
+    and is called to get them.
 
     Tokens are set in the environment: WORKFLOW_SERVER_TOKENS and WORKFLOW_SERVER_READ_TOKENS, comma-separated.
     """
@@ -96,7 +97,7 @@ def serve(target: str, **options: Any) -> None:
 @click.argument("target", required=False)
 @click.option("--output", "-o", type=click.Path(dir_okay=False, writable=True), help="File to write instead of stdout.")
 def openapi(target: str | None, output: str | None) -> None:
-    """Print the HTTP contract as OpenAPI 3.1.
+    """Print the HTTP API as OpenAPI 3.1.
 
     With TARGET, its workflows are loaded first; nothing is started and no database is touched.
     """
@@ -151,12 +152,12 @@ def nothing_left_behind() -> Iterator[None]:
 
 
 def _why_not_bound(error: OSError, settings: Settings) -> str | None:
-    """What kept the server from listening, or None where the error is another one."""
+    """Return what kept the server from listening, or None where the error is another one."""
     if isinstance(error, socket.gaierror):
         return f"Host '{settings.host}' is not known here: use an address of this machine as --host."
     reasons = {
         errno.EADDRINUSE: f"Port {settings.port} on {settings.host} is in use: use another --port.",
-        errno.EACCES: f"Port {settings.port} needs rights that this user does not have. Use a --port above 1023.",
-        errno.EADDRNOTAVAIL: f"'{settings.host}' is no address of this machine. Use another --host.",
+        errno.EACCES: f"Port {settings.port} needs privileges that this user does not have: use a --port above 1023.",
+        errno.EADDRNOTAVAIL: f"'{settings.host}' is not an address of this machine: use another --host.",
     }
     return reasons.get(error.errno or 0)

@@ -48,7 +48,7 @@ class InvalidParameter(InvalidRequest):
 
 @dataclass(eq=False)
 class UnknownParameter(InvalidRequest):
-    """A parameter of the query is unknown. Those that there are: {known}."""
+    """Unknown query parameter. The parameters of this route are: {known}."""
 
     known: str
 
@@ -88,8 +88,8 @@ class ContextBesideHandler(InvalidRequest):
 
 
 class InvalidHandlerId(InvalidRequest):
-    """This is no 'handler_id' for a new handler: use letters, digits, '.', '_', '~' and '-', 1 to 128 of them, so that
-    it fits into a URL."""
+    """This is not a valid 'handler_id' for a new handler: use letters, digits, '.', '_', '~' and '-', 1 to 128 of them,
+    so that it fits into a URL."""
 
 
 class NotFound(RequestRefused):
@@ -332,7 +332,7 @@ class TargetError(StartupError):
 
 @dataclass(eq=False)
 class InvalidWorkflowName(StartupError):
-    """'{name}' is no name for a workflow: use letters, digits, '.', '_', '~' and '-', 1 to 128 of them, so that it
+    """'{name}' is not a valid workflow name: use letters, digits, '.', '_', '~' and '-', 1 to 128 of them, so that it
     fits into a URL."""
 
     name: str

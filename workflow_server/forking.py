@@ -1,4 +1,5 @@
-"""What a child that a step forks does not get: the server's lock, its database, its sockets, its signals and its loop.
+"""The things that a child that a step forks does not get: the server's lock, its database, its sockets, its signals and
+its loop.
 
 A forked child shares the open files of its parent. One that outlives the server would hold its lock and its port, so
 that the next start fails, and its clients' connections, so that no reader learns of its death. A process that was

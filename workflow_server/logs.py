@@ -88,7 +88,7 @@ class OneLineFormatter(logging.Formatter):
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """What Python prints of an exception, with one line for what each says."""
+    """Yield what Python prints of an exception, with one line for what each says."""
     if id(error) in seen or len(seen) >= MAX_EXCEPTIONS:
         return
     seen.add(id(error))

@@ -73,7 +73,7 @@ class RunEnded(NamedTuple):
 
 
 class RunAttempted(NamedTuple):
-    """How often the process died while this run was in a step, since its last recorded result."""
+    """The number of times that the process died while this run was in a step, since its last recorded result."""
 
     handler_id: str
     run_id: str
@@ -98,7 +98,8 @@ class SnapshotTaken(NamedTuple):
 
 
 class StateReplaced(NamedTuple):
-    """What ``ctx.store`` held after patch ``seq`` (-1 before the first): the patches up to it are no longer needed."""
+    """The contents of ``ctx.store`` after patch ``seq`` (-1 before the first): the patches up to it are no longer
+    needed."""
 
     run_id: str
     seq: int
@@ -106,7 +107,7 @@ class StateReplaced(NamedTuple):
 
 
 class StatePatched(NamedTuple):
-    """What one step wrote to ``ctx.store``; ``seq`` counts 0, 1, 2 … over a run."""
+    """The changes that one step made to ``ctx.store``; ``seq`` counts 0, 1, 2 … over a run."""
 
     run_id: str
     seq: int
@@ -262,7 +263,7 @@ class RunningRun(NamedTuple):
 
 
 class StoredAnswer(NamedTuple):
-    """What an idempotency key was answered with."""
+    """The answer that an idempotency key was given."""
 
     handler_id: str
     run_id: str
@@ -303,7 +304,7 @@ class HandlersPage(NamedTuple):
 
 
 class InboxLoad(NamedTuple):
-    """What waits in a run's inbox: the events that only a wait can take are ``early``, the others ``waiting``."""
+    """The load of a run's inbox: the events that only a wait can take are ``early``, the others ``waiting``."""
 
     waiting: int = 0
     early: int = 0

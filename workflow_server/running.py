@@ -45,7 +45,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def left_behind() -> bool:
-    """Whether tasks or threads are left that can keep the process from ending."""
+    """Return whether tasks or threads are left that can keep the process from ending."""
     return bool(_stubborn or busy_threads())
 
 

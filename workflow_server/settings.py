@@ -1,4 +1,4 @@
-"""What an operator may set: command-line options, then ``WORKFLOW_SERVER_*`` variables, then the defaults here."""
+"""The settings of an operator: command-line options, then ``WORKFLOW_SERVER_*`` variables, then the defaults here."""
 
 from __future__ import annotations
 
@@ -93,30 +93,30 @@ class Settings(BaseSettings):
     allowed_hosts: Names = Field((), description="Further host names under which clients reach this server.")
     cors_origins: Names = Field((), description="Origins whose web pages may call this server.")
     max_body: int = Field(1_048_576, ge=1_024, le=512 * 1_048_576, description="Largest request body.")
-    body_timeout: PositiveSeconds = Field(30.0, description="How long a request body may take to arrive.")
+    body_timeout: PositiveSeconds = Field(30.0, description="Longest time for a request body to arrive.")
     heartbeat: PositiveSeconds = Field(15.0, description="Pause after which an idle stream sends a heartbeat.")
     write_timeout: PositiveSeconds = Field(
-        20.0, description="How long a stream or an answer waits for a client that does not read."
+        20.0, description="Longest wait of a stream or an answer for a client that does not read."
     )
     send_buffer: int = Field(65_536, ge=4_096, le=16 * 1_048_576, description="Send buffer of each stream's socket.")
-    max_streams: int = Field(1_000, ge=1, le=1_000_000, description="Most streams open at a time.")
-    grace_period: Seconds = Field(10.0, description="How long a stop waits for steps to reach their next commit.")
-    idle_timeout: Seconds | None = Field(60.0, description="Idle time after which a run leaves memory; 0 is never.")
-    max_waiting_events: int = Field(10_000, ge=1, le=1_000_000, description="Most posted events that wait for a run.")
+    max_streams: int = Field(1_000, ge=1, le=1_000_000, description="Most streams that are open at a time.")
+    grace_period: Seconds = Field(10.0, description="Longest wait of a stop for steps to reach their next commit.")
+    idle_timeout: Seconds | None = Field(60.0, description="Idle time after which a run leaves memory; 0 means never.")
+    max_waiting_events: int = Field(10_000, ge=1, le=1_000_000, description="Most posted events that wait for one run.")
     max_held_events: int = Field(
-        1_000, ge=1, le=100_000, description="Most posted events kept for a run until a step waits for them."
+        1_000, ge=1, le=100_000, description="Most posted events that are held for one run until a step waits for them."
     )
     max_waiting_bytes: int = Field(
-        64 * 1_048_576, ge=1_024, le=192 * 1_048_576, description="Most bytes of posted events that wait for a run."
+        64 * 1_048_576, ge=1_024, le=192 * 1_048_576, description="Most bytes of posted events that wait for one run."
     )
     accept_context: bool = Field(False, description="Accept a serialized context from clients.")
     accept_handler_ids: bool = Field(False, description="Let clients choose the ids of new handlers.")
     allow_network_filesystem: bool = Field(False, description="Allow the database on a network file system.")
-    persistence_backoff: Delays = Field((0.5, 3.0), description="Delays between the tries of a failed write.")
+    persistence_backoff: Delays = Field((0.5, 3.0), description="Delays before a failed write is retried: 0.5,3.")
     max_attempts: int = Field(
-        3, ge=1, le=1_000, description="Deaths of the process in a run's step that put it on probation."
+        3, ge=1, le=1_000, description="Process deaths in its steps after which a run is on probation."
     )
-    log_level: LogLevel = Field("info", description="Least severity that is logged.")
+    log_level: LogLevel = Field("info", description="Lowest severity that is logged, from debug to critical.")
 
     @classmethod
     def settings_customise_sources(
@@ -155,7 +155,7 @@ class Settings(BaseSettings):
         try:
             Path(db).resolve()
         except (OSError, RuntimeError, ValueError):
-            raise ValueError("this is no path of a file") from None
+            raise ValueError("this is not the path of a file") from None
         return db
 
     @field_validator("tokens", "read_tokens")
@@ -221,7 +221,7 @@ def _exact_origin(origin: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``."""
+    """Return whether only this machine can reach ``host``."""
     if host == "localhost":
         return True
     try:

@@ -14,7 +14,7 @@ Made = TypeVar("Made")
 
 
 async def in_slices(make: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
-    """What ``make`` makes of each item, in order."""
+    """Return what ``make`` makes of each item, in order."""
     made: list[Made] = []
     for start in range(0, len(items), SLICE):
         if start:

@@ -150,7 +150,7 @@ class StopSignals:
             self._loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
-        logger.info("Stopping: steps that run may reach their next commit; no run is cancelled")
+        logger.info("Stopping: running steps may reach their next commit; no run is cancelled")
         self.stopping.set()
 
     def _expire(self) -> None:

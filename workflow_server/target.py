@@ -37,7 +37,7 @@ def load_server(target: str, settings: Settings) -> WorkflowServer:
 
 
 def load_target(target: str) -> WorkflowServer | dict[str, Workflow]:
-    """What is in TARGET: a server, or workflows by name, one at least.
+    """Return what is in TARGET: a server, or workflows by name, one at least.
 
     TARGET is ``file.py`` or ``package.module``, either with ``:attribute`` behind it.
 
@@ -48,7 +48,7 @@ def load_target(target: str) -> WorkflowServer | dict[str, Workflow]:
     place, separator, attribute = target.partition(":")
     is_file = _looks_like_a_file(place)
     if (separator and not attribute) or not (is_file or all(part.isidentifier() for part in place.split("."))):
-        raise TargetError(f"'{target}' is no TARGET: name a Python file or a module, or module:attribute.")
+        raise TargetError(f"'{target}' is not a TARGET: name a Python file or a module, or module:attribute.")
     module = _load_file(place) if is_file else _load_module(place)
     with _blaming(target):
         # Properties, factories and lazy objects run code of the user's.
@@ -57,7 +57,10 @@ def load_target(target: str) -> WorkflowServer | dict[str, Workflow]:
         if not found.workflow_names:
             raise TargetError(f"The WorkflowServer of '{target}' has no workflows: call its add_workflow first.")
     elif not found:
-        raise TargetError(f"'{target}' has no workflows: give it {WHAT_TARGET_IS}, in a variable of the module.")
+        raise TargetError(
+            f"'{target}' has no workflows: put a WorkflowServer, a Workflow instance or a dict of them into a variable "
+            f"of the module. A function that returns one of these has to be named, as in {place}:make."
+        )
     return found
 
 
@@ -73,7 +76,7 @@ def _load_file(place: str) -> ModuleType:
     if not path.exists():
         raise TargetError(f"There is no file '{place}'. Name the Python file that has your workflows.")
     if not path.is_file():
-        kind = "a folder" if path.is_dir() else "no regular file"
+        kind = "a folder" if path.is_dir() else "not a regular file"
         raise TargetError(f"'{place}' is {kind}: name the Python file that has your workflows.")
     path = path.resolve()
     name = path.stem
@@ -84,7 +87,7 @@ def _load_file(place: str) -> ModuleType:
         raise TargetError(f"'{place}' is named like a module of Python or of the server, '{name}'. Rename the file.")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise TargetError(f"'{place}' is no Python file: its name should end in .py.")
+        raise TargetError(f"'{place}' is not a Python file: its name should end in .py.")
     sys.path.insert(0, str(path.parent))
     module = importlib.util.module_from_spec(spec)
     # Event classes are named by their module in the journal: after a restart they must be found again under it.
@@ -109,7 +112,7 @@ def _load_module(place: str) -> ModuleType:
 
 
 def _find(module: ModuleType, target: str) -> WorkflowServer | dict[str, Workflow]:
-    """What a module offers without being asked for one of its attributes."""
+    """Return what a module offers without being asked for one of its attributes."""
     public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     servers = {id(value): name for name, value in reversed(public.items()) if isinstance(value, WorkflowServer)}
     if len(servers) > 1:
@@ -123,7 +126,7 @@ def _find(module: ModuleType, target: str) -> WorkflowServer | dict[str, Workflo
 
 
 def _resolve(module: ModuleType, attribute: str, target: str) -> WorkflowServer | dict[str, Workflow]:
-    """What one attribute of a module stands for; a function is called."""
+    """Return what one attribute of a module stands for; a function is called."""
     value: object = module
     for part in attribute.split("."):
         if not hasattr(value, part):

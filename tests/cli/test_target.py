@@ -114,12 +114,12 @@ def test_a_dotted_module_of_this_folder_is_found(write: Write) -> None:
     [
         ("nowhere.py", "no file"),
         (".", "folder"),
-        ("/dev/null", "no regular file"),
+        ("/dev/null", "not a regular file"),
         ("no_such_module_here", "no module"),
         ("json.no_such_module_here", "no module"),
-        ("my_flows.py:", "no TARGET"),
-        ("", "no TARGET"),
-        ("not-a-module", "no TARGET"),
+        ("my_flows.py:", "not a TARGET"),
+        ("", "not a TARGET"),
+        ("not-a-module", "not a TARGET"),
         ("my_flows.py:missing", "no 'missing'"),
         ("my_flows.py:Flow", "class"),
         ("my_flows.py:number", "type 'int'"),
@@ -136,6 +136,13 @@ def test_what_is_no_target_is_refused_in_one_line(write: Write, target: str, sai
 
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_module_that_has_only_a_function_says_that_it_has_to_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "only_a_function.py"
+    path.write_text("def make(): ...\n")
+    with pytest.raises(TargetError, match=r"A function .* has to be named, as in .*only_a_function\.py:make"):
+        load_target(str(path))
 
 
 def test_several_servers_are_not_chosen_between(write: Write) -> None:

@@ -15,7 +15,7 @@ def python_blocks(document: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/guide.md", "docs/api.md"])
 def test_every_block_compiles(document: str) -> None:
     blocks = python_blocks(ROOT / document)
     assert blocks

@@ -313,7 +313,9 @@ async def test_what_is_sent_to_a_step_must_suit_it(managing: Managing) -> None:
             await manager.send(handler.handler_id, event, "nowhere", None)
         with pytest.raises(StepRefusesEvent, match="It accepts: StartEvent"):
             await manager.send(handler.handler_id, event, "ask", None)
-        with pytest.raises(InvalidEvent, match=r"Accepted are: .*HumanResponseEvent"):
+        with pytest.raises(
+            InvalidEvent, match=r"Accepted are: .*HumanResponseEvent.* wait_for_event .*additional_events"
+        ):
             await manager.send(handler.handler_id, {"type": "Nothing", "value": {}}, None, None)
         with pytest.raises(HandlerNotFound):
             await manager.send("nobody", event, None, None)
@@ -499,9 +501,10 @@ async def test_a_run_whose_workflow_is_gone_waits_and_goes_on_when_it_is_back(ma
 @pytest.mark.parametrize(
     ("where", "named"),
     [
-        ("result", "'result'"),
+        ("result", "'result' of StopEvent cannot be stored: clients read it as JSON"),
         ("event", "'handle'"),
         ("state", "ctx.store['handle'] cannot be stored: it is of type _thread.lock"),
+        ("state", "or register its type with workflow_server.register_type (in step"),
         ("requirement", "requirements['handle'] cannot be stored"),
         ("long", "digits"),
         ("local", "Local cannot be stored"),

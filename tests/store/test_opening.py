@@ -643,7 +643,7 @@ def test_a_link_that_comes_in_the_place_of_the_reserve_is_not_followed(
 
 async def test_a_pipe_in_the_place_of_the_lock_is_refused_at_once(path: Path) -> None:
     os.mkfifo(path.with_name(path.name + ".lock"))
-    with pytest.raises(FileBesideLinked, match="no regular file"):
+    with pytest.raises(FileBesideLinked, match="not a regular file"):
         await SqliteWorkflowStore(path).open()
 
 

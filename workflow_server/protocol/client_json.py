@@ -103,7 +103,7 @@ def _is_dataclass(value: object) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether the value is made of Python's simple types alone."""
+    """Return whether the value is made of Python's simple types alone."""
     try:
         # The fastest look at all of it: marshal refuses objects of other types.
         marshal.dumps(value)

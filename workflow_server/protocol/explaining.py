@@ -1,4 +1,5 @@
-"""What is wrong with a value that did not validate: the places and their rules, in one line of bounded length.
+"""An account of what is wrong with a value that did not validate: the places and their rules, in one line of bounded
+length.
 
 A rule is pydantic's sentence, as far as that names neither the value nor a class. What a user's own validator says is
 shown in its words, since nobody else knows the rule; but of the value that it was given nothing is left in them, and

@@ -63,7 +63,7 @@ class IdempotencyKey:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a client asks of a new run.
+    """The request of a client for a new run.
 
     ``start_event`` is the parsed JSON of the body's ``start_event`` (or ``kwargs``), None where there is none;
     ``context`` a serialized Context, None where there is none or an empty one.

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 
 class RunBody(BaseModel):
-    """What to run. Every key is optional, and no body at all is ``{}``."""
+    """The run that is asked for. Every key is optional, and no body at all is ``{}``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

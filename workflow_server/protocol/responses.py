@@ -18,7 +18,7 @@ class Answer(BaseModel):
 
 
 class ErrorDetail(Answer):
-    """What was wrong, and what would be right."""
+    """An error: what was wrong, and what would be right."""
 
     detail: str
 

@@ -80,7 +80,7 @@ def _check_surrogates(value: Any, what: str) -> None:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _Refused(f"{name} is no JSON number")
+    raise _Refused(f"{name} is not a JSON number")
 
 
 def _parse_integer(text: str) -> int:

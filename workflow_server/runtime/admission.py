@@ -1,4 +1,4 @@
-"""How much may wait for a run: what is posted beyond it is refused before it is acknowledged."""
+"""Limits on what may wait for a run: what is posted beyond it is refused before it is acknowledged."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Postings:
         return self._events.get(inbox_id)
 
     def load(self, run_id: str) -> InboxLoad:
-        """What is being posted to this run, without what was delivered to it."""
+        """Return what is being posted to this run, without what was delivered to it."""
         return self._by_run.get(run_id, InboxLoad())
 
     def delivered(self, inbox_id: int) -> None:

@@ -1,4 +1,4 @@
-"""Where the next step waits: until all before it is durable, and for ever when the server stops."""
+"""The barrier at which the next step waits: until all before it is durable, and for ever when the server stops."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class StepBarrier:
         return self.draining and all(task.task in self._parked for task in tasks if isinstance(task, WorkerTask))
 
     def next_batch(self) -> None:
-        """What is started from now on is started after another tick."""
+        """Start what comes from now on only after another tick."""
         self._batch += 1
 
     async def opening(self) -> None:

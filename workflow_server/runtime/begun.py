@@ -19,11 +19,11 @@ class BegunWaits:
         (self._with_subclasses if with_subclasses else self._exact).add(_name(kind))
 
     def cover(self, kind: type[Event]) -> bool:
-        """Whether a wait that an event of this class could have answered has begun."""
+        """Return whether a wait that an event of this class could have answered has begun."""
         return _name(kind) in self._exact or any(_name(base) in self._with_subclasses for base in kind.__mro__)
 
     def to_json(self) -> dict[str, list[str]]:
-        """What a snapshot keeps."""
+        """Return what a snapshot keeps."""
         return {"exact": sorted(self._exact), "subclasses": sorted(self._with_subclasses)}
 
     def restore(self, data: Mapping[str, Iterable[str]]) -> None:

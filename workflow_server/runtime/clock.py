@@ -36,7 +36,7 @@ class ServerClock:
         return self._zero + _uptime()
 
     def behind(self) -> float:
-        """What to add to a server time to get that of the wall clock."""
+        """Return what to add to a server time to get that of the wall clock."""
         return time.time() - self.now()
 
     def read(self) -> ServerAlive:

@@ -1,4 +1,4 @@
-"""What a step raises stays a failure of that step.
+"""Containment: what a step raises stays a failure of that step.
 
 asyncio lets ``SystemExit`` and ``KeyboardInterrupt`` of any task out of the event loop, which ends the server; the
 engine takes a ``CancelledError`` for its own and goes on waiting for the step; other exceptions that are no

@@ -83,7 +83,7 @@ async def _written(commit: Commit | None) -> None:
 
 
 class SessionAdapter(InternalRunAdapter):
-    """What the engine's loop and steps see of a session."""
+    """The part of a session that the engine's loop and steps see."""
 
     def __init__(self, session: RunSession) -> None:
         self.session = session

@@ -1,10 +1,10 @@
-"""How a run ends: its terminal event, its status, and the reason that its handler shows."""
+"""The end of a run: its terminal event, its status, and the reason that its handler shows."""
 
 from __future__ import annotations
 
 import time
 
-from workflow_server.errors import WorkflowServerError
+from workflow_server.errors import Unstorable, WorkflowServerError
 from workflow_server.records import RunEnded, Status
 from workflow_server.runtime.engine import StopEvent, WorkflowCancelledEvent, WorkflowFailedEvent, WorkflowTimedOutEvent
 from workflow_server.runtime.failures import message_of, told, user_traceback
@@ -38,6 +38,9 @@ def _reason(event: StopEvent) -> str | None:
     if isinstance(event, WorkflowFailedEvent):
         if event.step_name == RUNTIME:
             return message_of(event.exception)
+        if isinstance(event.exception, Unstorable):
+            # Its message ends with what to do about it.
+            return f"{told(event.exception)} (in step {event.step_name})"
         return f"{told(event.exception)} in step {event.step_name}"
     if isinstance(event, WorkflowTimedOutEvent):
         active = f", while these steps were running: {', '.join(event.active_steps)}" if event.active_steps else ""

@@ -213,7 +213,7 @@ STUBBORN = 0.5
 
 
 class LoopObserver(Protocol):
-    """What a durable run wants to know of the engine's loop."""
+    """The events of the engine's loop that a durable run wants to know of."""
 
     handler_id: str
 
@@ -230,18 +230,18 @@ class LoopObserver(Protocol):
         """These were on their way to the run when it left memory, or when the process died, in the state ``before``."""
 
     def has_untaken(self, before: float) -> bool:
-        """Whether the run was sent an event before this time that it has not taken yet."""
+        """Return whether the run was sent an event before this time that it has not taken yet."""
 
     @property
     def is_ending(self) -> bool:
-        """Whether the loop ends what still runs: its steps are cancelled because the run leaves memory."""
+        """Return whether the loop ends what still runs: its steps are cancelled because the run leaves memory."""
         ...
 
     def end_steps(self) -> None:
         """The run leaves memory: the steps that still run are cancelled next."""
 
     def left(self) -> BaseException:
-        """What the loop raises that was cancelled: why the run leaves memory."""
+        """Return what the loop raises that was cancelled: why the run leaves memory."""
 
 
 _running_loop: ContextVar[ObservedLoop | None] = ContextVar("running_loop", default=None)
@@ -310,8 +310,8 @@ class ObservedLoop(_ControlLoopRunner):
         return due
 
     def wake_at(self) -> float | None:
-        """When the run's next own deadline is: a retry's delay or the timeout of a wait. The workflow's timeout is
-        none: its clock stands still while the server is down."""
+        """Return when the run's next own deadline is: a retry's delay or the timeout of a wait. The workflow's timeout
+        is none: its clock stands still while the server is down."""
         times = [at for at, _, tick in self.scheduled_wakeups if not isinstance(tick, TickTimeout)]
         return min(times, default=None)
 
@@ -516,7 +516,7 @@ def tick_from_json(data: dict[str, Any], serializer: RunSerializer) -> WorkflowT
 
 
 def in_step() -> bool:
-    """Whether the caller runs inside a step."""
+    """Return whether the caller runs inside a step."""
     return StepWorkerStateContextVar.get(None) is not None
 
 
@@ -552,7 +552,7 @@ def stop_event_class(workflow: Workflow) -> type[Event]:
 
 
 def concurrent_runs(workflow: Workflow) -> int | None:
-    """How many runs of the workflow may run at once; None where there is no limit."""
+    """Return how many runs of the workflow may run at once; None where there is no limit."""
     return workflow._num_concurrent_runs
 
 
@@ -622,7 +622,8 @@ def events_of(state: BrokerState) -> Iterator[object]:
 
 
 def compact_layouts() -> list[CompactLayout]:
-    """How the engine's own objects are kept: with short tags, and without what is as it always is."""
+    """Return the layouts by which the engine's own objects are kept: with short tags, and without what is as it always
+    is."""
     failed = frozenset({"exception", "last_exception"})
     return [
         CompactLayout(kind, tag, exceptions=failed, left_out=_LEFT_OUT.get(kind, {})) for tag, kind in _TAGS.items()

@@ -16,6 +16,7 @@ from workflow_server.protocol.events import event_base_names
 
 LONGEST_NUMBER = 4_300
 """Digits that Python reads of one number: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits"""
+_REMEDY = "publish and return plain data or models, and keep the rest in ctx.store"
 _LONG_NUMBER = re.compile(f"[0-9]{{{LONGEST_NUMBER}}}")
 
 
@@ -28,7 +29,8 @@ def envelope(event: BaseModel) -> str:
     try:
         value = to_client_json(event)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise Unstorable(what=_describe(event), reason=str(error)) from error
+        reason = f"clients read it as JSON, and it cannot be written as that ({error}): {_REMEDY}"
+        raise Unstorable(what=_describe(event), reason=reason) from error
     if _has_unreadable_number(value):
         reason = f"a number of more than {LONGEST_NUMBER:,} digits is not read back"
         raise Unstorable(what=_describe(event), reason=reason)
@@ -53,8 +55,8 @@ def _has_unreadable_number(data: str) -> bool:
 
 
 def _has_many_digits(data: str) -> bool:
-    """Whether there may be a run of ``LONGEST_NUMBER`` digits: it would hold one of the places that are looked at, and
-    half of it on one side of that."""
+    """Return whether there may be a run of ``LONGEST_NUMBER`` digits: it would hold one of the places that are looked
+    at, and half of it on one side of that."""
     half = LONGEST_NUMBER // 2
     return any(
         data[place].isdigit() and (data[place - half : place].isdigit() or data[place : place + half].isdigit())

@@ -1,4 +1,4 @@
-"""What clients may send to one workflow: which types, in which envelopes, and how they are validated.
+"""The events that clients may send to one workflow: which types, in which envelopes, and how they are validated.
 
 A client's event is validated once, by its own class, and what the step gets is that very object. Names that a client
 sends lead to the workflow's own events and to nothing else, also inside of an event.
@@ -53,7 +53,7 @@ class EventInput:
             self._types.setdefault(name, set()).add(kind)
 
     def knows(self, data: object) -> bool:
-        """Whether the type that this envelope names is known; an envelope that is none is not."""
+        """Return whether the type that this envelope names is known; an envelope that is none is not."""
         try:
             self._type_of(_object(data, "event"), "event")
         except InvalidEvent:
@@ -108,7 +108,7 @@ class EventInput:
         stray = [key for key in ("value", "data") if key in fields]
         if stray and not names and fields.keys() <= _ENVELOPE_KEYS and not self._has_field(expected, stray[0]):
             raise InvalidEvent(
-                f"start_event: '{stray[0]}' without a 'type' is no event. Send the fields of '{expected.__name__}' "
+                f"start_event: '{stray[0]}' without a 'type' is not an event. Send the fields of '{expected.__name__}' "
                 "themselves, or name its type."
             )
         return expected, fields
@@ -142,7 +142,9 @@ class EventInput:
             raise InvalidEvent(f"event: '{kind.__name__}' {why_not}. Accepted are: {self._names()}.")
         stray = sorted(fields.keys() - _ENVELOPE_KEYS)
         if stray:
-            raise InvalidEvent(f"event: '{_cut(stray[0])}' is no part of an envelope: fields stand inside 'value'.")
+            raise InvalidEvent(
+                f"event: '{_cut(stray[0])}' is not a key of an event's envelope: put fields inside 'value'."
+            )
         value = fields.get("value", fields.get("data"))
         event = self._validated(kind, _object({} if value is None else value, "event.value"), "event")
         if step is not None:
@@ -157,10 +159,14 @@ class EventInput:
             kind = self._named(name, where)
             if kind is not None:
                 return kind
-        raise InvalidEvent(f"{where}: '{_cut(names[-1])}' is no event of this workflow. Accepted are: {self._names()}.")
+        raise InvalidEvent(
+            f"{where}: '{_cut(names[-1])}' is not an event of this workflow. Accepted are: {self._names()}. "
+            "A type that only wait_for_event names is accepted once a run has waited for it, and always as one of "
+            "additional_events."
+        )
 
     def accepts(self, event: Event) -> bool:
-        """Whether a step takes the event when a client posts it; otherwise only a wait can."""
+        """Return whether a step takes the event when a client posts it; otherwise only a wait can."""
         return any(addressable and _fits(event, accepted, with_subclasses=with_subclasses)
                    for accepted, with_subclasses, addressable in self._steps.values())  # fmt: skip
 
@@ -178,7 +184,7 @@ class EventInput:
         own = kind.model_fields
         hidden = [key for key in fields if key.startswith("_") and not self._has_field(kind, key) and key != "_data"]
         if hidden or not isinstance(fields.get("_data", {}), dict):
-            raise InvalidEvent(f"{where}: '{_cut((hidden or ['_data'])[0])}' is no field of '{kind.__name__}'.")
+            raise InvalidEvent(f"{where}: '{_cut((hidden or ['_data'])[0])}' is not a field of '{kind.__name__}'.")
         # A client that only knows the general event sends its fields there.
         dynamic = fields.get("_data", {})
         fields = {**fields, **{key: value for key, value in dynamic.items() if key in own and key not in fields}}
@@ -237,7 +243,7 @@ def _fits(event: Event, accepted: tuple[type[Event], ...], *, with_subclasses: b
 
 
 def _why_not_posted(kind: type[Event]) -> str | None:
-    """Why clients may not send such an event to a run; None where they may."""
+    """Return why clients may not send such an event to a run; None where they may."""
     if issubclass(kind, StartEvent):
         return "starts runs, and cannot be sent to one"
     if issubclass(kind, StopEvent):

@@ -164,7 +164,7 @@ class EventLogs:
         self._advancing[log.handler_id] = (log, log.queue_next)
 
     def queue_advanced(self, record: QueueAdvanced) -> None:
-        """What was written down last is committed."""
+        """Note that what was written down last is committed."""
         if self._advancing.get(record.handler_id, (None, -1))[1] == record.sequence:
             del self._advancing[record.handler_id]
 

@@ -1,4 +1,4 @@
-"""How a failure is told: one line that no value can break, and a traceback of the user's own frames.
+"""Failures as they are told: one line that no value can break, and a traceback of the user's own frames.
 
 What an exception says may hold what a client sent. So it is escaped wherever it is written, and of a failed validation
 only the places and the rules are told, never the input.
@@ -51,7 +51,7 @@ def one_line(text: str) -> str:
 
 
 def message_of(error: BaseException) -> str | None:
-    """What the exception says; None where it cannot say it."""
+    """Return what the exception says; None where it cannot say it."""
     try:
         return str(error)
     except BaseException:
@@ -145,7 +145,7 @@ def _frames(trace: TracebackType | None) -> list[str]:
 
 
 def is_machinery(filename: str) -> bool:
-    """Whether code of this file stands between a user's frames: the engine's, this server's or asyncio's."""
+    """Return whether code of this file stands between a user's frames: the engine's, this server's or asyncio's."""
     return filename.startswith(_MACHINERY)
 
 

@@ -1,4 +1,4 @@
-"""Which parts of ``ctx.store`` the steps under way hold, and may change without setting them again."""
+"""The parts of ``ctx.store`` that the steps under way hold, and may change without setting them again."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ class HandedOut:
             self._keys.setdefault(invocation_id, {})[key] = None
 
     def taken_back(self, invocation_id: str) -> Iterable[str]:
-        """What this step was given; it has finished."""
+        """Return what this step was given, and forget it: the step has finished."""
         keys = self._keys.pop(invocation_id, {})
         return (WHOLE,) if WHOLE in keys else keys
 
 
 class Marks:
-    """What plain data looked like when it was last written, so that a step that only reads costs next to nothing."""
+    """Marks of what plain data looked like when it was last written, so that a step that only reads costs next to
+    nothing."""
 
     def __init__(self) -> None:
         self._marks: dict[str, bytes] = {}
 
     def is_unchanged(self, key: str, value: Any) -> bool:
-        """Whether this value is plain data and as it was when this was last asked; a write in between forgets it."""
+        """Return whether this value is plain data and as it was when this was last asked; a write in between forgets
+        it."""
         mark = _mark(value)
         if mark is None:
             return False

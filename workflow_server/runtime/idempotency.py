@@ -11,7 +11,7 @@ from workflow_server.store.abstract import AbstractWorkflowStore
 
 
 async def earlier_answer(store: AbstractWorkflowStore, scope: str, key: IdempotencyKey) -> StoredAnswer | None:
-    """What the key was answered with before; the caller holds the key's lock.
+    """Return what the key was answered with before; the caller holds the key's lock.
 
     Raises:
         KeyReused: it came with another body.

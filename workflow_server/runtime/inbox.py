@@ -1,4 +1,5 @@
-"""What clients posted to a run in memory, until it takes it: waiting for its turn, or held until a wait begins.
+"""The events that clients posted to a run in memory, until it takes them: waiting for its turn, or held until a wait
+begins.
 
 An event that no step accepts can only answer a wait. Where it comes before the first wait for its type has begun, it is
 held: it stays in the store's inbox, and is given to the run when a wait begins that it meets. From then on the engine's
@@ -36,14 +37,14 @@ class PostedEvent:
     """The run does not take it at present: its state is too large."""
 
     def tick(self) -> TickAddEvent:
-        """What gives it to the run."""
+        """Return the tick that gives it to the run."""
         step = self.record.step
         return TickAddEvent(event=self.event, step_id=None if step is None else StepId.root(step))
 
 
 @dataclass(frozen=True)
 class Beginnings:
-    """What the waits that begin with a tick make of the events that are held."""
+    """The consequences that the waits that begin with a tick have for the events that are held."""
 
     given: Sequence[PostedEvent] = ()
     dropped: Sequence[PostedEvent] = ()
@@ -85,7 +86,7 @@ class Inbox:
         return posted
 
     def has_untaken(self, before: float) -> bool:
-        """Whether an event was delivered before this time that the run is about to take."""
+        """Return whether an event was delivered before this time that the run is about to take."""
         return any(
             posted.delivered_at <= before and not posted.held and not posted.put_off for posted in self._events.values()
         )
@@ -95,7 +96,8 @@ class Inbox:
         return list(self._events.values())
 
     def begin(self, waits: Sequence[BeginningWait], begun: BegunWaits) -> Beginnings:
-        """What is given to waits that begin, and what is not held any longer; ``begun`` is as it was before them."""
+        """Return what is given to waits that begin, and what is not held any longer; ``begun`` is as it was before
+        them."""
         given: list[PostedEvent] = []
         dropped: list[PostedEvent] = []
         held = [posted for posted in self._events.values() if posted.held] if waits and self.held_events else []
@@ -120,19 +122,19 @@ def _may_answer(posted: PostedEvent, wait: BeginningWait, begun: BegunWaits) -> 
 
 
 def is_kept(posted: PostedEvent, state: BrokerState, begun: BegunWaits) -> bool:
-    """Whether the event is to be held now that its turn has come."""
+    """Return whether the event is to be held now that its turn has come."""
     if not posted.record.early or answers(state, posted.event) or accepting_steps(state, posted.event, None):
         return False
     return posted.record.hold or not begun.cover(type(posted.event))
 
 
 def is_lost(posted: PostedEvent, state: BrokerState) -> bool:
-    """Whether the engine would ignore the event without a word."""
+    """Return whether the engine would ignore the event without a word."""
     return posted.record.early and is_ignored(state, posted.event)
 
 
 def load_of(record: InboxPosted) -> InboxLoad:
-    """What one event adds to the load of its run."""
+    """Return what one event adds to the load of its run."""
     return InboxLoad(int(not record.early), int(record.early), record.size)
 
 
@@ -142,6 +144,6 @@ def event_type(event: Event) -> str:
 
 
 def unhandled(posted: UntakenEvent | InboxPosted, *, idle: bool = False) -> UnhandledEvent:
-    """What tells that nobody took the event."""
+    """Return the event that tells that nobody took this one."""
     name = posted.event_type
     return UnhandledEvent(event_type=name.rpartition(".")[2], qualified_name=name, step_name=posted.step, idle=idle)

@@ -1,4 +1,4 @@
-"""For which events the steps of a workflow may wait, as far as that is known before they do.
+"""The events for which the steps of a workflow may wait, as far as they are known before they do.
 
 A step waits by what it calls, not by what it declares. What is known of it: for which types runs have waited before;
 whether it has ever begun; and the names in its code and in that of the workflow's own functions that it calls.
@@ -21,7 +21,7 @@ MOST_FUNCTIONS = 200
 
 
 class KnownWaits:
-    """For which events the steps of one workflow may wait."""
+    """The events for which the steps of one workflow may wait."""
 
     def __init__(self, workflow: Workflow) -> None:
         self._kinds: set[type[Event]] = {HumanResponseEvent}
@@ -37,7 +37,7 @@ class KnownWaits:
         self._begun.add(step)
 
     def may_wait(self, step: str, event: Event) -> bool:
-        """Whether the step may wait for such an event at its beginning."""
+        """Return whether the step may wait for such an event at its beginning."""
         if step not in self._begun or isinstance(event, tuple(self._kinds)):
             return True
         named = self._named.get(step, frozenset())

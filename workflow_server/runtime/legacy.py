@@ -1,4 +1,4 @@
-"""What the first builds wrote, read for what is written now: the engine's own JSON of events, ticks and states."""
+"""The records of the first builds, read for what is written now: the engine's own JSON of events, ticks and states."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LegacyFormat:
         return encode_state_tree(kind(), self._serializer)
 
     def wrote(self, patches: Sequence[Patch]) -> bool:
-        """Whether a first build wrote these patches of a state."""
+        """Return whether a first build wrote these patches of a state."""
         operation = next((operation for patch in patches for operation in patch), None)
         if operation is None:
             return False
@@ -76,7 +76,7 @@ class LegacyFormat:
 
 
 def is_legacy_event(data: str) -> bool:
-    """Whether an event was written by a first build."""
+    """Return whether an event was written by a first build."""
     entry = json.loads(data)
     return isinstance(entry, dict) and ("__is_pydantic" in entry or "__is_component" in entry)
 

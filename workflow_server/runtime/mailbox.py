@@ -1,4 +1,4 @@
-"""What a run is sent and has not taken: in which order it takes it, and when.
+"""The ticks that a run was sent and has not taken: in which order it takes them, and when.
 
 In the basic runtime a step that has been started has come to its first wait before the next event is taken. Here it
 may still stand at the barrier. So the first event in the mailbox waits for the steps that stand there where taking it
@@ -82,12 +82,12 @@ class Mailbox:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is in it."""
+        """Return whether nothing is in it."""
         return not self._ticks
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is in it that the run would take."""
+        """Return whether nothing is in it that the run would take."""
         return self._next() is None
 
     async def get(self) -> WorkflowTick:
@@ -123,7 +123,7 @@ class Mailbox:
         return self._inbox.find(tick.event) if isinstance(tick, TickAddEvent) else None
 
     def _is_large(self) -> bool:
-        """Whether the run's state holds so much that it takes nothing new."""
+        """Return whether the run's state holds so much that it takes nothing new."""
         if self._weight <= self._limit:
             return False
         state = self._owner.broker
@@ -131,7 +131,8 @@ class Mailbox:
         return self._weight > (self._limit if is_at_work(state) else LARGEST * self._limit)
 
     def _waits_for_steps(self, tick: WorkflowTick) -> bool:
-        """Whether it could have another outcome to take the tick before the steps that stand at the barrier begin."""
+        """Return whether it could have another outcome to take the tick before the steps that stand at the barrier
+        begin."""
         if not isinstance(tick, TickAddEvent) or tick is self.was_taken:
             return False
         state, standing = self._owner.broker, self._barrier.standing

@@ -157,12 +157,12 @@ class RuntimeManager:
 
     @property
     def problem(self) -> str | None:
-        """Why the store cannot commit at present, or None where it can."""
+        """Return why the store cannot commit at present, or None where it can."""
         return self._store.problem
 
     @property
     def location(self) -> str:
-        """What to call the store to a user."""
+        """Return what to call the store to a user."""
         return self._store.location
 
     def workflow_names(self) -> list[str]:

@@ -83,7 +83,7 @@ _FIXED = (TAG, "c", "b", "f", "m")
 
 
 def _has_parts_like(old: dict[str, Json], new: dict[str, Json]) -> bool:
-    """Whether one node may become the other part by part: a dictionary, a set or an object of the same class."""
+    """Return whether one node may become the other part by part: a dictionary, a set or an object of the same class."""
     if TAG not in old and TAG not in new:
         return True
     tag = new.get(TAG)

@@ -1,4 +1,5 @@
-"""Whether a run had taken what a step sent out of its mailbox, when its process died before that was recorded.
+"""A record of whether a run had taken what a step sent out of its mailbox, when its process died before that was
+recorded.
 
 While a step ends, the first of its sends that are on their way is taken out of the mailbox, and is reduced before the
 steps begin that start with the result. At a resume that send does not wait for them either. Any other does.
@@ -24,13 +25,13 @@ class Pulls:
             self._results.clear()
 
     def _was_returned(self, key: EmissionKey | None) -> bool:
-        """Whether a step returned the event, so that it never was in the mailbox."""
+        """Return whether a step returned the event, so that it never was in the mailbox."""
         result = None if key is None else self._results.get(key.invocation_id)
         return key is not None and result is not None and key.index >= result[1]
 
     def had_taken(self, key: EmissionKey | None, state: BrokerState) -> bool:
-        """Whether the run had taken this send, the first that is on its way: nothing else was since the step ended that
-        sent it, and what is under way in ``state`` started after that."""
+        """Return whether the run had taken this send, the first that is on its way: nothing else was since the step
+        ended that sent it, and what is under way in ``state`` started after that."""
         result = None if key is None else self._results.get(key.invocation_id)
         if result is None:
             return False
@@ -41,7 +42,7 @@ class Pulls:
         )
 
     def to_json(self) -> dict[str, list[int]]:
-        """What a snapshot keeps."""
+        """Return what a snapshot keeps."""
         return {invocation: list(result) for invocation, result in self._results.items()}
 
     def restore(self, data: dict[str, list[int]]) -> None:

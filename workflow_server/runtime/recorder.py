@@ -1,4 +1,5 @@
-"""What a run writes: its journal, its events, its state and its end, each in the order in which it happened."""
+"""The records that a run writes: its journal, its events, its state and its end, each in the order in which it
+happened."""
 
 from __future__ import annotations
 
@@ -140,7 +141,7 @@ class RunRecorder:
 
     @property
     def is_open(self) -> bool:
-        """Whether what happens here is still the run's."""
+        """Return whether what happens here is still the run's."""
         return self.status is None and not self.released
 
     def append(self, *records: Record) -> Commit:

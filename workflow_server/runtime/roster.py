@@ -1,4 +1,4 @@
-"""Which runs are in memory, which are not, and how they come and go.
+"""The runs that are in memory, those that are not, and how they come and go.
 
 A run that is running in the store is here in one of these ways: it is in memory (``sessions``), it waits for a slot, it
 was released until an event or a deadline comes, or it is ``suspended`` with a reason.
@@ -278,7 +278,7 @@ class Roster:
             self._held[handler_id] = number
 
     def held_events(self, handler_id: str) -> int:
-        """How many events are held by a handler's run."""
+        """Return how many events are held by a handler's run."""
         session = self.sessions.get(handler_id)
         if session is not None and session.task is not None and session.status is None:
             return session.inbox.held_events

@@ -1,4 +1,5 @@
-"""Who would take an event: the engine's own rules, asked of the state of its loop without changing it."""
+"""The steps and waits that would take an event: the engine's own rules, asked of the state of its loop without changing
+it."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ class BeginningWait(NamedTuple):
     requirements: dict[str, Any]
 
     def is_for(self, event: Event) -> bool:
-        """Whether the event is of its type, as the engine has it."""
+        """Return whether the event is of its type, as the engine has it."""
         return event_matches(event, self.kind, allow_subclasses=self.with_subclasses)
 
 
@@ -43,8 +44,8 @@ def accepting_steps(state: BrokerState, event: Event, step: StepId | None) -> li
 
 
 def is_ignored(state: BrokerState, event: Event) -> bool:
-    """Whether the engine takes the event for nothing: only steps accept it that collect what a fan-out emits, and no
-    wait is for it."""
+    """Return whether the engine takes the event for nothing: only steps accept it that collect what a fan-out emits,
+    and no wait is for it."""
     collecting = any(
         config.collection_param is not None
         and step_accepts_event(event, config.accepted_events, allow_subclasses=config.accept_event_subclasses)
@@ -64,13 +65,13 @@ def is_ignored(state: BrokerState, event: Event) -> bool:
 
 
 def would_queue(state: BrokerState, step_id: StepId) -> bool:
-    """Whether every worker of the step is at work."""
+    """Return whether every worker of the step is at work."""
     worker = state.workers[step_id]
     return len(worker.in_progress) >= worker.config.num_workers
 
 
 def answers(state: BrokerState, event: Event) -> bool:
-    """Whether the event answers a wait that is open."""
+    """Return whether the event answers a wait that is open."""
     return any(
         event_matches(event, waiter.waiting_for_event, allow_subclasses=with_subclasses)
         and meets(event, waiter.requirements)
@@ -79,7 +80,7 @@ def answers(state: BrokerState, event: Event) -> bool:
 
 
 def meets(event: Event, requirements: dict[str, Any]) -> bool:
-    """Whether the event has what a wait requires."""
+    """Return whether the event has what a wait requires."""
     return all(getattr(event, name, None) == value for name, value in requirements.items())
 
 
@@ -100,7 +101,7 @@ def beginning_waits(tick: WorkflowTick, state: BrokerState) -> list[BeginningWai
 
 
 def is_at_work(state: BrokerState) -> bool:
-    """Whether a step runs or has work that waits for it."""
+    """Return whether a step runs or has work that waits for it."""
     return any(worker.queue or worker.in_progress for worker in state.workers.values())
 
 

@@ -17,7 +17,7 @@ from workflow_server.runtime.session import RunSession
 
 
 class _Posting(NamedTuple):
-    """What a client asks to be given to a run."""
+    """An event that a client asks to be given to a run."""
 
     event: object
     step: str | None
@@ -26,7 +26,7 @@ class _Posting(NamedTuple):
 
 
 class Sending:
-    """What clients send."""
+    """The posting of events by clients."""
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster

@@ -1,4 +1,4 @@
-"""What steps have sent that were interrupted: a step that begins again and sends the same does not send it twice.
+"""The sends of steps that were interrupted: a step that begins again and sends the same does not send it twice.
 
 The engine numbers the sends of one execution, and drops a number that it has had. A step that begins again is another
 execution, with numbers of its own. So what an interrupted execution had sent is remembered for the next one of the
@@ -62,7 +62,7 @@ class Sends:
         return []
 
     def _interrupt(self, state: BrokerState) -> None:
-        """What was under way begins again, as another execution."""
+        """Note that what was under way begins again, as another execution."""
         before: dict[Item, Counter[Sent]] = {}
         for item, execution in _executions(state):
             sent = self._before.pop(item, Counter()) + self._sent.get(execution.invocation_id or "", Counter())

@@ -68,7 +68,7 @@ class ServedWorkflow:
         self._input.learn(kind)
 
     def knows(self, data: object) -> bool:
-        """Whether the type that this envelope names is known; an envelope that is none is not."""
+        """Return whether the type that this envelope names is known; an envelope that is none is not."""
         return self._input.knows(data)
 
     def event_schemas(self) -> list[dict[str, Any]]:
@@ -106,7 +106,7 @@ class ServedWorkflow:
         return self._input.posted_event(data, step)
 
     def accepts(self, event: Event) -> bool:
-        """Whether a step takes the event when a client posts it; otherwise only a wait can."""
+        """Return whether a step takes the event when a client posts it; otherwise only a wait can."""
         return self._input.accepts(event)
 
     def encode(self, event: Event) -> str:
@@ -192,7 +192,7 @@ class ServedWorkflow:
                 return snapshot, None
             tree = encode_state(closed.state(payload), self.codec)
         except Exception as error:
-            raise InvalidEvent("context: this is no serialized Context of this workflow.") from error
+            raise InvalidEvent("context: this is not a serialized Context of this workflow.") from error
         return snapshot, self.state_record(tree)
 
 

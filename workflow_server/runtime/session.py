@@ -72,7 +72,7 @@ class RunCancelled(WorkflowCancelledByUser):
 
 
 class SessionOwner(Protocol):
-    """What a session needs of those who keep it."""
+    """The part of a session's owner that the session needs."""
 
     store: AbstractWorkflowStore
     idle_timeout: float | None
@@ -126,7 +126,7 @@ class RunSession:
 
     @property
     def status(self) -> Status | None:
-        """How the run ended, once it has."""
+        """Return how the run ended, once it has."""
         return self._recorder.status
 
     @property
@@ -244,7 +244,7 @@ class RunSession:
         self._barrier.ending = True
 
     def left(self) -> BaseException:
-        """What the loop raises that was cancelled: the run's failure, or why it is none."""
+        """Return what the loop raises that was cancelled: the run's failure, or why it is none."""
         if self._failure is not None:
             return self._failure
         return RunCancelled() if self.status == "cancelled" else LeftMemory()
@@ -298,7 +298,7 @@ class RunSession:
         self.mailbox.put_first(ticks)
 
     def has_untaken(self, before: float) -> bool:
-        """Whether an event was delivered before this time that the run has not taken yet."""
+        """Return whether an event was delivered before this time that the run has not taken yet."""
         return self.inbox.has_untaken(before)
 
     def record_tick(self, tick: WorkflowTick) -> None:
@@ -457,7 +457,7 @@ class RunSession:
 
 
 def weight_of(stored: StoredRun) -> int:
-    """What the state of a stored run weighs at most."""
+    """Return what the state of a stored run weighs at most."""
     snapshot = len(stored.snapshot.data) if stored.snapshot is not None else 0
     return snapshot + sum(len(tick.data) for tick in stored.ticks)
 

@@ -12,7 +12,7 @@ class Slots:
         self._waiting: dict[str, None] = {}
 
     def take(self, handler_id: str) -> bool:
-        """Whether the handler's run has a slot now; where it has not, it waits in line for one."""
+        """Return whether the handler's run has a slot now; where it has not, it waits in line for one."""
         if handler_id in self._holders:
             return True
         if self.limit is None or len(self._holders) < self.limit:
@@ -35,5 +35,5 @@ class Slots:
         return successor
 
     def waits(self, handler_id: str) -> bool:
-        """Whether the handler waits for a slot."""
+        """Return whether the handler waits for a slot."""
         return handler_id in self._waiting

@@ -39,7 +39,7 @@ _HANDLER_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)
 
 
 class Starting:
-    """What clients ask to be run."""
+    """The starts that clients ask for."""
 
     def __init__(self, roster: Roster, *, accept_context: bool, accept_handler_ids: bool) -> None:
         self._roster = roster
@@ -72,8 +72,8 @@ class Starting:
 
     @contextmanager
     def _outcome(self, run_id: str) -> Iterator[asyncio.Future[RunEnded]]:
-        """What is set when the run has ended, durably. Each who waits has one of its own: who goes away, or finds the
-        end in the store, takes nothing from the others."""
+        """Yield a future that is set when the run has ended, durably. Each who waits has one of its own: who goes away,
+        or finds the end in the store, takes nothing from the others."""
         outcome: asyncio.Future[RunEnded] = asyncio.get_running_loop().create_future()
         waiting = self._outcomes.setdefault(run_id, set())
         waiting.add(outcome)
@@ -173,7 +173,7 @@ class Starting:
         session.begin()
 
     async def _is_new(self, handler_id: str) -> bool:
-        """Whether a client has chosen this id for a new handler. The caller holds the handler's lock."""
+        """Return whether a client has chosen this id for a new handler. The caller holds the handler's lock."""
         if not self._accept_handler_ids or await self._store.event_range(handler_id) is not None:
             return False
         if not _HANDLER_ID.fullmatch(handler_id) or handler_id in {".", ".."}:

@@ -43,7 +43,7 @@ PatchSink = Callable[[Patch], None]
 
 @dataclass
 class _Written:
-    """What one write changed, and whether the step that wrote it has finished."""
+    """The changes of one write, and whether the step that wrote it has finished."""
 
     invocation_id: str | None
     patch: Patch

@@ -28,13 +28,13 @@ class WallClockAttempt(RetryAttempt):
 
     @property
     def first_attempt_at(self) -> float:
-        """When the step was tried first."""
+        """Return when the step was tried first."""
         first: float = vars(self)["first_attempt_at"]
         return first + self._behind if first else first
 
     @property
     def last_failed_at(self) -> float | None:
-        """When it failed last, if it did."""
+        """Return when it failed last, if it did."""
         last: float | None = vars(self)["last_failed_at"]
         return None if last is None else last + self._behind
 

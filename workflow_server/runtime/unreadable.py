@@ -1,4 +1,4 @@
-"""Why something that is stored cannot be read any more, without a word of what it holds.
+"""The reason why something that is stored cannot be read any more, without a word of what it holds.
 
 What exceptions say of it quotes values: pydantic, the standard library and the validators of users do. So of a value
 that does not validate its place and rule are told, of one that the codec does not read what has changed, and of

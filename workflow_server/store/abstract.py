@@ -30,7 +30,7 @@ from workflow_server.records import (
 
 
 class HandlerQuery(BaseModel):
-    """Which handlers: all given conditions must hold. None is no condition, an empty list matches nothing."""
+    """A choice of handlers: all given conditions must hold. None is no condition, an empty list matches nothing."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -110,17 +110,17 @@ class AbstractWorkflowStore(ABC):
     @property
     @abstractmethod
     def location(self) -> str:
-        """What to call this store to a user: the path of its file, or ``:memory:``."""
+        """Return what to call this store to a user: the path of its file, or ``:memory:``."""
 
     @property
     @abstractmethod
     def problem(self) -> str | None:
-        """Why the store cannot commit at present, or None where it can."""
+        """Return why the store cannot commit at present, or None where it can."""
 
     @property
     @abstractmethod
     def backlog(self) -> int:
-        """How many records wait for their commit."""
+        """Return how many records wait for their commit."""
 
     @property
     @abstractmethod
@@ -129,13 +129,13 @@ class AbstractWorkflowStore(ABC):
 
     @property
     def previous_alive_at(self) -> float | None:
-        """When that server was last known to be alive, by the wall clock; None in a new database."""
+        """Return when that server was last known to be alive, by the wall clock; None in a new database."""
         return None if self.last_alive is None else self.last_alive.at
 
     @property
     @abstractmethod
     def stopped_cleanly(self) -> bool:
-        """Whether the server before this one closed the store; also where there was none."""
+        """Return whether the server before this one closed the store; also where there was none."""
 
     @property
     @abstractmethod
@@ -178,11 +178,11 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     async def inbox_load(self, run_id: str) -> InboxLoad:
-        """How much is posted to this run that it has not taken."""
+        """Return how much is posted to this run that it has not taken."""
 
     @abstractmethod
     async def untaken_events(self, run_id: str) -> list[UntakenEvent]:
-        """What is posted to this run that it has not taken, in order."""
+        """Return what is posted to this run that it has not taken, in order."""
 
     @abstractmethod
     async def read_events(
@@ -198,11 +198,11 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     async def is_being_deleted(self, handler_id: str) -> bool:
-        """Whether there are still rows of a handler that is not seen any more: its id is not free yet."""
+        """Return whether there are still rows of a handler that is not seen any more: its id is not free yet."""
 
     @abstractmethod
     async def find_answer(self, scope: str, key: str) -> StoredAnswer | None:
-        """What this idempotency key was answered with."""
+        """Return what this idempotency key was answered with."""
 
     # -- Handlers ------------------------------------------------------------------------------
 

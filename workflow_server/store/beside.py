@@ -71,7 +71,7 @@ def _check(file: Path, found: os.stat_result) -> None:
     if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
         raise FileBesideLinked(file=str(file), found=f"one of {found.st_nlink} hard links to the same file")
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        raise FileBesideLinked(file=str(file), found="no regular file")
+        raise FileBesideLinked(file=str(file), found="not a regular file")
 
 
 def narrow_modes(path: Path) -> None:

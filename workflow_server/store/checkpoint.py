@@ -1,4 +1,4 @@
-"""When and how the write-ahead log is folded back into the database."""
+"""Checkpoints: when and how the write-ahead log is folded back into the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a database before anything is written to it: whose it is, and whether it is whole.
+"""Everything that is known of a database before anything is written to it: whose it is, and whether it is whole.
 
 All of it is read at each start, since a file is also damaged while it lies still or is moved, and a start is when
 somebody is there to mend it. ``integrity_check`` took 1.2 s for a file of 465 MB with 1.5 million events, and
@@ -67,7 +67,7 @@ def _examine(connection: sqlite3.Connection, known: Sequence[Migration], path: P
 
 
 def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], name: str) -> None:
-    """Whether all that the migrations made is there as they made it.
+    """Check that all that the migrations made is there as they made it.
 
     Tables, views and indexes that others added are theirs; but nothing of theirs may run when we write, or decide what
     may be written.
@@ -97,7 +97,7 @@ def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], 
 
 
 def server_row(connection: sqlite3.Connection, name: str) -> tuple[float | None, int]:
-    """When the server was last alive, and whether it stopped cleanly.
+    """Return when the server was last alive, and whether it stopped cleanly.
 
     Raises:
         DatabaseDamaged: the row is not there.
@@ -109,7 +109,7 @@ def server_row(connection: sqlite3.Connection, name: str) -> tuple[float | None,
 
 
 def _note_unclean_stop(path: Path) -> None:
-    logger.warning("%s was not closed cleanly", path)
+    logger.warning("%s was not closed cleanly: its runs go on from their last commit", path)
     if not has_log(path):
         logger.warning(
             "%s has no write-ahead log (-wal) beside it. That is right for a backup; where the log was lost, what was "

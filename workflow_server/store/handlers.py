@@ -51,7 +51,7 @@ def handler_from_row(row: Row) -> PersistentHandler:
 
 
 def entries_from_handler(handler: PersistentHandler) -> tuple[Entry, ...]:
-    """What stores a handler: its row and, from its ``ctx``, the state that a later run finds."""
+    """Return what stores a handler: its row and, from its ``ctx``, the state that a later run finds."""
     state = handler.ctx.get("state")
     # State hangs on a run; that of a handler without one hangs on a run of the handler's own name.
     run_id = handler.run_id or (handler.handler_id if state else None)

@@ -1,4 +1,4 @@
-"""Where a database lies, and whether it can be used there: everything that is known before SQLite opens the file."""
+"""The place of a database, and whether it can be used there: everything that is known before SQLite opens the file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_folder(path: Path) -> None:
     if not path.parent.is_dir():
         raise FolderMissing(folder=str(path.parent))
     if path.exists() and not path.is_file():
-        raise DatabaseForeign(path=str(path), found="it is a folder" if path.is_dir() else "it is no regular file")
+        raise DatabaseForeign(path=str(path), found="it is a folder" if path.is_dir() else "it is not a regular file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise DatabaseReadOnly(path=str(path), reason="its folder is read-only")
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
@@ -89,7 +89,7 @@ def check_header(path: Path, known: int) -> None:
     if not header.startswith(_MAGIC) or len(header) < _HEADER:
         if _is_half_made(path):
             return
-        raise DatabaseForeign(path=str(path), found="it is no SQLite file")
+        raise DatabaseForeign(path=str(path), found="it is not a SQLite file")
     version, application = _integer(header, 60), _integer(header, 68)
     if application != APPLICATION_ID:
         raise DatabaseForeign(path=str(path), found="a SQLite database of another program")
@@ -104,7 +104,8 @@ def check_header(path: Path, known: int) -> None:
 
 
 def _is_half_made(path: Path) -> bool:
-    """Whether the transaction that was to fill the file was interrupted: its journal says that the file was empty.
+    """Return whether the transaction that was to fill the file was interrupted: its journal says that the file was
+    empty.
 
     SQLite takes such a transaction back when it opens the file. Until then any part of its pages may be there, and the
     first bytes of the file need not be.

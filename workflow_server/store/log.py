@@ -38,7 +38,7 @@ class _Frame(NamedTuple):
         return self.header[8:16]
 
     def follows(self, other: _Frame, order: str) -> bool:
-        """Whether it was written right behind the other one; ``order`` is that of the bytes in a word."""
+        """Return whether it was written right behind the other one; ``order`` is that of the bytes in a word."""
         words = struct.unpack(f"{order}{2 + len(self.page) // 4}I", self.header[:8] + self.page)
         first, second = struct.unpack(">2I", other.header[16:24])
         for one, two in zip(words[::2], words[1::2], strict=True):
@@ -53,18 +53,18 @@ def log_of(path: Path) -> Path:
 
 
 def left_log_of(path: Path) -> Path:
-    """What the log of the database at ``path`` is renamed to when the database is gone."""
+    """Return what the log of the database at ``path`` is renamed to when the database is gone."""
     return path.with_name(path.name + "-wal.left")
 
 
 def has_log(path: Path) -> bool:
-    """Whether there is a log with anything in it."""
+    """Return whether there is a log with anything in it."""
     log = log_of(path)
     return log.exists() and log.stat().st_size > 0
 
 
 def has_left_log(path: Path) -> bool:
-    """Whether there is the log of a database that was here and is gone."""
+    """Return whether there is the log of a database that was here and is gone."""
     return left_log_of(path).exists()
 
 
@@ -87,7 +87,7 @@ def write_anew(path: Path) -> None:
 
 
 def lost_commits(path: Path, page_size: int) -> int:
-    """How many commits that were synced the log has behind the frame at which SQLite ended it.
+    """Return how many commits that were synced the log has behind the frame at which SQLite ended it.
 
     Only to be called when SQLite has read the log, and when no connection of this process is open: closing a file
     would drop SQLite's locks on it.
@@ -106,7 +106,7 @@ def lost_commits(path: Path, page_size: int) -> int:
 
 
 def _recovered_frames(index: Path) -> int | None:
-    """How many frames SQLite found whole, as the index that it made of the log says."""
+    """Return how many frames SQLite found whole, as the index that it made of the log says."""
     if not index.exists():
         return None
     with index.open("rb") as file:

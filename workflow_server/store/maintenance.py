@@ -1,4 +1,4 @@
-"""What the store itself writes beside the records of runs, in the same order and by the same writer."""
+"""The records that the store itself writes beside the records of runs, in the same order and by the same writer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class HandlerReplaced(NamedTuple):
 
 
 class StateGiven(NamedTuple):
-    """What ``ctx.store`` of a run holds was given as a whole: no earlier patch counts."""
+    """The whole contents of ``ctx.store`` of a run, as they were given: no earlier patch counts."""
 
     run_id: str
     data: str

@@ -1,4 +1,4 @@
-"""How a database is opened: every check comes before the first write."""
+"""The opening of a database: every check comes before the first write."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FIXED_SQLITE = {(3, 44): 6, (3, 50): 7, (3, 51): 3}
 
 
 class Opened(NamedTuple):
-    """What opening a database gives."""
+    """The result of opening a database."""
 
     connection: aiosqlite.Connection
     stopped_cleanly: bool
@@ -55,7 +55,7 @@ class Opened(NamedTuple):
 
 
 def is_fixed(version: tuple[int, ...]) -> bool:
-    """Whether this SQLite is free of the bug that two connections can meet when they reset a WAL at once."""
+    """Return whether this SQLite is free of the bug that two connections can meet when they reset a WAL at once."""
     line, patch = version[:2], version[2]
     return line > (3, 51) or patch >= FIXED_SQLITE.get((line[0], line[1]), 1 << 30)
 
@@ -130,12 +130,12 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
 
 
 def explain(error: sqlite3.Error | OSError | UnicodeDecodeError, path: str) -> DatabaseError:
-    """What an error of SQLite or of the operating system while opening means to a user."""
+    """Return what an error of SQLite or of the operating system while opening means to a user."""
     if isinstance(error, OSError):
         return _explain_system(error, path)
     if isinstance(error, UnicodeDecodeError):
         # SQLite's message quotes a schema that it does not understand, and Python cannot read the quotation.
-        return DatabaseDamaged(path=path, problem="its schema is no text")
+        return DatabaseDamaged(path=path, problem="its schema is not text")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     primary = code & 0xFF
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -1,4 +1,4 @@
-"""Whether the files that are written to are still those that the next start will find."""
+"""A check that the files that are written to are still those that the next start will find."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Presence:
                 raise StoreGone(path=name, what="deleted or moved away" if found is None else "replaced by another")
 
     def set_log_aside(self) -> None:
-        """Where the database is gone, rename its log: SQLite would delete it, or write it into another database that
+        """Rename the log where the database is gone: SQLite would delete it, or write it into another database that
         stands there now. Called when all connections are closed."""
         try:
             self._set_log_aside()

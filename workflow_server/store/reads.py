@@ -1,4 +1,4 @@
-"""What the store is asked, each in one function that runs whole on a connection's thread."""
+"""The queries of the store, each in one function that runs whole on a connection's thread."""
 
 from __future__ import annotations
 

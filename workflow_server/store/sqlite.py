@@ -216,7 +216,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
 
     @property
     def transactions(self) -> int:
-        """How many transactions have been committed since ``open``."""
+        """Return how many transactions have been committed since ``open``."""
         return 0 if self._writer is None else self._writer.transactions
 
     @property

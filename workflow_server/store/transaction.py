@@ -56,7 +56,7 @@ _BOUND: dict[type[Entry], tuple[_Bound, ...]] = {
 
 
 class Verdict(enum.Enum):
-    """What a failed transaction means for its units."""
+    """The consequence of a failed transaction for its units."""
 
     FULL = "nothing was stored, for want of room"
     UNAVAILABLE = "nothing was stored, and a later try may succeed"
@@ -125,7 +125,7 @@ def _transact(
 
 @contextmanager
 def lone_transaction(connection: sqlite3.Connection, entry: Lifecycle, fault: Fault | None) -> Iterator[None]:
-    """What is written inside is committed as a transaction of its own, or rolled back where it raises."""
+    """Commit what is written inside as a transaction of its own, or roll it back where the block raises."""
     units = ((entry,),)
     if fault:
         fault("before commit", units)
@@ -182,8 +182,8 @@ def _rolled_back(connection: sqlite3.Connection) -> bool:
 
 
 def judge(error: Exception, *, committing: bool) -> Verdict:
-    """What a failure means: up to COMMIT nothing is stored; from there on only few errors say that it was not. After
-    an fsync that failed nothing is known at any time: what it was to sync may never reach the disk, and a large
+    """Return what a failure means: up to COMMIT nothing is stored; from there on only few errors say that it was not.
+    After an fsync that failed nothing is known at any time: what it was to sync may never reach the disk, and a large
     transaction begins the log anew, with an fsync of its header, before its COMMIT.
 
     Codes: https://www.sqlite.org/rescode.html
@@ -202,7 +202,8 @@ def judge(error: Exception, *, committing: bool) -> Verdict:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the disk was full. SQLite has a code of its own for it, but where its shared memory cannot grow."""
+    """Return whether the disk was full. SQLite has a code of its own for it, but where its shared memory cannot
+    grow."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and (code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE)
 

@@ -1,4 +1,4 @@
-"""What is stored though the disk is full: what a client ends or deletes, with all that comes before it."""
+"""The records that are stored though the disk is full: what a client ends or deletes, with all that comes before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from workflow_server.store.transaction import Entries
 
 
 def is_urgent(entries: Entries) -> bool:
-    """Whether a client waits for this to end or delete something, which it may want to do because the disk is full."""
+    """Return whether a client waits for this to end or delete something, which it may want to do because the disk is
+    full."""
     return any(
         isinstance(entry, (PurgeMarked, PurgeSliced)) or (isinstance(entry, RunEnded) and entry.status == "cancelled")
         for entry in entries

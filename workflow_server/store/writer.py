@@ -92,12 +92,12 @@ class GroupCommitWriter:
 
     @property
     def is_open(self) -> bool:
-        """Whether anything is committed any more."""
+        """Return whether anything is committed any more."""
         return self._failed is None and not self._closing.is_set()
 
     @property
     def backlog(self) -> int:
-        """How many entries wait for their commit."""
+        """Return how many entries wait for their commit."""
         return self._backlog
 
     def append(self, entries: Entries) -> Unit:

@@ -92,7 +92,7 @@ async def _read_bytes(request: web.Request) -> bytes:
     return b"".join(parts)
 
 
-_UNKNOWN_KEY = "there is no such key; the fields of an event stand inside 'start_event' or 'event'"
+_UNKNOWN_KEY = "there is no such key; put the fields of an event inside 'start_event' or 'event'"
 
 
 def _check_keys(fields: dict[str, Any], model: type[BaseModel]) -> None:

@@ -16,7 +16,7 @@ OTHER_CONNECTIONS = 8_192
 
 
 def connection_limit(max_streams: int) -> int:
-    """How many connections may be open at a time, so that the store and the steps never lack a descriptor.
+    """Return how many connections may be open at a time, so that the store and the steps never lack a descriptor.
 
     The soft limit of the process is raised first, as far as it may be; a warning says where it stays too low for
     ``max_streams``.

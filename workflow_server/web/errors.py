@@ -78,7 +78,7 @@ def status_of(error: Exception) -> int:
 
 
 def error_response(error: Exception) -> web.Response:
-    """What a client is told about ``error``."""
+    """Return what a client is told about ``error``."""
     status = status_of(error)
     headers = {str(name): value for name, value in _HEADERS.get(status, {}).items()}
     detail = "Internal server error" if status == 500 else str(error)

@@ -1,4 +1,4 @@
-"""Who may call: host names, origins, tokens and content types are checked before any handler runs.
+"""Access control: host names, origins, tokens and content types are checked before any handler runs.
 
 GET /health needs no token, so that a supervisor can ask; preflight requests cannot carry one.
 """

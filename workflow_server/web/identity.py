@@ -1,4 +1,4 @@
-"""Who asks: what the guards have found out about a request, for those behind them."""
+"""The identity of a client: what the guards have found out about a request, for those behind them."""
 
 from __future__ import annotations
 

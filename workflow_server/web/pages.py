@@ -1,4 +1,4 @@
-"""What describes this server: to people, a page that loads nothing and runs no script; to programs, OpenAPI."""
+"""Descriptions of this server: to people, a page that loads nothing and runs no script; to programs, OpenAPI."""
 
 from __future__ import annotations
 

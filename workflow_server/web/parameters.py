@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 @dataclass(frozen=True)
 class StreamRequest:
-    """How a client wants its events.
+    """The form in which a client wants its events.
 
     ``acquire_timeout`` is None for an independent reader, who reads past ``cursor``; otherwise the handler's shared
     queue is read.
@@ -45,7 +45,7 @@ class StreamRequest:
 
 
 def stream_request(request: web.Request) -> StreamRequest:
-    """What the query and the headers ask for.
+    """Return what the query and the headers ask for.
 
     Raises:
         InvalidParameter: one of them is not valid.
@@ -142,7 +142,7 @@ def _seconds(request: web.Request, name: str) -> float | None:
 
 
 def _accepts_sse(accept: str) -> bool:
-    """Whether the client prefers SSE to NDJSON; SSE where it does not say."""
+    """Return whether the client prefers SSE to NDJSON; SSE where it does not say."""
     preference: dict[str, tuple[float, int]] = {}
     for position, item in enumerate(accept.split(",")):
         kind, _, parameters = item.partition(";")

@@ -1,4 +1,5 @@
-"""What the web layer itself refuses, before the manager hears of it. Part of the tree of ``workflow_server.errors``."""
+"""The errors with which the web layer itself refuses, before the manager hears of it. Part of the tree of
+``workflow_server.errors``."""
 
 from __future__ import annotations
 
@@ -23,15 +24,15 @@ class ReadOnlyToken(RequestRefused):
 
 
 class HostRefused(RequestRefused):
-    """This host is not a name of this server. Name it in the setting allowed_hosts if it should be."""
+    """This host is not a name of this server. If it should be, add it to the setting allowed_hosts (--allowed-host)."""
 
 
 class OriginRefused(RequestRefused):
-    """This origin is not allowed. Name it in the setting cors_origins if it should be."""
+    """This origin is not allowed. If it should be, add it to the setting cors_origins (--cors-origin)."""
 
 
 class PathNotFound(RequestRefused):
-    """There is nothing here. GET /openapi.json describes what there is."""
+    """There is no such route. GET /openapi.json lists the routes."""
 
 
 @dataclass(eq=False)
@@ -47,7 +48,7 @@ class NotHttp(RequestRefused):
 
 
 class ExpectationRefused(RequestRefused):
-    """The only Expect that is met here is 100-continue: send that, or none."""
+    """The only Expect header that is supported is 100-continue: send that, or none."""
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""What is known of a route: enough to serve it and to describe it."""
+"""A route as it is known: enough to serve it and to describe it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Response:
-    """What a status code means here, and its body by content type: one of the models, or a schema."""
+    """The meaning of a status code here, and its body by content type: one of the models, or a schema."""
 
     description: str
     content: Mapping[str, Models | Mapping[str, Any]] = field(default_factory=dict)

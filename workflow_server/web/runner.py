@@ -90,7 +90,7 @@ class _HttpServer(web.Server):
         return _Connection(self)
 
     def admit(self, connection: _Connection) -> bool:
-        """Whether there is room for it; each that was let in has to ``leave``."""
+        """Return whether there is room for it; each that was let in has to ``leave``."""
         if len(self._admitted) < self._max_connections:
             self._admitted.add(connection)
             return True
@@ -225,7 +225,7 @@ def _last_answer(error: Exception) -> web.Response:
 
 
 def _with_strict_heads(factory: RequestFactory) -> RequestFactory:
-    """What aiohttp's parser lets through and should not is made harmless, or noted to be refused.
+    """Return a factory that disarms what aiohttp's parser lets through and should not, or notes it to be refused.
 
     No upgrade is accepted here, and a connection on which one was asked for ends with the answer: where aiohttp knows
     the protocol as little (``h2c``), it drops what came with such a request in one piece: the next request, or the
@@ -246,7 +246,10 @@ def _with_strict_heads(factory: RequestFactory) -> RequestFactory:
 
 
 def _with_refusals(handler: RequestHandling) -> RequestHandling:
-    """What was noted is refused. Where there is no route, aiohttp refuses an ``Expect`` before any middleware could."""
+    """Return a handler that refuses what was noted.
+
+    Where there is no route, aiohttp refuses an ``Expect`` before any middleware could.
+    """
 
     async def handle(request: BaseRequest) -> web.StreamResponse:
         if _NO_VERSION in request:

@@ -1,4 +1,4 @@
-"""What the web layer needs to know of the server's settings."""
+"""The part of the server's settings that the web layer needs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class WebSettings(BaseModel):
 
     @property
     def guarded(self) -> bool:
-        """Whether a token is asked for."""
+        """Return whether a token is asked for."""
         return bool(self.tokens or self.read_tokens)
 
     @property
     def streams_of_a_token(self) -> int:
-        """How many streams one token may hold open: half of all where there are others."""
+        """Return how many streams one token may hold open: half of all where there are others."""
         alone = len(self.tokens) + len(self.read_tokens) < 2
         return self.max_streams if alone else max(1, self.max_streams // 2)

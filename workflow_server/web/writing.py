@@ -26,7 +26,7 @@ class ReaderStalled(Exception):
 
 
 def has_left(request: web.BaseRequest) -> bool:
-    """Whether the connection of ``request`` is closed."""
+    """Return whether the connection of ``request`` is closed."""
     return request.transport is None or request.transport.is_closing()
 
 
@@ -93,7 +93,8 @@ class BoundedWriter:
 
 
 def _peer_is_gone(transport: asyncio.BaseTransport) -> bool:
-    """Whether the kernel knows that the other side has closed, also where the event loop has not got to it yet."""
+    """Return whether the kernel knows that the other side has closed, also where the event loop has not got to it
+    yet."""
     if transport.is_closing():
         return True
     connection: socket.socket | None = transport.get_extra_info("socket")

@@ -84,11 +84,6 @@ _START_EVENTS: tuple[object, ...] = (
     "[]",
     '{"n": NaN}',
     '"' * 3,
-    {"type": "os.system", "value": {}},
-    {"type": "Decision", "value": {"approved": True}},
-    {"qualified_name": "subprocess.Popen", "value": {"args": ["true"]}},
-    {"qualified_name": "tests.reliability.targets.hostile.Counted", "value": {}},
-    {"type": "__class__", "value": {}},
     {"type": "CountTo", "value": []},
     {"type": "CountTo", "value": {"n": {"__is_pydantic": True, "qualified_name": "os.system", "value": {}}}},
     {"_data": 5},
@@ -97,6 +92,15 @@ _START_EVENTS: tuple[object, ...] = (
     {"__init__": {"__globals__": {}}},
     {"model_config": {"extra": "allow"}, "n": "x"},
 )
+
+_BARE_FIELDS: tuple[object, ...] = (
+    {"type": "os.system", "value": {}},
+    {"type": "Decision", "value": {"approved": True}},
+    {"qualified_name": "subprocess.Popen", "value": {"args": ["true"]}},
+    {"qualified_name": "tests.reliability.targets.hostile.Counted", "value": {}},
+    {"type": "__class__", "value": {}},
+)
+"""Objects that name no event of the workflow: they are the fields of a start event, and nothing is looked up."""
 
 _KEYS: tuple[object, ...] = (
     {"start_event": {}, "kwargs": {"n": 1}, "other": 1},
@@ -190,6 +194,9 @@ def _meanings() -> Iterator[Hostile]:
     for event in _START_EVENTS:
         body = json.dumps({"start_event": event}).encode()
         yield Hostile(f"start_event: {str(event)[:60]}", (post(RUN, body),), BAD)
+    for event in _BARE_FIELDS:
+        body = json.dumps({"start_event": event}).encode()
+        yield Hostile(f"start_event: {str(event)[:60]}", (post(RUN, body),), frozenset({200}))
     for fields in _KEYS:
         yield Hostile(f"run body: {str(fields)[:60]}", (post(RUN, json.dumps(fields).encode()),), BAD)
     for event in _EVENTS:

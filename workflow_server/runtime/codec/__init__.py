@@ -109,11 +109,11 @@ class Codec:
         try:
             tree = json.loads(text)
         except ValueError as error:
-            raise Undecodable("it is damaged: what is stored is no JSON") from error
+            raise Undecodable("it is damaged: what is stored is not JSON") from error
         return self.decode(tree)
 
     def can_name(self, kind: type[Any]) -> bool:
-        """Whether a class is found again by its name."""
+        """Return whether a class is found again by its name."""
         try:
             self._names.of(kind)
         except Unkeepable:

@@ -1,4 +1,4 @@
-"""Whether two trees say the same."""
+"""Comparison of trees: whether two of them say the same, and where they differ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json = Any
 
 
 def same(left: Json, right: Json) -> bool:
-    """Whether two trees say the same.
+    """Return whether two trees say the same.
 
     Unlike in Python, 1, 1.0 and true differ, and so do dictionaries in another order; the members of a set have none.
     """
@@ -36,13 +36,13 @@ def same(left: Json, right: Json) -> bool:
 
 
 def is_set(node: dict[str, Json]) -> bool:
-    """Whether a node is that of a set, whose members have no order."""
+    """Return whether a node is that of a set, whose members have no order."""
     tag = node.get(TAG)
     return tag in ("s", "fs") or (tag == "sub" and node["b"] == "set")
 
 
 def difference(left: Json, right: Json) -> str | None:
-    """Where two trees differ, in words for a user; None where they say the same."""
+    """Return where two trees differ, in words for a user; None where they say the same."""
     if same(left, right):
         return None
     if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():

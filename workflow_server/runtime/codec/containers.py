@@ -53,7 +53,7 @@ class Containers:
         }
 
     def items(self, value: Iterable[Any], run: Run) -> list[Json]:
-        """What a sequence holds, into which the run has gone."""
+        """Return what a sequence holds, into which the run has gone."""
         items: list[Json] = []
         encode = self._encode
         item: Any = None
@@ -199,7 +199,7 @@ _KNOWN_REDUCERS = (OrderedDict, deque, defaultdict, Counter)
 
 
 def reduces_by_itself(kind: type[Any]) -> bool:
-    """Whether a class that derives from a builtin says itself how it is copied and pickled."""
+    """Return whether a class that derives from a builtin says itself how it is copied and pickled."""
     for name in ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__"):
         owner = next((base for base in kind.__mro__ if name in base.__dict__), object)
         if owner.__module__ != "builtins" and owner not in _KNOWN_REDUCERS:
@@ -224,7 +224,7 @@ def _name_of(tree: Json, taken: Mapping[str, Json]) -> str:
 
 
 def _plainly(value: Any, base: type[Any]) -> Any:
-    """What a value holds as one of the builtin itself, whatever its class answers."""
+    """Return what a value holds as one of the builtin itself, whatever its class answers."""
     if base in (tuple, frozenset):
         return base.__iter__(value)
     if base in (bytes, bytearray):

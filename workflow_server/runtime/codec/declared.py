@@ -1,5 +1,5 @@
-"""What a class declares of its objects, so that those of an older version of it can be made: new fields have their
-defaults."""
+"""The declarations of a class about its objects, so that those of an older version of it can be made: new fields have
+their defaults."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def _attrs_default(default: Any) -> Default:
 
 
 def generates_state(kind: type[Any]) -> bool:
-    """Whether the way in which a class is pickled was made for it from its fields: its attributes are its state."""
+    """Return whether the way in which a class is pickled was made for it from its fields: its attributes are its
+    state."""
     method = getattr(kind, "__getstate__", None)
     reduces = any(getattr(kind, name) is not getattr(object, name) for name in ("__reduce_ex__", "__reduce__"))
     return (

@@ -1,4 +1,4 @@
-"""Why a value cannot be kept, and where in it; why one that was kept cannot be read."""
+"""Reasons why a value cannot be kept, with the place in it, or why one that was kept cannot be read."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class Unkeepable(Exception):
         return self
 
     def place(self, outside: str) -> str:
-        """Where it stands, as one would write it in Python: ``outside.items[3]['key']``."""
+        """Return where it stands, as one would write it in Python: ``outside.items[3]['key']``."""
         inside = "".join(reversed(self._path))
         return (self._root or outside) + (inside if len(inside) <= LONGEST_PLACE else f"{inside[:LONGEST_PLACE]}…")
 
 
 class Undecodable(ValueError):
-    """What was kept cannot be read: the code has changed since, or the file is damaged."""
+    """A value that was kept cannot be read: the code has changed since, or the file is damaged."""
 
 
 def _as_field(key: str) -> str:

@@ -1,4 +1,4 @@
-"""What of an object is kept, by its class."""
+"""The parts of an object that are kept, by its class."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _dict_of(value: Any) -> Mapping[str, Any]:
 
 
 def is_component(kind: type) -> bool:
-    """Whether the engine would take an object of this class for one of its components."""
+    """Return whether the engine would take an object of this class for one of its components."""
     return all(callable(getattr(kind, name, None)) for name in ("class_name", "to_dict", "from_dict"))
 
 

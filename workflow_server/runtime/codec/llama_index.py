@@ -33,8 +33,8 @@ def _decode_encoding(told: Any) -> Any:
 
 
 def _encode_chat_store(value: SQLAlchemyChatStore) -> dict[str, Any]:
-    """What a store is made with. The messages of one that is in memory are part of it; those of any other stay in its
-    database."""
+    """Return what a store is made with. The messages of one that is in memory are part of it; those of any other stay
+    in its database."""
     engine = value._async_engine
     told = {name: getattr(value, name) for name in ("table_name", "async_database_uri", "db_schema")}
     if engine is None:

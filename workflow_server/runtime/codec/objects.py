@@ -191,8 +191,8 @@ class Objects:
 
 
 def _loses_attributes(value: BaseModel, kind: type[BaseModel]) -> bool:
-    """Whether a model that is made of the state that its class tells lacks attributes that the class left out, or has
-    others in their place."""
+    """Return whether a model that is made of the state that its class tells lacks attributes that the class left out,
+    or has others in their place."""
     state: Any = value.__getstate__()
     if not isinstance(state, dict):
         return False

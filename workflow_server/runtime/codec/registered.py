@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Registered(NamedTuple):
-    """How values of one type are kept."""
+    """The way in which values of one type are kept."""
 
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
@@ -33,7 +33,7 @@ _followers: WeakSet[Any] = WeakSet()
 
 
 def registration(cls: type) -> Registered | None:
-    """How values of a type are kept, where someone said so: its users first, then this server."""
+    """Return how values of a type are kept, where someone said so: its users first, then this server."""
     place = (cls.__module__, cls.__qualname__)
     if cls not in registered and place in _BROUGHT_ALONG:
         importlib.import_module(_BROUGHT_ALONG[place])
@@ -41,7 +41,7 @@ def registration(cls: type) -> Registered | None:
 
 
 def keeps_failures(cls: type) -> bool:
-    """Whether an exception that a model of this class holds is kept as far as it can be, as the engine's are."""
+    """Return whether an exception that a model of this class holds is kept as far as it can be, as the engine's are."""
     return any((base.__module__, base.__qualname__) in _KEEP_FAILURES for base in cls.__mro__)
 
 

@@ -18,7 +18,7 @@ Mark = tuple[int, int, bool]
 MAX_DEPTH = 150
 """Levels that a value may be nested: encoding and decoding take up to three frames of Python's 1,000 for each."""
 
-REMEDY = "leave it out of events and of ctx.store, or tell how it is kept with workflow_server.register_type"
+REMEDY = "leave it out of events and of ctx.store, or register its type with workflow_server.register_type"
 
 
 class Run:
@@ -56,7 +56,7 @@ class Run:
         return None
 
     def seen(self, value: Any) -> Json | None:
-        """What refers to an object that was met before."""
+        """Return what refers to an object that was met before."""
         known = self.met.get(id(value))
         if known is None:
             return None
@@ -78,7 +78,7 @@ class Run:
         self.unproven.add((kind, shape_of(node)))
 
     def mark(self) -> Mark:
-        """Where this encoding stands, to go back to."""
+        """Return where this encoding stands, to go back to."""
         return len(self.met), self.depth, self.shared
 
     def back_to(self, mark: Mark) -> None:

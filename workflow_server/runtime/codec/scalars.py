@@ -26,7 +26,7 @@ _PLAIN_BITS = 63
 
 
 def is_plain_integer(value: int) -> bool:
-    """Whether an integer is written as a JSON number."""
+    """Return whether an integer is written as a JSON number."""
     return value.bit_length() <= _PLAIN_BITS
 
 
@@ -34,7 +34,7 @@ _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def is_plain_text(value: str) -> bool:
-    """Whether a text is written as a JSON string. JSON makes one character of two surrogates side by side."""
+    """Return whether a text is written as a JSON string. JSON makes one character of two surrogates side by side."""
     return value.isascii() or _SPLIT_PAIR.search(value) is None
 
 
