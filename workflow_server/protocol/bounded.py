@@ -2,7 +2,8 @@
 
 500 kB can hold 3.4 million errors, which take 1.3 GB before anybody asks for one of them, or 100,000 below a key of
 200 kB. So what is large is tried first with a twin of its class that gives up at the first error of each list and
-dictionary. What passes, and what is small, is validated by its own class alone.
+dictionary, and makes one of the many that a validator or the undeclared keys of an object have. What passes, and what
+is small, is validated by its own class alone.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticCustomError, SchemaError, SchemaValidator
+from pydantic_core import PydanticCustomError, SchemaError, SchemaValidator, core_schema
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +23,20 @@ LARGE = 500
 LONG = 2_000
 """Characters of all its keys together from which on it is, and of strings that may be JSON."""
 MANY = 20
-"""Errors of one object that are kept, where its class contains itself."""
+"""Errors of one object or validator that are kept, where there may be any number of them."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _BRACKETS = frozenset("[{ \t\r\n")
-_STOPPING = frozenset({"list", "tuple", "set", "frozenset", "dict"})
+# Asked of pydantic, which adds some now and then.
+_STOPPING: frozenset[str] = frozenset(
+    name
+    for kind in vars(core_schema).values()
+    if isinstance(kind, type) and "fail_fast" in getattr(kind, "__annotations__", ())
+    for name in get_args(get_type_hints(kind, vars(core_schema))["type"])
+)
+_OBJECTS = frozenset({"model", "dataclass", "typed-dict"})
+_VALIDATORS = frozenset({"function-before", "function-after", "function-wrap", "function-plain"})
 _NO_SCHEMAS = frozenset(
     {"cls", "config", "custom_error_context", "default", "expected", "function", "metadata", "ref", "serialization"}
 )
@@ -92,7 +101,7 @@ def _twin(kind: type[BaseModel]) -> SchemaValidator | None:
 
 
 def _stopping(schema: Any) -> Any:
-    """A copy of a core schema whose collections stop at their first error."""
+    """A copy of a core schema whose collections stop at their first error, and whose other parts have few."""
     if isinstance(schema, list | tuple):
         return type(schema)(map(_stopping, schema))
     if not isinstance(schema, dict):
@@ -106,7 +115,26 @@ def _stopping(schema: Any) -> Any:
         copy["custom_init"] = False
         copy["config"] = {**copy.get("config", {}), "extra_fields_behavior": "ignore"}
         _ignore_extra(copy["schema"])
-    return copy
+        return copy
+    return _summing(copy) if _may_find_many(schema) else copy
+
+
+def _may_find_many(schema: dict[str, Any]) -> bool:
+    """Whether this part of a schema has an error for each key of an object, or as many as a validator finds."""
+    kind = schema.get("type")
+    if kind in _VALIDATORS:
+        # A default is found in a field itself only.
+        return not (isinstance(schema.get("schema"), dict) and schema["schema"].get("type") == "default")
+    return kind in _OBJECTS and (bool(schema.get("custom_init")) or _minds_undeclared_keys(schema))
+
+
+def _minds_undeclared_keys(schema: Any) -> bool:
+    while isinstance(schema, dict):
+        behaviors = (schema.get("extra_behavior"), (schema.get("config") or {}).get("extra_fields_behavior"))
+        if "forbid" in behaviors or schema.get("extras_schema") or schema.get("extras_keys_schema"):
+            return True
+        schema = schema.get("schema")
+    return False
 
 
 def _stopping_part(key: str, part: Any) -> Any:
@@ -119,14 +147,10 @@ def _stopping_part(key: str, part: Any) -> Any:
 
 
 def _summing(schema: dict[str, Any]) -> dict[str, Any]:
-    """A class that contains itself, with one error for the many that an object of it has with all that it contains."""
+    """A part with one error for the many that it may have, such as those of a class that contains itself."""
     inner = {key: value for key, value in schema.items() if key != "ref"}
-    return {
-        "type": "function-wrap",
-        "function": {"type": "no-info", "function": _sum_up},
-        "schema": inner,
-        "ref": schema.get("ref"),
-    }
+    outer = {"type": "function-wrap", "function": {"type": "no-info", "function": _sum_up}, "schema": inner}
+    return {**outer, "ref": schema["ref"]} if "ref" in schema else outer
 
 
 def _sum_up(value: Any, handler: Any) -> Any:
