@@ -6,10 +6,14 @@ What is kept now is written by ``codec``. The first builds escaped a client's di
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
 from workflows.context import JsonSerializer
+
+from workflow_server.protocol.bounded import try_first
 
 _ESCAPED = "__is_plain"
 
@@ -19,6 +23,7 @@ class RunSerializer(JsonSerializer):
 
     def __init__(self, types: Iterable[type[Any]], *, closed: bool = False) -> None:
         super().__init__(allowed_types=() if closed else None)
+        self._closed = closed
         self._types: dict[str, type[Any]] = {}
         for kind in types:
             self.add(kind)
@@ -49,12 +54,28 @@ class RunSerializer(JsonSerializer):
             if found is None:
                 raise
             return found
+        except ValueError:
+            if not self._closed:
+                raise
+            # What the engine says is for who calls it, and repeats the name.
+            raise PydanticCustomError("no_own_type", "it names no type of this workflow") from None
 
     def deserialize_value(self, data: Any) -> Any:
         """The value that was encoded with its types."""
         if isinstance(data, dict) and _ESCAPED in data:
             return {key: self.deserialize_value(item) for key, item in data[_ESCAPED]}
+        if self._closed and isinstance(data, dict):
+            self._try_first(data)
         return super().deserialize_value(data)
+
+    def _try_first(self, data: dict[str, Any]) -> None:
+        """Refuse a client's object inside of another one in bounded memory: of its class, that one knows nothing."""
+        name, fields = data.get("qualified_name"), data.get("value")
+        if data.get("__is_pydantic") and isinstance(name, str) and isinstance(fields, Mapping):
+            kind = self.resolve_class(name)
+            if issubclass(kind, BaseModel):
+                with self.validation_context():
+                    try_first(kind, fields)
 
 
 def _nested(qualified_name: str) -> type[Any] | None:
