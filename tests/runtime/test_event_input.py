@@ -74,6 +74,16 @@ def test_an_event_inside_of_another_one_is_refused_at_its_first_errors(served: S
     assert good.inner == Measured(numbers=[7])
 
 
+def test_events_inside_of_events_are_not_tried_again_on_each_level(served: ServedWorkflow) -> None:
+    value = marked(f"{__name__}.Measured", {"numbers": ["7"] * 1_000})
+    for _ in range(40):
+        value = marked(f"{__name__}.Carrying", {"inner": value})
+    event: Any = served.posted_event({"type": "Carrying", "value": {"inner": value}}, None)
+    for _ in range(41):
+        event = event.inner
+    assert event == Measured(numbers=[7] * 1_000)
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [

@@ -6,7 +6,9 @@ What is kept now is written by ``codec``. The first builds escaped a client's di
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,6 +18,8 @@ from workflows.context import JsonSerializer
 from workflow_server.protocol.bounded import try_first
 
 _ESCAPED = "__is_plain"
+_tried: ContextVar[dict[int, Mapping[str, Any]] | None] = ContextVar("tried", default=None)
+"""The objects inside of what is being validated that were tried and found to be valid, by identity."""
 
 
 class RunSerializer(JsonSerializer):
@@ -60,6 +64,17 @@ class RunSerializer(JsonSerializer):
             # What the engine says is for who calls it, and repeats the name.
             raise PydanticCustomError("no_own_type", "it names no type of this workflow") from None
 
+    @contextmanager
+    def validation_context(self) -> Iterator[None]:
+        """Let what is validated inside find its types here."""
+        token = _tried.set({}) if _tried.get() is None else None
+        try:
+            with super().validation_context():
+                yield
+        finally:
+            if token is not None:
+                _tried.reset(token)
+
     def deserialize_value(self, data: Any) -> Any:
         """The value that was encoded with its types."""
         if isinstance(data, dict) and _ESCAPED in data:
@@ -71,11 +86,17 @@ class RunSerializer(JsonSerializer):
     def _try_first(self, data: dict[str, Any]) -> None:
         """Refuse a client's object inside of another one in bounded memory: of its class, that one knows nothing."""
         name, fields = data.get("qualified_name"), data.get("value")
-        if data.get("__is_pydantic") and isinstance(name, str) and isinstance(fields, Mapping):
-            kind = self.resolve_class(name)
-            if issubclass(kind, BaseModel):
-                with self.validation_context():
-                    try_first(kind, fields)
+        if not (data.get("__is_pydantic") and isinstance(name, str) and isinstance(fields, Mapping)):
+            return
+        kind = self.resolve_class(name)
+        if not issubclass(kind, BaseModel):
+            return
+        with self.validation_context():
+            tried = _tried.get()
+            # What is inside of what is tried is met again when that is validated: twice as often on each level.
+            if tried is not None and tried.get(id(fields)) is not fields:
+                try_first(kind, fields)
+                tried[id(fields)] = fields
 
 
 def _nested(qualified_name: str) -> type[Any] | None:
