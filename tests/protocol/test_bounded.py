@@ -167,6 +167,46 @@ def test_a_large_value_of_these_kinds_that_is_valid_is_taken() -> None:
     assert made.late == 7
 
 
+class Both(BaseModel):
+    parts: list[Both | Either | int]
+    x: int = 0
+
+
+class Either(BaseModel):
+    parts: list[Both | Either | int]
+    y: int = 0
+
+
+class Formula(Event):
+    root: Both | Either | None = None
+    default: Node | None = None
+
+
+def formula(depth: int, leaf: Any) -> dict[str, Any]:
+    return {"parts": [formula(depth - 1, leaf) if depth else leaf], "x": 1}
+
+
+def test_what_can_be_read_in_ever_more_ways_on_each_level_is_refused_in_time() -> None:
+    with pytest.raises(ValidationError, match="too many ways") as refused:
+        validate(Formula, {"root": formula(40, "no number")})
+    assert refused.value.error_count() == 1
+    with pytest.raises(ValidationError, match="valid integer"):
+        validate(Formula, {"root": formula(2, "no number")})
+    assert validate(Formula, {"root": formula(8, 1)}) == Formula(root=Both(**formula(8, 1)))
+
+
+class Pair(Event):
+    first: Line | None = None
+    second: Line | None = None
+    log: Annotated[list[int], BeforeValidator(lambda log: [*log, log.append(1)][:-1])]
+
+
+def test_a_small_object_of_a_class_that_does_not_contain_itself_is_validated_once() -> None:
+    log: list[int] = []
+    validate(Pair, {"log": log})
+    assert log == [1]
+
+
 class Counted(Event):
     numbers: list[int] = Field(default_factory=list)
     total: int = 0

@@ -4,14 +4,18 @@
 200 kB. So what is large is tried first with a twin of its class that gives up at the first error of each list and
 dictionary, and makes one of the many that a validator or the undeclared keys of an object have. What passes, and what
 is small, is validated by its own class alone.
+
+A class that contains itself is always tried first: where it is one of several forms of a part, pydantic tries all of
+them on each level of all, and 30 levels, which take 200 bytes, hours.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError, SchemaError, SchemaValidator, core_schema
@@ -25,6 +29,21 @@ LONG = 2_000
 MANY = 20
 """Errors of one object or validator that are kept, where there may be any number of them."""
 
+WAYS = 100_000
+WAYS_OF_A_VALUE = 20
+"""Tries to read an object of a class that contains itself: where that is a union, each level doubles them."""
+
+_ways: ContextVar[list[int] | None] = ContextVar("ways", default=None)
+"""How many tries are left to the object that is being tried."""
+_TOO_MANY_WAYS = PydanticCustomError(
+    "too_many_ways", "it can be read in too many ways: nest less deep, or say which of its forms each part has"
+)
+
+
+class _TooManyWays(Exception):
+    """No validator takes this for an error of the value."""
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 _BRACKETS = frozenset("[{ \t\r\n")
@@ -37,6 +56,7 @@ _STOPPING: frozenset[str] = frozenset(
 )
 _OBJECTS = frozenset({"model", "dataclass", "typed-dict"})
 _VALIDATORS = frozenset({"function-before", "function-after", "function-wrap", "function-plain"})
+_BY_NAME = ("fields", "choices")
 _NO_SCHEMAS = frozenset(
     {"cls", "config", "custom_error_context", "default", "expected", "function", "metadata", "ref", "serialization"}
 )
@@ -56,18 +76,36 @@ def try_first(kind: type[BaseModel], data: Mapping[str, Any]) -> None:
     """Refuse a large object with some of its errors; whoever validates it next finds none, or few.
 
     Raises:
-        ValidationError: it is large, and not valid.
+        ValidationError: it is large, or of a class that contains itself, and not valid.
     """
-    twin = _twin(kind) if _is_large(data) else None
-    if twin is None:
+    twin = _twin(kind)
+    if twin is None or not (twin.contains_itself or _is_large(data)):
         return
+    token = _ways.set([WAYS + WAYS_OF_A_VALUE * _count(data)] if twin.contains_itself else None)
     try:
-        twin.validate_python(dict(data))
+        twin.validator.validate_python(dict(data))
     except ValidationError:
         raise
+    except _TooManyWays:
+        raise ValidationError.from_exception_data(kind.__name__, [{"type": _TOO_MANY_WAYS, "input": None}]) from None
     except Exception:
         # Validators may raise what they like; the class itself will raise it again, to whom it concerns.
         logger.debug("A validator raised something else than an error of validation")
+    finally:
+        _ways.reset(token)
+
+
+def _count(data: Any) -> int:
+    values = 0
+    pending = [data]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, (Mapping, list, tuple)):
+            values += len(item)
+            pending.extend(item.values() if isinstance(item, Mapping) else item)
+        elif isinstance(item, str) and item[:1] in _BRACKETS:
+            values += len(item)
+    return values
 
 
 def _is_large(data: Any) -> bool:
@@ -90,14 +128,51 @@ def _is_large(data: Any) -> bool:
     return False
 
 
+class _Twin(NamedTuple):
+    validator: SchemaValidator
+    contains_itself: bool
+    """A part of it may contain another one of its kind, to any depth."""
+
+
 @lru_cache(maxsize=1_000)
-def _twin(kind: type[BaseModel]) -> SchemaValidator | None:
+def _twin(kind: type[BaseModel]) -> _Twin | None:
     try:
+        schema = kind.__pydantic_core_schema__
         # Not with the validators of the classes inside: those collect every error.
-        return SchemaValidator(_stopping(kind.__pydantic_core_schema__), None, False)
+        return _Twin(SchemaValidator(_stopping(schema), None, False), _contains_itself(schema))
     except (SchemaError, TypeError, KeyError, ValueError):
         logger.warning("Events of the type '%s' are validated without a bound to their errors", kind.__name__)
         return None
+
+
+def _contains_itself(schema: Any) -> bool:
+    inside = {part["ref"]: _references(part) for part in _parts(schema) if part.get("type") and "ref" in part}
+    for ref in inside:
+        seen: set[str] = set()
+        pending = set(inside[ref])
+        while pending:
+            seen |= pending
+            pending = {inner for reached in pending for inner in inside.get(reached, ())} - seen
+        if ref in seen:
+            return True
+    return False
+
+
+def _references(schema: Any) -> set[str]:
+    return {part["schema_ref"] for part in _parts(schema) if part.get("type") == "definition-ref"}
+
+
+def _parts(schema: Any, *, named: bool = False) -> Iterator[dict[str, Any]]:
+    """A core schema and all schemas in it; ``named``: its keys are names of fields or choices, which may be any."""
+    if isinstance(schema, list | tuple):
+        for item in schema:
+            yield from _parts(item)
+    elif isinstance(schema, dict):
+        if not named:
+            yield schema
+        for key, part in schema.items():
+            if named or key not in _NO_SCHEMAS:
+                yield from _parts(part, named=not named and key in _BY_NAME and isinstance(part, dict))
 
 
 def _stopping(schema: Any) -> Any:
@@ -138,7 +213,7 @@ def _minds_undeclared_keys(schema: Any) -> bool:
 
 
 def _stopping_part(key: str, part: Any) -> Any:
-    if key in ("fields", "choices") and isinstance(part, dict):
+    if key in _BY_NAME and isinstance(part, dict):
         # By names, which may be any: also those of the parts of a schema.
         return {name: _stopping(value) for name, value in part.items()}
     if key == "definitions" and isinstance(part, list):
@@ -154,6 +229,11 @@ def _summing(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sum_up(value: Any, handler: Any) -> Any:
+    left = _ways.get()
+    if left is not None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise _TooManyWays
     try:
         return handler(value)
     except ValidationError as error:

@@ -71,7 +71,7 @@ _RULES: dict[str, str] = {
 }
 """Instead of those of pydantic's sentences that name a class, speak of Python or quote the value."""
 
-OWN_ERRORS = frozenset({"many_errors", "no_own_type"})
+OWN_ERRORS = frozenset({"many_errors", "no_own_type", "too_many_ways"})
 """Errors that this server makes."""
 
 _TOLD_AS_THEY_ARE: frozenset[str] = OWN_ERRORS | frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
