@@ -195,6 +195,37 @@ def test_what_can_be_read_in_ever_more_ways_on_each_level_is_refused_in_time() -
     assert validate(Formula, {"root": formula(8, 1)}) == Formula(root=Both(**formula(8, 1)))
 
 
+class Made(Event):
+    """An event with an ``__init__`` of its own, which changes what it is given."""
+
+    table: dict[str, list[int]]
+    rows: list[Own] = Field(default_factory=list)
+
+    def __init__(self, rows: int = 0, **fields: Any) -> None:
+        super().__init__(rows=[{"table": {"a": 1}}] * rows, **fields)
+
+
+def test_few_errors_come_out_of_a_class_with_an_initialiser_of_its_own() -> None:
+    # Found by its validator, not only told of it: they would be counted here before they are summed up.
+    found: list[int] = []
+
+    class Watching(Made):
+        def __init__(self, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                found.append(error.error_count())
+                raise
+
+    with pytest.raises(ValidationError) as refused:
+        validate(Watching, {"table": {"k": [""] * 20_000}})
+    assert found == [1]
+    assert refused.value.error_count() == 1
+    made = validate(Made, {"table": {"k": ["7"] * 2 * LARGE}, "rows": 2, "more": 3})
+    assert made == Made(table={"k": [7] * 2 * LARGE}, rows=2, more=3)
+    assert made.rows == [Own(table={"a": 1})] * 2
+
+
 class Pair(Event):
     first: Line | None = None
     second: Line | None = None

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticCustomError, SchemaError, SchemaValidator, core_schema
+from pydantic_core import PydanticCustomError, PydanticKnownError, SchemaError, SchemaValidator, core_schema
 
 logger = logging.getLogger(__name__)
 
@@ -175,13 +175,14 @@ def _parts(schema: Any, *, named: bool = False) -> Iterator[dict[str, Any]]:
                 yield from _parts(part, named=not named and key in _BY_NAME and isinstance(part, dict))
 
 
-def _stopping(schema: Any) -> Any:
-    """A copy of a core schema whose collections stop at their first error, and whose other parts have few."""
+def _stopping(schema: Any, root: type[Any] | None = None) -> Any:
+    """A copy of a core schema whose collections stop at their first error, and whose other parts have few. ``root`` is
+    a class whose ``__init__`` has been called already."""
     if isinstance(schema, list | tuple):
-        return type(schema)(map(_stopping, schema))
+        return type(schema)(_stopping(item, root) for item in schema)
     if not isinstance(schema, dict):
         return schema
-    copy = {key: value if key in _NO_SCHEMAS else _stopping_part(key, value) for key, value in schema.items()}
+    copy = {key: value if key in _NO_SCHEMAS else _stopping_part(key, value, root) for key, value in schema.items()}
     if copy.get("type") in _STOPPING:
         copy["fail_fast"] = True
     if copy.get("type") == "model" and _is_initialised_by_the_engine(copy["cls"]):
@@ -191,6 +192,8 @@ def _stopping(schema: Any) -> Any:
         copy["config"] = {**copy.get("config", {}), "extra_fields_behavior": "ignore"}
         _ignore_extra(copy["schema"])
         return copy
+    if _has_own_initialiser(copy) and copy["cls"] is not root:
+        return _summing(_by_initialiser(copy))
     return _summing(copy) if _may_find_many(schema) else copy
 
 
@@ -212,13 +215,13 @@ def _minds_undeclared_keys(schema: Any) -> bool:
     return False
 
 
-def _stopping_part(key: str, part: Any) -> Any:
+def _stopping_part(key: str, part: Any, root: type[Any] | None) -> Any:
     if key in _BY_NAME and isinstance(part, dict):
         # By names, which may be any: also those of the parts of a schema.
-        return {name: _stopping(value) for name, value in part.items()}
+        return {name: _stopping(value, root) for name, value in part.items()}
     if key == "definitions" and isinstance(part, list):
-        return [_summing(_stopping(definition)) for definition in part]
-    return _stopping(part)
+        return [_summing(_stopping(definition, root)) for definition in part]
+    return _stopping(part, root)
 
 
 def _summing(schema: dict[str, Any]) -> dict[str, Any]:
@@ -247,6 +250,32 @@ def _ignore_extra(schema: Any) -> None:
         if schema.get("type") == "model-fields":
             schema["extra_behavior"] = "ignore"
         schema = schema.get("schema")
+
+
+def _has_own_initialiser(schema: dict[str, Any]) -> bool:
+    return schema.get("type") == "model" and bool(schema.get("custom_init")) and not schema.get("root_model")
+
+
+def _by_initialiser(schema: dict[str, Any]) -> dict[str, Any]:
+    """A class with an ``__init__`` of its own, which validates what it makes of its arguments with the validator of the
+    class: one that stops is put in front of that, in the object alone."""
+    kind = schema["cls"]
+
+    def initialised(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise PydanticKnownError("model_type", {"class_name": kind.__name__})
+        made = kind.__new__(kind)
+        object.__setattr__(made, "__dict__", {"__pydantic_validator__": _stopping_validator(kind)})
+        made.__init__(**value)
+        return made
+
+    plain = {"type": "function-plain", "function": {"type": "no-info", "function": initialised}}
+    return {**plain, "ref": schema["ref"]} if "ref" in schema else plain
+
+
+@lru_cache(maxsize=1_000)
+def _stopping_validator(kind: type[BaseModel]) -> SchemaValidator:
+    return SchemaValidator(_stopping(kind.__pydantic_core_schema__, kind), None, False)
 
 
 def _is_initialised_by_the_engine(kind: type[Any]) -> bool:
