@@ -7,6 +7,7 @@ import re
 import sys
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from workflow_server.logs import FORMAT, OneLineFormatter
 
@@ -39,6 +40,19 @@ def test_nor_does_an_exception_or_a_stack() -> None:
     assert any("Traceback" in line for line in others)
     assert len("\n".join(others).splitlines()) == len(others)
     assert all(line.startswith("  | ") for line in others)
+
+
+class Number(BaseModel):
+    number: int
+
+
+def test_no_line_has_a_value_that_pydantic_quotes_whoever_quotes_pydantic() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Number.model_validate({"number": "canary"})
+    quoting = RuntimeError(str(refused.value))
+    for lines in (formatted(f"a task failed: {refused.value}\nand goes on"), formatted("failed", quoting)):
+        assert "canary" not in "".join(lines)
+        assert "type=int_parsing, input_value=…" in "".join(lines)
 
 
 def test_other_scripts_stay_readable_and_a_tab_is_escaped() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from workflow_server.printable import printable
+from workflow_server.printable import printable, without_inputs
 from workflow_server.protocol.explaining import explain
 from workflow_server.runtime.failures import indented, told, user_traceback
 
@@ -71,7 +71,8 @@ class OneLineFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """The line itself, and the lines that this server has put under it."""
         own = record.name.startswith("workflow_server.")
-        line, *below = record.message.split(INDENTED) if own else [record.message]
+        message = without_inputs(record.message)
+        line, *below = message.split(INDENTED) if own else [message]
         record.message = printable(line, MAX_MESSAGE)
         return "\n".join(
             [super().formatMessage(record), *(f"{MARGIN}{printable(text, MAX_MESSAGE)}" for text in below)]
@@ -118,4 +119,4 @@ def _said(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         # Its own text quotes the values.
         return f"{type(error).__name__}: {explain(error)}"
-    return "".join(traceback.format_exception_only(error)).rstrip("\n")
+    return without_inputs("".join(traceback.format_exception_only(error)).rstrip("\n"))

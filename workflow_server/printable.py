@@ -11,6 +11,9 @@ _UNPRINTABLE = re.compile(
     "\ud800-\udfff]"  # halves of surrogate pairs, which are no characters and cannot be encoded
 )
 
+# Up to the end of the line: in the value's own text anything may stand.
+_INPUT = re.compile(r"(\[type=[\w.-]+, input_value=).*")
+
 
 def printable(text: str, limit: int | None = None) -> str:
     r"""Return ``text`` with its control characters escaped (``\n``, ``\x1b``), cut to ``limit`` characters."""
@@ -19,6 +22,11 @@ def printable(text: str, limit: int | None = None) -> str:
         return f"{_UNPRINTABLE.sub(_escaped, text)[: limit - 1]}…"
     escaped = _UNPRINTABLE.sub(_escaped, text)
     return escaped if limit is None or len(escaped) <= limit else f"{escaped[: limit - 1]}…"
+
+
+def without_inputs(text: str) -> str:
+    """Return ``text`` without the values that pydantic quotes where an error of its is a part of another message."""
+    return _INPUT.sub(r"\1…", text) if "input_value=" in text else text
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, NewType, TypeVar
 
 import pytest
-from pydantic import BaseModel, Field, Json, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    Json,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
-from typing_extensions import TypedDict
-from workflows.events import Event
+from typing_extensions import TypeAliasType, TypedDict
+from workflows.events import Event, SerializableEvent
 
 from workflow_server.protocol.explaining import MAX_ERRORS, MAX_PLACE, MAX_RULE, explain, holds_secrets
 
@@ -117,6 +126,23 @@ def test_a_validators_own_words_are_told_without_the_value_that_it_was_given() -
     assert len(refused(Strict, {"name": "x y" * 1_000})) <= MAX_RULE + 10
 
 
+class Quoting(BaseModel):
+    user: str = ""
+    token: str = ""
+
+    @field_validator("token")
+    @classmethod
+    def _never(cls, token: str, info: ValidationInfo) -> str:
+        first = token.strip().split("-")[0]
+        raise ValueError(f"'{token.strip()}' of {info.data['user']} begins with {first[:5]} or '{first[:3]}', not well")
+
+
+def test_nor_parts_of_it_nor_the_fields_beside_it() -> None:
+    told = refused(Quoting, {"user": "carol@example.org", "token": " Xk9Yq2-rest "})
+    assert told == "'token': '…' of … begins with … or '…', not well"
+    assert refused(Quoting, {"user": "the one", "token": "short-x"}).endswith(", not well")
+
+
 @dataclass
 class Login:
     password: SecretStr
@@ -143,6 +169,34 @@ class Keys(TypedDict):
 class Tree(BaseModel):
     keys: list[Keys] = Field(default_factory=list)
     branches: dict[str, Tree] = Field(default_factory=dict)
+
+
+Token = NewType("Token", SecretStr)
+Password = TypeAliasType("Password", SecretStr | None)
+S = TypeVar("S", bound=SecretStr)
+
+
+class Renamed(BaseModel):
+    token: list[Token]
+
+
+class Aliased(BaseModel):
+    password: Password = None
+
+
+class Bound(BaseModel, Generic[S]):
+    secret: S
+
+
+class AnyEvent(Event):
+    inner: SerializableEvent
+
+
+def test_secrets_are_found_behind_names_of_their_own_and_where_an_event_of_any_class_may_stand() -> None:
+    assert holds_secrets(Renamed)
+    assert holds_secrets(Aliased)
+    assert holds_secrets(Bound)
+    assert holds_secrets(AnyEvent)
 
 
 def test_secrets_are_found_wherever_they_are_in_a_class() -> None:

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from workflows.events import Event, StopEvent
+from pydantic import BaseModel, ValidationError
+from workflows.events import Event, SerializableException, StepFailedEvent, StopEvent, WorkflowFailedEvent
 
 from workflow_server.errors import Unstorable
 from workflow_server.runtime.envelopes import LONGEST_NUMBER, envelope
@@ -47,3 +48,37 @@ def test_the_longest_number_that_is_read_back_is_written_and_one_more_digit_is_r
 def test_a_text_of_any_number_of_digits_is_no_number() -> None:
     text = "0" * 3 * LONGEST_NUMBER
     assert json.loads(envelope(Told(first=text)))["value"]["first"] == text
+
+
+class Number(BaseModel):
+    number: int
+
+
+class OwnReport(Event):
+    """An event of a user with an exception."""
+
+    failure: SerializableException
+
+
+def of_numbers(said: str | None = None) -> Exception:
+    with pytest.raises(ValidationError) as refused:
+        Number(number="canary")
+    return refused.value if said is None else RuntimeError(said.format(refused.value))
+
+
+@pytest.mark.parametrize("error", [of_numbers(), of_numbers("no: {}")], ids=["itself", "quoted"])
+def test_a_failure_is_published_without_the_values_that_pydantic_quotes(error: Exception) -> None:
+    failed = {"step_name": "a", "exception": error, "attempts": 1, "elapsed_seconds": 0.5}
+    given = {**failed, "input_event": Told(first=1), "failed_at": "2026-01-01T00:00:00Z"}
+    for event in (WorkflowFailedEvent(**failed), StepFailedEvent(**given), OwnReport(failure=error)):
+        assert "canary" in event.model_dump_json()
+        value = json.loads(envelope(event))["value"]
+        written = value.get("exception") or value["failure"]
+        assert "canary" not in json.dumps(value)
+        assert "number" in written["exception_message"]
+        assert written["exception_type"].endswith(type(error).__name__)
+
+
+def test_what_a_user_says_of_a_failure_is_published_as_it_is() -> None:
+    event = OwnReport(failure=KeyError("input_value=5 of\ncustomer"))
+    assert json.loads(envelope(event))["value"]["failure"]["exception_message"] == repr("input_value=5 of\ncustomer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -54,6 +55,35 @@ def failing(depth: int) -> None:
 )
 def test_an_exception_is_told_on_one_line(error: BaseException, line: str) -> None:
     assert told(error) == line
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        RuntimeError,
+        lambda error: RuntimeError(str(error)),
+        lambda error: KeyError("a", error),
+        lambda error: RuntimeError(repr(str(error))),
+        lambda error: ExceptionGroup(str(error), [RuntimeError(f"{error}")]),
+    ],
+    ids=["itself", "its text", "beside others", "as a literal", "group"],
+)
+def test_what_pydantic_quotes_is_left_out_of_an_exception_that_quotes_pydantic(
+    wrap: Callable[[Exception], Exception],
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Login.model_validate({"user": "carol", "password": "x", "tries": "canary, input_type=str]"})
+    error = wrap(refused.value)
+    error.add_note(str(refused.value))
+    assert "canary" in f"{error} {error.__notes__}"
+    try:
+        raise error  # noqa: TRY301 its traceback is wanted
+    except Exception as raised:
+        texts = [told(raised), user_traceback(raised)]
+    for text in texts:
+        assert "canary" not in text
+        assert "tries" in text
+        assert "type=int_parsing" in text
 
 
 def test_what_is_told_has_a_size() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -396,3 +396,23 @@ async def test_what_an_unfinished_step_added_to_a_value_is_not_kept_with_what_an
     assert differs(recording.durable()["v"], add(value, 3)) is None
     recording.store.take("unfinished")
     assert differs(recording.durable()["v"], add(add(value, 2), 3)) is None
+
+
+@pytest.mark.parametrize(
+    "held",
+    [Note(text="a"), (1, 2), {1}, OrderedDict(a=1), ValueError("x"), {1: 2}],
+    ids=lambda held: type(held).__name__,
+)
+async def test_keys_that_a_step_adds_to_a_dictionary_never_become_a_part_of_what_stood_there_before(held: Any) -> None:
+    recording = Recording(DictState(v=held))
+    with step("unfinished"):
+        await recording.store.set("v", {})
+    with step("other"):
+        # As a client may name them.
+        for name, value in {"c": "wsgiref.simple_server:WSGIServer", "v": {"a": 1}, "b": "x"}.items():
+            async with recording.store.edit_state() as state:
+                state["v"][name] = value
+    recording.store.take("other")
+    kept = recording.durable()["v"]
+    assert type(kept) in (dict, type(held))
+    assert kept == {"c": "wsgiref.simple_server:WSGIServer", "v": {"a": 1}, "b": "x"}

@@ -2,18 +2,23 @@
 
 500 kB can hold 3.4 million errors, which take 1.3 GB before anybody asks for one of them, or 100,000 below a key of
 200 kB. So what is large is tried first with a twin of its class that gives up at the first error of each list and
-dictionary. What passes, and what is small, is validated by its own class alone.
+dictionary, and makes one of the many that a validator or the undeclared keys of an object have. What passes, and what
+is small, is validated by its own class alone.
+
+A class that contains itself is always tried first: where it is one of several forms of a part, pydantic tries all of
+them on each level of all, and 30 levels, which take 200 bytes, hours.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticCustomError, SchemaError, SchemaValidator
+from pydantic_core import PydanticCustomError, PydanticKnownError, SchemaError, SchemaValidator, core_schema
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +27,36 @@ LARGE = 500
 LONG = 2_000
 """Characters of all its keys together from which on it is, and of strings that may be JSON."""
 MANY = 20
-"""Errors of one object that are kept, where its class contains itself."""
+"""Errors of one object or validator that are kept, where there may be any number of them."""
+
+WAYS = 100_000
+WAYS_OF_A_VALUE = 20
+"""Tries to read an object of a class that contains itself: where that is a union, each level doubles them."""
+
+_ways: ContextVar[list[int] | None] = ContextVar("ways", default=None)
+"""How many tries are left to the object that is being tried."""
+_TOO_MANY_WAYS = PydanticCustomError(
+    "too_many_ways", "it can be read in too many ways: nest less deep, or say which of its forms each part has"
+)
+
+
+class _TooManyWays(Exception):
+    """No validator takes this for an error of the value."""
+
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _BRACKETS = frozenset("[{ \t\r\n")
-_STOPPING = frozenset({"list", "tuple", "set", "frozenset", "dict"})
+# Asked of pydantic, which adds some now and then.
+_STOPPING: frozenset[str] = frozenset(
+    name
+    for kind in vars(core_schema).values()
+    if isinstance(kind, type) and "fail_fast" in getattr(kind, "__annotations__", ())
+    for name in get_args(get_type_hints(kind, vars(core_schema))["type"])
+)
+_OBJECTS = frozenset({"model", "dataclass", "typed-dict"})
+_VALIDATORS = frozenset({"function-before", "function-after", "function-wrap", "function-plain"})
+_BY_NAME = ("fields", "choices")
 _NO_SCHEMAS = frozenset(
     {"cls", "config", "custom_error_context", "default", "expected", "function", "metadata", "ref", "serialization"}
 )
@@ -47,18 +76,36 @@ def try_first(kind: type[BaseModel], data: Mapping[str, Any]) -> None:
     """Refuse a large object with some of its errors; whoever validates it next finds none, or few.
 
     Raises:
-        ValidationError: it is large, and not valid.
+        ValidationError: it is large, or of a class that contains itself, and not valid.
     """
-    twin = _twin(kind) if _is_large(data) else None
-    if twin is None:
+    twin = _twin(kind)
+    if twin is None or not (twin.contains_itself or _is_large(data)):
         return
+    token = _ways.set([WAYS + WAYS_OF_A_VALUE * _count(data)] if twin.contains_itself else None)
     try:
-        twin.validate_python(dict(data))
+        twin.validator.validate_python(dict(data))
     except ValidationError:
         raise
+    except _TooManyWays:
+        raise ValidationError.from_exception_data(kind.__name__, [{"type": _TOO_MANY_WAYS, "input": None}]) from None
     except Exception:
         # Validators may raise what they like; the class itself will raise it again, to whom it concerns.
         logger.debug("A validator raised something else than an error of validation")
+    finally:
+        _ways.reset(token)
+
+
+def _count(data: Any) -> int:
+    values = 0
+    pending = [data]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, (Mapping, list, tuple)):
+            values += len(item)
+            pending.extend(item.values() if isinstance(item, Mapping) else item)
+        elif isinstance(item, str) and item[:1] in _BRACKETS:
+            values += len(item)
+    return values
 
 
 def _is_large(data: Any) -> bool:
@@ -81,23 +128,61 @@ def _is_large(data: Any) -> bool:
     return False
 
 
+class _Twin(NamedTuple):
+    validator: SchemaValidator
+    contains_itself: bool
+    """A part of it may contain another one of its kind, to any depth."""
+
+
 @lru_cache(maxsize=1_000)
-def _twin(kind: type[BaseModel]) -> SchemaValidator | None:
+def _twin(kind: type[BaseModel]) -> _Twin | None:
     try:
+        schema = kind.__pydantic_core_schema__
         # Not with the validators of the classes inside: those collect every error.
-        return SchemaValidator(_stopping(kind.__pydantic_core_schema__), None, False)
+        return _Twin(SchemaValidator(_stopping(schema), None, False), _contains_itself(schema))
     except (SchemaError, TypeError, KeyError, ValueError):
         logger.warning("Events of the type '%s' are validated without a bound to their errors", kind.__name__)
         return None
 
 
-def _stopping(schema: Any) -> Any:
-    """A copy of a core schema whose collections stop at their first error."""
+def _contains_itself(schema: Any) -> bool:
+    inside = {part["ref"]: _references(part) for part in _parts(schema) if part.get("type") and "ref" in part}
+    for ref in inside:
+        seen: set[str] = set()
+        pending = set(inside[ref])
+        while pending:
+            seen |= pending
+            pending = {inner for reached in pending for inner in inside.get(reached, ())} - seen
+        if ref in seen:
+            return True
+    return False
+
+
+def _references(schema: Any) -> set[str]:
+    return {part["schema_ref"] for part in _parts(schema) if part.get("type") == "definition-ref"}
+
+
+def _parts(schema: Any, *, named: bool = False) -> Iterator[dict[str, Any]]:
+    """A core schema and all schemas in it; ``named``: its keys are names of fields or choices, which may be any."""
     if isinstance(schema, list | tuple):
-        return type(schema)(map(_stopping, schema))
+        for item in schema:
+            yield from _parts(item)
+    elif isinstance(schema, dict):
+        if not named:
+            yield schema
+        for key, part in schema.items():
+            if named or key not in _NO_SCHEMAS:
+                yield from _parts(part, named=not named and key in _BY_NAME and isinstance(part, dict))
+
+
+def _stopping(schema: Any, root: type[Any] | None = None) -> Any:
+    """A copy of a core schema whose collections stop at their first error, and whose other parts have few. ``root`` is
+    a class whose ``__init__`` has been called already."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(_stopping(item, root) for item in schema)
     if not isinstance(schema, dict):
         return schema
-    copy = {key: value if key in _NO_SCHEMAS else _stopping_part(key, value) for key, value in schema.items()}
+    copy = {key: value if key in _NO_SCHEMAS else _stopping_part(key, value, root) for key, value in schema.items()}
     if copy.get("type") in _STOPPING:
         copy["fail_fast"] = True
     if copy.get("type") == "model" and _is_initialised_by_the_engine(copy["cls"]):
@@ -106,30 +191,52 @@ def _stopping(schema: Any) -> Any:
         copy["custom_init"] = False
         copy["config"] = {**copy.get("config", {}), "extra_fields_behavior": "ignore"}
         _ignore_extra(copy["schema"])
-    return copy
+        return copy
+    if _has_own_initialiser(copy) and copy["cls"] is not root:
+        return _summing(_by_initialiser(copy))
+    return _summing(copy) if _may_find_many(schema) else copy
 
 
-def _stopping_part(key: str, part: Any) -> Any:
-    if key in ("fields", "choices") and isinstance(part, dict):
+def _may_find_many(schema: dict[str, Any]) -> bool:
+    """Whether this part of a schema has an error for each key of an object, or as many as a validator finds."""
+    kind = schema.get("type")
+    if kind in _VALIDATORS:
+        # A default is found in a field itself only.
+        return not (isinstance(schema.get("schema"), dict) and schema["schema"].get("type") == "default")
+    return kind in _OBJECTS and (bool(schema.get("custom_init")) or _minds_undeclared_keys(schema))
+
+
+def _minds_undeclared_keys(schema: Any) -> bool:
+    while isinstance(schema, dict):
+        behaviors = (schema.get("extra_behavior"), (schema.get("config") or {}).get("extra_fields_behavior"))
+        if "forbid" in behaviors or schema.get("extras_schema") or schema.get("extras_keys_schema"):
+            return True
+        schema = schema.get("schema")
+    return False
+
+
+def _stopping_part(key: str, part: Any, root: type[Any] | None) -> Any:
+    if key in _BY_NAME and isinstance(part, dict):
         # By names, which may be any: also those of the parts of a schema.
-        return {name: _stopping(value) for name, value in part.items()}
+        return {name: _stopping(value, root) for name, value in part.items()}
     if key == "definitions" and isinstance(part, list):
-        return [_summing(_stopping(definition)) for definition in part]
-    return _stopping(part)
+        return [_summing(_stopping(definition, root)) for definition in part]
+    return _stopping(part, root)
 
 
 def _summing(schema: dict[str, Any]) -> dict[str, Any]:
-    """A class that contains itself, with one error for the many that an object of it has with all that it contains."""
+    """A part with one error for the many that it may have, such as those of a class that contains itself."""
     inner = {key: value for key, value in schema.items() if key != "ref"}
-    return {
-        "type": "function-wrap",
-        "function": {"type": "no-info", "function": _sum_up},
-        "schema": inner,
-        "ref": schema.get("ref"),
-    }
+    outer = {"type": "function-wrap", "function": {"type": "no-info", "function": _sum_up}, "schema": inner}
+    return {**outer, "ref": schema["ref"]} if "ref" in schema else outer
 
 
 def _sum_up(value: Any, handler: Any) -> Any:
+    left = _ways.get()
+    if left is not None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise _TooManyWays
     try:
         return handler(value)
     except ValidationError as error:
@@ -143,6 +250,32 @@ def _ignore_extra(schema: Any) -> None:
         if schema.get("type") == "model-fields":
             schema["extra_behavior"] = "ignore"
         schema = schema.get("schema")
+
+
+def _has_own_initialiser(schema: dict[str, Any]) -> bool:
+    return schema.get("type") == "model" and bool(schema.get("custom_init")) and not schema.get("root_model")
+
+
+def _by_initialiser(schema: dict[str, Any]) -> dict[str, Any]:
+    """A class with an ``__init__`` of its own, which validates what it makes of its arguments with the validator of the
+    class: one that stops is put in front of that, in the object alone."""
+    kind = schema["cls"]
+
+    def initialised(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise PydanticKnownError("model_type", {"class_name": kind.__name__})
+        made = kind.__new__(kind)
+        object.__setattr__(made, "__dict__", {"__pydantic_validator__": _stopping_validator(kind)})
+        made.__init__(**value)
+        return made
+
+    plain = {"type": "function-plain", "function": {"type": "no-info", "function": initialised}}
+    return {**plain, "ref": schema["ref"]} if "ref" in schema else plain
+
+
+@lru_cache(maxsize=1_000)
+def _stopping_validator(kind: type[BaseModel]) -> SchemaValidator:
+    return SchemaValidator(_stopping(kind.__pydantic_core_schema__, kind), None, False)
 
 
 def _is_initialised_by_the_engine(kind: type[Any]) -> bool:

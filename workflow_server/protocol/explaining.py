@@ -27,7 +27,13 @@ MAX_RULE = 200
 MAX_COUNTED = 20_000
 """Errors that are looked at, at most: pydantic hands them out all at once, and each takes about 1 kB then."""
 
+MAX_SCALARS = 1_000
+"""Strings and numbers of a value that are looked for in what its validators say."""
+
 _NOT_VALID = "this is not valid"
+_NO_EVENT = "this is no event of this workflow"
+_ENGINES = re.compile(r"Value error, Serializable\w+ must resolve to ")
+"""What the engine says of an event inside of another one, in its own names."""
 _AN_OBJECT = "Input should be an object"
 _A_LIST = "Input should be a list"
 _A_COMPLEX = "Input should be a complex number, such as '1+2j'"
@@ -66,8 +72,11 @@ _RULES: dict[str, str] = {
 }
 """Instead of those of pydantic's sentences that name a class, speak of Python or quote the value."""
 
-_PYDANTICS: frozenset[str] = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
-"""Errors of these types are told in pydantic's words, all others in those of a user."""
+OWN_ERRORS = frozenset({"many_errors", "no_own_type", "too_many_ways"})
+"""Errors that this server makes."""
+
+_TOLD_AS_THEY_ARE: frozenset[str] = OWN_ERRORS | frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
+"""Errors of these types are told in pydantic's words or our own, all others in those of a user."""
 
 _TAG = re.compile(
     r".*[\[\](){}<>,].*|(?:any|bool|bytes|complex|constrained-\w+|date|datetime|decimal|dict|enum|float|frozenset|int"
@@ -76,6 +85,12 @@ _TAG = re.compile(
 )
 """What pydantic calls the branches of a union; a field of such a name is rare, and named all the same where the value
 itself is known."""
+
+
+_PIECE = re.compile(r"\w{4,}")
+_NAME = re.compile(r"(?=[\w.+@-]{4})[\w.+@-]*[0-9A-Z_@][\w.+@-]*")
+_QUOTATION = re.compile(r"""(?P<mark>['"`])(?P<text>(?:(?!(?P=mark)).)*)(?P=mark)""")
+"""What in a sentence looks like a value: a name that is no plain word, and what stands between quotation marks."""
 
 
 def explain(error: ValidationError, data: Any = None, kind: type[BaseModel] | None = None) -> str:
@@ -96,7 +111,7 @@ def explain(error: ValidationError, data: Any = None, kind: type[BaseModel] | No
         if sum(map(len, problems.values())) >= MAX_ERRORS:
             left = error.error_count() - MAX_ERRORS
             break
-        rule = _rule(problem, secret=secret)
+        rule = _rule(problem, data, secret=secret)
         if rule not in rules:
             problems[place] = [*rules, rule]
     told = [
@@ -124,30 +139,44 @@ def _place(problem: ErrorDetails, data: Any) -> str:
     return printable(".".join(parts), MAX_PLACE)
 
 
-def _rule(problem: ErrorDetails, *, secret: bool) -> str:
+def _rule(problem: ErrorDetails, data: Any, *, secret: bool) -> str:
     kind = problem["type"]
     if kind in _RULES:
         rule = _RULES[kind].format_map(problem.get("ctx", {}))
-    elif kind in _PYDANTICS:
+    elif kind in _TOLD_AS_THEY_ARE:
         rule = problem["msg"]
+    elif _ENGINES.match(problem["msg"]):
+        rule = _NO_EVENT
     elif secret:
         rule = _NOT_VALID
     else:
         words = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        rule = _without_values(words[: 10 * MAX_RULE], problem["input"])
+        # A validator may quote the fields beside its own.
+        rule = _without_values(words[: 10 * MAX_RULE], [problem["input"], data])
     return printable(rule, MAX_RULE)
 
 
-def _without_values(words: str, value: Any) -> str:
-    """``words`` with an ellipsis for each string and number of the value."""
-    quoted = {str(scalar) for scalar in islice(_scalars(value), 1_000) if not isinstance(scalar, bool)}
-    quoted |= {repr(text)[1:-1] for text in quoted}
+def _without_values(words: str, values: Any) -> str:
+    """``words`` with an ellipsis for each string and number of the values, and for what looks like a part of one:
+    validators split, strip and cut what they are given before they quote it."""
+    known = [str(scalar) for scalar in islice(_scalars(values), MAX_SCALARS) if not isinstance(scalar, bool)]
+    quoted = {part for text in known for part in (text, text.strip(), *(_PIECE.findall(text[:MAX_PLACE])))}
+    quoted |= {repr(text)[1:-1] for text in known if len(text) <= len(words)}
+    lowered = words.lower()
     for text in sorted(quoted, key=len, reverse=True):
-        if 1 < len(text) <= len(words):
+        if 1 < len(text) <= len(words) and text.lower() in lowered:
             # A short one may be a part of any word.
             edge = r"\b" if len(text) < 4 else ""
             words = re.sub(f"{edge}{re.escape(text)}{edge}", "…", words, flags=re.IGNORECASE)
-    return words
+    everything = "\n".join(known).lower()
+
+    def is_sent(text: str) -> bool:
+        return len(text) > 1 and text.strip(".,+-").lower() in everything
+
+    words = _NAME.sub(lambda found: "…" if is_sent(found[0]) else found[0], words)
+    return _QUOTATION.sub(
+        lambda found: f"{found['mark']}…{found['mark']}" if is_sent(found["text"]) else found[0], words
+    )
 
 
 def _scalars(value: Any) -> Iterable[str | int | float]:
@@ -177,12 +206,25 @@ def holds_secrets(kind: type[BaseModel]) -> bool:
             # An annotation that cannot be hashed names no class.
             continue
         if isinstance(item, type) and get_origin(item) is None:
-            if issubclass(item, (SecretStr, SecretBytes)) or item.__name__ == "Secret":
+            if issubclass(item, (SecretStr, SecretBytes)) or item.__name__ == "Secret" or _is_any_event(item):
                 return True
             pending.extend(_annotations(item))
         else:
-            pending.extend((get_origin(item), *get_args(item)))
+            pending.extend((get_origin(item), *get_args(item), *_meanings(item)))
     return False
+
+
+def _is_any_event(kind: type[Any]) -> bool:
+    """Whether a field of this class takes an event of any other class, which may have secrets."""
+    return (kind.__module__, kind.__name__) == ("workflows.events", "Event")
+
+
+def _meanings(item: Any) -> list[Any]:
+    """What a new type, an alias or a type variable stands for."""
+    try:
+        return [getattr(item, name, None) for name in ("__supertype__", "__value__", "__bound__")]
+    except NameError:
+        return []
 
 
 def _annotations(kind: type[Any]) -> list[Any]:

@@ -22,7 +22,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import instrument_tags
 from workflows import Workflow
 from workflows._event_matching import event_matches, step_accepts_event
-from workflows.context.context_types import SerializedContext
+from workflows.context.context_types import SerializedContext, SerializedContextV0
 from workflows.context.state_store import (
     MODEL_T,
     DictState,
@@ -179,6 +179,7 @@ __all__ = [
     "broker_from_json",
     "compact_layouts",
     "concurrent_runs",
+    "context_model",
     "decode_state",
     "encode_state_tree",
     "end_tasks",
@@ -604,6 +605,23 @@ def broker_from_json(data: str | dict[str, Any], workflow: Workflow, serializer:
     """
     parsed = json.loads(data) if isinstance(data, str) else data
     return BrokerState.from_serialized(SerializedContext.from_dict_auto(parsed, serializer), workflow, serializer)
+
+
+def context_model(
+    context: dict[str, Any],
+) -> tuple[type[SerializedContext | SerializedContextV0], dict[str, Any]]:
+    """The model that the engine validates a ``Context.to_dict()`` with, and the context as that has it."""
+    version = context.get("version")
+    if version is None or (isinstance(version, int) and version < 1):
+        return SerializedContextV0, context
+    if version != 1:
+        return SerializedContext, context
+    workers = {name: {**worker, "in_progress": []} for name, worker in (context.get("workers") or {}).items()}
+    for name, worker in workers.items():
+        # The engine takes what was a text for the event of an attempt.
+        attempts = context["workers"][name].get("in_progress", [])
+        worker["in_progress"] = [{"event": item} if isinstance(item, str) else item for item in attempts]
+    return SerializedContext, {**context, "version": 2, "workers": workers}
 
 
 def events_of(state: BrokerState) -> Iterator[object]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from workflow_server.errors import Unstorable
 from workflow_server.protocol.client_json import to_client_json
 from workflow_server.protocol.events import event_base_names
+from workflow_server.runtime.failures import said
 
 LONGEST_NUMBER = 4_300
 """Digits that Python reads of one number: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits"""
@@ -31,10 +32,35 @@ def envelope(event: BaseModel) -> str:
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         reason = f"clients read it as JSON, and it cannot be written as that ({error}): {_REMEDY}"
         raise Unstorable(what=_describe(event), reason=reason) from error
+    for name in _exceptions_of(type(event)):
+        value = _with_said(value, name, getattr(event, name, None))
     if _has_unreadable_number(value):
         reason = f"a number of more than {LONGEST_NUMBER:,} digits is not read back"
         raise Unstorable(what=_describe(event), reason=reason)
     return f'{{"value":{value},{_type_of(type(event))}}}'
+
+
+@lru_cache(maxsize=4096)
+def _exceptions_of(kind: type[BaseModel]) -> list[str]:
+    """The fields that hold exceptions, as those of the engine's events of failures do."""
+    return [name for name, field in kind.model_fields.items() if Exception in _parts(field.annotation)]
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) or (annotation,)
+
+
+def _with_said(value: str, name: str, error: object) -> str:
+    """An event's JSON with what an exception says as the handler's error has it: the engine writes all of it, and
+    pydantic's exceptions quote the values that they refused."""
+    fields = from_json(value)
+    written = fields.get(name)
+    if not isinstance(error, Exception) or not isinstance(written, dict) or "exception_message" not in written:
+        return value
+    message = said(error) or ""
+    if message == written["exception_message"]:
+        return value
+    return to_json({**fields, name: {**written, "exception_message": message}}).decode()
 
 
 @lru_cache(maxsize=4096)

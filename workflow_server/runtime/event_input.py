@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from pydantic import AliasChoices, AliasPath, ValidationError
-from workflows.events import HumanResponseEvent
+from workflows.events import HumanResponseEvent, InputRequiredEvent
 
 from workflow_server.errors import InvalidBody, InvalidEvent, StepRefusesEvent, UnknownStep
 from workflow_server.protocol.bounded import try_first
@@ -27,6 +27,8 @@ _GENERAL_START = frozenset({"StartEvent", "workflows.events.StartEvent"})
 _ENVELOPE_KEYS = frozenset({
     "type", "types", "value", "data", "qualified_name", "sequence", "time", "__is_pydantic", "__is_component"
 })  # fmt: skip
+_DERIVED_FROM = (Event, InputRequiredEvent, HumanResponseEvent)
+"""The engine's types from which users derive what clients may send."""
 _NAMES_SHOWN = 20
 _LONGEST_NAME = 100
 
@@ -248,7 +250,10 @@ def _why_not_posted(kind: type[Event]) -> str | None:
         return "starts runs, and cannot be sent to one"
     if issubclass(kind, StopEvent):
         return "ends runs, and cannot be sent to one"
-    if kind.__module__.partition(".")[0] == "workflows" and kind is not HumanResponseEvent:
+    engines = {base for base in kind.__mro__ if base.__module__.partition(".")[0] == "workflows"}
+    if (kind in engines and kind is not HumanResponseEvent) or any(
+        issubclass(base, Event) and base not in _DERIVED_FROM for base in engines
+    ):
         return "is made by the engine, and by nobody else"
     return None
 

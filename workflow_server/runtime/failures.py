@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from workflows.events import UnreconstructedException
 
 from workflow_server.errors import StepInterrupted, WorkflowServerError
+from workflow_server.printable import without_inputs
 from workflow_server.protocol.explaining import explain
 
 LONGEST_REASON = 2_000
@@ -58,17 +59,23 @@ def message_of(error: BaseException) -> str | None:
         return None
 
 
+def said(error: BaseException) -> str | None:
+    """What the exception says, without the values that pydantic quotes; None where it cannot say it."""
+    if isinstance(error, ValidationError):
+        return explain(error)
+    message = message_of(error)
+    return None if message is None else without_inputs(message)
+
+
 def told(error: BaseException) -> str:
     """The exception's class and what it says, on one line of at most ``LONGEST_REASON`` characters."""
     return _shortened(_told(error, DEEPEST), LONGEST_REASON)
 
 
 def _told(error: BaseException, depth: int) -> str:
-    if isinstance(error, ValidationError):
-        return f"{type(error).__name__}: {explain(error)}"
     if isinstance(error, BaseExceptionGroup):
         return f"{type(error).__name__}: {_group(error, depth)}"
-    message = message_of(error)
+    message = said(error)
     if message is None:
         return f"{type(error).__name__}: its message cannot be read"
     text = one_line(message[: LONGEST_REASON + 1])
@@ -81,7 +88,7 @@ def _told(error: BaseException, depth: int) -> str:
 
 
 def _group(group: BaseExceptionGroup[BaseException], depth: int) -> str:
-    message = one_line(str(group.message)[:LONGEST_REASON])
+    message = one_line(without_inputs(str(group.message))[:LONGEST_REASON])
     if depth == 0:
         return f"{message} (…)"
     members = [_told(member, depth - 1) for member in group.exceptions[:MEMBERS]]
@@ -132,7 +139,11 @@ def _sections(error: BaseException, depth: int, seen: set[int]) -> Iterator[tupl
 
 def _notes(error: BaseException) -> list[str]:
     notes = getattr(error, "__notes__", None)
-    return [one_line(str(note))[:LONGEST_REASON] for note in notes[:MEMBERS]] if isinstance(notes, list) else []
+    return (
+        [one_line(without_inputs(str(note)))[:LONGEST_REASON] for note in notes[:MEMBERS]]
+        if isinstance(notes, list)
+        else []
+    )
 
 
 def _frames(trace: TracebackType | None) -> list[str]:

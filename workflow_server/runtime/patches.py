@@ -118,7 +118,7 @@ def _apply(node: Json, path: Sequence[str | int], operation: Operation, source: 
     if not path:
         return _changed(node, operation)
     key, rest = path[0], path[1:]
-    if isinstance(source, dict) and TAG in source and not (isinstance(node, dict) and _has_parts_like(node, source)):
+    if _is_other(node, source):
         return source
     inside = _part(source, key)
     if isinstance(node, list) and isinstance(key, int):
@@ -130,6 +130,18 @@ def _apply(node: Json, path: Sequence[str | int], operation: Operation, source: 
     else:
         copy[key] = _apply(copy.get(key, _MISSING), rest, operation, inside)
     return copy
+
+
+def _is_other(node: Json, source: Json) -> bool:
+    """Whether one of them is an object of which the other has no parts: what was meant for a dictionary of any keys
+    must not become a part, or the class, of an object that stood there before it."""
+    if not isinstance(source, (dict, list)) or not (_is_object(node) or _is_object(source)):
+        return False
+    return not (isinstance(node, dict) and isinstance(source, dict) and _has_parts_like(node, source))
+
+
+def _is_object(node: Json) -> bool:
+    return isinstance(node, dict) and TAG in node
 
 
 def _part(source: Json, key: str | int) -> Json:

@@ -6,12 +6,20 @@ What is kept now is written by ``codec``. The first builds escaped a client's di
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
 from workflows.context import JsonSerializer
 
+from workflow_server.protocol.bounded import try_first
+
 _ESCAPED = "__is_plain"
+_tried: ContextVar[dict[int, Mapping[str, Any]] | None] = ContextVar("tried", default=None)
+"""The objects inside of what is being validated that were tried and found to be valid, by identity."""
 
 
 class RunSerializer(JsonSerializer):
@@ -19,6 +27,7 @@ class RunSerializer(JsonSerializer):
 
     def __init__(self, types: Iterable[type[Any]], *, closed: bool = False) -> None:
         super().__init__(allowed_types=() if closed else None)
+        self._closed = closed
         self._types: dict[str, type[Any]] = {}
         for kind in types:
             self.add(kind)
@@ -49,12 +58,45 @@ class RunSerializer(JsonSerializer):
             if found is None:
                 raise
             return found
+        except ValueError:
+            if not self._closed:
+                raise
+            # What the engine says is for who calls it, and repeats the name.
+            raise PydanticCustomError("no_own_type", "it names no type of this workflow") from None
+
+    @contextmanager
+    def validation_context(self) -> Iterator[None]:
+        """Let what is validated inside find its types here."""
+        token = _tried.set({}) if _tried.get() is None else None
+        try:
+            with super().validation_context():
+                yield
+        finally:
+            if token is not None:
+                _tried.reset(token)
 
     def deserialize_value(self, data: Any) -> Any:
         """The value that was encoded with its types."""
         if isinstance(data, dict) and _ESCAPED in data:
             return {key: self.deserialize_value(item) for key, item in data[_ESCAPED]}
+        if self._closed and isinstance(data, dict):
+            self._try_first(data)
         return super().deserialize_value(data)
+
+    def _try_first(self, data: dict[str, Any]) -> None:
+        """Refuse a client's object inside of another one in bounded memory: of its class, that one knows nothing."""
+        name, fields = data.get("qualified_name"), data.get("value")
+        if not (data.get("__is_pydantic") and isinstance(name, str) and isinstance(fields, Mapping)):
+            return
+        kind = self.resolve_class(name)
+        if not issubclass(kind, BaseModel):
+            return
+        with self.validation_context():
+            tried = _tried.get()
+            # What is inside of what is tried is met again when that is validated: twice as often on each level.
+            if tried is not None and tried.get(id(fields)) is not fields:
+                try_first(kind, fields)
+                tried[id(fields)] = fields
 
 
 def _nested(qualified_name: str) -> type[Any] | None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from workflows.representation import get_workflow_representation
 
 from workflow_server.errors import InvalidEvent, NoRepresentation, Unstorable
+from workflow_server.protocol.bounded import try_first
 from workflow_server.runtime.codec import Codec, Undecodable
 from workflow_server.runtime.engine import (
     DictState,
@@ -20,6 +21,7 @@ from workflow_server.runtime.engine import (
     WorkflowRunFunction,
     compact_layouts,
     concurrent_runs,
+    context_model,
     events_of,
     infer_state_type,
     stop_event_class,
@@ -180,9 +182,12 @@ class ServedWorkflow:
             InvalidEvent: it is none of this workflow.
         """
         # A client's names resolve to the workflow's own types and to nothing else: none of them imports anything.
-        closed = LegacyFormat(self._serializer.closed())
+        serializer = self._serializer.closed()
+        closed = LegacyFormat(serializer)
         journal = Journal(self.workflow, "", self.codec, closed, None)
         try:
+            with serializer.validation_context():
+                try_first(*context_model(context))
             broker = journal.restore(json.dumps({"broker": context, "waits": []}))
             if not all(isinstance(event, Event) for event in events_of(broker)):
                 raise ValueError("something in it stands for an event and is none")  # noqa: TRY301
