@@ -79,8 +79,12 @@ def answers(state: BrokerState, event: Event) -> bool:
 
 
 def meets(event: Event, requirements: dict[str, Any]) -> bool:
-    """Whether the event has what a wait requires."""
-    return all(getattr(event, name, None) == value for name, value in requirements.items())
+    """Whether the event has what a wait requires. Where the values themselves cannot tell (arrays do not), it is taken
+    to have: the engine asks them again, and what they raise then ends the run."""
+    try:
+        return all(getattr(event, name, None) == value for name, value in requirements.items())
+    except BaseException:
+        return True
 
 
 def beginning_waits(tick: WorkflowTick, state: BrokerState) -> list[BeginningWait]:

@@ -64,7 +64,8 @@ class Codec:
             raise Unstorable(what=error.place(what), reason=reason) from error
         except RecursionError as error:
             raise Unstorable(what=what, reason=f"it is nested too deep: {REMEDY}") from error
-        except Exception as error:
+        except BaseException as error:
+            # Nothing here gives way, so that even a cancellation comes from the code of a value.
             reason = f"telling what it holds raised {type(error).__name__}: {REMEDY}"
             raise Unstorable(what=what, reason=reason) from error
 
@@ -97,7 +98,8 @@ class Codec:
             raise
         except RecursionError as error:
             raise Undecodable("it is nested too deep") from error
-        except Exception as error:
+        except BaseException as error:
+            # As in ``encode``: a class that ends the process, say, must not end the server.
             raise Undecodable("what was kept is not taken by its class any more") from error
 
     def dumps(self, value: Any, what: str = "The value") -> str:
@@ -126,7 +128,7 @@ class Codec:
         if run.shared:
             tree = {TAG: "graph", "v": tree}
         unproven = [shape for shape in run.unproven if self._proofs[shape] < PROOFS]
-        if unproven or run.left_to_class:
+        if unproven or run.left_to_class or run.hashes_others:
             try:
                 self._prove(tree)
             except Unkeepable as error:

@@ -40,6 +40,7 @@ class Containers:
             list: lambda value, run: {"v": self.items(list.__iter__(value), run)},
             set: lambda value, run: {"v": self._members(set.__iter__(value), run)},
             deque: lambda value, run: {"v": self.items(deque.__iter__(value), run), "m": value.maxlen},
+            bytearray: _bytes_content,
         }
         self.plans: dict[type[Any], Plan] = {
             list: lambda value, run: run.enter(value) or self.items(value, run),
@@ -107,7 +108,7 @@ class Containers:
         keys: dict[str, Json] = {}
         for key, item in pairs:
             try:
-                tree = self._encode(key, run)
+                tree = self._hashed(key, run)
             except Unkeepable as error:
                 raise error.of(type(key)).at_key(key) from None
             name = _name_of(tree, node)
@@ -119,6 +120,14 @@ class Containers:
                 raise error.of(type(item)).at_index(key) from None
         run.depth -= 1
         return {"v": node, "k": keys} if keys else {"v": node}
+
+    def _hashed(self, key: Any, run: Run) -> Json:
+        """A key or member. It is hashed when it is read, and what it refers to may not be whole by then."""
+        outside, run.shared = run.shared, False
+        tree = self._encode(key, run)
+        run.hashes_others = run.hashes_others or run.shared
+        run.shared = run.shared or outside
+        return tree
 
     def _proxy(self, value: MappingProxyType[Any, Any], run: Run) -> Json:
         known = run.seen(value)
@@ -149,7 +158,7 @@ class Containers:
         members: dict[str, Json] = {}
         for item in value:
             try:
-                tree = self._encode(item, run)
+                tree = self._hashed(item, run)
             except Unkeepable as error:
                 raise error.of(type(item)).at_key(item) from None
             name = _name_of(tree, members)
@@ -194,6 +203,11 @@ class Containers:
         return self.attributes(attributes_of(value), run)
 
 
+def _bytes_content(value: bytearray, run: Run) -> dict[str, Json]:
+    run.depth -= 1
+    return {"v": base64.b64encode(bytearray.__getitem__(value, slice(None))).decode("ascii")}
+
+
 _KNOWN_REDUCERS = (OrderedDict, deque, defaultdict, Counter)
 """Beside the builtins: containers that say how they are pickled, and of which more is kept here."""
 
@@ -227,7 +241,7 @@ def _plainly(value: Any, base: type[Any]) -> Any:
     """What a value holds as one of the builtin itself, whatever its class answers."""
     if base in (tuple, frozenset):
         return base.__iter__(value)
-    if base in (bytes, bytearray):
+    if base is bytes:
         return base.__getitem__(value, slice(None))
     plain = {str: str.__str__, int: int.__int__, float: float.__float__, complex: complex.__complex__}
     return plain[base](value)

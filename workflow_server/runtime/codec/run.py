@@ -28,7 +28,16 @@ class Run:
     afterwards (``number``).
     """
 
-    __slots__ = ("depth", "has_failures", "left_to_class", "met", "plain_exceptions", "shared", "unproven")
+    __slots__ = (
+        "depth",
+        "has_failures",
+        "hashes_others",
+        "left_to_class",
+        "met",
+        "plain_exceptions",
+        "shared",
+        "unproven",
+    )
 
     def __init__(self, *, plain_exceptions: bool = False) -> None:
         self.met: dict[int, tuple[int, Any]] = {}
@@ -41,6 +50,8 @@ class Run:
         """Of the exceptions of failed attempts, only the message is kept."""
         self.has_failures = False
         """There are exceptions of failed attempts."""
+        self.hashes_others = False
+        """A key or a member refers to something that was met before: it is certain only when it was read back."""
         self.left_to_class: Unkeepable | None = None
         """Why the state of an object could not be kept, so that it was kept as its class says: told where that loses
         something."""
