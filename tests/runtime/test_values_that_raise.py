@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from pydantic import field_validator
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from workflow_server.errors import InvalidEvent
+from workflow_server.errors import InvalidEvent, RunAlreadyEnded
 from workflow_server.protocol.handlers import RunRequest
+from workflow_server.runtime.admission import InboxLimits
 
 from .conftest import Managing
 from .waiting import asked, ended, released
@@ -84,6 +86,44 @@ class Requires(Workflow):
         return StopEvent(result="answered")
 
 
+class Mapping(dict[str, Any]):
+    def __iter__(self) -> Any:
+        misbehave()
+        return super().__iter__()
+
+
+class Box:
+    """It does not tell what it holds: the engine describes the event of each step that begins, with all in it."""
+
+    def __init__(self, kind: str) -> None:
+        self.holds: Any = [1]
+        if kind == "itself":
+            self.holds.append(self)
+        elif kind == "twice":
+            for _ in range(50):
+                self.holds = [self.holds, self.holds]
+        else:
+            self.holds = Mapping(a=1)
+
+    def __repr__(self) -> str:
+        return "Box"
+
+
+class Holds(Workflow):
+    """Two questions, beside a value."""
+
+    @step
+    async def begin(self, ev: StartEvent) -> Part:
+        return Part(value=Box(ev.get("kind")))
+
+    @step
+    async def ask(self, ctx: Context, ev: Part) -> StopEvent:
+        for number in range(2):
+            question = InputRequiredEvent() if number == 0 else None
+            await ctx.wait_for_event(Answer, waiter_event=question, waiter_id=str(number), requirements={"to": number})
+        return StopEvent(result="answered")
+
+
 class Asks(Workflow):
     @step
     async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
@@ -146,3 +186,27 @@ async def test_a_validator_may_raise_what_it_likes(managing: Managing, end: type
     async with managing(keeps=Keeps(timeout=None)) as manager:
         with pytest.raises(InvalidEvent):
             await manager.start("keeps", RunRequest({"number": 1}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "error"),
+    [
+        ("itself", "completed", None),
+        ("twice", "completed", None),
+        ("raises", "failed", "The run could not take what it was sent: SystemExit: by a value"),
+    ],
+)
+async def test_a_run_that_is_sent_much_is_weighed_whatever_it_holds(
+    managing: Managing, kind: str, status: str, error: str | None
+) -> None:
+    async with managing(holds=Holds(timeout=None), limits=InboxLimits(size=10)) as manager:
+        handler = await manager.start("holds", RunRequest({"kind": kind}))
+        await asked(manager, handler.handler_id)
+        raising.append(SystemExit)
+        for number in range(2):
+            answer = {"type": "Answer", "value": {"to": number, "text": "x" * 100}}
+            with contextlib.suppress(RunAlreadyEnded):
+                await manager.send(handler.handler_id, answer, None, None)
+        async with asyncio.timeout(10):
+            over, _ = await ended(manager, handler.handler_id)
+        assert (over.status, over.error) == (status, error)

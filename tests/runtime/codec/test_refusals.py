@@ -91,7 +91,7 @@ def test_the_code_of_a_value_ends_nothing(monkeypatch: pytest.MonkeyPatch, end: 
     monkeypatch.setattr(Ending, "raises", end)
     with pytest.raises(Unstorable, match=f"X cannot be stored: telling what it holds raised {end.__name__}"):
         Codec().dumps(Ending(), "X")
-    with pytest.raises(Undecodable, match="^what was kept is not taken by its class any more$"):
+    with pytest.raises(Undecodable, match="what was kept is not taken by its class any more"):
         Codec().loads(kept)
 
 
