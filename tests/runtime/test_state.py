@@ -359,6 +359,30 @@ async def test_what_a_step_changes_in_place_and_cannot_be_kept_is_refused_by_nam
         recording.store.take("i1")
 
 
+async def test_a_value_that_a_thread_changes_meanwhile_is_kept_as_it_is_found() -> None:
+    recording = Recording(DictState(cache={number: [number] for number in range(20_000)}))
+    done = threading.Event()
+
+    def fill(cache: dict[int, Any]) -> None:
+        number = 1_000_000
+        while not done.wait(0.0002):
+            cache[number] = [number]
+            number += 1
+
+    with step("fills"):
+        filling = threading.Thread(target=fill, args=(await recording.store.get("cache"),))
+        filling.start()
+    try:
+        with step("reads"):
+            await recording.store.get("cache")
+        recording.store.take("reads")
+    finally:
+        done.set()
+        filling.join()
+    recording.store.take("fills")
+    assert recording.durable() == await recording.store.get_state()
+
+
 async def test_a_step_that_runs_again_sees_nothing_of_what_the_first_time_changed_in_place() -> None:
     recording = Recording(DictState(items=[1]))
     with step("interrupted"):

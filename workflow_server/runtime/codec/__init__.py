@@ -58,7 +58,7 @@ class Codec:
             Unstorable: something in it cannot be kept; one line with its place, its type and the remedy.
         """
         try:
-            return self._encoded(value, plain_exceptions=False)
+            return self._encoded_beside_threads(value)
         except Unkeepable as error:
             reason = f"it is of type {error.of(type(value)).kind}, and {error.reason}"
             raise Unstorable(what=error.place(what), reason=reason) from error
@@ -122,8 +122,17 @@ class Codec:
             return False
         return True
 
-    def _encoded(self, value: Any, *, plain_exceptions: bool) -> Json:
-        run = Run(plain_exceptions=plain_exceptions)
+    def _encoded_beside_threads(self, value: Any) -> Json:
+        try:
+            return self._encoded(value)
+        except RecursionError:
+            raise
+        except RuntimeError:
+            # So Python tells that a container was changed while it was gone through: by a thread of another step.
+            return self._encoded(value, by_copies=True)
+
+    def _encoded(self, value: Any, *, plain_exceptions: bool = False, by_copies: bool = False) -> Json:
+        run = Run(plain_exceptions=plain_exceptions, by_copies=by_copies)
         tree = self._encoder.value(value, run)
         if run.shared:
             tree = {TAG: "graph", "v": tree}
@@ -134,7 +143,7 @@ class Codec:
             except Unkeepable as error:
                 if plain_exceptions or not run.has_failures:
                     raise run.left_to_class or error from None
-                return self._encoded(value, plain_exceptions=True)
+                return self._encoded(value, plain_exceptions=True, by_copies=by_copies)
             if len(self._proofs) > MOST_SHAPES:
                 self._proofs.clear()
             self._proofs.update(unproven)

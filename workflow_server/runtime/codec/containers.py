@@ -59,7 +59,7 @@ class Containers:
         encode = self._encode
         item: Any = None
         try:
-            for item in value:
+            for item in list(value) if run.by_copies else value:
                 items.append(encode(item, run))
         except Unkeepable as error:
             raise error.of(type(item)).at_index(len(items)) from None
@@ -73,7 +73,7 @@ class Containers:
         name = ""
         item: Any = None
         try:
-            for name, item in attributes.items():
+            for name, item in (run.copied(attributes) if run.by_copies else attributes).items():
                 node[name if name[:1] != TAG else escaped(name)] = encode(item, run)
         except Unkeepable as error:
             raise error.of(type(item)).at_attribute(name) from None
@@ -89,7 +89,7 @@ class Containers:
         item: Any = None
         number = len(run.met)
         try:
-            for key, item in value.items():
+            for key, item in (run.copied(value) if run.by_copies else value).items():
                 if type(key) is not str or key == TAG or not (key.isascii() or is_plain_text(key)):
                     break
                 node[key] = encode(item, run)
@@ -100,7 +100,7 @@ class Containers:
             raise error.of(type(item)).at_index(key) from None
         # Begun anew as one of any keys: its own number stays.
         run.back_to((number, run.depth, run.shared))
-        return {TAG: "d", **self._pairs(value.items(), run)}
+        return {TAG: "d", **self._pairs((run.copied(value) if run.by_copies else value).items(), run)}
 
     def _pairs(self, pairs: Iterable[tuple[Any, Any]], run: Run) -> dict[str, Json]:
         """Values under the texts of their keys, and the keys whose texts do not stand for them."""
@@ -156,7 +156,7 @@ class Containers:
 
     def _members(self, value: Iterable[Any], run: Run) -> dict[str, Json]:
         members: dict[str, Json] = {}
-        for item in value:
+        for item in list(value) if run.by_copies else value:
             try:
                 tree = self._hashed(item, run)
             except Unkeepable as error:
@@ -186,7 +186,7 @@ class Containers:
 
     def _dict_content(self, value: dict[Any, Any], run: Run) -> dict[str, Json]:
         # A subclass may answer otherwise than what it holds: asked is the dictionary itself.
-        view = OrderedDict.items(value) if isinstance(value, OrderedDict) else dict.items(value)
+        view = OrderedDict.items(value) if isinstance(value, OrderedDict) else dict.items(run.copied(value))
         content = self._pairs(list(view), run)
         factory = value.default_factory if isinstance(value, defaultdict) else None
         return {**content, "f": self._encode(factory, run)} if factory is not None else content
