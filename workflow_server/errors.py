@@ -295,6 +295,13 @@ class StepNotRecorded(RunError):
     reason: str
 
 
+@dataclass(eq=False)
+class EventNotTaken(RunError):
+    """The run could not take what it was sent: {reason}"""
+
+    reason: str
+
+
 class StepInterrupted(RunError):
     """A step raised what is no ``Exception``: ``SystemExit``, a ``CancelledError`` that the server did not ask for …
 

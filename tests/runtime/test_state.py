@@ -276,6 +276,23 @@ async def test_what_a_step_changes_in_place_of_the_whole_state_is_recorded(
     assert recording.durable() == expected
 
 
+@pytest.mark.parametrize("how", ["edited", "given"])
+async def test_what_a_step_changes_in_place_after_it_has_edited_or_given_the_state_is_recorded(how: str) -> None:
+    recording = Recording(DictState(memory=["a"]))
+    with step("i1"):
+        if how == "edited":
+            async with recording.store.edit_state() as state:
+                memory = state["memory"]
+        else:
+            memory = ["a", "b"]
+            await recording.store.set_state(DictState(memory=memory))
+        memory.append("c")
+    recording.store.take("i1")
+    live = await recording.store.get("memory")
+    assert live[-1] == "c", "as the engine has it"
+    assert recording.durable()["memory"] == live
+
+
 async def test_a_step_that_only_reads_records_nothing() -> None:
     recording = Recording(DictState(items=[1], count=1))
     with step("i1"):
@@ -318,6 +335,8 @@ async def test_a_change_back_to_what_was_before_a_write_is_recorded() -> None:
         ([1], lambda items: items.__setitem__(0, 1.0)),
         ([{"a": 1, "b": 2}], lambda items: items[0].update(a=items[0].pop("a"))),
         ([Note(text="a")], lambda items: setattr(items[0], "text", "b")),
+        ([bytearray(b"a")], lambda items: items.__setitem__(0, b"a")),
+        ([classes.MyByteArray(b"a")], lambda items: setattr(items[0], "note", "b")),
     ],
 )
 async def test_a_change_that_python_takes_for_equal_is_recorded(before: list[Any], change: Any) -> None:
@@ -329,7 +348,7 @@ async def test_a_change_that_python_takes_for_equal_is_recorded(before: list[Any
     with step("changes"):
         change(await recording.store.get("items"))
     assert recording.store.take("changes")
-    assert repr(recording.durable()["items"]) == repr(before)
+    assert differs(before, recording.durable()["items"]) is None
 
 
 async def test_what_a_step_changes_in_place_and_cannot_be_kept_is_refused_by_name() -> None:
@@ -338,6 +357,30 @@ async def test_what_a_step_changes_in_place_and_cannot_be_kept_is_refused_by_nam
         (await recording.store.get("items")).append(threading.Lock())
     with pytest.raises(Unstorable, match=r"ctx\.store\['items'\]\[1\].*_thread\.lock"):
         recording.store.take("i1")
+
+
+async def test_a_value_that_a_thread_changes_meanwhile_is_kept_as_it_is_found() -> None:
+    recording = Recording(DictState(cache={number: [number] for number in range(20_000)}))
+    done = threading.Event()
+
+    def fill(cache: dict[int, Any]) -> None:
+        number = 1_000_000
+        while not done.wait(0.0002):
+            cache[number] = [number]
+            number += 1
+
+    with step("fills"):
+        filling = threading.Thread(target=fill, args=(await recording.store.get("cache"),))
+        filling.start()
+    try:
+        with step("reads"):
+            await recording.store.get("cache")
+        recording.store.take("reads")
+    finally:
+        done.set()
+        filling.join()
+    recording.store.take("fills")
+    assert recording.durable() == await recording.store.get_state()
 
 
 async def test_a_step_that_runs_again_sees_nothing_of_what_the_first_time_changed_in_place() -> None:

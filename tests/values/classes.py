@@ -121,6 +121,10 @@ class MySet(set[Any]):
     pass
 
 
+class MyByteArray(bytearray):
+    note: str
+
+
 class MyFrozenSet(frozenset[Any]):
     pass
 

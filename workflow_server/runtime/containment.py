@@ -211,6 +211,12 @@ def cancel(task: asyncio.Task[Any]) -> None:
         executing.reset(within)
 
 
+def is_cancelled(error: BaseException) -> bool:
+    """Whether this is the cancellation of the running task, and not raised by the code of a value."""
+    task = _running_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 def tasks_of(owner: object) -> list[asyncio.Task[Any]]:
     """The contained tasks of this owner that have not ended, but for the caller's own."""
     current = asyncio.current_task()

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from workflow_server.errors import EventNotTaken
 from workflow_server.runtime.clock import ServerClock
-from workflow_server.runtime.containment import DONE, harmless
+from workflow_server.runtime.containment import DONE, harmless, is_cancelled
 from workflow_server.runtime.engine import (
     BaseRuntimeDecorator,
     BasicRuntime,
@@ -27,6 +28,7 @@ from workflow_server.runtime.engine import (
     get_current_run_id,
     register,
 )
+from workflow_server.runtime.failures import told
 from workflow_server.runtime.session import RunSession
 from workflow_server.runtime.step_times import told_by_wall_clock
 from workflow_server.store.abstract import Commit
@@ -114,7 +116,13 @@ class SessionAdapter(InternalRunAdapter):
 
     async def wait_receive(self, timeout_seconds: float | None = None) -> WaitResult:  # noqa: ARG002
         """The next tick of the mailbox; the loop always waits without a timeout."""
-        return WaitResultTick(tick=await self.session.mailbox.get())
+        try:
+            return WaitResultTick(tick=await self.session.mailbox.get())
+        except BaseException as error:
+            if not is_cancelled(error):
+                # The engine would log it, and ask again at once, for ever.
+                self.session.abort(EventNotTaken(reason=told(error)))
+            raise
 
     async def on_tick(self, tick: WorkflowTick) -> None:
         """Journal the tick; never suspends."""

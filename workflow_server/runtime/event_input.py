@@ -197,7 +197,8 @@ class EventInput:
                 return _aliased(kind, fields) if _aliases(kind) else kind.model_validate(fields)
         except ValidationError as error:
             raise InvalidEvent(f"{where}: {explain(error, fields, kind)}") from None
-        except Exception as error:
+        except BaseException as error:
+            # Nothing here gives way: whatever it is, a validator raised it.
             logger.debug("The fields of a '%s' raised %s", kind.__name__, type(error).__name__)
             raise InvalidEvent(f"{where}: these fields do not make a '{kind.__name__}'.") from None
 

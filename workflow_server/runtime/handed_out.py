@@ -57,8 +57,31 @@ class Marks:
 
 def _mark(value: Any) -> bytes | None:
     """A digest of Python's own plain data, exact as to types and order; None where there is anything else in it."""
+    if not _is_plain(value):
+        return None
     try:
         # Version 2 writes an object again that it has met: later ones depend on the counts of references.
         return hashlib.blake2b(marshal.dumps(value, 2), digest_size=16).digest()
     except ValueError:
         return None
+
+
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is made of nothing but Python's own plain data: marshal takes all that has a buffer for bytes."""
+    left, seen = [value], set()
+    while left:
+        item = left.pop()
+        if type(item) in _UNCHANGEABLE:
+            continue
+        if type(item) not in _CONTAINERS:
+            return False
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        parts = [*item, *item.values()] if type(item) is dict else item
+        if not set(map(type, parts)) <= _UNCHANGEABLE:
+            left.extend(parts)
+    return True

@@ -71,5 +71,5 @@ def _called(code: CodeType, scope: dict[str, Any], workflow: type[Workflow]) -> 
     for name in code.co_names:
         for found in (scope.get(name), getattr(workflow, name, None)):
             function = inspect.unwrap(found) if isinstance(found, FunctionType) else None
-            if isinstance(function, FunctionType) and not function.__module__.startswith("workflows."):
+            if isinstance(function, FunctionType) and not (function.__module__ or "").startswith("workflows."):
                 yield function

@@ -197,7 +197,7 @@ class Roster:
         try:
             if stored.start_event is not None:
                 event = served.stored_event(stored.start_event)
-        except Exception as error:
+        except BaseException as error:
             # Where it is needed, the run fails when it is taken up.
             reason = unreadable(error)
             logger.error("The start event of handler %s cannot be read: %s", stored.handler_id, reason)  # noqa: TRY400
@@ -209,7 +209,7 @@ class Roster:
             return event
         try:
             return served.stored_event(posted.event)
-        except Exception as error:
+        except BaseException as error:
             raise ResumeFailed(reason=f"a posted event cannot be read: {unreadable(error)}") from None
 
     async def running_session(self, handler_id: str) -> RunSession | None:

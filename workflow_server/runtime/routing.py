@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -80,8 +81,15 @@ def answers(state: BrokerState, event: Event) -> bool:
 
 
 def meets(event: Event, requirements: dict[str, Any]) -> bool:
-    """Return whether the event has what a wait requires."""
-    return all(getattr(event, name, None) == value for name, value in requirements.items())
+    """Return whether the event has what a wait requires.
+
+    Where the values themselves cannot tell (arrays do not), it is taken to have: the engine asks them again, and what
+    they raise then ends the run.
+    """
+    try:
+        return all(getattr(event, name, None) == value for name, value in requirements.items())
+    except BaseException:
+        return True
 
 
 def beginning_waits(tick: WorkflowTick, state: BrokerState) -> list[BeginningWait]:
@@ -130,17 +138,37 @@ class Weights:
         found: dict[int, tuple[Event, int]] = {}
         for event in events_of(state):
             if isinstance(event, Event) and id(event) not in found:
-                found[id(event)] = self._known.get(id(event)) or (event, _weight(vars(event)) + _weight(event._data))
+                found[id(event)] = self._known.get(id(event)) or (event, _weight(vars(event), event._data))
         self._known = found
         return sum(size for _, size in found.values())
 
 
-def _weight(value: object) -> int:
-    if isinstance(value, (str, bytes, bytearray)):
-        return len(value)
+def _weight(*values: object) -> int:
+    """Bytes of these values; what they hold more than once, or hold each other by, counts once."""
+    total = 0
+    left, seen = list(values), set[int]()
+    while left:
+        value = left.pop()
+        if isinstance(value, (str, bytes, bytearray)):
+            total += len(value)
+            continue
+        if id(value) in seen:
+            continue
+        parts = _parts(value)
+        total += 16 if parts is None else 8 + 8 * len(parts)
+        if parts:
+            seen.add(id(value))
+            left.extend(parts)
+    return total
+
+
+def _parts(value: object) -> list[object] | None:
     if isinstance(value, dict):
-        return sum(_weight(key) + _weight(item) + 8 for key, item in value.items())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return sum(map(_weight, value)) + 8
-    fields = getattr(value, "__dict__", None)
-    return _weight(fields) if isinstance(fields, dict) else 16
+        return [*value, *value.values()]
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
+        return list(value)
+    try:
+        fields = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return [fields] if isinstance(fields, dict) else None

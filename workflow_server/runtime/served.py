@@ -196,7 +196,7 @@ class ServedWorkflow:
             if not payload:
                 return snapshot, None
             tree = encode_state(closed.state(payload), self.codec)
-        except Exception as error:
+        except BaseException as error:
             raise InvalidEvent("context: this is not a serialized Context of this workflow.") from error
         return snapshot, self.state_record(tree)
 

@@ -19,7 +19,7 @@ from workflow_server.runtime.barrier import StepBarrier
 from workflow_server.runtime.begun import BegunWaits
 from workflow_server.runtime.clock import LONGEST_SLEEP, ServerClock
 from workflow_server.runtime.containment import cancel as cancel_task
-from workflow_server.runtime.containment import contained, executing
+from workflow_server.runtime.containment import contained, executing, is_cancelled
 from workflow_server.runtime.endings import failed_event
 from workflow_server.runtime.engine import (
     AddWaiter,
@@ -154,7 +154,9 @@ class RunSession:
         """
         try:
             broker = await self._recorder.replay(stored)
-        except Exception as error:
+        except BaseException as error:
+            if is_cancelled(error):
+                raise
             # Not what the exception says: that may quote what is stored.
             failure = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
             logger.log(logging.ERROR, "Handler %s cannot be resumed", self.handler_id, exc_info=failure)

@@ -199,7 +199,7 @@ class Starting:
         try:
             tree, _ = served.state_tree(record, [json.loads(patch.patch) for patch in stored.patches])
             served.state_store(tree, unattended=_nowhere)
-        except Exception as error:
+        except BaseException as error:
             raise StateUnreadable(handler_id, unreadable(error)) from None
         return log, [StateReplaced("", -1, served.state_record(tree))]
 

@@ -146,6 +146,9 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         self._marks.forget(write.key if write is not None else WHOLE)
         invocation_id = writing_invocation()
         self._note(patch, invocation_id)
+        if write is None or write.key == WHOLE:
+            # What the step edited or gave is the live state now, and its parts may still change.
+            self._handed_out.note(invocation_id, WHOLE, state)
         if patch and invocation_id is None:
             self._unattended(self._fold())
 

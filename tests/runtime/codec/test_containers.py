@@ -52,6 +52,7 @@ def test_sets_within_sets_take_no_more_room_at_each_level_than_one_more_name() -
         c.MyDeque([1, 2], 3),
         c.MySet([1]),
         c.MyFrozenSet([1]),
+        c.MyByteArray(b"a"),
         c.MyTuple([1, [2]]),
         c.MyFloat("nan"),
         c.MyInt(2**70),
@@ -125,3 +126,12 @@ def test_a_hundred_and_forty_levels_are_kept_and_more_than_a_hundred_and_fifty_r
     with pytest.raises(Unstorable, match="is nested deeper than 150 levels") as refused:
         Codec().encode(nested(1_000, wrap))
     assert len(str(refused.value)) < 600
+
+
+def test_what_comes_after_a_buffer_of_a_class_of_ones_own_is_still_what_it_was() -> None:
+    buffer, shared = c.MyByteArray(b"a"), [1]
+    buffer.note = "n"
+    again = read_back([buffer, shared, shared, buffer])
+    assert (again[0], again[0].note, again[1]) == (buffer, "n", [1])
+    assert again[0] is again[3]
+    assert again[1] is again[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -11,7 +12,7 @@ from workflows.events import StartEvent
 
 from tests.values import classes as c
 from workflow_server.errors import Unstorable
-from workflow_server.runtime.codec import Codec, Undecodable, register_type
+from workflow_server.runtime.codec import PROOFS, Codec, Undecodable, register_type
 
 LOCK = threading.Lock()
 
@@ -40,6 +41,65 @@ class Once:
 class Raising:
     def __reduce__(self) -> Any:
         raise RuntimeError("secret")
+
+
+class Owned:
+    """A key of the dictionary that it has itself: it is hashed by what it has."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.owner: dict[Owned, int] = {}
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Owned) and other.name == self.name
+
+
+def owned() -> Owned:
+    key = Owned("a")
+    key.owner[key] = 1
+    return key
+
+
+class Ending:
+    """An object whose code does to its caller what no value should."""
+
+    raises: type[BaseException] | None = None
+
+    def __init__(self) -> None:
+        self.number = 1
+
+    def __getstate__(self) -> dict[str, int]:
+        if Ending.raises is not None:
+            raise Ending.raises("secret")
+        return vars(self)
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        if Ending.raises is not None:
+            raise Ending.raises("secret")
+        vars(self).update(state)
+
+
+ENDS = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, BaseException]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_code_of_a_value_ends_nothing(monkeypatch: pytest.MonkeyPatch, end: type[BaseException]) -> None:
+    kept = Codec().dumps(Ending())
+    monkeypatch.setattr(Ending, "raises", end)
+    with pytest.raises(Unstorable, match=f"X cannot be stored: telling what it holds raised {end.__name__}"):
+        Codec().dumps(Ending(), "X")
+    with pytest.raises(Undecodable, match="what was kept is not taken by its class any more"):
+        Codec().loads(kept)
+
+
+def test_a_key_that_would_be_hashed_before_it_is_whole_is_refused_each_time() -> None:
+    codec = Codec()
+    for _ in range(PROOFS + 1):
+        with pytest.raises(Unstorable, match="cannot be read back"):
+            codec.dumps(owned(), "X")
 
 
 @pytest.mark.parametrize(

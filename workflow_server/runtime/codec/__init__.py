@@ -58,13 +58,14 @@ class Codec:
             Unstorable: something in it cannot be kept; one line with its place, its type and the remedy.
         """
         try:
-            return self._encoded(value, plain_exceptions=False)
+            return self._encoded_beside_threads(value)
         except Unkeepable as error:
             reason = f"it is of type {error.of(type(value)).kind}, and {error.reason}"
             raise Unstorable(what=error.place(what), reason=reason) from error
         except RecursionError as error:
             raise Unstorable(what=what, reason=f"it is nested too deep: {REMEDY}") from error
-        except Exception as error:
+        except BaseException as error:
+            # Nothing here gives way, so that even a cancellation comes from the code of a value.
             reason = f"telling what it holds raised {type(error).__name__}: {REMEDY}"
             raise Unstorable(what=what, reason=reason) from error
 
@@ -97,7 +98,8 @@ class Codec:
             raise
         except RecursionError as error:
             raise Undecodable("it is nested too deep") from error
-        except Exception as error:
+        except BaseException as error:
+            # As in ``encode``: a class that ends the process, say, must not end the server.
             raise Undecodable("what was kept is not taken by its class any more") from error
 
     def dumps(self, value: Any, what: str = "The value") -> str:
@@ -120,19 +122,28 @@ class Codec:
             return False
         return True
 
-    def _encoded(self, value: Any, *, plain_exceptions: bool) -> Json:
-        run = Run(plain_exceptions=plain_exceptions)
+    def _encoded_beside_threads(self, value: Any) -> Json:
+        try:
+            return self._encoded(value)
+        except RecursionError:
+            raise
+        except RuntimeError:
+            # So Python tells that a container was changed while it was gone through: by a thread of another step.
+            return self._encoded(value, by_copies=True)
+
+    def _encoded(self, value: Any, *, plain_exceptions: bool = False, by_copies: bool = False) -> Json:
+        run = Run(plain_exceptions=plain_exceptions, by_copies=by_copies)
         tree = self._encoder.value(value, run)
         if run.shared:
             tree = {TAG: "graph", "v": tree}
         unproven = [shape for shape in run.unproven if self._proofs[shape] < PROOFS]
-        if unproven or run.left_to_class:
+        if unproven or run.left_to_class or run.hashes_others:
             try:
                 self._prove(tree)
             except Unkeepable as error:
                 if plain_exceptions or not run.has_failures:
                     raise run.left_to_class or error from None
-                return self._encoded(value, plain_exceptions=True)
+                return self._encoded(value, plain_exceptions=True, by_copies=by_copies)
             if len(self._proofs) > MOST_SHAPES:
                 self._proofs.clear()
             self._proofs.update(unproven)

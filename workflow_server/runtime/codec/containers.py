@@ -40,6 +40,7 @@ class Containers:
             list: lambda value, run: {"v": self.items(list.__iter__(value), run)},
             set: lambda value, run: {"v": self._members(set.__iter__(value), run)},
             deque: lambda value, run: {"v": self.items(deque.__iter__(value), run), "m": value.maxlen},
+            bytearray: _bytes_content,
         }
         self.plans: dict[type[Any], Plan] = {
             list: lambda value, run: run.enter(value) or self.items(value, run),
@@ -58,7 +59,7 @@ class Containers:
         encode = self._encode
         item: Any = None
         try:
-            for item in value:
+            for item in list(value) if run.by_copies else value:
                 items.append(encode(item, run))
         except Unkeepable as error:
             raise error.of(type(item)).at_index(len(items)) from None
@@ -72,7 +73,7 @@ class Containers:
         name = ""
         item: Any = None
         try:
-            for name, item in attributes.items():
+            for name, item in (run.copied(attributes) if run.by_copies else attributes).items():
                 node[name if name[:1] != TAG else escaped(name)] = encode(item, run)
         except Unkeepable as error:
             raise error.of(type(item)).at_attribute(name) from None
@@ -88,7 +89,7 @@ class Containers:
         item: Any = None
         number = len(run.met)
         try:
-            for key, item in value.items():
+            for key, item in (run.copied(value) if run.by_copies else value).items():
                 if type(key) is not str or key == TAG or not (key.isascii() or is_plain_text(key)):
                     break
                 node[key] = encode(item, run)
@@ -99,7 +100,7 @@ class Containers:
             raise error.of(type(item)).at_index(key) from None
         # Begun anew as one of any keys: its own number stays.
         run.back_to((number, run.depth, run.shared))
-        return {TAG: "d", **self._pairs(value.items(), run)}
+        return {TAG: "d", **self._pairs((run.copied(value) if run.by_copies else value).items(), run)}
 
     def _pairs(self, pairs: Iterable[tuple[Any, Any]], run: Run) -> dict[str, Json]:
         """Values under the texts of their keys, and the keys whose texts do not stand for them."""
@@ -107,7 +108,7 @@ class Containers:
         keys: dict[str, Json] = {}
         for key, item in pairs:
             try:
-                tree = self._encode(key, run)
+                tree = self._hashed(key, run)
             except Unkeepable as error:
                 raise error.of(type(key)).at_key(key) from None
             name = _name_of(tree, node)
@@ -119,6 +120,14 @@ class Containers:
                 raise error.of(type(item)).at_index(key) from None
         run.depth -= 1
         return {"v": node, "k": keys} if keys else {"v": node}
+
+    def _hashed(self, key: Any, run: Run) -> Json:
+        """A key or member. It is hashed when it is read, and what it refers to may not be whole by then."""
+        outside, run.shared = run.shared, False
+        tree = self._encode(key, run)
+        run.hashes_others = run.hashes_others or run.shared
+        run.shared = run.shared or outside
+        return tree
 
     def _proxy(self, value: MappingProxyType[Any, Any], run: Run) -> Json:
         known = run.seen(value)
@@ -147,9 +156,9 @@ class Containers:
 
     def _members(self, value: Iterable[Any], run: Run) -> dict[str, Json]:
         members: dict[str, Json] = {}
-        for item in value:
+        for item in list(value) if run.by_copies else value:
             try:
-                tree = self._encode(item, run)
+                tree = self._hashed(item, run)
             except Unkeepable as error:
                 raise error.of(type(item)).at_key(item) from None
             name = _name_of(tree, members)
@@ -177,7 +186,7 @@ class Containers:
 
     def _dict_content(self, value: dict[Any, Any], run: Run) -> dict[str, Json]:
         # A subclass may answer otherwise than what it holds: asked is the dictionary itself.
-        view = OrderedDict.items(value) if isinstance(value, OrderedDict) else dict.items(value)
+        view = OrderedDict.items(value) if isinstance(value, OrderedDict) else dict.items(run.copied(value))
         content = self._pairs(list(view), run)
         factory = value.default_factory if isinstance(value, defaultdict) else None
         return {**content, "f": self._encode(factory, run)} if factory is not None else content
@@ -192,6 +201,11 @@ class Containers:
 
     def _own_attributes(self, value: Any, run: Run) -> dict[str, Json]:
         return self.attributes(attributes_of(value), run)
+
+
+def _bytes_content(value: bytearray, run: Run) -> dict[str, Json]:
+    run.depth -= 1
+    return {"v": base64.b64encode(bytearray.__getitem__(value, slice(None))).decode("ascii")}
 
 
 _KNOWN_REDUCERS = (OrderedDict, deque, defaultdict, Counter)
@@ -227,7 +241,7 @@ def _plainly(value: Any, base: type[Any]) -> Any:
     """Return what a value holds as one of the builtin itself, whatever its class answers."""
     if base in (tuple, frozenset):
         return base.__iter__(value)
-    if base in (bytes, bytearray):
+    if base is bytes:
         return base.__getitem__(value, slice(None))
     plain = {str: str.__str__, int: int.__int__, float: float.__float__, complex: complex.__complex__}
     return plain[base](value)

@@ -21,10 +21,8 @@ from workflow_server.runtime.codec.scalars import DECODED
 
 Json = Any
 
-_MUTABLE: dict[str, Any] = {"dict": dict, "list": list, "set": set, "deque": deque}
-_FIXED: dict[str, Any] = {
-    kind.__name__: kind for kind in (str, int, float, complex, bytes, bytearray, tuple, frozenset)
-}
+_MUTABLE: dict[str, Any] = {kind.__name__: kind for kind in (dict, list, set, deque, bytearray)}
+_FIXED: dict[str, Any] = {kind.__name__: kind for kind in (str, int, float, complex, bytes, tuple, frozenset)}
 
 
 class Decoding:
@@ -162,8 +160,6 @@ class Decoding:
             self._fill(made, base, node)
         else:
             made = _FIXED[base].__new__(kind, self.value(node["v"]))
-            if base == "bytearray":
-                bytearray.__init__(made, self.value(node["v"]))
         if "a" in node:
             self._set_attributes(made, self.attributes(node["a"]))
         return made
@@ -179,6 +175,8 @@ class Decoding:
             deque.__init__(made, (), node["m"])
             for tree in node["v"]:
                 deque.append(made, self.value(tree))
+        elif base == "bytearray":
+            bytearray.__init__(made, base64.b64decode(node["v"]))
         else:
             for tree in node["v"]:
                 list.append(made, self.value(tree))

@@ -63,7 +63,7 @@ class Exceptions:
         mark = run.mark()
         try:
             return self._encode(value, run)
-        except Exception:
+        except BaseException:
             run.back_to(mark)
             return _LOST
 
@@ -91,7 +91,7 @@ class Exceptions:
         if known is not None:
             return known
         run.number(value)
-        attributes = {} if run.plain_exceptions else value.__dict__
+        attributes = {} if run.plain_exceptions else _attributes(value)
         kept = {name: self._if_keepable(item, run) for name, item in attributes.items()}
         kind = type(value)
         try:
@@ -102,8 +102,15 @@ class Exceptions:
         return {**node, "v": {key: item for key, item in kept.items() if item is not _LOST}}
 
 
+def _attributes(value: BaseException) -> dict[str, Any]:
+    try:
+        return dict(value.__dict__)
+    except BaseException:
+        return {}
+
+
 def _message(value: BaseException) -> str:
     try:
         return str(value)
-    except Exception:
+    except BaseException:
         return ""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from workflow_server.runtime.codec.failures import Unkeepable
 from workflow_server.runtime.codec.layout import TAG
 from workflow_server.runtime.codec.shapes import shape_of
 
 Json = Any
+Key = TypeVar("Key")
+Part = TypeVar("Part")
 Plan = Callable[[Any, "Run"], Json]
 """Encodes the values of one class."""
 
@@ -28,19 +30,33 @@ class Run:
     afterwards (``number``).
     """
 
-    __slots__ = ("depth", "has_failures", "left_to_class", "met", "plain_exceptions", "shared", "unproven")
+    __slots__ = (
+        "by_copies",
+        "depth",
+        "has_failures",
+        "hashes_others",
+        "left_to_class",
+        "met",
+        "plain_exceptions",
+        "shared",
+        "unproven",
+    )
 
-    def __init__(self, *, plain_exceptions: bool = False) -> None:
+    def __init__(self, *, plain_exceptions: bool = False, by_copies: bool = False) -> None:
         self.met: dict[int, tuple[int, Any]] = {}
         """By identity: the number, and the object itself, which must live as long as its identity counts."""
         self.depth = 0
         self.shared = False
         self.unproven: set[object] = set()
         """Shapes of values that are not certain to come back as they were."""
+        self.by_copies = by_copies
+        """Containers are looked through by copies of them: a thread changes some meanwhile."""
         self.plain_exceptions = plain_exceptions
         """Of the exceptions of failed attempts, only the message is kept."""
         self.has_failures = False
         """There are exceptions of failed attempts."""
+        self.hashes_others = False
+        """A key or a member refers to something that was met before: it is certain only when it was read back."""
         self.left_to_class: Unkeepable | None = None
         """Why the state of an object could not be kept, so that it was kept as its class says: told where that loses
         something."""
@@ -76,6 +92,11 @@ class Run:
     def must_be_proven(self, kind: type[Any], node: Json) -> None:
         """It is not certain that this value comes back as it was."""
         self.unproven.add((kind, shape_of(node)))
+
+    def copied(self, mapping: Mapping[Key, Part]) -> Mapping[Key, Part]:
+        """A dictionary, or a copy that Python makes of it in one go: a list of its items would be made of new objects,
+        between which other threads may run."""
+        return dict.copy(mapping) if self.by_copies and isinstance(mapping, dict) else mapping
 
     def mark(self) -> Mark:
         """Return where this encoding stands, to go back to."""
