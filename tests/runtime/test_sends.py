@@ -7,10 +7,12 @@ import asyncio
 import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
+from workflows.runtime.types.results import StepWorkerState
 
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runtime import recorder
 from workflow_server.runtime.codec import Codec
+from workflow_server.runtime.engine import BrokerState, EmissionKey, InProgressState, StepId, TickAddEvent
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.runtime.sends import Sends, _digest
 
@@ -124,3 +126,24 @@ def test_equal_sets_are_equal_in_whatever_order_they_come() -> None:
     assert list(one.tags) != list(other.tags)
     assert _digest(one, None, CODEC) == _digest(other, None, CODEC)
     assert _digest(one, None, CODEC) != _digest(Tagged(tags={0}), None, CODEC)
+
+
+def test_what_a_first_build_noted_in_a_snapshot_is_known_when_it_is_sent_again() -> None:
+    state = BrokerState.from_workflow(Sender())
+    execution = InProgressState(
+        event=Item(n=0),
+        worker_id=0,
+        shared_state=StepWorkerState("send", {}, [], invocation_id="2"),
+        attempts=0,
+        first_attempt_at=0.0,
+        work_item_id="1",
+        invocation_id="2",
+    )
+    state.workers[StepId.root("send")].in_progress.append(execution)
+    digest = "80c2d02e1839b85903fa41ca1953361e"
+    again = TickAddEvent(event=Tagged(tags={1, 2}), emission=EmissionKey("2", 0))
+    sends = Sends(CODEC)
+    sends.restore({"before": [["send", "1", {digest: 1}]]}, is_legacy=True)
+    assert sends.note(again, state) == [0]
+    execution.received.clear()
+    assert sends.note(again, state) == [], "it was sent once"

@@ -165,7 +165,7 @@ class Journal:
         if snapshot is None:
             return new_state(self._workflow)
         data = json.loads(snapshot)
-        self._sends.restore(data.get("sends", {}))
+        self._sends.restore(data.get("sends", {}), is_legacy="broker" in data)
         if "broker" in data:
             state, deadlines = self._legacy.restore(data, self._workflow)
         else:

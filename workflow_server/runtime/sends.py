@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
+from pydantic_core import to_json
+
 from workflow_server.errors import Unstorable
 from workflow_server.runtime.codec import Codec
 from workflow_server.runtime.engine import (
@@ -44,6 +46,8 @@ class Sends:
         """By invocation: what it has sent and the run has taken."""
         self._before: dict[Item, Counter[Sent]] = {}
         """By work item: what an interrupted execution had sent, and the present one has not sent again."""
+        self._is_legacy = False
+        """Some of this was noted by a first build."""
 
     def note(self, tick: WorkflowTick, state: BrokerState, repeated: list[int] | None = None) -> list[int]:
         """Take note of what the tick brings, which ``state`` is about to take in.
@@ -56,7 +60,7 @@ class Sends:
         elif isinstance(tick, TickAddEvent) and tick.emission is not None:
             found = _under_way(state, tick.emission.invocation_id)
             if found is not None and tick.emission.index not in found[1].received:
-                return self._take(found, tick.emission.index, _digest(tick.event, tick.step_id, self._codec), repeated)
+                return self._take(found, tick.emission.index, tick.event, tick.step_id, repeated)
         elif isinstance(tick, TickStepResult) and tick.invocation_id is not None:
             return self._end(tick, tick.invocation_id, state, repeated)
         return []
@@ -79,18 +83,28 @@ class Sends:
         if found is not None and found[0] in self._before:
             for sent in tick.sends:
                 if sent.index not in found[1].received:
-                    marked += self._take(found, sent.index, _digest(sent.event, sent.step_id, self._codec), repeated)
+                    marked += self._take(found, sent.index, sent.event, sent.step_id, repeated)
             del self._before[found[0]]
         self._sent.pop(invocation_id, None)
         return marked
 
     def _take(
-        self, found: tuple[Item, InProgressState], index: int, sent: Sent, repeated: list[int] | None
+        self,
+        found: tuple[Item, InProgressState],
+        index: int,
+        event: Event,
+        step_id: StepId | None,
+        repeated: list[int] | None,
     ) -> list[int]:
         item, execution = found
+        sent = _digest(event, step_id, self._codec)
         self._sent.setdefault(execution.invocation_id or "", Counter())[sent] += 1
         before = self._before.get(item)
-        if not before or not before[sent] or not (repeated is None or index in repeated):
+        if not before or not (repeated is None or index in repeated):
+            return []
+        if self._is_legacy and not before[sent]:
+            sent = _legacy_digest(event, step_id)
+        if not before[sent]:
             return []
         before[sent] -= 1
         execution.received.add(index)
@@ -102,8 +116,9 @@ class Sends:
         """All of it, for a snapshot."""
         return {"sent": self._sent, "before": [[*item, sent] for item, sent in self._before.items()]}
 
-    def restore(self, data: dict[str, Any]) -> None:
+    def restore(self, data: dict[str, Any], *, is_legacy: bool = False) -> None:
         """Go on from a snapshot; one that was taken by an earlier version has nothing of it."""
+        self._is_legacy = is_legacy
         self._sent = {invocation: Counter(sent) for invocation, sent in data.get("sent", {}).items()}
         self._before = {(step, work_item): Counter(sent) for step, work_item, sent in data.get("before", [])}
 
@@ -128,3 +143,22 @@ def _digest(event: Event, step_id: StepId | None, codec: Codec) -> Sent:
         value = ""
     named = f"{kind.__module__}.{kind.__qualname__} {step_id} "
     return blake2b((named + value).encode(), digest_size=16).hexdigest()
+
+
+def _legacy_digest(event: Event, step_id: StepId | None) -> Sent:
+    """The digest that the first builds made: of the event as pydantic dumps it."""
+    kind = type(event)
+    try:
+        value = to_json(_in_order(event.model_dump()))
+    except Exception:
+        value = b""
+    named = f"{kind.__module__}.{kind.__qualname__} {step_id} "
+    return blake2b(named.encode() + value, digest_size=16).hexdigest()
+
+
+def _in_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _in_order(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_in_order(item) for item in value]
+    return sorted(map(_in_order, value), key=repr) if isinstance(value, (set, frozenset)) else value

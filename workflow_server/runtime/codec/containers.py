@@ -186,8 +186,8 @@ class Containers:
 
     def _dict_content(self, value: dict[Any, Any], run: Run) -> dict[str, Json]:
         # A subclass may answer otherwise than what it holds: asked is the dictionary itself.
-        copied: Any = run.copied(value)
-        view = OrderedDict.items(value) if isinstance(value, OrderedDict) else dict.items(copied)
+        plain: Any = value if isinstance(value, OrderedDict) else run.copied(value)
+        view = OrderedDict.items(plain) if isinstance(plain, OrderedDict) else dict.items(plain)
         content = self._pairs(list(view), run)
         factory = value.default_factory if isinstance(value, defaultdict) else None
         return {**content, "f": self._encode(factory, run)} if factory is not None else content
