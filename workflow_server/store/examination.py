@@ -54,6 +54,8 @@ def _access(path: Path) -> Access:
 
 def _examine(connection: sqlite3.Connection, known: Sequence[Migration], path: Path) -> int:
     pending = pending_migrations(connection, known, str(path))
+    if len(pending) == len(known) and _has_any_of(connection, known):
+        raise DatabaseDamaged(path=str(path), problem="its record of migrations is missing")
     _check_schema(connection, known[: len(known) - len(pending)], str(path))
     if len(pending) < len(known):
         stopped_cleanly = server_row(connection, str(path))[1] != 0
@@ -64,6 +66,17 @@ def _examine(connection: sqlite3.Connection, known: Sequence[Migration], path: P
         _check_integrity(connection, str(path))
     page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
     return page_size
+
+
+def _has_any_of(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> bool:
+    """Return whether something is there just as these migrations make it."""
+    model = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        migrate(model, migrations)
+        made = set(model.execute(_READS["schema"]))
+    finally:
+        model.close()
+    return not made.isdisjoint(connection.execute(_READS["schema"]))
 
 
 def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], name: str) -> None:
@@ -82,6 +95,9 @@ def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], 
         expected, rules = set(model.execute(_READS["schema"])), set(model.execute(_READS["rules"]))
     finally:
         model.close()
+    missing = sorted(f"{kind} '{title}'" for kind, title, _ in expected - set(connection.execute(_READS["schema"])))
+    if missing:
+        raise DatabaseDamaged(path=name, problem=f"its {', '.join(missing)} is not as it was made")
     ours = {title for kind, title, _ in expected if kind == "table"}
     foreign = sorted(
         f"{kind} '{title}' on '{table}'"
@@ -91,9 +107,6 @@ def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], 
     )
     if foreign:
         raise DatabaseAltered(path=name, what=", ".join(foreign))
-    missing = sorted(f"{kind} '{title}'" for kind, title, _ in expected - set(connection.execute(_READS["schema"])))
-    if missing:
-        raise DatabaseDamaged(path=name, problem=f"its {', '.join(missing)} is not as it was made")
 
 
 def server_row(connection: sqlite3.Connection, name: str) -> tuple[float | None, int]:

@@ -169,7 +169,7 @@ KINDS = (
     Damage(
         "a migration of a newer server",
         True,
-        execute("INSERT INTO migrations VALUES ({}, '0002_newer', 'f00d', 0.0)"),
+        execute("INSERT INTO migrations VALUES (1000 + {}, '1002_newer', 'f00d', 0.0)"),
         (DatabaseNewer,),
         always=True,
         weight=3,
@@ -185,7 +185,7 @@ KINDS = (
     Damage(
         "a gap between its migrations",
         True,
-        execute("UPDATE migrations SET number = 1 - {}"),
+        execute("UPDATE migrations SET number = 1 - {} WHERE number = 1"),
         (MigrationMissing,),
         always=True,
         weight=3,
