@@ -68,6 +68,14 @@ async def answer_question(load: Load, number: int, chance: random.Random) -> Non
     await load.end(run)
 
 
+async def answer_early(load: Load, number: int, chance: random.Random) -> None:
+    """A person's answer that is sent before the question is asked."""
+    run = await load.start("asks_later", number, chance, number)
+    content = {"event": {"type": "HumanResponseEvent", "value": {"number": number}}}
+    await load.requests.acknowledge(f"/events/{run.handler_id}", content, f"early-{number}", run.handler_id)
+    await load.end(run)
+
+
 async def fill_inbox(load: Load, number: int, chance: random.Random) -> None:
     """Several events for one run, all of them in order."""
     numbers = [number + place for place in range(chance.randrange(2, 7))]
@@ -201,6 +209,7 @@ CLIENTS: dict[Client, int] = {
     retry: 1,
     wait_in_vain: 1,
     answer_question: 2,
+    answer_early: 1,
     fill_inbox: 1,
     answer_in_time: 5,
     cancel: 1,

@@ -33,6 +33,10 @@ def begin(step_name: str, saw: object = None) -> None:
     mark("begin", step_name, key)
 
 
+EARLY = 0.1
+"""Seconds for which a run works at least before it asks."""
+
+
 class Begin(StartEvent):
     """What to do, and how long each step takes."""
 
@@ -147,6 +151,21 @@ class Asks(Workflow):
         return StopEvent(result=ev.number)
 
 
+class AsksLater(Workflow):
+    """Works before it asks, so that its answer may be there before its question."""
+
+    @step
+    async def work(self, ev: Begin) -> First:
+        begin("work")
+        await asyncio.sleep(EARLY + ev.pause)
+        return First(number=ev.number, pause=ev.pause)
+
+    @step
+    async def ask(self, ctx: Context, ev: First) -> StopEvent:
+        answer = await ctx.wait_for_event(HumanResponseEvent, waiter_event=Question(), timeout=None)
+        return StopEvent(result=answer.number)
+
+
 class Inbox(Workflow):
     """Takes numbers as they come; its result is all that it took, in the order in which it did."""
 
@@ -242,6 +261,7 @@ def workflows() -> dict[str, Any]:
         "chain": Chain,
         "tally": Tally,
         "asks": Asks,
+        "asks_later": AsksLater,
         "inbox": Inbox,
         "waits": Waits,
         "flaky": Flaky,
