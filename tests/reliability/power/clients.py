@@ -58,6 +58,7 @@ class Clients:
             self._cancelled(number + 5),
             self._failed(number + 6),
             self._waited_for(number + 7),
+            self._early(number + 13),
         ]
         if leave:
             jobs += [self._left(number + 8), self._left(number + 9), self._chain(number + 10, 30, slow=True)]
@@ -84,6 +85,11 @@ class Clients:
         await asyncio.sleep(0.2)
         await self._answer(handler_id, number)
         self.halfway.set()
+        await self._read(handler_id)
+
+    async def _early(self, number: int) -> None:
+        handler_id = await self._start("asks_later", number, {}, [answer_text(number), 1])
+        await self._answer(handler_id, number)
         await self._read(handler_id)
 
     async def _left(self, number: int) -> None:

@@ -21,7 +21,7 @@ import aiohttp
 
 from tests.reliability.power.clients import Clients
 from tests.reliability.power.contents import digest, read_contents
-from tests.reliability.targets.power_flows import WORKFLOWS, Chain
+from tests.reliability.targets.power_flows import WORKFLOWS, Answer, Chain
 from workflow_server.runtime import recorder
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
@@ -90,7 +90,7 @@ def made_server(store: SqliteWorkflowStore) -> WorkflowServer:
     # Environment variables are not asked for: the session is the same everywhere.
     server = WorkflowServer(workflow_store=store, settings=Settings(idle_timeout=0.1, grace_period=2.0))
     for name, kind in WORKFLOWS.items():
-        server.add_workflow(name, kind(timeout=None))
+        server.add_workflow(name, kind(timeout=None), additional_events=[Answer])
     return server
 
 

@@ -97,6 +97,27 @@ class Asks(Workflow):
         return StopEvent(result=[ev.text, await began(ctx, 1)])
 
 
+class Worked(Event):
+    """What comes before the question is done."""
+
+    number: int
+
+
+class AsksLater(Workflow):
+    """Works before it waits, so that its answer is there first."""
+
+    @step
+    async def work(self, ctx: Context, ev: Begin) -> Worked:
+        await began(ctx, 0)
+        await asyncio.sleep(0.1)
+        return Worked(number=ev.number)
+
+    @step
+    async def ask(self, ctx: Context, ev: Worked) -> StopEvent:
+        answer = await ctx.wait_for_event(Answer, waiter_event=Question(number=ev.number), timeout=None)
+        return StopEvent(result=[answer.text, 1])
+
+
 class Fails(Workflow):
     """Fails for good."""
 
@@ -105,4 +126,10 @@ class Fails(Workflow):
         raise ValueError(f"broken {ev.number}")
 
 
-WORKFLOWS: dict[str, type[Workflow]] = {"chain": Chain, "spread": Spread, "asks": Asks, "fails": Fails}
+WORKFLOWS: dict[str, type[Workflow]] = {
+    "chain": Chain,
+    "spread": Spread,
+    "asks": Asks,
+    "asks_later": AsksLater,
+    "fails": Fails,
+}
