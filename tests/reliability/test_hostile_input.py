@@ -173,7 +173,7 @@ def test_what_the_description_makes_schemathesis_send_is_answered_as_described(
     assert checks.keys() >= CHECKS
     assert cases["stateful_testing"] > 0
     log = process.log.read_text()
-    assert not any(sign in log for sign in SIGNS)
+    assert not [line for line in log.splitlines() if any(sign in line for sign in SIGNS)]
     survived(
         f"schemathesis over /openapi.json, all checks{', with and without a token' if guarded else ''}",
         "P11",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from workflow_server.errors import (
+    DatabaseAltered,
     DatabaseDamaged,
     DatabaseError,
     DatabaseForeign,
@@ -140,7 +141,15 @@ def execute(statement: str) -> Callable[[Path, random.Random], None]:
     return do
 
 
-_UNREADABLE: Refusals = (DatabaseDamaged, LogDamaged, DatabaseForeign, DatabaseNewer, MigrationEdited, MigrationMissing)
+_UNREADABLE: Refusals = (
+    DatabaseAltered,
+    DatabaseDamaged,
+    LogDamaged,
+    DatabaseForeign,
+    DatabaseNewer,
+    MigrationEdited,
+    MigrationMissing,
+)
 
 KINDS = (
     Damage("bits flipped in the database, after a clean stop", True, flip_bits("", 3), _UNREADABLE, weight=25),
