@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -38,6 +39,13 @@ CHECKS = {
     "ignored_auth",
 }
 """Of schemathesis; each has to be made."""
+
+FAILED_AS_MEANT = re.compile(
+    r"^\S+ \S+ ERROR workflow_server\.runtime\.session: Run \S+ of handler \S+ failed: "
+    r"(ValueError: the step failed in step fail|Operation timed out after [\d.]+ seconds)\n(  \| .*\n)*",
+    re.MULTILINE,
+)
+"""What the log tells of the runs of ``fail``, and of those of ``approve`` that nobody answers."""
 
 
 @pytest.mark.slow
@@ -172,7 +180,7 @@ def test_what_the_description_makes_schemathesis_send_is_answered_as_described(
     assert {200, 400, 415} <= reached
     assert checks.keys() >= CHECKS
     assert cases["stateful_testing"] > 0
-    log = process.log.read_text()
+    log = FAILED_AS_MEANT.sub("", process.log.read_text())
     assert not [line for line in log.splitlines() if any(sign in line for sign in SIGNS)]
     survived(
         f"schemathesis over /openapi.json, all checks{', with and without a token' if guarded else ''}",
