@@ -163,7 +163,7 @@ def _calls(message: ChatMessage) -> list[ToolCallBlock]:
 
 
 def _latest_results(messages: Sequence[ChatMessage]) -> list[str]:
-    """What the tools of the last calls said, in the order of their names."""
+    """Return the results of the last calls of tools, in the order of the tools' names."""
     called = max(index for index, message in enumerate(messages) if _calls(message))
     by_call = {message.additional_kwargs["tool_call_id"]: message.content or "" for message in messages[called + 1 :]}
     return [by_call[key] for key in sorted(by_call)]

@@ -16,7 +16,7 @@ class ModelUnavailableError(Exception):
 
 
 class ChatModel(BaseModel):
-    """Where the model is and how to ask it."""
+    """Address, key and name of a chat model."""
 
     base_url: str
     api_key: str = Field(repr=False)
@@ -80,7 +80,7 @@ class ToolCall(BaseModel):
 
 
 class Message(BaseModel):
-    """What the model says."""
+    """The answer of the model."""
 
     content: str | None = None
     tool_calls: list[ToolCall] | None = None

@@ -40,7 +40,7 @@ from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, Star
 from workflows.retry_policy import retry_if_exception_type, retry_policy, stop_after_attempt, wait_exponential
 
 EXCERPT = 12_000
-"""How many characters of a document a chat model is given."""
+"""Characters of a document that a chat model is given."""
 
 
 class Document(StartEvent):
@@ -59,7 +59,7 @@ class SectionFound(Event):
 
 
 class SectionAnalysed(Event):
-    """What was found in one section."""
+    """Findings of one section."""
 
     index: int
     heading: str
@@ -111,7 +111,7 @@ class Report(StopEvent):
 
 
 class Review(BaseModel):
-    """What a run remembers between its steps."""
+    """State of a run between its steps."""
 
     title: str = ""
     sections: int = 0

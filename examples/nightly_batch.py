@@ -39,7 +39,7 @@ class InvalidInvoiceError(Exception):
 
 
 class Batch(StartEvent):
-    """Which day to post; ``pause`` is how many seconds the gateway takes for a call."""
+    """The day whose invoices are to be posted; ``pause`` is the time in seconds that the gateway takes for a call."""
 
     day: str = Field("2026-03-31", pattern=r"^\d{4}-\d{2}-\d{2}$")
     pause: float = Field(0.25, ge=0, le=60)
@@ -56,7 +56,7 @@ class InvoiceDue(Event):
 
 
 class InvoiceSettled(Event):
-    """What became of one invoice; also published, for whoever follows."""
+    """The outcome of one invoice; also published, for clients that follow the run."""
 
     number: str
     amount: str | None = None

@@ -1,4 +1,4 @@
-"""What can be told about a text without asking a model: pure functions, the same answer for the same text."""
+"""Analysis of a text without a model: pure functions, the same answer for the same text."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Section(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What readability is made of."""
+    """Numbers from which readability is computed."""
 
     words: int
     sentences: int

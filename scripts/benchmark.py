@@ -34,7 +34,7 @@ class Second(Event):
 
 
 class Progress(Event):
-    """What each step publishes."""
+    """An event that each step publishes."""
 
     step: str
 

@@ -290,7 +290,7 @@ class ResumeFailed(RunError):
 
 @dataclass(eq=False)
 class StepNotRecorded(RunError):
-    """What a step did could not be recorded: {reason}"""
+    """The work of a step could not be recorded: {reason}"""
 
     reason: str
 

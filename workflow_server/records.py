@@ -181,13 +181,13 @@ class ServerAlive(NamedTuple):
     """The server was alive."""
 
     at: float
-    """When, by the wall clock."""
+    """Time of the note, by the wall clock."""
     ahead: float = 0.0
-    """By how many seconds the server's own clock was ahead of the wall clock."""
+    """Seconds by which the server's own clock was ahead of the wall clock."""
     uptime: float | None = None
-    """For how many seconds the system had been up, where that is known."""
+    """Seconds for which the system had been up, where that is known."""
     boot: str | None = None
-    """A name for this time of its being up, where it has one."""
+    """The system's id for this boot, where it has one."""
 
 
 Record = (
@@ -256,9 +256,9 @@ class RunningRun(NamedTuple):
     attempts: int
     probations: int
     has_inbox: bool
-    """Whether there are events that it is to be given: not those that it holds."""
+    """True if events wait for delivery; events that the run holds do not count."""
     requested_at: float
-    """When it was asked for, by the server's clock."""
+    """Time at which the run was requested, by the server's clock."""
     held_events: int = 0
 
 

@@ -34,7 +34,7 @@ WAYS_OF_A_VALUE = 20
 """Tries to read an object of a class that contains itself: where that is a union, each level doubles them."""
 
 _ways: ContextVar[list[int] | None] = ContextVar("ways", default=None)
-"""How many tries are left to the object that is being tried."""
+"""Tries left for the object that is being validated."""
 _TOO_MANY_WAYS = PydanticCustomError(
     "too_many_ways", "it can be read in too many ways: nest less deep, or say which of its forms each part has"
 )
@@ -198,7 +198,7 @@ def _stopping(schema: Any, root: type[Any] | None = None) -> Any:
 
 
 def _may_find_many(schema: dict[str, Any]) -> bool:
-    """Whether this part of a schema has an error for each key of an object, or as many as a validator finds."""
+    """Return whether this part of a schema may give an error for each key of an object, or any number of them."""
     kind = schema.get("type")
     if kind in _VALIDATORS:
         # A default is found in a field itself only.

@@ -33,7 +33,7 @@ MAX_SCALARS = 1_000
 _NOT_VALID = "this is not valid"
 _NO_EVENT = "this is no event of this workflow"
 _ENGINES = re.compile(r"Value error, Serializable\w+ must resolve to ")
-"""What the engine says of an event inside of another one, in its own names."""
+"""Start of the engine's message about an event inside another event, which uses names of the engine's own."""
 _AN_OBJECT = "Input should be an object"
 _A_LIST = "Input should be a list"
 _A_COMPLEX = "Input should be a complex number, such as '1+2j'"
@@ -83,14 +83,14 @@ _TAG = re.compile(
     r"|json|json-or-python|lax-or-strict|list|literal|none|nullable|set|str|time|timedelta|tuple|url|uuid)",
     re.DOTALL,
 )
-"""What pydantic calls the branches of a union; a field of such a name is rare, and named all the same where the value
-itself is known."""
+"""Names that pydantic gives to the branches of a union. A field with such a name is rare; where the value itself is
+known, the field is named all the same."""
 
 
 _PIECE = re.compile(r"\w{4,}")
 _NAME = re.compile(r"(?=[\w.+@-]{4})[\w.+@-]*[0-9A-Z_@][\w.+@-]*")
 _QUOTATION = re.compile(r"""(?P<mark>['"`])(?P<text>(?:(?!(?P=mark)).)*)(?P=mark)""")
-"""What in a sentence looks like a value: a name that is no plain word, and what stands between quotation marks."""
+"""Parts of a sentence that look like values: names that are not plain words, and text between quotation marks."""
 
 
 def explain(error: ValidationError, data: Any = None, kind: type[BaseModel] | None = None) -> str:
@@ -215,12 +215,12 @@ def holds_secrets(kind: type[BaseModel]) -> bool:
 
 
 def _is_any_event(kind: type[Any]) -> bool:
-    """Whether a field of this class takes an event of any other class, which may have secrets."""
+    """Return whether a field of this class takes an event of any other class, which may have secrets."""
     return (kind.__module__, kind.__name__) == ("workflows.events", "Event")
 
 
 def _meanings(item: Any) -> list[Any]:
-    """What a new type, an alias or a type variable stands for."""
+    """Return the types that a new type, an alias or a type variable stands for."""
     try:
         return [getattr(item, name, None) for name in ("__supertype__", "__value__", "__bound__")]
     except NameError:

@@ -11,7 +11,7 @@ from workflow_server.errors import InvalidBody
 from workflow_server.printable import printable
 
 MAX_DEPTH = 100
-"""How deep arrays and objects may be nested."""
+"""Levels to which arrays and objects may be nested."""
 
 MAX_KEY = 100
 """Characters of a key that a message names."""

@@ -212,7 +212,7 @@ def cancel(task: asyncio.Task[Any]) -> None:
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether this is the cancellation of the running task, and not raised by the code of a value."""
+    """Return whether this is the cancellation of the running task, and was not raised by the code of a value."""
     task = _running_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 

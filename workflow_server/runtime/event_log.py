@@ -17,11 +17,11 @@ from workflow_server.store.abstract import AbstractWorkflowStore, HandlerQuery
 
 PAGE = 500
 PAGE_CHARACTERS = 65_536
-"""What a reader gets at once, and holds while it is not read from: so many events at most, and no further one once
-they have so many characters."""
+"""Bounds of a page, which a reader gets at once and holds until it is read: at most so many events, and no further
+event once the page has so many characters."""
 RECENT_EVENTS = 2_000
 RECENT_CHARACTERS = 1_000_000
-"""What a log keeps for the readers that keep up, whichever bound is reached first."""
+"""Bounds of the events that a log keeps for readers that keep up, whichever is reached first."""
 
 
 class EventLog:

@@ -52,7 +52,7 @@ def one_line(text: str) -> str:
 
 
 def message_of(error: BaseException) -> str | None:
-    """Return what the exception says; None where it cannot say it."""
+    """Return the exception's message; None if its ``str`` fails."""
     try:
         return str(error)
     except BaseException:
@@ -60,7 +60,7 @@ def message_of(error: BaseException) -> str | None:
 
 
 def said(error: BaseException) -> str | None:
-    """What the exception says, without the values that pydantic quotes; None where it cannot say it."""
+    """Return the exception's message without the values that pydantic quotes; None if its ``str`` fails."""
     if isinstance(error, ValidationError):
         return explain(error)
     message = message_of(error)

@@ -70,7 +70,7 @@ _CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is made of nothing but Python's own plain data: marshal takes all that has a buffer for bytes."""
+    """Return whether the value is made of Python's own plain data alone: marshal would write any buffer as bytes."""
     left, seen = [value], set()
     while left:
         item = left.pop()

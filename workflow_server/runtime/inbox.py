@@ -56,7 +56,7 @@ class Inbox:
     def __init__(self) -> None:
         self.load = InboxLoad()
         self.held_events = 0
-        """How many are kept until a wait begins."""
+        """Number of events that are kept until a wait begins."""
         self._events: dict[int, PostedEvent] = {}
 
     def add(self, record: InboxPosted, event: Event, now: float) -> PostedEvent:

@@ -79,7 +79,7 @@ _PARTED = frozenset({"m", "o", "d", "s", "fs", "t", "q", "r"})
 """Tags of what has parts that change: models, objects, dictionaries, sets, and sequences, which grow."""
 _PARTED_BASES = frozenset({"dict", "list", "set", "frozenset", "deque"})
 _FIXED = (TAG, "c", "b", "f", "m")
-"""What of a node says what it is, rather than what it holds."""
+"""Keys of a node that say what it is, rather than what it holds."""
 
 
 def _has_parts_like(old: dict[str, Json], new: dict[str, Json]) -> bool:
@@ -133,8 +133,11 @@ def _apply(node: Json, path: Sequence[str | int], operation: Operation, source: 
 
 
 def _is_other(node: Json, source: Json) -> bool:
-    """Whether one of them is an object of which the other has no parts: what was meant for a dictionary of any keys
-    must not become a part, or the class, of an object that stood there before it."""
+    """Return whether one of them is an object and the other cannot become it part by part.
+
+    A patch that was meant for a dictionary of any keys must not change a part, or the class, of an object that stood
+    there before the dictionary.
+    """
     if not isinstance(source, (dict, list)) or not (_is_object(node) or _is_object(source)):
         return False
     return not (isinstance(node, dict) and isinstance(source, dict) and _has_parts_like(node, source))

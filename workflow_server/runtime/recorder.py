@@ -72,7 +72,7 @@ class RunRecorder:
         inbox: Inbox,
     ) -> None:
         self.status: Status | None = None
-        """How the run ended, once it has."""
+        """Status with which the run ended, once it has."""
         self.ended: RunEnded | None = None
         """The record of its end, once it has ended."""
         self.released = False

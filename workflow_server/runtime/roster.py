@@ -72,7 +72,7 @@ class Roster:
         """Set when the store is open."""
         self.postings = Postings()
         self._held: dict[str, int] = {}
-        """How many events the runs hold that are not in memory."""
+        """Number of held events of each handler whose run is not in memory."""
         self._retries: dict[str, _Retry] = {}
         self._loading: dict[str, list[InboxPosted]] = {}
 

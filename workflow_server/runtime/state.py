@@ -24,7 +24,7 @@ from workflow_server.runtime.patches import Json, Patch, apply, diff
 _KEYS = "keys"
 _MODEL = "model"
 ROOTS = (_KEYS, _MODEL)
-"""What a state's tree consists of: the keys of a dictionary state, or the model of a typed one."""
+"""Roots of a state's tree: the keys of a dictionary state, or the model of a typed one."""
 LISTED_WRITES = 4_096
 """Writes that are listed at most while a step that wrote before them has not finished."""
 

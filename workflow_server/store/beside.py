@@ -16,10 +16,10 @@ PRIVATE = 0o600
 """The mode of a database and of all that stands beside it: it holds what clients sent, secrets among it."""
 
 ENDS = (".lock", "-reserve", "-wal", "-shm", "-journal", "-wal.left")
-"""What the names of the files beside a database end with."""
+"""Ends of the names of the files beside a database."""
 
 _IS_LINK = frozenset((errno.ELOOP, errno.EMLINK))
-"""What systems answer where ``O_NOFOLLOW`` meets a link: Linux and macOS the first, FreeBSD the second."""
+"""Errors of ``open`` where ``O_NOFOLLOW`` meets a link: the first on Linux and macOS, the second on FreeBSD."""
 
 
 def beside(path: Path, end: str) -> Path:

@@ -18,7 +18,7 @@ JOURNAL_SIZE_LIMIT = 4 * 1024 * 1024
 """Bytes that the WAL keeps when it starts anew: SQLite's usual 1,000 pages of 4 KiB."""
 
 DAMAGED = "\ufffd"
-"""What a text that is not UTF-8 begins with: no reader of JSON takes it for a whole value."""
+"""Beginning of a text that is not UTF-8: no reader of JSON takes such a text for a whole value."""
 
 
 def text(data: bytes) -> str:
@@ -30,7 +30,7 @@ def text(data: bytes) -> str:
 
 
 Access = Literal["mode=rw", "mode=ro", "immutable=1"]
-"""How a file is opened: ``immutable`` is only to be read, and has no log."""
+"""Modes of opening a file: one that is ``immutable`` is only read, and must have no log."""
 
 
 async def connect(path: Path | None, access: Access = "mode=rw") -> aiosqlite.Connection:

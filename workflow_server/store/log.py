@@ -21,7 +21,7 @@ _LOG_HEADER, _FRAME_HEADER = 32, 24
 _INDEX_HEADER = 48
 _INDEX_VERSION = 3_007_000
 _BIG_ENDIAN = bytes.fromhex("377f0683")
-"""What a log begins with whose checksums are of big-endian words."""
+"""Beginning of a log whose checksums are of big-endian words."""
 _PIECE = 1 << 20
 
 

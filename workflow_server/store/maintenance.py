@@ -70,7 +70,7 @@ class ServerStopped(NamedTuple):
 
 
 Lifecycle = MigrationApplied | ServerStarted | ServerStopped
-"""What opening and closing write, each in a transaction of its own."""
+"""Entries that opening and closing write, each in a transaction of its own."""
 
 Entry = Record | Maintenance | Lifecycle
 """Whatever is written."""

@@ -39,7 +39,7 @@ _READS = load_single("reads")
 _WRITES = load_single("server")
 
 _TOO_SHORT = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
-"""What SQLite calls an I/O error, and is a damaged file."""
+"""Codes that SQLite counts as I/O errors, though the file is damaged."""
 
 FIXED_SQLITE = {(3, 44): 6, (3, 50): 7, (3, 51): 3}
 """The first release of each line without the WAL reset bug: https://www.sqlite.org/wal.html"""

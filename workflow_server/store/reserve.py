@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 SIZE = 4 << 20
 """Bytes: about 100 cancellations, each of which writes some ten pages of 4 KiB to the log."""
 LEAST = 64 << 10
-"""What the reserve is filled by at the least, so that as much of it is taken as there is room for."""
+"""Bytes of the smallest piece by which the reserve grows, so that it takes as much of the room as there is."""
 
 
 class Reserve:

@@ -22,7 +22,7 @@ or ``after commit`` and the units of the transaction, and with ``before checkpoi
 The transactions of opening and closing are among them, and have one ``Lifecycle`` entry each."""
 
 Refusals = dict[int, Exception]
-"""Which units, by their place in the batch, cannot be stored, and why."""
+"""Errors of the units that cannot be stored, by their place in the batch."""
 
 _BY_NAME = load("records")
 

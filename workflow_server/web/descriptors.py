@@ -8,7 +8,8 @@ import resource
 logger = logging.getLogger(__name__)
 
 ENOUGH = 65_536
-"""Where the limit is raised to by itself: some programs that a step may start walk through all numbers below it."""
+"""Limit that is set even where fewer descriptors would do. It is no higher since some programs that a step may start
+walk through all numbers below it."""
 RESERVED = 64
 """Descriptors that the store, the event loop and the log need, with some to spare."""
 OTHER_CONNECTIONS = 8_192

@@ -59,7 +59,7 @@ _STORE_DETAILS: dict[type[errors.WorkflowServerError], str] = {
     errors.StorageFull: str(errors.StorageFull()),
     errors.StorageError: "The store failed.",
 }
-"""What clients hear of the store: its own reasons may name files and statements, and go to the log."""
+"""Messages to clients about errors of the store, whose own reasons may name files and statements and go to the log."""
 
 _HEADERS = {
     401: {hdrs.WWW_AUTHENTICATE: 'Bearer realm="workflow_server"'},

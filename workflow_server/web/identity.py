@@ -7,10 +7,10 @@ from aiohttp import web
 from workflow_server.web.refusals import QueueIsForWriters
 
 TOKEN = web.RequestKey("token", str)
-"""Which of the tokens came with the request, as a name of it that is no secret; absent where none is asked for."""
+"""Name of the token that came with the request, which is no secret; absent where no token is required."""
 
 MAY_WRITE = web.RequestKey("may_write", bool)
-"""Whether that token may do everything; absent where none is asked for."""
+"""True if that token may do everything; absent where no token is required."""
 
 
 def check_may_take_events(request: web.Request) -> None:

@@ -11,7 +11,7 @@ class WebSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     host: str = "127.0.0.1"
-    """Where the server was told to listen: a name that clients may call it by."""
+    """Host that the server was told to listen on: a name that clients may call it by."""
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     tokens: tuple[SecretStr, ...] = ()

@@ -15,7 +15,7 @@ Default = Callable[[Any], Any] | None
 """Makes the default of a field for an object; None where it has none."""
 
 _GENERATED = ("_dataclass_getstate", "slots_getstate")
-"""What dataclasses and attrs call the method that they make for pickling: it tells the fields alone, by place."""
+"""Names of the pickling methods that dataclasses and attrs generate: these return the fields alone, by place."""
 
 
 def declared_fields(kind: type[Any]) -> Mapping[str, Default]:

@@ -58,8 +58,8 @@ class Run:
         self.hashes_others = False
         """A key or a member refers to something that was met before: it is certain only when it was read back."""
         self.left_to_class: Unkeepable | None = None
-        """Why the state of an object could not be kept, so that it was kept as its class says: told where that loses
-        something."""
+        """Reason why the state of an object could not be kept, so that it was kept in the way its class defines; raised
+        if that way loses something."""
 
     def enter(self, value: Any) -> Json | None:
         """Number an object and go into it; what refers to it where it was met before."""

@@ -1,4 +1,4 @@
-"""Shapes of trees: what of them decides whether a value that was once read back is read back again."""
+"""Shapes of trees: the part of a tree that decides whether a value has to be read back before it is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Json = Any
 
 _LEVELS = 3
 _PARTS = 16
-"""How deep, and how many parts of each container, a shape goes: a value whose shape is new is read back once more."""
+"""Levels of a tree, and parts of each container, that belong to its shape. Values of a new shape are read back."""
 
 
 def shape_of(tree: Json, levels: int = _LEVELS) -> object:
