@@ -68,7 +68,7 @@ class AgentModel(FunctionCallingLLM):
             if isinstance(arguments := call.tool_kwargs, dict)
         ]
 
-    # Agents ask for none of these; all but the last two would block the event loop.
+    # Agents call none of these, but they are abstract in FunctionCallingLLM, and no base class derives them from achat.
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> NoReturn:
         """Not offered."""
