@@ -15,7 +15,7 @@ from workflow_server import SqliteWorkflowStore, WorkflowServer
 
 
 def in_child(question: Callable[[], bool]) -> bool:
-    """What a forked child answers."""
+    """Return the answer of a forked child."""
     with warnings.catch_warnings():
         # Later Pythons warn of a fork beside threads: that it happens all the same is what this is about.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -32,12 +32,12 @@ def in_child(question: Callable[[], bool]) -> bool:
 
 
 def opened(descriptor: int) -> Callable[[], bool]:
-    """Whether the descriptor is a socket."""
+    """Return a question: is the descriptor a socket?"""
     return lambda: stat.S_ISSOCK(os.fstat(descriptor).st_mode)
 
 
 def files() -> set[str]:
-    """What is open in this process."""
+    """Return the files that are open in this process."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:

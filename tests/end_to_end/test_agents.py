@@ -49,13 +49,13 @@ class Conversation:
         await self._server.api.send(self._handler_id, "Answer", what=what, yes=yes)
 
     async def output(self) -> Any:
-        """What the agent said in the end of the run."""
+        """Return the agent's output at the end of the run."""
         assert self._handler_id is not None
         return await self._server.api.result(self._handler_id)
 
     async def given(self) -> list[str]:
-        """What the model was given in the end: the user's messages, and behind each the results of its tools. These
-        come in the order in which the tools returned, so they are sorted."""
+        """Return the model's last input: the user's messages, each followed by the results of its tools. These come in
+        the order in which the tools returned, so they are sorted."""
         output = await self.output()
         texts: list[str] = json.loads(output["response"]["blocks"][0]["text"])
         turns: list[list[str]] = []

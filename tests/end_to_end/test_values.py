@@ -22,7 +22,7 @@ Found = dict[str, str | None]
 
 
 class Carried(NamedTuple):
-    """Where one kind's value was found to differ."""
+    """Places where the value of one kind was found to differ."""
 
     killed: Found
     released: Found
@@ -61,7 +61,7 @@ def together(killed: Any, released: Any, continued: Any) -> Carried | BaseExcept
 
 
 async def each(names: Iterable[str], do: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
-    """What is done for each, some at once; what went wrong is told where it is looked at."""
+    """Do something for each name, some at once; return the results, or the errors for the caller to look at."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(name: str) -> Any:

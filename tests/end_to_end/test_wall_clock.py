@@ -27,7 +27,7 @@ NEAR = 2.5
 
 @dataclass(frozen=True)
 class Lived:
-    """What was seen."""
+    """Observations of one scenario."""
 
     order: list[str]
     """The names of the runs in the order in which they ended."""

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated.*:DeprecationWarnin
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the ledger of refunds is."""
+    """Return the working directory, below which the ledger of refunds is."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -59,7 +59,7 @@ class Desk:
         self.handler = {"handler_id": answer["handler_id"]}
 
     def asked(self) -> dict[str, Any]:
-        """What a human is asked."""
+        """Return the question to a human."""
         events = stream(self.server.url, self.handler["handler_id"])
         return next(event["value"] for event in events if event["type"] == "ApprovalRequested")
 
@@ -68,7 +68,7 @@ class Desk:
         post_json(f"{self.server.url}/events/{self.handler['handler_id']}", {"event": event})
 
     def reply(self) -> str:
-        """What the agent says in the end of the run."""
+        """Return the agent's reply at the end of the run."""
         *_, last = stream(self.server.url, self.handler["handler_id"])
         assert last["type"] == "StopEvent", last
         return str(last["value"]["result"]["response"]["blocks"][0]["text"])

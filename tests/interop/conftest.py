@@ -1,4 +1,4 @@
-"""Where the consumers are installed, and what was seen of them."""
+"""Fixtures for the environments of the consumers, and for the observations made with them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def environments(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Environments:
-    """What the consumers run in."""
+    """Environments in which the consumers run."""
     folder: Path | None = pytestconfig.getoption("--folder")
     return Environments(folder.resolve() if folder is not None else tmp_path_factory.mktemp("environments"))
 
 
 @pytest.fixture(scope="session")
 def seen(pytestconfig: pytest.Config) -> Iterator[Seen]:
-    """What was seen of each consumer; it becomes the table."""
+    """Observations of each consumer, which become the table."""
     seen: Seen = {}
     yield seen
     if pytestconfig.getoption("--write"):

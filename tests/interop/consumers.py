@@ -119,7 +119,7 @@ CONSUMERS: tuple[Consumer, ...] = (
 
 
 class Environments:
-    """What the consumers run in, made in a folder at their first use."""
+    """Environments in which the consumers run, made in a folder at their first use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -37,9 +37,9 @@ class Proxy:
     name: str
     command: tuple[str, ...]
     shows_broken_streams: bool = True
-    """Whether its client can tell a stream that broke off from one that has ended."""
+    """True if its client can tell a stream that broke off from one that has ended."""
     heartbeats: int = 0
-    """After how many heartbeats it leaves, at most, when its client has left."""
+    """Heartbeats after which it leaves, at most, when its client has left."""
 
 
 PROXIES = (

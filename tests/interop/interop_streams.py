@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 class Line(NamedTuple):
-    """What a consumer printed, and when."""
+    """An event that a consumer printed, and the time at which it did."""
 
     at: float
     event: dict[str, Any]

@@ -13,7 +13,7 @@ from workflow_server import WorkflowServer
 
 
 class Begin(StartEvent):
-    """How many events, and the pause after each, in seconds."""
+    """Number of events, and the pause after each, in seconds."""
 
     count: int = 5
     pause: float = 0.5

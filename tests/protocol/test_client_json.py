@@ -331,7 +331,7 @@ def test_nan_and_infinities_are_strings_in_every_kind_of_value_declared_or_not(n
 
 
 def strict(text: str) -> Any:
-    """What a parser reads that knows nothing but JSON."""
+    """Parse with a parser that accepts standard JSON alone."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} in {text}")
@@ -371,7 +371,7 @@ def test_a_typed_client_reads_the_number_back(kind: type[Loss]) -> None:
 
 
 class Features(Event):
-    """What pydantic offers to those who describe values."""
+    """Features that pydantic offers for describing values."""
 
     camel: list[Camel] = Field([Camel()])
     hexed: Hexed = Hexed()

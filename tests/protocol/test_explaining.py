@@ -1,4 +1,4 @@
-"""What is said of a value that does not validate: its place and the rule, in bounded length, and nothing of itself."""
+"""Explanations of values that do not validate: place and rule, in bounded length, and nothing of the value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step does to the event loop and to its own run, on a manager in this process."""
+"""Effects of a step on the event loop and on its own run, on a manager in this process."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def began(manager: RuntimeManager, handler_id: str) -> None:
 
 
 async def outcome(manager: RuntimeManager, workflow: str, **fields: object) -> tuple[str, str | None]:
-    """How a run ends."""
+    """Return the status and the error with which a run ends."""
     handler = await manager.start(workflow, RunRequest(start_event=fields))
     done, _ = await ended(manager, handler.handler_id)
     return done.status, done.error

@@ -1,4 +1,4 @@
-"""What clients may send inside of an event and in a context: it is refused in little memory, and in our own words."""
+"""Events and contexts that clients send: invalid ones are refused in little memory and in the server's own words."""
 
 from __future__ import annotations
 

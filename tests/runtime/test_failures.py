@@ -1,4 +1,4 @@
-"""How a failure is told: one line that no value breaks, and the user's own frames."""
+"""Reports of failures: one line that no value breaks, and the user's own frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much clients may post to a run, and what its state may hold of it."""
+"""Limits of the events that clients may post to a run, and of those that its state may hold."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class Begun(Event):
 async def test_a_state_that_holds_much_takes_answers_first_and_loses_nothing(
     managing: Managing, idle_timeout: float | None
 ) -> None:
-    """What waits for an answer stands in each snapshot: beyond the limit, new work stays in the inbox."""
+    """Events that wait for an answer are in each snapshot: beyond the limit, new work stays in the inbox."""
     limits = InboxLimits(size=4_000)
     async with managing(idle_timeout=idle_timeout, additional=[Approval], limits=limits, sample=Reviews()) as manager:
         handler_id = (await manager.start("sample", RunRequest())).handler_id

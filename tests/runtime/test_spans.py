@@ -24,7 +24,7 @@ from .waiting import asked, ended, released
 
 
 class Spans(BaseSpanHandler[BaseSpan]):
-    """How each span ended."""
+    """Records how each span ended."""
 
     exited: list[str] = Field(default_factory=list)
     dropped: list[tuple[str, str]] = Field(default_factory=list)
@@ -60,7 +60,7 @@ class Events(BaseEventHandler):
 
 
 class Traces:
-    """What was traced, of runs of the durable runtime."""
+    """Spans and events that runs of the durable runtime traced."""
 
     def __init__(self) -> None:
         self.spans = Spans()

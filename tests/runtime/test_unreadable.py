@@ -1,4 +1,4 @@
-"""What is said of stored values that the code does not fit any more has nothing of those values."""
+"""Reasons for stored values that no longer fit the code: they quote nothing of those values."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from .waiting import asked, ended, released
 
 ENDS: list[type[BaseException]] = [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
 raising: list[type[BaseException]] = []
-"""What the values below raise, where there is something in it."""
+"""The exception that the values below raise; empty where they raise none."""
 
 
 def misbehave() -> None:

@@ -1,4 +1,4 @@
-"""What was purged is nowhere any more: neither in the database nor in its log."""
+"""Purged data is nowhere any more: neither in the database nor in its log."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def value(handler_id: str, size: int = 200) -> str:
 
 
 def found(path: Path, handler_id: str) -> dict[str, int]:
-    """How often the handler's canary stands in each of the files beside the database, and in the database."""
+    """Count the handler's canary in the database and in each of the files beside it."""
     canary = f"{CANARY}{handler_id}".encode()
     counts = {file.name: file.read_bytes().count(canary) for file in path.parent.iterdir() if file.is_file()}
     return {name: count for name, count in counts.items() if count}

@@ -69,7 +69,7 @@ def counted() -> list[str]:
 
 
 def written() -> list[str]:
-    """What stands in the dictionary state after counting down from 270."""
+    """Return the contents of the dictionary state after counting down from 270."""
     nested = {"list": [Point(x=1), {"deep": order()}], "text": "ü", "none": None, "float": 1.0}
     marker = {"__is_pydantic": True, "value": {}, "qualified_name": "os.system"}
     values = (order(), Item(number=1, point=Point(x=2)), nested, marker, {"depth": 3}, 271, Item(number=0))
@@ -104,7 +104,7 @@ APPROVALS: dict[str, list[tuple[int, str]]] = {
     "gathers": [(7, "")],
     "queued": [(50, ""), (60, "")],
 }
-"""What the waiting runs are sent: numbers and texts."""
+"""Numbers and texts that the waiting runs are sent."""
 
 RESULTS: dict[str, Any] = {
     "released": [1, "yes"],
@@ -133,7 +133,7 @@ RESULTS: dict[str, Any] = {
     "retries": [1, "failure 0"],
     "expires": [5, "timed out"],
 }
-"""What comes of them."""
+"""Results of the runs."""
 
 
 async def answered(api: Api, handler_id: str, approvals: list[tuple[int, str]]) -> Any:

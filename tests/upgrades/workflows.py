@@ -159,7 +159,7 @@ ZONES = {
     "TzInfo(UTC)": "datetime.timezone.utc",
     "TzInfo(0)": "datetime.timezone.utc",
 }
-"""What pydantic calls the zones that it reads, and the same of Python's: equal, and both are right."""
+"""Pydantic's names of the zones that it reads, and Python's names of the same: equal, and both are right."""
 
 
 def typed(value: object) -> str:
@@ -186,7 +186,7 @@ class Question(InputRequiredEvent):
 
 
 class Approval(HumanResponseEvent):
-    """What a person answers."""
+    """A person's answer."""
 
     number: int = 0
     text: str = ""
@@ -296,7 +296,7 @@ class Rest(Event):
 
 
 class Aside(Event):
-    """What waits beside the count."""
+    """An event that waits beside the count."""
 
     order: Order
 

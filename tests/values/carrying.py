@@ -31,7 +31,7 @@ class Go(HumanResponseEvent):
 
 
 class Found(Event):
-    """Where values differ from what they should be: the place, and how; None where they do not."""
+    """Differences of values from what they should be: the place, and how; None where there is none."""
 
     places: dict[str, str | None]
 
@@ -107,7 +107,7 @@ def name_of(kind: Kind, *, typed: bool) -> str:
 
 
 def start_of(kind: Kind) -> Any:
-    """What a client sends for the field of the start event."""
+    """Return the JSON that a client sends for the field of the start event."""
     return "made by the field" if kind.json is BY_VALIDATOR else kind.json
 
 

@@ -37,7 +37,7 @@ class Typed(BaseModel):
 
 
 class Change(NamedTuple):
-    """What a step does."""
+    """An action of a step."""
 
     step: str
     what: str

@@ -1,4 +1,4 @@
-"""Whether two values are equal and of equal types, all the way down, and are held twice in the same places."""
+"""Comparison of two values: equal, of equal types all the way down, and with the same parts held twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Comparison:
         self._alive: list[Any] = []
 
     def differs(self, left: Any, right: Any, path: str = "value") -> str | None:
-        """Where the two differ, and how; None where they are equal."""
+        """Return the place where the two differ, and how; None where they are equal."""
         if type(left) is not type(right):
             return f"{path}: {type(left)} is {type(right)}"
         if isinstance(left, Flag):
@@ -114,7 +114,7 @@ class Comparison:
 
 
 def differs(left: Any, right: Any) -> str | None:
-    """Where two values differ, and how; None where they are equal and of equal types."""
+    """Return the place where two values differ, and how; None where they are equal and of equal types."""
     return Comparison().differs(left, right)
 
 
@@ -136,7 +136,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
 
 
 def _has_identity(value: Any) -> bool:
-    """Whether it matters that a value which is held twice is one object: not where nothing can change it."""
+    """Return whether it matters that a value which is held twice is one object: not if nothing can change it."""
     return not isinstance(value, (str, int, float, complex, bytes, tuple, frozenset)) and (
         type(value).__module__ not in _VALUES
     )

@@ -37,7 +37,7 @@ class Kind(NamedTuple):
     annotation: Any = Any
     """A field's type."""
     json: Any = BY_VALIDATOR
-    """What a client sends for the example in a start event."""
+    """The JSON that a client sends for the example in a start event."""
 
     @property
     def key(self) -> str:
@@ -46,7 +46,7 @@ class Kind(NamedTuple):
 
     @property
     def in_result(self) -> bool:
-        """Whether pydantic writes it as JSON, so that clients can read it in a result."""
+        """True if pydantic writes it as JSON, so that clients can read it in a result."""
         try:
             to_json(self.make())
         except (PydanticSerializationError, ValueError):

@@ -28,7 +28,7 @@ class Question(InputRequiredEvent):
 
 
 class Answer(Event):
-    """What a wait waits for."""
+    """The event that ends a wait."""
 
 
 class Waits(Workflow):

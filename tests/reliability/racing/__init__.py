@@ -1,1 +1,1 @@
-"""What clients ask, racing the end, the release and the resumption of the run that they ask it of."""
+"""Requests of clients that race with the end, the release and the resumption of their run."""

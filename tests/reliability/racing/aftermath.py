@@ -1,4 +1,4 @@
-"""What the database holds when the races are over."""
+"""Checks of the database when the races are over."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.store import SqliteWorkflowStore
 
 RIVALS = ("end", "own end", "release", "resumption")
-"""What requests race with: the end that an event brings, the end that comes by itself, and a run's ways out of memory
-and back."""
+"""Rivals of a request: the end that an event brings, the end that comes by itself, and a run's ways out of memory and
+back."""
 TURN = "turn"
-"""What a queued run's requests race with: its slot."""
+"""Rival of a queued run's requests: its slot."""
 SIDE_BY_SIDE = 8
 """Races at a time: their commits share transactions, and what is read for one falls into the commit of another."""
 IDLE_TIMEOUT = 0.02
@@ -100,19 +100,19 @@ class Commits:
                 await self._changed[run_id].wait()
 
     def of(self, run_id: str, *kinds: type[Record]) -> list[Record]:
-        """What was committed of the run and is of one of these kinds."""
+        """Return the run's committed records of these kinds."""
         return [
             record for record in self.records if isinstance(record, kinds) and getattr(record, "run_id", "") == run_id
         ]
 
     def forget(self) -> None:
-        """Nothing is under way: what was committed before is no longer looked at."""
+        """Forget all commits so far; called when nothing is under way."""
         self.records.clear()
         self._changed.clear()
 
 
 class Arena:
-    """Where the races are held."""
+    """Holds the races on one manager."""
 
     def __init__(self, manager: RuntimeManager, commits: Commits) -> None:
         self.manager = manager
@@ -121,7 +121,7 @@ class Arena:
         """Seconds after which each rival of a request comes about, as far as that is known."""
 
     def has_come_about(self, rival: str, run_id: str) -> bool:
-        """Whether what a request races with is durable."""
+        """Return whether the rival's outcome is durable."""
         kind: type[Record] = {"release": RunReleased, "resumption": RunLoaded, TURN: RunBegan}.get(rival, RunEnded)
         return bool(self.commits.of(run_id, kind))
 
@@ -142,12 +142,12 @@ class Arena:
         await self.commits.until(RunEnded, run_id)
 
     def posted_after_the_end(self, run_id: str) -> bool:
-        """Whether an event for the run was acknowledged though the run had ended."""
+        """Return whether an event for the run was acknowledged though the run had ended."""
         kinds = [type(record) for record in self.commits.of(run_id, InboxPosted, RunEnded)]
         return RunEnded in kinds and InboxPosted in kinds[kinds.index(RunEnded) :]
 
     def starts(self, handler_id: str) -> int:
-        """How many runs of the handler were committed."""
+        """Return the number of runs of the handler that were committed."""
         return sum(
             isinstance(record, RunStarted) and record.handler_id == handler_id for record in self.commits.records
         )

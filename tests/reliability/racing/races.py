@@ -34,7 +34,7 @@ TOGETHER = 0.001
 
 @dataclass
 class Fate:
-    """What must be found of a handler afterwards."""
+    """The state in which a handler must be found after its race."""
 
     handler_id: str
     run_ids: list[str]
@@ -92,7 +92,7 @@ class Race(ABC):
         return {"waits": self.rival != "own end"}
 
     async def go_off(self, fate: Fate) -> object:
-        """What the request races with."""
+        """Set off the rival of the request."""
         if self.rival == "end":
             await self.manager.send(fate.handler_id, GO, None, None)
         elif self.rival == "resumption":
@@ -113,7 +113,7 @@ class Race(ABC):
 
     @abstractmethod
     async def check(self, fate: Fate, rival: object, asked: list[object]) -> None:
-        """Whether the answers are true of each other; an answer may be a refusal."""
+        """Check that the answers agree with each other; an answer may be a refusal."""
 
     async def finish(self, fate: Fate) -> None:
         """End a run that waits."""

@@ -146,7 +146,7 @@ class RequiredData:
 
 
 def renamed(value: Any, kind: type) -> str:
-    """What was kept of a value, as if its class had become this one."""
+    """Return the stored text of a value, as if its class had become this one."""
     return Codec().dumps(value).replace(f":{type(value).__name__}", f":{kind.__name__}")
 
 

@@ -1,4 +1,4 @@
-"""What cannot be kept is told in one line: where, of which type and what to do; what cannot be read tells no value."""
+"""Refusals in one line: place, type and remedy for what cannot be kept, and no value of what cannot be read."""
 
 from __future__ import annotations
 
