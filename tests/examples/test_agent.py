@@ -19,6 +19,7 @@ from llama_index.core.agent.workflow import AgentOutput
 from llama_index.core.memory import ChatMemoryBuffer
 
 from tests.conftest import ServerProcess, StartServer
+from tests.examples.endpoint import chat_endpoint
 from tests.examples.test_served import run_docstring, stream
 from tests.requests import get_json, post_json
 
@@ -169,15 +170,10 @@ class Endpoint:
 @pytest.fixture
 async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Endpoint]:
     endpoint = Endpoint()
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", endpoint.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{runner.addresses[0][1]}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
-    yield endpoint
-    await runner.cleanup()
+    async with chat_endpoint(endpoint.answer) as url:
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+        yield endpoint
 
 
 def desk_with_the_model_of_the_environment() -> agent.OrderDesk:

@@ -10,6 +10,8 @@ import pytest
 from aiohttp import web
 from workflows.events import Event
 
+from tests.examples.endpoint import chat_endpoint
+
 
 @pytest.fixture
 def proposal(root: Path) -> str:
@@ -78,17 +80,10 @@ class Model:
 @pytest.fixture
 async def model(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Model]:
     model = Model()
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", model.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1/")
-    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
-    yield model
-    await runner.cleanup()
+    async with chat_endpoint(model.answer) as url:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/")
+        monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+        yield model
 
 
 async def test_a_chat_model_adds_its_summary_where_the_environment_names_one(model: Model, proposal: str) -> None:

@@ -20,7 +20,7 @@ from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.store.sqlite import SqliteWorkflowStore
 
 from .conftest import Managing
-from .waiting import ended, until
+from .waiting import cancel, ended, until
 
 heeding: set[str] = set()
 """The steps that have been told to end."""
@@ -142,10 +142,7 @@ async def test_a_step_of_a_cancelled_run_stays_cancelled_whatever_it_makes_of_it
     async with managing(w=Reacts(timeout=None)) as manager:
         handler = await manager.start("w", RunRequest())
         await Reacts.begun.wait()
-        session = manager._roster.sessions[handler.handler_id]
-        await manager.cancel(handler.handler_id)
-        assert session.task is not None
-        await session.task
+        await cancel(manager, handler.handler_id)
         shown = await manager.get_handler(handler.handler_id)
         assert (shown.status, shown.error) == ("cancelled", None)
 

@@ -20,7 +20,7 @@ from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent,
 from workflow_server.protocol.handlers import RunRequest
 
 from .conftest import Managing
-from .waiting import asked, ended, released
+from .waiting import asked, cancel, ended, released
 
 
 class Spans(BaseSpanHandler[BaseSpan]):
@@ -113,10 +113,7 @@ async def test_a_cancelled_run_and_its_step_close_their_spans_as_cancelled(manag
     async with managing(w=Stands(timeout=None)) as manager:
         handler = await manager.start("w", RunRequest())
         await Stands.begun.wait()
-        session = manager._roster.sessions[handler.handler_id]
-        await manager.cancel(handler.handler_id)
-        assert session.task is not None
-        await session.task
+        await cancel(manager, handler.handler_id)
     assert traces.spans.dropped == []
     assert [span.split("-")[0] for span in traces.spans.exited] == ["Stands.stand", "Stands.run"]
     cancelled = traces.cancelled()

@@ -1,4 +1,4 @@
-"""What tests of runs wait for, and what they find in a handler's log."""
+"""Waits and look-ups that tests of runs share."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ async def until(condition: Callable[[], bool]) -> None:
 async def released(manager: RuntimeManager, handler_id: str) -> None:
     """Return when the run is not in memory."""
     await until(lambda: handler_id not in manager._roster.sessions)
+
+
+async def cancel(manager: RuntimeManager, handler_id: str) -> None:
+    """Cancel a run that is in memory, and return when its session has ended."""
+    session = manager._roster.sessions[handler_id]
+    await manager.cancel(handler_id)
+    assert session.task is not None
+    await session.task
 
 
 async def asked(manager: RuntimeManager, handler_id: str) -> None:
