@@ -88,7 +88,6 @@ class WorkflowServer:
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None
         self._started = False
-        self._stopped = False
         self._stopping: asyncio.Task[None] | None = None
         self._resumed = 0
         self._host = self._settings.host
@@ -140,7 +139,7 @@ class WorkflowServer:
             ServerStopped: it was started and stopped before.
             DatabaseError: why the store cannot be used.
         """
-        if self._stopped:
+        if self._stopping is not None:
             raise ServerStopped
         if not self._started:
             self._manager.listen()
@@ -167,7 +166,6 @@ class WorkflowServer:
         Cancelled, it goes on; called again, it returns when the server has stopped.
         """
         if self._started and self._stopping is None:
-            self._stopped = True
             self._stopping = asyncio.create_task(self._stop(), name="stop the server")
         if self._stopping is not None:
             await asyncio.shield(self._stopping)

@@ -659,10 +659,11 @@ async def test_the_time_before_a_resume_that_did_not_come_about_stays_a_downtime
         await manager.start("ask", RunRequest())
     store = SqliteWorkflowStore(database)
     await store.open()
-    before = store.previous_alive_at
+    before = store.last_alive
+    assert before is not None
     manager = RuntimeManager(store)
     await manager.stop(0.0)
     await store.close()
     await store.open()
-    assert store.previous_alive_at == before
+    assert store.last_alive == before
     await store.close()

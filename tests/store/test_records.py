@@ -177,14 +177,15 @@ async def test_shifted_clocks_are_not_shifted_again_by_a_start_that_dies(any_sto
 async def test_reopening_finds_all_of_it_and_the_last_sign_of_life(path: object) -> None:
     store = SqliteWorkflowStore(str(path))
     await store.open()
-    assert (store.previous_alive_at, store.next_inbox_id) == (None, 1)
+    assert (store.last_alive, store.next_inbox_id) == (None, 1)
     await store.append(run_started("a"), tick("a", 0), ServerAlive(100.0), InboxPosted(41, "a", "a-1", "{}", None))
     await store.shift_clocks(7.0)
     store.append(event("a", 0))
     await store.close()
     await store.close()
     await store.open()
-    assert (store.previous_alive_at, store.next_inbox_id) == (107.0, 42)
+    assert store.last_alive is not None
+    assert (store.last_alive.at, store.next_inbox_id) == (107.0, 42)
     run = await store.load_run("a")
     assert run is not None
     assert (run.last_sequence, len(run.ticks)) == (0, 1)

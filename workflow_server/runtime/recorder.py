@@ -22,7 +22,6 @@ from workflow_server.records import (
     StoredRun,
     TickAppended,
 )
-from workflow_server.runtime.clock import ServerClock
 from workflow_server.runtime.codec import Undecodable
 from workflow_server.runtime.endings import ended, terminal_status
 from workflow_server.runtime.engine import (
@@ -63,7 +62,6 @@ class RunRecorder:
     def __init__(
         self,
         store: AbstractWorkflowStore,
-        clock: ServerClock,
         served: ServedWorkflow,
         handler_id: str,
         run_id: str,
@@ -84,7 +82,6 @@ class RunRecorder:
         """The commit of what was written last."""
         self.journal = served.journal(run_id, start_event)
         self._store = store
-        self._clock = clock
         self._served = served
         self._handler_id = handler_id
         self._run_id = run_id

@@ -110,7 +110,7 @@ class RunSession:
         self.inbox = Inbox()
         self._owner = owner
         self._start_event = start_event
-        self._recorder = RunRecorder(owner.store, owner.clock, served, handler_id, run_id, log, start_event, self.inbox)
+        self._recorder = RunRecorder(owner.store, served, handler_id, run_id, log, start_event, self.inbox)
         self._barrier = StepBarrier(handler_id, self.abort, served.waits.began)
         self.mailbox = Mailbox(self, self.inbox, self._barrier, served.waits, owner.limits.size)
         self._beginnings = Beginnings()

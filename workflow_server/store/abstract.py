@@ -128,11 +128,6 @@ class AbstractWorkflowStore(ABC):
         """The last note of the server before this one; None in a new database."""
 
     @property
-    def previous_alive_at(self) -> float | None:
-        """Return when that server was last known to be alive, by the wall clock; None in a new database."""
-        return None if self.last_alive is None else self.last_alive.at
-
-    @property
     @abstractmethod
     def stopped_cleanly(self) -> bool:
         """Return whether the server before this one closed the store; also where there was none."""

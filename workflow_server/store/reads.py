@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from typing import Any
 
 from workflow_server.records import (
     InboxLoad,
@@ -27,8 +25,6 @@ READS = load_single("reads")
 
 PURGE_SIZE = 1 << 20
 """Bytes of values that one transaction of a purge deletes."""
-
-Read = Callable[[sqlite3.Connection], Any]
 
 
 def load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | None:

@@ -114,14 +114,6 @@ class Codec:
             raise Undecodable("it is damaged: what is stored is not JSON") from error
         return self.decode(tree)
 
-    def can_name(self, kind: type[Any]) -> bool:
-        """Return whether a class is found again by its name."""
-        try:
-            self._names.of(kind)
-        except Unkeepable:
-            return False
-        return True
-
     def _encoded_beside_threads(self, value: Any) -> Json:
         try:
             return self._encoded(value)

@@ -67,7 +67,7 @@ class Names:
             self._names[kind] = named
         return named
 
-    def of_function(self, function: Any, module: str | None = None, qualname: str | None = None) -> str:
+    def of_function(self, function: Any, qualname: str | None = None) -> str:
         """The name of a function or another global object, which must be found again under it.
 
         Raises:
@@ -75,7 +75,7 @@ class Names:
         """
         name = qualname or getattr(function, "__qualname__", None) or getattr(function, "__name__", "")
         qualname = str(name)
-        module = module or getattr(function, "__module__", None) or _module_of(function, qualname)
+        module = getattr(function, "__module__", None) or _module_of(function, qualname)
         name = _name(module or "builtins", qualname)
         if _or_none(self.resolve, name) is not function:
             raise Unkeepable(f"is a function that is not found again by its name: {_TOP_LEVEL}")
