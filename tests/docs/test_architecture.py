@@ -29,8 +29,8 @@ def test_a_file_that_is_named_exists(path: str) -> None:
     assert (ROOT / "workflow_server" / path).exists() or (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("folder", ["runtime", "runtime/codec"])
-def test_every_module_of_the_runtime_is_in_its_table(folder: str) -> None:
+@pytest.mark.parametrize("folder", ["runtime", "runtime/codec", "store", "web", "protocol"])
+def test_every_module_is_in_the_table_of_its_folder(folder: str) -> None:
     modules = {path.stem for path in (ROOT / "workflow_server" / folder).glob("*.py")} - {"__init__"}
     _, _, after = TEXT.partition(f"The modules of `{folder}/`")
     table = after.split("\n\n")[1]
