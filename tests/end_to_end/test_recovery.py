@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import shutil
+import signal
 import sqlite3
 import time
 from contextlib import closing
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.api import Json, Reader
-from tests.end_to_end.server_process import TARGETS, DurableServer
+from tests.end_to_end.server_process import TARGETS, DidNotStart, DurableServer
 from workflow_server.runtime.manager import RuntimeManager
 from workflow_server.store.sqlite import SqliteWorkflowStore
 
@@ -122,7 +123,12 @@ async def die_until_set_aside(server: DurableServer, deadly: Json) -> int:
     """Start the server again each time that it dies, until the run has failed; returns how often it died."""
     for deaths in range(1, 10):
         await asyncio.to_thread(server.process.wait, 60)
-        await server.restart()
+        try:
+            await server.restart()
+        except DidNotStart:
+            # The run may kill the process before it has said where it listens.
+            assert await asyncio.to_thread(server.process.wait, 60) == -signal.SIGKILL
+            continue
         reader = Reader(server.api, deadly["handler_id"])
         died = asyncio.create_task(asyncio.to_thread(server.process.wait, 60), name="death")
         failed = asyncio.create_task(reader.finished(), name="set aside")
