@@ -16,6 +16,7 @@ from tests.end_to_end.api import Api, Reader
 from tests.reliability.faulty_disk.fault_trials import assert_explained, new_folder
 from tests.reliability.faulty_disk.faulting import FaultedServer, build
 from tests.reliability.reporting import Extent, Survived
+from workflow_server.store.writer import FULL_RETRY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -23,8 +24,6 @@ ROOM = 64 << 20
 """Bytes of the real disk."""
 LARGE = "x" * 60_000
 """Payload of new work, which needs room."""
-BETWEEN_RECORDS = 0.03
-"""Seconds between two records of the flood."""
 
 
 class Disk(NamedTuple):
@@ -86,19 +85,21 @@ class FullDisk:
             status, answer = await self.api.call("POST", "/workflows/inbox/run-nowait", _large())
             if status == 507:
                 self.refusals += 1
-                if await self._nothing_fits():
+                if await self._stays_full():
                     return
+                # What was refused was too large; smaller records found room.
                 continue
             assert status == 200, answer
             self.accepted.append(answer["handler_id"])
         raise AssertionError("the disk was never full")
 
-    async def _nothing_fits(self) -> bool:
-        """True if the flood finds no room either; a start that was refused may only have been larger."""
-        deadline = time.monotonic() + 4 * BETWEEN_RECORDS
+    async def _stays_full(self) -> bool:
+        """Return whether what runs write finds no room either, also when it is tried again."""
+        deadline = time.monotonic() + 1.5 * FULL_RETRY
         while time.monotonic() < deadline:
-            if (await self.api.call("GET", "/health"))[0] == 200:
+            if (await self.api.call("GET", "/health"))[0] != 503:
                 return False
+            await asyncio.sleep(0.02)
         return True
 
     async def refuses_new_work(self, waiting: str) -> None:

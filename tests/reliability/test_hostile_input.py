@@ -42,7 +42,7 @@ CHECKS = {
 
 FAILED_AS_MEANT = re.compile(
     r"^\S+ \S+ ERROR workflow_server\.runtime\.session: Run \S+ of handler \S+ failed: "
-    r"(ValueError: the step failed in step fail|Operation timed out after [\d.]+ seconds)\n(  \| .*\n)*",
+    r"(ValueError: the step failed in step fail|Operation timed out after 0\.7 seconds)\n(  \| .*\n)*",
     re.MULTILINE,
 )
 """What the log tells of the runs of ``fail``, and of those of ``approve`` that nobody answers."""

@@ -7,7 +7,8 @@ import logging
 import sqlite3
 import sys
 import time
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -22,24 +23,16 @@ from workflow_server.store.sqlite import SqliteWorkflowStore
 from .conftest import Managing
 from .waiting import cancel, ended, until
 
-heeding: set[str] = set()
-"""The steps that have been told to end."""
-
-
-async def never_heed(name: str) -> None:
-    """Swallow every cancellation, until the test is over."""
-    future = asyncio.get_running_loop().create_future()
-    while not future.done():
-        try:
-            await asyncio.wait_for(asyncio.shield(future), 5)
-        except BaseException:
-            if name in heeding:
-                return
-            heeding.add(name)
-
 
 class Part(Event):
     pass
+
+
+async def never_heed() -> None:
+    """Swallow every cancellation, until the test is over."""
+    while not Stubborn.over.is_set():
+        with suppress(asyncio.CancelledError):
+            await Stubborn.over.wait()
 
 
 class Sibling(Workflow):
@@ -57,15 +50,17 @@ class Sibling(Workflow):
 
     @step
     async def stubborn(self, ev: Part) -> StopEvent:
-        await never_heed("sibling")
+        await never_heed()
         return StopEvent(result="too late")
 
 
 class Stubborn(Workflow):
+    over = asyncio.Event()
+
     @step
     async def go(self, ctx: Context, ev: StartEvent) -> StopEvent:
         ctx.write_event_to_stream(Event())
-        await never_heed(str(ev.get("name")))
+        await never_heed()
         return StopEvent(result="too late")
 
 
@@ -104,6 +99,17 @@ class Inner(Workflow):
         return StopEvent(result=ev.get("kind"))
 
 
+@pytest.fixture(autouse=True)
+async def _over() -> AsyncIterator[None]:
+    """Lets those end with the test that do not heed their cancellation."""
+    Stubborn.over = asyncio.Event()
+    yield
+    Stubborn.over.set()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        await asyncio.wait(left, timeout=1)
+
+
 async def began(manager: RuntimeManager, handler_id: str) -> None:
     """Return when the run has published something."""
     reader = await manager.open_cursor(handler_id, -1)
@@ -122,8 +128,8 @@ async def test_a_step_that_swallows_its_cancellation_holds_up_no_end_of_its_run(
     async with managing(s=Sibling(timeout=None), t=Stubborn(timeout=0.2), one=Stubborn(timeout=None)) as manager:
         async with asyncio.timeout(5):
             assert await outcome(manager, "s") == ("completed", None)
-            assert (await outcome(manager, "t", name="timeout"))[0] == "failed"
-            handler = await manager.start("one", RunRequest(start_event={"name": "cancelled"}))
+            assert (await outcome(manager, "t"))[0] == "failed"
+            handler = await manager.start("one", RunRequest())
             await began(manager, handler.handler_id)
             await manager.cancel(handler.handler_id)
             await until(lambda: not manager._roster.sessions)
@@ -131,8 +137,8 @@ async def test_a_step_that_swallows_its_cancellation_holds_up_no_end_of_its_run(
 
 async def test_the_slot_of_a_run_whose_step_does_not_heed_its_cancellation_is_given_back(managing: Managing) -> None:
     async with managing(one=Stubborn(timeout=None, num_concurrent_runs=1)) as manager, asyncio.timeout(5):
-        for name in ("first", "second"):
-            handler_id = (await manager.start("one", RunRequest(start_event={"name": name}))).handler_id
+        for _ in range(2):
+            handler_id = (await manager.start("one", RunRequest())).handler_id
             await began(manager, handler_id)
             await manager.cancel(handler_id)
 
@@ -188,15 +194,17 @@ async def test_a_step_that_blocks_the_loop_is_named_with_its_stack_and_not_again
     assert line.strip().startswith("time.sleep(1.6)")
 
 
-async def test_the_event_loop_is_given_back(managing: Managing, tmp_path: Path) -> None:
+async def test_the_event_loop_is_given_back_by_the_last_one(managing: Managing, tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
 
     def own(loop: asyncio.AbstractEventLoop, work: object, **options: object) -> asyncio.Task[None]:
         return asyncio.Task(work, loop=loop, **options)  # type: ignore[arg-type]
 
     loop.set_task_factory(own)  # type: ignore[arg-type]
-    async with managing(), managing(store=SqliteWorkflowStore(tmp_path / "other.sqlite3")):
-        assert loop.get_task_factory() is not own
+    async with managing():
+        async with managing(store=SqliteWorkflowStore(tmp_path / "other.sqlite3")):
+            assert loop.get_task_factory() is not own
+        assert loop.get_task_factory() is not own, "one of the two still runs"
     assert loop.get_task_factory() is own
     loop.set_task_factory(None)
 

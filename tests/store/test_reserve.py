@@ -44,18 +44,27 @@ def test_it_takes_what_there_is_room_for(path: Path, small_files: int) -> None:
     assert file.stat().st_size == small_files
 
 
-def test_a_missing_folder_is_no_error_and_neither_is_a_database_in_memory(path: Path) -> None:
+def test_a_missing_folder_is_no_error_and_neither_is_a_database_in_memory(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for reserve in (Reserve(path / "missing" / "db"), Reserve(None)):
         reserve.fill()
         reserve.give()
         reserve.remove()
+    assert [record.getMessage() for record in caplog.records] == [
+        "no room is kept for cancellations on a full disk: No such file or directory"
+    ]
 
 
-def test_one_that_cannot_be_removed_keeps_nothing_from_closing(path: Path) -> None:
-    path.with_name(path.name + "-reserve").mkdir()
+def test_one_that_cannot_be_removed_keeps_nothing_from_closing_and_is_named(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = path.with_name(path.name + "-reserve")
+    file.mkdir()
     reserve = Reserve(path)
     reserve.fill()
     reserve.remove()
+    assert f"{file} is left behind" in caplog.text
 
 
 def test_a_system_without_posix_fallocate_takes_up_as_much(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import re
 import types
 from collections import OrderedDict, deque
@@ -27,9 +29,9 @@ class Comparison:
         """Return the place where the two differ, and how; None where they are equal."""
         if type(left) is not type(right):
             return f"{path}: {type(left)} is {type(right)}"
-        if isinstance(left, Flag):
-            # Python 3.11 makes a flag with unknown bits anew each time.
-            return None if left == right else f"{path}: {left!r} is {right!r}"
+        if isinstance(left, Flag) and _has_unknown_bits(left):
+            # Python 3.11 makes such a flag anew each time.
+            return None if left.value == right.value else f"{path}: {left!r} is {right!r}"
         if isinstance(left, (type, types.FunctionType, Enum)) or left is None:
             return None if left is right else f"{path}: {left!r} is {right!r}"
         kind = type(left)
@@ -140,6 +142,11 @@ def _has_identity(value: Any) -> bool:
     return not isinstance(value, (str, int, float, complex, bytes, tuple, frozenset)) and (
         type(value).__module__ not in _VALUES
     )
+
+
+def _has_unknown_bits(flag: Flag) -> bool:
+    known = functools.reduce(operator.or_, (member.value for member in type(flag).__members__.values()), 0)
+    return bool(flag.value & ~known)
 
 
 def _plain_items(value: Any) -> list[Any]:

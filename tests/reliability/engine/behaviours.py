@@ -206,7 +206,9 @@ DIFFERENCES: list[Difference] = [
         "docstring: BasicRuntime",
         "no `WorkflowHandler` in Python",
     ),
-    Difference("a serializer of the workflow's own", "docstring: Workflow", "a workflow's own serializer is"),
+    Difference(
+        "a serializer of the workflow's own", "docstring: Workflow", "workflow's own serializer is not consulted"
+    ),
     Difference(
         "child brokers for child workflows", "docstring: BrokerState", "The engine (2.26) makes no child brokers"
     ),
