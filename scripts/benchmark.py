@@ -161,12 +161,21 @@ async def bare_events(count: int) -> float:
     return count / (time.perf_counter() - start)
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 async def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=1_600)
-    parser.add_argument("--events", type=int, default=30_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--runs", type=_positive, default=1_600, help="three-step runs of each side a round")
+    parser.add_argument("--events", type=_positive, default=30_000, help="streamed events of each side a round")
+    parser.add_argument("--rounds", type=_positive, default=3, help="rounds; each is printed")
     options = parser.parse_args()
     base = os.environ.get("TMPDIR") or tempfile.gettempdir()
     with tempfile.TemporaryDirectory(dir=base) as folder, served(folder) as address:

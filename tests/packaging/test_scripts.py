@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,37 @@ def test_scripts_are_executable_and_stop_at_the_first_error(script: str) -> None
     assert os.access(path, os.X_OK)
     assert "\nset -euo pipefail\n" in path.read_text()
     subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("interop", "--folder"), "--folder takes a folder. --help lists the options."),
+        (("interop", "--folder", "streams"), "--folder takes a folder. --help lists the options."),
+        (("interop", "stream"), "There is no part 'stream'."),
+        (("reliability", "--seed=x"), "--seed takes a number. --help lists the options."),
+        (("reliability", "--seed"), "--seed takes a number. --help lists the options."),
+        (("reliability", "kill"), "There is no attack 'kill'."),
+        (("setup", "tests"), "Usage: scripts/setup [test | agent]"),
+        (("setup", "test", "agent"), "Usage: scripts/setup [test | agent]"),
+        (("benchmark.py", "--runs", "0"), "argument --runs: 0 is less than 1"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, tuple) else "",
+)
+def test_a_mistaken_option_is_told_in_a_sentence(command: tuple[str, ...], told: str) -> None:
+    script = ROOT / "scripts" / command[0]
+    program = [sys.executable, str(script)] if script.suffix == ".py" else [str(script)]
+    done = subprocess.run(
+        [*program, *command[1:]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        check=False,
+    )
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "line " not in done.stderr
 
 
 def test_ci_runs_the_test_script_and_nothing_else() -> None:

@@ -255,7 +255,7 @@ def _why_not_posted(kind: type[Event]) -> str | None:
     if (kind in engines and kind is not HumanResponseEvent) or any(
         issubclass(base, Event) and base not in _DERIVED_FROM for base in engines
     ):
-        return "is made by the engine, and by nobody else"
+        return "is made by the workflow or the engine, and cannot be sent"
     return None
 
 
