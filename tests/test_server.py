@@ -14,8 +14,8 @@ import pytest
 from tests.conftest import clean_environment
 from workflow_server.errors import ServerStopped, StorageFull
 from workflow_server.server import WorkflowServer
-from workflow_server.store.maintenance import ClocksShifted
-from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.store.sqlite.maintenance import ClocksShifted
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 
 async def test_a_server_that_was_stopped_is_not_started_again_and_a_new_one_is(tmp_path: Path) -> None:

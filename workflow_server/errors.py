@@ -1,6 +1,6 @@
 """The errors of workflow_server: one tree, each class with typed fields and its docstring as message.
 
-``web/errors.py`` maps the tree to HTTP, ``cli.py`` to exit codes; nothing else does.
+``web/error_mapping.py`` maps the tree to HTTP, ``cli/serve.py`` to exit codes; nothing else does.
 """
 
 from __future__ import annotations

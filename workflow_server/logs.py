@@ -16,9 +16,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from workflow_server.execution.failures import indented, told, user_traceback
 from workflow_server.printable import printable, without_inputs
 from workflow_server.protocol.explaining import explain
-from workflow_server.runtime.failures import indented, told, user_traceback
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MARGIN = "  | "

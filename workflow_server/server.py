@@ -14,6 +14,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from workflow_server.errors import ServerStopped, StorageError
+from workflow_server.execution.containment import contained
+from workflow_server.execution.engine import Event, Workflow
+from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.forking import (
     give_up_loop,
     give_up_sockets,
@@ -21,18 +24,15 @@ from workflow_server.forking import (
     withhold_loop,
     withhold_sockets,
 )
-from workflow_server.runtime.admission import InboxLimits
-from workflow_server.runtime.containment import contained
-from workflow_server.runtime.engine import Event, Workflow
-from workflow_server.runtime.manager import RuntimeManager
+from workflow_server.runs.manager import RuntimeManager
 from workflow_server.settings import Settings, check_interpreter
-from workflow_server.stopping import SIGNALS, StopSignals
-from workflow_server.store.abstract import AbstractWorkflowStore
-from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.shutdown import SIGNALS, StopSignals
+from workflow_server.store.base import AbstractWorkflowStore
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.web.app import create_app
-from workflow_server.web.descriptors import connection_limit
+from workflow_server.web.http_server.descriptors import connection_limit
+from workflow_server.web.http_server.runner import HttpRunner
 from workflow_server.web.openapi import openapi_schema
-from workflow_server.web.runner import HttpRunner
 from workflow_server.web.settings import WebSettings
 
 logger = logging.getLogger(__name__)

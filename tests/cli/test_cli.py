@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import StartServer, clean_environment
-from workflow_server.cli import NOT_OPTIONS, SINGULAR, main
+from workflow_server.cli.serve import NOT_OPTIONS, SINGULAR, main
 from workflow_server.settings import Settings
 
 FLOW = """

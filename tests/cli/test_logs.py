@@ -36,7 +36,7 @@ def test_a_message_is_one_line_with_its_control_characters_escaped_and_bounded()
 
 def test_the_lines_that_this_server_puts_under_a_message_stand_under_it_and_nobody_elses_do() -> None:
     text = "It failed: x\n    Traceback\n      File x\ny"
-    record = logging.LogRecord("workflow_server.runtime.session", logging.ERROR, "x.py", 1, text, (), None)
+    record = logging.LogRecord("workflow_server.execution.session", logging.ERROR, "x.py", 1, text, (), None)
     assert OneLineFormatter("%(message)s").format(record).split("\n") == [
         "It failed: x",
         f"{MARGIN}Traceback",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from workflow_server.cli.target import load_server, load_target
 from workflow_server.errors import DuplicateWorkflow, InvalidWorkflowName, TargetError
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
-from workflow_server.target import load_server, load_target
 
 WORKFLOW = """
 from workflows import Workflow, step

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.docs.test_python_blocks import python_blocks
 from tests.values.kinds import BY_VALIDATOR, KINDS
-from workflow_server.runtime.codec import Codec
+from workflow_server.execution.codec import Codec
 
 PAGE = ROOT / "docs" / "guide.md"
 BEGIN, END = "<!-- values -->\n", "<!-- /values -->\n"

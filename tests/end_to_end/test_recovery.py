@@ -16,8 +16,8 @@ import pytest
 
 from tests.end_to_end.api import Json, Reader
 from tests.end_to_end.server_process import TARGETS, DidNotStart, DurableServer
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 RUNS = 200
 ROUNDS = 5_000

@@ -35,8 +35,8 @@ from tests.reliability.damaging.specimen import (
 )
 from tests.reliability.reporting import Extent, Survived
 from workflow_server.errors import WorkflowServerError
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 TARGET = ROOT / "examples" / "hello.py"
 

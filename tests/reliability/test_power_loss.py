@@ -27,7 +27,7 @@ from tests.reliability.power.recording import Kind, build_recorder, of_folder, r
 from tests.reliability.power.recovery import place
 from tests.reliability.power.session import DATABASE, MARKS
 from tests.reliability.reporting import Extent, Survived
-from workflow_server.store.transaction import STATEMENTS
+from workflow_server.store.sqlite.transaction import STATEMENTS
 
 MEMORY = Path("/dev/shm")
 """A file system in memory: what is judged here is what the server asks of a disk, not how fast the disk is."""

@@ -17,7 +17,7 @@ from tests.reliability.reading.received import Answer
 from tests.reliability.reading.returning_reader import Cursor, ReturningReader, read_once, whole_answer
 from tests.reliability.reporting import Extent, Survived
 from tests.reliability.targets.publishing import texts
-from workflow_server.web.writing import WRITE_SIZE
+from workflow_server.web.streaming.bounded_writer import WRITE_SIZE
 
 TARGET = str(Path(__file__).parent / "targets" / "publishing.py")
 RUNS = 3

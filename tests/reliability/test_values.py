@@ -14,7 +14,7 @@ from tests.reliability.reporting import Extent, Survived
 from tests.values.changing import PLANS, STATES, Change, carry_out
 from tests.values.equality import differs
 from tests.values.strategies import SHOWN_VALUES, Shown, kinds_in
-from workflow_server.runtime.codec import Codec
+from workflow_server.execution.codec import Codec
 
 VALUES = (200, 20_000)
 PLANNED = (60, 4_000)

@@ -10,9 +10,9 @@ import pytest
 from workflows import Workflow
 from workflows.events import Event
 
-from workflow_server.runtime.admission import InboxLimits
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.execution.inbox_limits import InboxLimits
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 Managing = Callable[..., AbstractAsyncContextManager[RuntimeManager]]
 

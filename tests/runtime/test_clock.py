@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from workflow_server.execution import clock as module
+from workflow_server.execution.clock import ServerClock
 from workflow_server.records import Record, ServerAlive
-from workflow_server.runtime import clock as module
-from workflow_server.runtime.clock import ServerClock
-from workflow_server.runtime.manager import ALIVE_INTERVAL
+from workflow_server.runs.manager import ALIVE_INTERVAL
 from workflow_server.store import SqliteWorkflowStore
 
 from .conftest import Managing

@@ -15,10 +15,10 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
+from workflow_server.execution import blocking
 from workflow_server.protocol.handlers import RunRequest
-from workflow_server.runtime import blocking
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 from .conftest import Managing
 from .waiting import cancel, ended, until

@@ -15,12 +15,12 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, StartEvent, StopEvent
 
+from workflow_server.execution import recorder
+from workflow_server.execution.mailbox import Mailbox
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
-from workflow_server.runtime import recorder
-from workflow_server.runtime.mailbox import Mailbox
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.store.sqlite import SqliteWorkflowStore
-from workflow_server.store.transaction import Fault
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
+from workflow_server.store.sqlite.transaction import Fault
 
 from .conftest import Managing
 from .waiting import ended, released

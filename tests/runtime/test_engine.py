@@ -19,7 +19,7 @@ from workflows.runtime.types.step_function import create_workflow_run_function
 from workflows.runtime.types.ticks import TickAddEvent, TickWakeup
 
 import workflow_server
-from workflow_server.runtime import engine
+from workflow_server.execution import engine
 
 PRIVATE = {"_timeout", "_runtime", "_validate", "_get_steps", "_step_configs", "_num_concurrent_runs"}
 SOURCES = Path(workflow_server.__file__).parent

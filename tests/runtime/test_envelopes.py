@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from workflows.events import Event, SerializableException, StepFailedEvent, StopEvent, WorkflowFailedEvent
 
 from workflow_server.errors import Unstorable
-from workflow_server.runtime.envelopes import LONGEST_NUMBER, envelope
+from workflow_server.execution.envelopes import LONGEST_NUMBER, envelope
 
 
 class Told(Event):

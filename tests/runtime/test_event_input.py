@@ -18,8 +18,8 @@ from workflows.events import (
 )
 
 from workflow_server.errors import InvalidEvent
+from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.bounded import MANY
-from workflow_server.runtime.served import ServedWorkflow
 
 FOREIGN = "wsgiref.simple_server.WSGIServer"
 

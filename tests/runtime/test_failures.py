@@ -10,8 +10,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from workflows.events import UnreconstructedException
 
 from workflow_server.errors import ResumeFailed, StepInterrupted
-from workflow_server.runtime import failures
-from workflow_server.runtime.failures import indented, one_line, told, user_traceback
+from workflow_server.execution import failures
+from workflow_server.execution.failures import indented, one_line, told, user_traceback
 
 
 class Mute(Exception):

@@ -12,11 +12,11 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
 from workflow_server.errors import TooManyHeld, TooManyWaiting
+from workflow_server.execution import recorder
+from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.protocol.handlers import RunRequest
-from workflow_server.runtime import recorder
-from workflow_server.runtime.admission import InboxLimits
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 from .conftest import Managing
 from .test_early_events import Approval, Asks, approval, begun, held

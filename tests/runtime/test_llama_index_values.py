@@ -33,7 +33,7 @@ from pydantic import PrivateAttr
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from workflow_server.errors import Unstorable
-from workflow_server.runtime.codec import Codec
+from workflow_server.execution.codec import Codec
 
 USER = ChatMessage(role="user", content="Where is my order?")
 ASSISTANT = ChatMessage(role="assistant", content="On its way.", additional_kwargs={"id": 7})
@@ -185,7 +185,7 @@ def test_a_tool_that_failed_is_told_also_when_its_exception_cannot_be_kept(codec
 
 def test_the_server_imports_nothing_of_it_without_need() -> None:
     code = (
-        "import sys; from workflow_server import server; from workflow_server.runtime.codec import Codec\n"
+        "import sys; from workflow_server import server; from workflow_server.execution.codec import Codec\n"
         "import fractions; Codec().dumps([fractions.Fraction(1, 3), RuntimeError('x')])\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('llama_index', 'tiktoken', 'sqlalchemy')])"
     )

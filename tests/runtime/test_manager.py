@@ -32,13 +32,13 @@ from workflow_server.errors import (
     StepRefusesEvent,
     UnknownStep,
 )
+from workflow_server.execution.engine import ObservedLoop
+from workflow_server.execution.session import RunSession
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, RunEnded
-from workflow_server.runtime.engine import ObservedLoop
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.runtime.session import RunSession
-from workflow_server.store.sqlite import SqliteWorkflowStore
-from workflow_server.store.transaction import Entries
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
+from workflow_server.store.sqlite.transaction import Entries
 
 from .conftest import Managing
 from .waiting import asked, released, until

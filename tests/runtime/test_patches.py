@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow_server.runtime.codec.comparing import same
-from workflow_server.runtime.patches import apply, diff
+from workflow_server.execution.codec.comparing import same
+from workflow_server.execution.patches import apply, diff
 
 scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, 0.5]) | st.text("ab", max_size=2)
 trees = st.recursive(

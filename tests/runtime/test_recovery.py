@@ -12,9 +12,9 @@ from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent,
 
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.records import RunningRun
-from workflow_server.runtime import recovery
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.runs import recovery
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 from .conftest import Managing
 from .waiting import asked, damage, ended, until

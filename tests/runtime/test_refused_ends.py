@@ -12,9 +12,9 @@ from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent,
 
 from workflow_server.errors import HandlerNotFound, HandlerNotRunning, UnitRefused
 from workflow_server.protocol.handlers import RunRequest
-from workflow_server.runtime.manager import RuntimeManager
+from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
-from workflow_server.store.connection import run_on
+from workflow_server.store.sqlite.connection import run_on
 
 from .conftest import Managing
 from .waiting import asked, until

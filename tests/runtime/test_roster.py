@@ -21,13 +21,13 @@ from workflow_server.errors import (
     StoreUnavailable,
     UnitRefused,
 )
+from workflow_server.execution.event_log import PAGE, EventReader
+from workflow_server.execution.session import RunSession
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, RunReleased, StoredRun
-from workflow_server.runtime.event_log import PAGE, EventReader
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.runtime.session import RunSession
-from workflow_server.store.sqlite import SqliteWorkflowStore
-from workflow_server.store.transaction import Entries
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
+from workflow_server.store.sqlite.transaction import Entries
 
 from .conftest import Managing
 from .waiting import asked, ended, released, until

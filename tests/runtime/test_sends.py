@@ -9,12 +9,12 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 from workflows.runtime.types.results import StepWorkerState
 
+from workflow_server.execution import recorder
+from workflow_server.execution.codec import Codec
+from workflow_server.execution.engine import BrokerState, EmissionKey, InProgressState, StepId, TickAddEvent
+from workflow_server.execution.send_dedup import Sends, _digest
 from workflow_server.protocol.handlers import RunRequest
-from workflow_server.runtime import recorder
-from workflow_server.runtime.codec import Codec
-from workflow_server.runtime.engine import BrokerState, EmissionKey, InProgressState, StepId, TickAddEvent
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.runtime.sends import Sends, _digest
+from workflow_server.runs.manager import RuntimeManager
 
 from .conftest import Managing
 from .waiting import ended, until

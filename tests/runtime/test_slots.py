@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workflow_server.runtime.slots import Slots
+from workflow_server.execution.slots import Slots
 
 
 def test_without_a_limit_every_run_gets_a_slot() -> None:

@@ -23,12 +23,12 @@ from workflows.runtime.types.results import (
 from tests.values import classes
 from tests.values.equality import differs
 from workflow_server.errors import Unstorable
-from workflow_server.runtime import state as state_module
-from workflow_server.runtime.codec import Codec
-from workflow_server.runtime.codec.comparing import same
-from workflow_server.runtime.engine import DictState
-from workflow_server.runtime.patches import Patch, apply
-from workflow_server.runtime.state import RecordingStateStore, decode_state, encode_state
+from workflow_server.execution import state as state_module
+from workflow_server.execution.codec import Codec
+from workflow_server.execution.codec.comparing import same
+from workflow_server.execution.engine import DictState
+from workflow_server.execution.patches import Patch, apply
+from workflow_server.execution.state import RecordingStateStore, decode_state, encode_state
 
 
 class Note(BaseModel):

@@ -12,8 +12,8 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from workflow_server.errors import InvalidEvent, RunAlreadyEnded
+from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.protocol.handlers import RunRequest
-from workflow_server.runtime.admission import InboxLimits
 
 from .conftest import Managing
 from .waiting import asked, ended, released

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from workflow_server.runtime.clock import ServerClock
-from workflow_server.runtime.wakeups import Wakeups
+from workflow_server.execution.clock import ServerClock
+from workflow_server.runs.timers import Wakeups
 
 CLOCK = ServerClock()
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from workflow_server.protocol.handlers import HandlerData
-from workflow_server.runtime.manager import RuntimeManager
+from workflow_server.runs.manager import RuntimeManager
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.store import SqliteWorkflowStore, checkpoint
-from workflow_server.store.checkpoint import Checkpointer
-from workflow_server.store.connection import JOURNAL_SIZE_LIMIT
-from workflow_server.store.transaction import TransactionError, Verdict
+from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.sqlite import checkpoint
+from workflow_server.store.sqlite.checkpoint import Checkpointer
+from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT
+from workflow_server.store.sqlite.transaction import TransactionError, Verdict
 
 from .making import event, run_started
 

@@ -13,10 +13,10 @@ import pytest
 from workflow_server.errors import CommitUnknown, StorageError, StorageFull, StoreUnavailable, UnitRefused
 from workflow_server.records import Record
 from workflow_server.store import SqliteWorkflowStore
-from workflow_server.store import writer as writer_module
-from workflow_server.store.checkpoint import Checkpointer
-from workflow_server.store.connection import run_on
-from workflow_server.store.transaction import Entries, Fault, TransactionError, Verdict
+from workflow_server.store.sqlite import writer as writer_module
+from workflow_server.store.sqlite.checkpoint import Checkpointer
+from workflow_server.store.sqlite.connection import run_on
+from workflow_server.store.sqlite.transaction import Entries, Fault, TransactionError, Verdict
 
 from .making import event, run_started, tick
 

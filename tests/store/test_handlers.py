@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import InboxPosted, KeyAnswered, SnapshotTaken, StatePatched, StateReplaced
 from workflow_server.store import HandlerQuery, PersistentHandler, SqliteWorkflowStore
-from workflow_server.store.maintenance import PurgeSliced
-from workflow_server.store.transaction import Entries
+from workflow_server.store.sqlite.maintenance import PurgeSliced
+from workflow_server.store.sqlite.transaction import Entries
 
 from .making import event, run_ended, run_started, tick
 

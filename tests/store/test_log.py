@@ -11,7 +11,7 @@ import pytest
 
 from workflow_server.errors import DatabaseMissing, LogDamaged
 from workflow_server.store import SqliteWorkflowStore
-from workflow_server.store.log import log_of
+from workflow_server.store.sqlite.wal import log_of
 
 from .making import event, run_started
 

@@ -35,11 +35,13 @@ from workflow_server.errors import (
     MigrationEdited,
     MigrationMissing,
 )
-from workflow_server.store import HandlerQuery, MemoryWorkflowStore, SqliteWorkflowStore, examination, opening
-from workflow_server.store import connection as connection_module
-from workflow_server.store.connection import connect, run_on
-from workflow_server.store.migrations import APPLICATION_ID, known_migrations
-from workflow_server.store.reserve import Reserve
+from workflow_server.store import HandlerQuery, MemoryWorkflowStore, SqliteWorkflowStore
+from workflow_server.store.sqlite import connection as connection_module
+from workflow_server.store.sqlite import integrity as examination
+from workflow_server.store.sqlite import open as opening
+from workflow_server.store.sqlite.ballast import Reserve
+from workflow_server.store.sqlite.connection import connect, run_on
+from workflow_server.store.sqlite.migrations import APPLICATION_ID, known_migrations
 
 from .making import event, run_started
 

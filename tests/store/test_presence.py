@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from workflow_server.errors import DatabaseMissing, LogSetAside, StoreGone
-from workflow_server.store import SqliteWorkflowStore, presence
-from workflow_server.store.checkpoint import COMMITS_OVER_SIZE, Checkpointer
-from workflow_server.store.presence import Presence
+from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.sqlite import file_guard as presence
+from workflow_server.store.sqlite.checkpoint import COMMITS_OVER_SIZE, Checkpointer
+from workflow_server.store.sqlite.file_guard import Presence
 
 from .making import run_started
 

@@ -19,9 +19,10 @@ from workflow_server.records import (
     StatePatched,
     StateReplaced,
 )
-from workflow_server.store import HandlerQuery, SqliteWorkflowStore, purge
-from workflow_server.store.log import log_of
-from workflow_server.store.transaction import Entries
+from workflow_server.store import HandlerQuery, SqliteWorkflowStore
+from workflow_server.store.sqlite import purge
+from workflow_server.store.sqlite.transaction import Entries
+from workflow_server.store.sqlite.wal import log_of
 
 from .making import event, run_ended, run_started, tick
 

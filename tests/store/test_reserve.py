@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.store.reserve import LEAST, SIZE, Reserve
+from workflow_server.store.sqlite.ballast import LEAST, SIZE, Reserve
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import get_args
 import pytest
 
 from workflow_server.records import Record
-from workflow_server.store.migrations import known_migrations, migrate
-from workflow_server.store.sql import load, load_single, split
-from workflow_server.store.transaction import STATEMENTS
+from workflow_server.store.sqlite.migrations import known_migrations, migrate
+from workflow_server.store.sqlite.statements import load, load_single, split
+from workflow_server.store.sqlite.transaction import STATEMENTS
 
 ALL = [
     pytest.param(statement, id=f"{file}-{name}-{place}")

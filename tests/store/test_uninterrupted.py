@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from workflow_server.store.uninterrupted import uninterrupted
+from workflow_server.concurrency import run_to_completion
 
 
 async def test_work_is_ended_before_its_caller_is_told_of_any_cancellation() -> None:
@@ -16,7 +16,7 @@ async def test_work_is_ended_before_its_caller_is_told_of_any_cancellation() -> 
         await go_on.wait()
         did.append("all of it")
 
-    caller = asyncio.create_task(uninterrupted(work(), "work"), name="caller")
+    caller = asyncio.create_task(run_to_completion(work(), "work"), name="caller")
     for _ in range(3):
         await asyncio.sleep(0)
         caller.cancel()
@@ -32,9 +32,9 @@ async def test_what_the_work_returns_or_raises_is_the_callers() -> None:
     async def divide(number: int) -> float:
         return 1 / number
 
-    assert await uninterrupted(divide(2), "divide") == 0.5
+    assert await run_to_completion(divide(2), "divide") == 0.5
     with pytest.raises(ZeroDivisionError):
-        await uninterrupted(divide(0), "divide")
+        await run_to_completion(divide(0), "divide")
 
 
 async def test_a_failure_that_nobody_waits_for_any_more_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -43,7 +43,7 @@ async def test_a_failure_that_nobody_waits_for_any_more_is_logged(caplog: pytest
         raise ValueError("broken")
 
     caplog.set_level("INFO", "workflow_server")
-    caller = asyncio.create_task(uninterrupted(fail(), "the work"), name="caller")
+    caller = asyncio.create_task(run_to_completion(fail(), "the work"), name="caller")
     await asyncio.sleep(0)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -12,11 +12,12 @@ import pytest
 from tests.runtime.waiting import until
 from workflow_server.errors import StorageFull
 from workflow_server.records import Record
-from workflow_server.store import HandlerQuery, SqliteWorkflowStore, writer
-from workflow_server.store.batch import Batch, Unit
-from workflow_server.store.maintenance import PurgeMarked
-from workflow_server.store.transaction import Entries, Fault
-from workflow_server.store.urgency import is_urgent, urgent_units
+from workflow_server.store import HandlerQuery, SqliteWorkflowStore
+from workflow_server.store.sqlite import writer
+from workflow_server.store.sqlite.batch import Batch, Unit
+from workflow_server.store.sqlite.maintenance import PurgeMarked
+from workflow_server.store.sqlite.priority import is_urgent, urgent_units
+from workflow_server.store.sqlite.transaction import Entries, Fault
 
 from .making import event, run_ended, run_started, tick
 

@@ -14,8 +14,8 @@ import pytest
 from workflow_server.errors import StoreClosed
 from workflow_server.records import Record
 from workflow_server.store import SqliteWorkflowStore
-from workflow_server.store.connection import run_on
-from workflow_server.store.transaction import Entries
+from workflow_server.store.sqlite.connection import run_on
+from workflow_server.store.sqlite.transaction import Entries
 
 from .making import event, run_started, tick
 

@@ -15,10 +15,10 @@ from workflows.runtime.types.results import Returns, StepWorkerContext, StepWork
 
 from tests.values import classes as c
 from tests.values.strategies import VALUES
-from workflow_server.runtime.codec import Codec
-from workflow_server.runtime.engine import DictState
-from workflow_server.runtime.patches import Patch, apply
-from workflow_server.runtime.state import RecordingStateStore, decode_state, encode_state
+from workflow_server.execution.codec import Codec
+from workflow_server.execution.engine import DictState
+from workflow_server.execution.patches import Patch, apply
+from workflow_server.execution.state import RecordingStateStore, decode_state, encode_state
 
 STEPS = ("first", "second", "third")
 KEYS = ("a", "b", "c")

@@ -17,8 +17,8 @@ from workflows import Workflow
 from tests.web.workflows import Answered, Ask, Count, Echo, Fail
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
-from workflow_server.store.sqlite import SqliteWorkflowStore
-from workflow_server.web.runner import HttpRunner
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
+from workflow_server.web.http_server.runner import HttpRunner
 
 JSON_TYPE = {"Content-Type": "application/json"}
 

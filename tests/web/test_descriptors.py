@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.requests import get_json
-from workflow_server.web.descriptors import RESERVED, connections_under
+from workflow_server.web.http_server.descriptors import RESERVED, connections_under
 
 FLOW = """
 from workflows import Workflow, step

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from tests.web.conftest import JSON_TYPE, Serve, Served
 from workflow_server import errors
-from workflow_server.web.errors import MAX_ANSWER, error_response, status_of
+from workflow_server.web.error_mapping import MAX_ANSWER, error_response, status_of
 
 
 async def test_an_unknown_path_is_404_in_json(served: Served) -> None:

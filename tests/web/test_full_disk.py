@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.store.test_failures import fill_up, make_room
 from tests.web.conftest import Serve, Served
-from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 ANSWER = {"event": {"type": "Answered", "value": {"text": "x" * 50_000}}}
 LARGE = {"start_event": {"text": "x" * 50_000}}

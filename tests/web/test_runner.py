@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from tests.web.conftest import Serve
-from workflow_server.web import runner
+from workflow_server.web.http_server import runner
 
 TOKEN = "secret-secret-secret"
 AUTHORIZED = f"Host: localhost\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n".encode()

@@ -11,7 +11,7 @@ from tests.web.conftest import Served
 from tests.web.reading import START, lines_of, next_event, read
 from workflow_server.records import StoredEvent
 from workflow_server.web.parameters import StreamRequest
-from workflow_server.web.streaming import pieces, without_qualified_name
+from workflow_server.web.streaming.events import pieces, without_qualified_name
 
 # -- Forms -----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_writer import StreamWriter
 
-from workflow_server.web.writing import BoundedWriter, ReaderLeft, ReaderStalled
+from workflow_server.web.streaming.bounded_writer import BoundedWriter, ReaderLeft, ReaderStalled
 
 
 class Written:

@@ -10,17 +10,17 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from workflow_server.forking import withhold_sockets
-from workflow_server.web.errors import map_errors
-from workflow_server.web.guards import OPEN_PATHS, add_cross_origin_headers, guards, leave_to_the_guards
+from workflow_server.web.error_mapping import map_errors
 from workflow_server.web.headers import add_plain_headers
 from workflow_server.web.keys import MANAGER, OPENAPI, SETTINGS, STREAMS
+from workflow_server.web.middleware import OPEN_PATHS, add_cross_origin_headers, guards, leave_to_the_guards
 from workflow_server.web.openapi import openapi_schema
-from workflow_server.web.routes import ROUTES
+from workflow_server.web.routes.table import ROUTES
 from workflow_server.web.settings import WebSettings
-from workflow_server.web.streams import OpenStreams
+from workflow_server.web.streaming.open_requests import OpenStreams
 
 if TYPE_CHECKING:
-    from workflow_server.runtime.manager import RuntimeManager
+    from workflow_server.runs.manager import RuntimeManager
 
 
 def create_app(

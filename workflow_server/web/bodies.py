@@ -16,8 +16,8 @@ from workflow_server.printable import printable
 from workflow_server.protocol.explaining import MAX_ERRORS, MAX_PLACE, explain
 from workflow_server.protocol.handlers import IdempotencyKey
 from workflow_server.protocol.strict_json import canonical_json, parse_json
+from workflow_server.web.exceptions import BodyTooLarge, BodyTooSlow, InvalidHeader
 from workflow_server.web.keys import SETTINGS
-from workflow_server.web.refusals import BodyTooLarge, BodyTooSlow, InvalidHeader
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 MAX_KEY = 255

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from workflow_server.web.refusals import QueueIsForWriters
+from workflow_server.web.exceptions import QueueIsForWriters
 
 TOKEN = web.RequestKey("token", str)
 """Name of the token that came with the request, which is no secret; absent where no token is required."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from workflow_server.web.settings import WebSettings
-from workflow_server.web.streams import OpenStreams
 
 if TYPE_CHECKING:
-    from workflow_server.runtime.manager import RuntimeManager
+    from workflow_server.runs.manager import RuntimeManager
+    from workflow_server.web.streaming.open_requests import OpenStreams
 
 MANAGER: web.AppKey[RuntimeManager] = web.AppKey("manager")
 SETTINGS = web.AppKey("settings", WebSettings)
-STREAMS = web.AppKey("streams", OpenStreams)
+STREAMS: web.AppKey[OpenStreams] = web.AppKey("streams")
 OPENAPI = web.AppKey("openapi", bytes)

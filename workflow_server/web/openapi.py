@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from workflow_server.protocol.responses import ErrorDetail
-from workflow_server.web.guards import OPEN_PATHS
-from workflow_server.web.route import JSON, Parameter, Response, Route
-from workflow_server.web.routes import ROUTES
+from workflow_server.web.middleware import OPEN_PATHS
+from workflow_server.web.routes.route import JSON, Parameter, Response, Route
+from workflow_server.web.routes.table import ROUTES
 
 API_VERSION = "1.0.0"
 """The version of the contract, not of the program."""

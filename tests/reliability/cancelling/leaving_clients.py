@@ -19,15 +19,15 @@ from tests.reliability.cancelling.operation import IDLE, Http, Operation, last_e
 from tests.runtime.waiting import until
 from tests.web.workflows import Count
 from workflow_server.records import InboxPosted
-from workflow_server.runtime.manager import RuntimeManager
+from workflow_server.runs.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
 from workflow_server.store import SqliteWorkflowStore
-from workflow_server.store.maintenance import Entry
-from workflow_server.store.transaction import Entries
+from workflow_server.store.sqlite.maintenance import Entry
+from workflow_server.store.sqlite.transaction import Entries
+from workflow_server.web.http_server.runner import HttpRunner
 from workflow_server.web.keys import STREAMS
-from workflow_server.web.runner import HttpRunner
-from workflow_server.web.writing import reset
+from workflow_server.web.streaming.bounded_writer import reset
 
 POINTS = ("before commit", "inside commit", "after commit")
 """Where a commit can be held."""

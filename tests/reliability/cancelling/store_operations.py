@@ -13,8 +13,8 @@ from tests.reliability.cancelling.instrumented_loop import LIMIT, InstrumentedLo
 from tests.store.making import event, run_started
 from workflow_server.records import KeyAnswered, ListCursor, RunBegan
 from workflow_server.store import HandlerQuery, PersistentHandler, SqliteWorkflowStore
-from workflow_server.store.connection import run_on
-from workflow_server.store.readers import READERS
+from workflow_server.store.sqlite.connection import run_on
+from workflow_server.store.sqlite.readers import READERS
 
 SLICED = 2_100
 """Events of a handler whose deletion takes more than one slice."""

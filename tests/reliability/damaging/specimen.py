@@ -16,9 +16,9 @@ from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, Star
 
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, StoredEvent
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.store.connection import run_on
-from workflow_server.store.sqlite import SqliteWorkflowStore
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.sqlite.connection import run_on
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 COMPLETED, WAITING, ANSWERED = 20, 8, 2
 LOG = "-wal"

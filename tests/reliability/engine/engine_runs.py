@@ -16,13 +16,13 @@ from workflows.handler import WorkflowHandler
 
 from tests.reliability.samples.sample import Cancel, Sample, Send, begun, give_way, pause
 from workflow_server.errors import HandlerNotRunning, RunAlreadyEnded
+from workflow_server.execution.envelopes import envelope
+from workflow_server.execution.outcomes import terminal_status
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
-from workflow_server.runtime.endings import terminal_status
-from workflow_server.runtime.envelopes import envelope
-from workflow_server.runtime.manager import RuntimeManager
-from workflow_server.store.abstract import HandlerQuery
-from workflow_server.store.sqlite import SqliteWorkflowStore
-from workflow_server.store.transaction import Fault
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.store.base import HandlerQuery
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
+from workflow_server.store.sqlite.transaction import Fault
 
 LIMIT = 60
 """Seconds for a sample; each takes a fraction of one."""

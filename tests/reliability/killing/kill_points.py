@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from workflow_server.records import Record
-from workflow_server.store.maintenance import Lifecycle, Maintenance, MigrationApplied
-from workflow_server.store.transaction import Entries
+from workflow_server.store.sqlite.maintenance import Lifecycle, Maintenance, MigrationApplied
+from workflow_server.store.sqlite.transaction import Entries
 
 VARIABLE = "KILL_POINT"
 """The variable of the environment in which a server is told where to die."""

@@ -19,7 +19,7 @@ from tests.reliability.power.session import DATABASE, made_server
 from workflow_server.protocol.handlers import IdempotencyKey
 from workflow_server.protocol.strict_json import canonical_json
 from workflow_server.records import ServerAlive, StoredEvent
-from workflow_server.runtime.manager import RuntimeManager
+from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store import SqliteWorkflowStore
 
 

@@ -22,12 +22,14 @@ import aiohttp
 from tests.reliability.power.clients import Clients
 from tests.reliability.power.contents import digest, read_contents
 from tests.reliability.targets.power_flows import WORKFLOWS, Answer, Chain
-from workflow_server.runtime import recorder
+from workflow_server.execution import recorder
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
-from workflow_server.store import PersistentHandler, SqliteWorkflowStore, checkpoint, opening
-from workflow_server.store.connection import run_on
-from workflow_server.store.maintenance import Lifecycle
+from workflow_server.store import PersistentHandler, SqliteWorkflowStore
+from workflow_server.store.sqlite import checkpoint
+from workflow_server.store.sqlite import open as opening
+from workflow_server.store.sqlite.connection import run_on
+from workflow_server.store.sqlite.maintenance import Lifecycle
 
 DATABASE = "runs.sqlite3"
 MARKS = "acknowledged"

@@ -21,7 +21,7 @@ from workflow_server.records import (
     RunReleased,
     RunStarted,
 )
-from workflow_server.runtime.manager import RuntimeManager
+from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store import SqliteWorkflowStore
 
 RIVALS = ("end", "own end", "release", "resumption")

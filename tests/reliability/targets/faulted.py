@@ -8,7 +8,7 @@ from typing import Any
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from workflow_server.store import checkpoint
+from workflow_server.store.sqlite import checkpoint
 
 checkpoint.COMMITS = 12
 

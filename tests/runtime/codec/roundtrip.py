@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.values.equality import differs
-from workflow_server.runtime.codec import Codec
+from workflow_server.execution.codec import Codec
 
 
 def read_back(value: Any) -> Any:

@@ -15,9 +15,9 @@ from workflows.events import Event
 from tests.runtime.codec.roundtrip import assert_kept
 from tests.values import classes as c
 from tests.values.strategies import MARKERS
-from workflow_server.runtime.codec import Codec
-from workflow_server.runtime.engine import DictState
-from workflow_server.runtime.state import decode_state, encode_state
+from workflow_server.execution.codec import Codec
+from workflow_server.execution.engine import DictState
+from workflow_server.execution.state import decode_state, encode_state
 
 TAGS = st.sampled_from([
     "m", "o", "r", "x", "x?", "d", "t", "s", "fs", "q", "e", "type", "fn", "sub", "comp", "reg", "ref", "graph",

@@ -11,7 +11,7 @@ import pytest
 from tests.runtime.codec.roundtrip import assert_kept, read_back
 from tests.values import classes as c
 from workflow_server.errors import Unstorable
-from workflow_server.runtime.codec import Codec
+from workflow_server.execution.codec import Codec
 
 
 def nested(levels: int, wrap: Any) -> Any:

@@ -12,8 +12,8 @@ from workflows.runtime.types.results import StepWorkerFailed
 from tests.runtime.codec.roundtrip import assert_kept
 from tests.values import classes as c
 from workflow_server.errors import Unstorable
-from workflow_server.runtime.codec import Codec
-from workflow_server.runtime.engine import compact_layouts
+from workflow_server.execution.codec import Codec
+from workflow_server.execution.engine import compact_layouts
 
 
 @pytest.mark.parametrize(

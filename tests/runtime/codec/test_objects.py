@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from tests.runtime.codec.roundtrip import assert_kept, read_back
 from tests.values import classes as c
-from workflow_server.runtime.codec import Codec, Undecodable
+from workflow_server.execution.codec import Codec, Undecodable
 
 Positive = c.Page[Annotated[int, Field(gt=0)]]
 

@@ -12,7 +12,7 @@ from workflows.events import StartEvent
 
 from tests.values import classes as c
 from workflow_server.errors import Unstorable
-from workflow_server.runtime.codec import PROOFS, Codec, Undecodable, register_type
+from workflow_server.execution.codec import PROOFS, Codec, Undecodable, register_type
 
 LOCK = threading.Lock()
 

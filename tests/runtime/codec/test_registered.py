@@ -14,8 +14,8 @@ from tests.values import classes as c
 from tests.values.equality import differs
 from workflow_server import register_type
 from workflow_server.errors import Unstorable
-from workflow_server.runtime.codec import Codec
-from workflow_server.runtime.engine import compact_layouts
+from workflow_server.execution.codec import Codec
+from workflow_server.execution.engine import compact_layouts
 
 
 class Handle:

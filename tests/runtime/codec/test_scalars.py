@@ -14,7 +14,7 @@ import pytest
 
 from tests.runtime.codec.roundtrip import assert_kept, read_back
 from tests.values import classes as c
-from workflow_server.runtime.codec import Codec
+from workflow_server.execution.codec import Codec
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 

@@ -1,0 +1,1 @@
+"""The execution of one run on the engine, and what becomes durable of it."""

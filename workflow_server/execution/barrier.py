@@ -1,0 +1,171 @@
+"""The barrier at which the next step waits: until all before it is durable, and for ever when the server stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from workflow_server.errors import StepNotRecorded, WorkflowServerError
+from workflow_server.execution.engine import (
+    NamedTask,
+    PendingStart,
+    PendingWorker,
+    StepWorkerFailed,
+    StepWorkerResult,
+    StopEvent,
+    TickStepResult,
+    WorkerTask,
+)
+from workflow_server.execution.failures import told
+from workflow_server.store.base import Commit
+
+
+class StepBarrier:
+    """Starts the steps of one run. ``abort`` fails the run when the engine itself could not record a step; ``began`` is
+    told of each that begins."""
+
+    def __init__(
+        self, handler_id: str, abort: Callable[[WorkflowServerError], None], began: Callable[[str], None]
+    ) -> None:
+        self.draining = False
+        self.ending = False
+        """The run leaves memory: whatever is cancelled from now on, the server cancels."""
+        self._handler_id = handler_id
+        self._abort = abort
+        self._began = began
+        self._unrecorded = 0
+        self._parked: set[asyncio.Task[Any]] = set()
+        self.standing: Counter[str] = Counter()
+        """The steps that were started and have not begun, and how often."""
+        self._batch = 0
+        self._ending: dict[str | None, int] = {}
+        """Of the results that may end the run and are not taken: by its invocation, the batch in which the step was
+        started."""
+        self._last: Commit | None = None
+        """The commit that the step waits for that was started last."""
+        self._openings: list[asyncio.Future[None]] = []
+
+    @property
+    def is_clear(self) -> bool:
+        """No step has begun whose result has not been taken."""
+        return not self._unrecorded
+
+    def taken(self, result: TickStepResult) -> None:
+        """The loop has taken the result of a step."""
+        self._unrecorded -= 1
+        if self._ending.pop(result.invocation_id, None) is not None:
+            self._open()
+
+    def has_drained(self, tasks: Iterable[NamedTask]) -> bool:
+        """The server stops, and none of these tasks is a step that has begun."""
+        return self.draining and all(task.task in self._parked for task in tasks if isinstance(task, WorkerTask))
+
+    def next_batch(self) -> None:
+        """Start what comes from now on only after another tick."""
+        self._batch += 1
+
+    async def opening(self) -> None:
+        """Return when steps that stand here have begun; in the same turn of the event loop, as in the basic runtime, so
+        that those which do not give way before they wait have begun to."""
+        commit, self._last = self._last, None
+        if commit is not None:
+            with contextlib.suppress(WorkflowServerError):
+                await commit
+                return
+        await self._opened()
+
+    def _opened(self) -> asyncio.Future[None]:
+        opening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._openings.append(opening)
+        return opening
+
+    def _open(self) -> None:
+        for opening in self._openings:
+            if not opening.done():
+                opening.set_result(None)
+        self._openings.clear()
+
+    def _stand(self, step: str, commit: Commit | None) -> None:
+        self.standing[step] += 1
+        self._last = commit
+
+    def _leave(self, step: str) -> None:
+        """A step begins, or never will."""
+        self.standing[step] -= 1
+        if not self.standing[step]:
+            del self.standing[step]
+        self._open()
+
+    async def _go_on(self, batch: int) -> None:
+        """Return when the run is known to go on: in the basic runtime a step does not begin where an earlier one has
+        ended the run at once."""
+        while any(before < batch for before in self._ending.values()):
+            await self._opened()
+
+    def start(self, item: PendingStart, commit: Commit | None) -> NamedTask:
+        """Start what is pending; a step begins when ``commit`` is durable."""
+        name = f"{self._handler_id} {item.key}"
+        if isinstance(item, PendingWorker):
+            self._stand(str(item.step_id), commit)
+        if not (self.draining and isinstance(item, PendingWorker)):
+            return item.start(asyncio.create_task(self._run(item, commit, self._batch), name=name))
+        # Known as parked before the loop looks: nothing would make it look again.
+        item.coro.close()
+        task = asyncio.create_task(self._park(), name=name)
+        self._parked.add(task)
+        return item.start(task)
+
+    async def _run(self, item: PendingStart, commit: Commit | None, batch: int) -> Any:
+        if not isinstance(item, PendingWorker):
+            return await item.coro
+        try:
+            if commit is not None:
+                await commit
+            await self._go_on(batch)
+            if self.draining:
+                await self._park()
+        except BaseException as error:
+            self._leave(str(item.step_id))
+            item.coro.close()
+            self._give_up(error)
+            raise
+        self._leave(str(item.step_id))
+        self._began(str(item.step_id))
+        self._unrecorded += 1
+        try:
+            return self._noted(await item.coro, batch)
+        except BaseException as error:
+            self._unrecorded -= 1
+            self._give_up(error)
+            raise
+
+    def _noted(self, result: TickStepResult, batch: int) -> TickStepResult:
+        if _may_end_the_run(result):
+            self._ending[result.invocation_id] = batch
+        return result
+
+    def _give_up(self, error: BaseException) -> None:
+        """A step's own errors are part of its result. This one is not: the engine would log it, and wait for ever."""
+        if not self.ending:
+            self._abort(StepNotRecorded(reason=told(error)))
+
+    async def _park(self) -> None:
+        """Never return: this step begins at the next start of the server."""
+        current = asyncio.current_task()
+        assert current is not None
+        self._parked.add(current)
+        await asyncio.get_running_loop().create_future()
+
+
+def _may_end_the_run(result: TickStepResult) -> bool:
+    return any(
+        isinstance(item.result, StopEvent)
+        if isinstance(item, StepWorkerResult)
+        else isinstance(item, StepWorkerFailed)
+        and item.retry_decision is not None
+        and item.retry_decision.delay is None
+        for item in result.result
+    )

@@ -1,0 +1,131 @@
+"""The watch over the event loop: a step that blocks it is named in the log, while it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from types import FrameType
+from typing import NamedTuple
+
+from workflow_server.execution.containment import ContainedTask, Execution, contain
+from workflow_server.execution.failures import indented, is_machinery
+
+logger = logging.getLogger(__name__)
+
+TOO_LONG = 1.0
+"""Seconds for which a step may keep the event loop."""
+LOOKS = 0.25
+"""Seconds between two looks at the loop."""
+INTERVAL = 60.0
+"""Seconds in which a step is named once at most."""
+FRAMES = 20
+"""Frames of the stack that are shown, the innermost."""
+
+
+class _Blocking(NamedTuple):
+    """A step that was on the loop's stack when it did not answer."""
+
+    frame: FrameType
+    execution: Execution
+    since: float
+
+
+class LoopWatch:
+    """Looks from a thread of its own whether the event loop turns. It costs the loop one callback at each look.
+
+    A step is named only if one and the same execution of it stood on the stack at all looks for ``TOO_LONG``: where the
+    loop is only busy, nobody is blamed.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._turned = threading.Event()
+        self._stopped = threading.Event()
+        self._named: dict[str, float] = {}
+        self._looked_at = time.monotonic()
+        self._thread = threading.Thread(target=self._watch, name="loop watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; the thread is gone within a look."""
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        blocking: _Blocking | None = None
+        self._turned.set()
+        while not self._stopped.wait(LOOKS):
+            turned = self._turned.is_set()
+            if not turned or time.monotonic() - self._looked_at >= TOO_LONG:
+                # The loop does not turn, or this thread has not: somebody kept the interpreter's lock.
+                blocking = self._look(blocking)
+                if blocking is not None and time.monotonic() - blocking.since >= TOO_LONG:
+                    self._name(blocking)
+            if turned:
+                blocking = None
+                self._turned.clear()
+                try:
+                    self._loop.call_soon_threadsafe(self._turned.set)
+                except RuntimeError:
+                    # The loop was closed without a stop of the server.
+                    return
+            self._looked_at = time.monotonic()
+
+    def _look(self, before: _Blocking | None) -> _Blocking | None:
+        frame = sys._current_frames().get(self._loop_thread)
+        while frame is not None:
+            execution = _execution_of(frame)
+            if execution is not None:
+                if before is not None and before.frame is frame:
+                    return before
+                # It came after the last look, which was long ago only where it kept this thread from looking.
+                return _Blocking(frame, execution, self._looked_at)
+            frame = frame.f_back
+        return None
+
+    def _name(self, blocking: _Blocking) -> None:
+        now = time.monotonic()
+        if now - self._named.get(blocking.execution.step, -INTERVAL) < INTERVAL:
+            return
+        self._named[blocking.execution.step] = now
+        stack = _user_stack(sys._current_frames().get(self._loop_thread))
+        logger.warning(
+            "Step %s of handler %s has blocked the event loop for %.1f s, so that nothing else goes on. Let it await,"
+            " or call what takes long with asyncio.to_thread.\n%s",
+            blocking.execution.step,
+            blocking.execution.handler_id,
+            now - blocking.since,
+            indented("\n".join(stack)),
+        )
+
+
+def _execution_of(frame: FrameType) -> Execution | None:
+    """The step whose containment this frame is."""
+    if frame.f_code is contain.__code__:
+        execution = frame.f_locals.get("execution")
+        return execution if isinstance(execution, Execution) else None
+    if frame.f_code is ContainedTask.send.__code__:
+        task = frame.f_locals.get("self")
+        return task.execution if isinstance(task, ContainedTask) else None
+    return None
+
+
+def _user_stack(frame: FrameType | None) -> list[str]:
+    """The stack from the step on, without the frames of the server and the engine."""
+    if frame is None:
+        return []
+    within: list[tuple[FrameType, int]] = []
+    for inner, line in traceback.walk_stack(frame):
+        if inner.f_code in (contain.__code__, ContainedTask.send.__code__):
+            break
+        within.append((inner, line))
+    kept = [entry for entry in reversed(within) if not is_machinery(entry[0].f_code.co_filename)]
+    summary = traceback.StackSummary.extract(iter(kept[-FRAMES:]))
+    return [line for entry in summary.format() for line in entry.splitlines()]

@@ -1,0 +1,182 @@
+"""One codec for all that is kept of a run: the object graph comes back equal and of the same types, or is refused.
+
+What clients read is another matter (``envelopes.py``). Nothing that a client sends is ever decoded here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from workflow_server.errors import Unstorable
+from workflow_server.execution.codec.comparing import difference
+from workflow_server.execution.codec.containers import text_of
+from workflow_server.execution.codec.decoding import Decoding
+from workflow_server.execution.codec.encoding import Encoder
+from workflow_server.execution.codec.failures import Undecodable, Unkeepable
+from workflow_server.execution.codec.layout import TAG, CompactLayout, ModelLayout, escaped, unescaped
+from workflow_server.execution.codec.names import Names
+from workflow_server.execution.codec.registered import follow, register_type
+from workflow_server.execution.codec.run import REMEDY, Run
+
+__all__ = ["TAG", "Codec", "CompactLayout", "Undecodable", "escaped", "register_type", "text_of", "unescaped"]
+
+Json = Any
+
+PROOFS = 3
+"""Values of a shape that are read back when they are written, where it is not certain that they come back as they
+were."""
+
+MOST_SHAPES = 10_000
+"""Shapes that are remembered; a value of dictionaries with ever new keys is of a new shape each time."""
+
+
+class Codec:
+    """Encodes values as JSON trees and texts, and decodes them.
+
+    ``own`` are classes that need not be found by import; ``compact`` those of the engine that have a short form.
+    """
+
+    def __init__(self, own: Iterable[type[Any]] = (), compact: Iterable[CompactLayout] = ()) -> None:
+        layouts = list(compact)
+        self._names = Names(own)
+        self._encoder = Encoder(self._names, {layout.kind: layout for layout in layouts})
+        self._by_tag = {layout.tag: layout for layout in layouts}
+        self._models: dict[type, ModelLayout] = {}
+        self._proofs: Counter[object] = Counter()
+        self._names.expressions = _Expressions(self._encoder, Decoding(self._names, self._by_tag, self._models))
+        follow(self._encoder)
+
+    def encode(self, value: Any, what: str = "The value") -> Json:
+        """The tree of a value; ``what`` names it to the user who wrote it.
+
+        Raises:
+            Unstorable: something in it cannot be kept; one line with its place, its type and the remedy.
+        """
+        try:
+            return self._encoded_beside_threads(value)
+        except Unkeepable as error:
+            reason = f"it is of type {error.of(type(value)).kind}, and {error.reason}"
+            raise Unstorable(what=error.place(what), reason=reason) from error
+        except RecursionError as error:
+            raise Unstorable(what=what, reason=f"it is nested too deep: {REMEDY}") from error
+        except BaseException as error:
+            # Nothing here gives way, so that even a cancellation comes from the code of a value.
+            reason = f"telling what it holds raised {type(error).__name__}: {REMEDY}"
+            raise Unstorable(what=what, reason=reason) from error
+
+    def encode_fields(self, model: BaseModel, what: str) -> Json:
+        """The tree of a model, each field a value for itself, so that patches may change one without the others.
+
+        Raises:
+            Unstorable: see ``encode``.
+        """
+        kind = type(model)
+        layout = self._models.get(kind) or self._models.setdefault(kind, ModelLayout(kind))
+        if layout.overrides_state:
+            return self.encode(model, what)
+        try:
+            name = self._names.of(kind)
+        except Unkeepable as error:
+            raise Unstorable(what=what, reason=f"it {error.reason}") from error
+        return {TAG: "m", "c": name, **layout.state(model, _Fields(self, what), Run())}
+
+    def decode(self, tree: Json) -> Any:
+        """The value of a tree, made anew.
+
+        Raises:
+            Undecodable: the code has changed since, or the tree is damaged. No value and no class stands in the
+                message.
+        """
+        try:
+            return Decoding(self._names, self._by_tag, self._models).value(tree)
+        except Undecodable:
+            raise
+        except RecursionError as error:
+            raise Undecodable("it is nested too deep") from error
+        except BaseException as error:
+            # As in ``encode``: a class that ends the process, say, must not end the server.
+            raise Undecodable("what was kept is not taken by its class any more") from error
+
+    def dumps(self, value: Any, what: str = "The value") -> str:
+        """The text of a value; see ``encode``."""
+        return text_of(self.encode(value, what))
+
+    def loads(self, text: str) -> Any:
+        """The value of a text; see ``decode``."""
+        try:
+            tree = json.loads(text)
+        except ValueError as error:
+            raise Undecodable("it is damaged: what is stored is not JSON") from error
+        return self.decode(tree)
+
+    def _encoded_beside_threads(self, value: Any) -> Json:
+        try:
+            return self._encoded(value)
+        except RecursionError:
+            raise
+        except RuntimeError:
+            # So Python tells that a container was changed while it was gone through: by a thread of another step.
+            return self._encoded(value, by_copies=True)
+
+    def _encoded(self, value: Any, *, plain_exceptions: bool = False, by_copies: bool = False) -> Json:
+        run = Run(plain_exceptions=plain_exceptions, by_copies=by_copies)
+        tree = self._encoder.value(value, run)
+        if run.shared:
+            tree = {TAG: "graph", "v": tree}
+        unproven = [shape for shape in run.unproven if self._proofs[shape] < PROOFS]
+        if unproven or run.left_to_class or run.hashes_others:
+            try:
+                self._prove(tree)
+            except Unkeepable as error:
+                if plain_exceptions or not run.has_failures:
+                    raise run.left_to_class or error from None
+                return self._encoded(value, plain_exceptions=True, by_copies=by_copies)
+            if len(self._proofs) > MOST_SHAPES:
+                self._proofs.clear()
+            self._proofs.update(unproven)
+        return tree
+
+    def _prove(self, tree: Json) -> None:
+        """Read back what is about to be written."""
+        try:
+            again = Run()
+            read = self._encoder.value(self.decode(json.loads(text_of(tree))), again)
+        except (Undecodable, Unkeepable) as error:
+            raise Unkeepable(f"cannot be read back: {REMEDY}") from error
+        if again.shared:
+            read = {TAG: "graph", "v": read}
+        found = difference(tree, read)
+        if found is not None:
+            raise Unkeepable(f"would come back as another value{found}: {REMEDY}")
+
+
+class _Expressions:
+    """Type expressions as values."""
+
+    def __init__(self, encoder: Encoder, decoding: Decoding) -> None:
+        self._encoder = encoder
+        self._decoding = decoding
+
+    def encode(self, value: Any) -> Json:
+        run = Run()
+        tree = self._encoder.value(value, run)
+        return {TAG: "graph", "v": tree} if run.shared else tree
+
+    def decode(self, tree: Json) -> Any:
+        return self._decoding.value(tree if isinstance(tree, dict) and TAG in tree else {TAG: "graph", "v": tree})
+
+
+class _Fields:
+    """Encodes each of several named values for itself."""
+
+    def __init__(self, codec: Codec, what: str) -> None:
+        self._codec = codec
+        self._what = what
+
+    def attributes(self, attributes: Mapping[str, Any], run: Run) -> dict[str, Json]:  # noqa: ARG002
+        return {escaped(name): self._codec.encode(value, f"{self._what}.{name}") for name, value in attributes.items()}

@@ -1,0 +1,54 @@
+"""Comparison of trees: whether two of them say the same, and where they differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workflow_server.execution.codec.failures import shortened
+from workflow_server.execution.codec.layout import TAG
+
+Json = Any
+
+
+def same(left: Json, right: Json) -> bool:
+    """Return whether two trees say the same.
+
+    Unlike in Python, 1, 1.0 and true differ, and so do dictionaries in another order; the members of a set have none.
+    """
+    if left is right:
+        return True
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        if left.keys() != right.keys():
+            return False
+        if is_set(left) and is_set(right):
+            return left["v"].keys() == right["v"].keys() and all(
+                same(value, right[key]) for key, value in left.items() if key != "v"
+            )
+        # The parts of a node have names, and no order.
+        if TAG not in left and list(left) != list(right):
+            return False
+        return all(same(value, right[key]) for key, value in left.items())
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
+
+
+def is_set(node: dict[str, Json]) -> bool:
+    """Return whether a node is that of a set, whose members have no order."""
+    tag = node.get(TAG)
+    return tag in ("s", "fs") or (tag == "sub" and node["b"] == "set")
+
+
+def difference(left: Json, right: Json) -> str | None:
+    """Return where two trees differ, in words for a user; None where they say the same."""
+    if same(left, right):
+        return None
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        for key, value in left.items():
+            found = difference(value, right[key])
+            if found is not None:
+                shown = "" if TAG in left and key in ("v", "p", "x", "a", "s", "l", "k") else f" in '{shortened(key)}'"
+                return shown + found
+    return ""

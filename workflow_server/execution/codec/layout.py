@@ -1,0 +1,248 @@
+"""The parts of an object that are kept, by its class."""
+
+from __future__ import annotations
+
+import copyreg
+import dataclasses
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, RootModel
+from pydantic_core import PydanticUndefined
+
+from workflow_server.execution.codec.failures import Undecodable
+from workflow_server.execution.codec.field_types import fingerprint, fitted
+
+if TYPE_CHECKING:
+    from workflow_server.execution.codec.decoding import Decoding
+    from workflow_server.execution.codec.run import Run
+
+Json = Any
+
+TAG = "$"
+"""The key of an object that is no plain dictionary. A dictionary that has it is written as pairs."""
+
+
+def escaped(name: str) -> str:
+    """A name as it stands in a tree, where ``$`` alone is the tag."""
+    return name + TAG if name[:1] == TAG and not name.strip(TAG) else name
+
+
+def unescaped(name: str) -> str:
+    """The name of one that was escaped."""
+    return name[1:] if name[:1] == TAG and not name.strip(TAG) else name
+
+
+def slots_of(kind: type) -> list[str]:
+    """The names of the slots of a class and its bases."""
+    return list(copyreg._slotnames(kind))  # type: ignore[attr-defined]
+
+
+def attributes_of(value: Any) -> dict[str, Any]:
+    """The attributes that an object itself has: its ``__dict__`` and its slots, whatever its class answers."""
+    attributes = dict(_dict_of(value))
+    for name in slots_of(type(value)):
+        try:
+            attributes[name] = object.__getattribute__(value, name)
+        except AttributeError:
+            continue
+    return attributes
+
+
+def _dict_of(value: Any) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return found
+
+
+def is_component(kind: type) -> bool:
+    """Return whether the engine would take an object of this class for one of its components."""
+    return all(callable(getattr(kind, name, None)) for name in ("class_name", "to_dict", "from_dict"))
+
+
+class AttributeEncoder(Protocol):
+    """Encodes named values."""
+
+    def attributes(self, attributes: Mapping[str, Any], run: Run) -> dict[str, Json]:
+        """The trees of the values, under their names."""
+
+
+class ModelLayout:
+    """A pydantic model: its ``__dict__``, what else it was given, its private attributes and which fields were set."""
+
+    def __init__(self, kind: type[BaseModel]) -> None:
+        self._kind = kind
+        self._fields = kind.model_fields.keys()
+        self._fingerprint = fingerprint(kind)
+        self._private = kind.__private_attributes__
+        self._only_dynamic = set(self._private) == {"_data"}
+        self._is_root = issubclass(kind, RootModel)
+        self._slots = [name for name in slots_of(kind) if not name.startswith("__pydantic_")]
+        self.overrides_state = (
+            kind.__getstate__ is not BaseModel.__getstate__
+            or kind.__setstate__ is not BaseModel.__setstate__
+            or kind.__reduce_ex__ is not object.__reduce_ex__
+            or kind.__reduce__ is not object.__reduce__
+        )
+
+    def state(self, value: BaseModel, encoder: AttributeEncoder, run: Run) -> dict[str, Json]:
+        """The parts of a model's node."""
+        values = value.__dict__
+        node: dict[str, Json] = {"h": self._fingerprint} if self._fingerprint else {}
+        node["v"] = encoder.attributes(values, run)
+        if values.keys() != self._fields:
+            # What is missing was never there, and what is more was put there: the class did not change since.
+            node["u"] = [name for name in self._fields if name not in values]
+            node["o"] = [name for name in values if name not in self._fields]
+        if value.__pydantic_fields_set__ != values.keys():
+            node["s"] = sorted(value.__pydantic_fields_set__)
+        if value.__pydantic_extra__ is not None:
+            node["x"] = encoder.attributes(value.__pydantic_extra__, run)
+        private = value.__pydantic_private__
+        if private is not None and not (self._only_dynamic and private == {"_data": {}}):
+            given = {name: item for name, item in private.items() if item is not PydanticUndefined}
+            node["p"] = encoder.attributes(given, run)
+            never = [name for name in self._private if name not in given]
+            if never:
+                node["q"] = never
+        if self._slots:
+            found = attributes_of(value)
+            node["l"] = encoder.attributes({name: found[name] for name in self._slots if name in found}, run)
+        return node
+
+    def restore(self, value: BaseModel, node: Mapping[str, Json], decoding: Decoding) -> None:
+        """Give a model its state back, without a validator, a default or its ``__init__``."""
+        values = decoding.attributes(node["v"])
+        fields_set = set(node["s"]) if "s" in node else set(values)
+        if node.get("h", "") != self._fingerprint:
+            values = fitted(self._kind, values)
+        if values.keys() != self._fields:
+            self._follow_the_class(values, node)
+        extra = node.get("x")
+        set_state = object.__setattr__
+        set_state(value, "__dict__", values)
+        set_state(value, "__pydantic_fields_set__", fields_set)
+        if not self._is_root:
+            set_state(value, "__pydantic_extra__", None if extra is None else decoding.attributes(extra))
+            set_state(value, "__pydantic_private__", self._private_attributes(node, values, decoding))
+        if "l" in node:
+            for name, item in decoding.attributes(node["l"]).items():
+                set_state(value, name, item)
+
+    def _private_attributes(
+        self, node: Mapping[str, Json], fields: dict[str, Any], decoding: Decoding
+    ) -> dict[str, Any] | None:
+        private = node.get("p")
+        if private is None and self._only_dynamic:
+            return {"_data": {}}
+        if not self._private:
+            return None
+        values = decoding.attributes(private or {})
+        never = node.get("q", ())
+        for name, attribute in self._private.items():
+            if name not in values and name not in never:
+                factory: Any = attribute.default_factory
+                takes_values = getattr(attribute, "default_factory_takes_validated_data", False)
+                default = (
+                    attribute.get_default()
+                    if factory is None
+                    else factory({**fields, **values})
+                    if takes_values
+                    else factory()
+                )
+                if default is not PydanticUndefined:
+                    values[name] = default
+        return values
+
+    def _follow_the_class(self, values: dict[str, Any], node: Mapping[str, Json]) -> None:
+        """The class may have changed since: a new field has its default, and one that is gone is gone."""
+        never = node.get("u", ())
+        for name, field in self._kind.model_fields.items():
+            if name not in values and name not in never:
+                if field.is_required():
+                    raise Undecodable(f"the field '{name}' of a class is new and has no default")
+                values[name] = field.get_default(call_default_factory=True, validated_data=values)
+        beside = node.get("o", ())
+        for name in list(values):
+            kept = name in beside or isinstance(getattr(self._kind, name, None), cached_property)
+            if name not in self._fields and not kept:
+                del values[name]
+
+
+_MISSING: Any = object()
+
+
+class CompactLayout:
+    """A class of the engine: a short tag, and the fields that differ from their defaults.
+
+    ``exceptions`` are fields whose exception is kept as far as it can be; ``left_out`` are fields that are not kept but
+    given back by who reads.
+    """
+
+    def __init__(
+        self, kind: type[Any], tag: str, *, exceptions: frozenset[str] = frozenset(), left_out: Mapping[str, Any] = {}
+    ) -> None:
+        self.kind = kind
+        self.tag = tag
+        self.exceptions = exceptions
+        self._left_out = left_out
+        self._is_model = issubclass(kind, BaseModel)
+        self._defaults = {name: value for name, value in _defaults_of(kind) if name not in left_out}
+
+    @property
+    def fields(self) -> set[str]:
+        """The names of the fields that are kept."""
+        return set(self._defaults)
+
+    def differing(self, value: Any) -> Iterator[tuple[str, Any]]:
+        """The fields with values of their own."""
+        values = value.__dict__
+        for name, default in self._defaults.items():
+            item = values[name]
+            if item is default or (type(item) is type(default) and not item and not default):
+                continue
+            if default is _MISSING or type(item) is not type(default) or item != default:
+                yield name, item
+
+    def restore(self, value: Any, node: Mapping[str, Json], decoding: Decoding) -> None:
+        """Give an object its fields back."""
+        values = {**self._left_out, **self._fresh_defaults(node)}
+        values |= decoding.attributes({name: item for name, item in node.items() if name != TAG})
+        if not self._is_model:
+            value.__dict__.update(values)
+            return
+        for name, state in (
+            ("__dict__", values),
+            ("__pydantic_fields_set__", set(values)),
+            ("__pydantic_extra__", None),
+            ("__pydantic_private__", None),
+        ):
+            object.__setattr__(value, name, state)
+
+    def _fresh_defaults(self, node: Mapping[str, Json]) -> dict[str, Any]:
+        fresh: dict[str, Any] = {}
+        for name, default in self._defaults.items():
+            if name in node:
+                continue
+            if default is _MISSING:
+                raise Undecodable(f"its field '{name}' is missing")
+            fresh[name] = type(default)() if isinstance(default, (dict, list, set)) else default
+        return fresh
+
+
+def _defaults_of(kind: type[Any]) -> Iterator[tuple[str, Any]]:
+    if issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            yield name, _MISSING if field.is_required() else field.get_default(call_default_factory=True)
+        return
+    for part in dataclasses.fields(kind):
+        made = part.default_factory
+        yield (
+            part.name,
+            made()
+            if made is not dataclasses.MISSING
+            else (_MISSING if part.default is dataclasses.MISSING else part.default),
+        )

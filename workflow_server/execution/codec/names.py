@@ -1,0 +1,189 @@
+"""Names of classes and functions, as they stand in the database, and back.
+
+A name is ``module:qualname``, or ``qualname`` alone for a builtin. A parametrised model is an object:
+``{"origin": name, "args": [...]}``, and a parameter that is no class ``{"value": tree}``. Only a name that leads back
+to the very same object is written.
+
+Names come from the project's own database and from nowhere else: nothing that a client sends is ever resolved here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from workflow_server.execution.codec.failures import Undecodable, Unkeepable
+
+Json = Any
+
+MOST_CLASSES = 10_000
+"""Classes that are remembered: a program may make new ones without end."""
+
+_TOP_LEVEL = "define it at the top level of a module"
+
+
+class Expressions(Protocol):
+    """Encodes and decodes what parametrises a class and is none itself: ``list[int]``, ``int | None``."""
+
+    def encode(self, value: Any) -> Json:
+        """The tree of a type expression."""
+
+    def decode(self, tree: Json) -> Any:
+        """The type expression of a tree."""
+
+
+class Names:
+    """Finds names for classes and functions, and classes and functions for names.
+
+    ``own`` are classes that resolve without an import, by the names that they have here: a workflow's own events may be
+    local to the function that makes the workflow.
+    """
+
+    expressions: Expressions
+
+    def __init__(self, own: Iterable[type[Any]] = ()) -> None:
+        self._own: dict[str, Any] = {}
+        self._names: dict[Any, Json] = {}
+        self._found: dict[str, Any] = {}
+        for kind in own:
+            self._own.setdefault(_name(kind.__module__, kind.__qualname__), kind)
+
+    # -- Writing -------------------------------------------------------------------------------
+
+    def of(self, kind: Any) -> Json:
+        """The name of a class.
+
+        Raises:
+            Unkeepable: it has none by which it is found again.
+        """
+        named = self._names.get(kind)
+        if named is None:
+            named = self._of_type(kind)
+            if len(self._names) >= MOST_CLASSES:
+                self._names.clear()
+            self._names[kind] = named
+        return named
+
+    def of_function(self, function: Any, qualname: str | None = None) -> str:
+        """The name of a function or another global object, which must be found again under it.
+
+        Raises:
+            Unkeepable: it is not.
+        """
+        name = qualname or getattr(function, "__qualname__", None) or getattr(function, "__name__", "")
+        qualname = str(name)
+        module = getattr(function, "__module__", None) or _module_of(function, qualname)
+        name = _name(module or "builtins", qualname)
+        if _or_none(self.resolve, name) is not function:
+            raise Unkeepable(f"is a function that is not found again by its name: {_TOP_LEVEL}")
+        return name
+
+    def _of_type(self, kind: Any) -> Json:
+        generic = getattr(kind, "__pydantic_generic_metadata__", None)
+        if generic and generic["origin"] is not None:
+            return self._parametrised(kind, generic["origin"], generic["args"])
+        name = _name(kind.__module__, kind.__qualname__)
+        if self._own.get(name) is kind or _or_none(self.resolve, name) is kind:
+            return name
+        # A class that was made by a function (create_model, namedtuple) may be kept under another name.
+        alias = _alias(kind, kind.__module__, "types")
+        if alias is None:
+            raise Unkeepable(f"is of a class that is not found again by its name: {_TOP_LEVEL}")
+        return alias
+
+    def _parametrised(self, kind: type[Any], origin: Any, args: tuple[Any, ...]) -> Json:
+        try:
+            named = {"origin": self.of(origin), "args": [self._argument(arg) for arg in args]}
+            is_found = self.resolve(named) is kind
+        except (Unkeepable, Undecodable, TypeError):
+            is_found = False
+        if is_found:
+            return named
+        alias = _alias(kind, kind.__module__, origin.__module__)
+        if alias is None:
+            raise Unkeepable(
+                "is of a parametrised class that is not found again by its parameters: give it a name at the top level "
+                "of a module"
+            )
+        return alias
+
+    def _argument(self, arg: Any) -> Json:
+        if isinstance(arg, type) and not isinstance(arg, types.GenericAlias):
+            return self.of(arg)
+        return {"value": self.expressions.encode(arg)}
+
+    # -- Reading -------------------------------------------------------------------------------
+
+    def resolve(self, name: Json) -> Any:
+        """The class, function or type expression of a name.
+
+        Raises:
+            Undecodable: there is none.
+        """
+        if not isinstance(name, str):
+            return self._resolve_expression(name)
+        found = self._own.get(name, self._found.get(name))
+        if found is None:
+            found = self._found[name] = _import(name)
+        return found
+
+    def resolve_class(self, name: Json) -> type[Any]:
+        """The class of a name.
+
+        Raises:
+            Undecodable: there is none.
+        """
+        kind = self.resolve(name)
+        if not isinstance(kind, type):
+            raise Undecodable("what was a class is none any more")
+        return kind
+
+    def _resolve_expression(self, name: dict[str, Any]) -> Any:
+        if "value" in name:
+            return self.expressions.decode(name["value"])
+        origin = self.resolve(name["origin"])
+        args = tuple(self.resolve(arg) for arg in name["args"])
+        return origin[args if len(args) != 1 else args[0]]
+
+
+def _name(module: str, qualname: str) -> str:
+    return qualname if module == "builtins" else f"{module}:{qualname}"
+
+
+def _import(name: str) -> Any:
+    module, _, qualname = name.rpartition(":")
+    try:
+        # A module that is loaded may not be importable: the program's main module, or a file that is served.
+        found: Any = sys.modules.get(module or "builtins") or importlib.import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise Undecodable("its class or function is not found in the code any more") from error
+    return found
+
+
+def _alias(kind: type[Any], *modules: str) -> str | None:
+    """The name under which one of these modules holds a class."""
+    for module in modules:
+        for attribute, value in list(vars(sys.modules.get(module, types)).items()):
+            if value is kind:
+                return _name(module if module in sys.modules else "types", attribute)
+    return None
+
+
+def _module_of(function: Any, qualname: str) -> str | None:
+    """The module of a C function that does not name its own, as pickle looks for it."""
+    for name, module in list(sys.modules.items()):
+        if name != "__main__" and module is not None and getattr(module, qualname, None) is function:
+            return name
+    return None
+
+
+def _or_none(resolve: Any, name: str) -> Any:
+    try:
+        return resolve(name)
+    except Undecodable:
+        return None

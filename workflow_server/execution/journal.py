@@ -1,0 +1,250 @@
+"""The journal of a run: ticks as JSON and back, and snapshots that stand for a stretch of it.
+
+A tick names what the state already holds rather than repeating it: the start event, an event that waits for its
+delivery, the event that a step was run for. Beside it stands which of a step's sends only repeat those of an execution
+that was interrupted. Design and measurements: ``docs/architecture.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from workflow_server.errors import Unstorable
+from workflow_server.execution.begun import BegunWaits
+from workflow_server.execution.codec import Codec, Undecodable, text_of
+from workflow_server.execution.engine import (
+    AddWaiter,
+    BrokerState,
+    DeleteWaiter,
+    EmissionKey,
+    Event,
+    StartEvent,
+    StepId,
+    StepWorkerWaiter,
+    TickAddEvent,
+    TickIdleCheck,
+    TickPublishEvent,
+    TickStepResult,
+    Workflow,
+    WorkflowTick,
+    new_state,
+    reduce,
+    with_config,
+    with_event,
+)
+from workflow_server.execution.legacy import LegacyFormat
+from workflow_server.execution.pulls import Pulls
+from workflow_server.execution.send_dedup import Sends
+
+WaitKey = tuple[str, str]
+"""The step and the waiter id of a wait."""
+
+
+@dataclass
+class Waits:
+    """Until when the waits of a run last, in Unix seconds; one without a timeout is not listed."""
+
+    deadlines: dict[WaitKey, float] = field(default_factory=dict)
+    begun: BegunWaits = field(default_factory=BegunWaits)
+    """The types for which a wait has begun, whether it lasts or not."""
+
+    def note(self, tick: WorkflowTick, state: BrokerState) -> None:
+        """Take note of the waits that begin with this tick, which ``state`` is about to take in."""
+        if not isinstance(tick, TickStepResult):
+            return
+        for item in tick.result:
+            if isinstance(item, DeleteWaiter):
+                self.deadlines.pop((str(tick.step_id), item.waiter_id), None)
+        for item in tick.result:
+            if not isinstance(item, AddWaiter):
+                continue
+            key = (str(tick.step_id), item.waiter_id)
+            self._note_type(state, tick.step_id, item.event_type)
+            if find_waiter(state, key) is None:
+                self.deadlines.pop(key, None)
+                if item.timeout is not None and tick.stamped_at is not None:
+                    self.deadlines[key] = tick.stamped_at + item.timeout
+
+    def restore_begun(self, state: BrokerState, data: dict[str, list[str]] | None) -> None:
+        """Take up what a snapshot kept of the types; one of an earlier version kept the open waits only."""
+        self.begun.restore(data or {})
+        for step_id, waiter in all_waiters(state):
+            self._note_type(state, step_id, waiter.waiting_for_event)
+
+    def _note_type(self, state: BrokerState, step_id: StepId, kind: type[Event]) -> None:
+        config = state.config.steps.get(step_id)
+        self.begun.add(kind, with_subclasses=config is not None and config.accept_event_subclasses)
+
+    def open(self, state: BrokerState) -> Iterator[tuple[StepId, str, float]]:
+        """The waits that still last, with their deadlines."""
+        for step_id, waiter in all_waiters(state):
+            deadline = self.deadlines.get((str(step_id), waiter.waiter_id))
+            if deadline is not None and waiter.resolved_event is None and not waiter.timed_out:
+                yield step_id, waiter.waiter_id, deadline
+
+    def to_json(self, state: BrokerState) -> list[list[Any]]:
+        """The deadlines of the waits that the state holds, for a snapshot."""
+        held = {(str(step_id), waiter.waiter_id) for step_id, waiter in all_waiters(state)}
+        return [[*key, deadline] for key, deadline in self.deadlines.items() if key in held]
+
+
+class Journal:
+    """Encodes the ticks of one run, and decodes them into its state."""
+
+    def __init__(
+        self, workflow: Workflow, run_id: str, codec: Codec, legacy: LegacyFormat, start: StartEvent | None
+    ) -> None:
+        self._workflow = workflow
+        self._run_id = run_id
+        self._codec = codec
+        self._legacy = legacy
+        self._start = start
+        self._delivery: EmissionKey | None = None
+        self._repeated: list[int] = []
+        self._sends = Sends(codec)
+        self.waits = Waits()
+        self.pulls = Pulls()
+
+    # -- Writing -------------------------------------------------------------------------------
+
+    def before(self, tick: WorkflowTick, state: BrokerState) -> None:
+        """Look at what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
+        self.waits.note(tick, state)
+        self._repeated = self._sends.note(tick, state)
+        self.pulls.note(tick, state)
+        self._delivery = None
+        if isinstance(tick, TickAddEvent) and tick.emission is not None and tick.emission in state.deliveries:
+            self._delivery = tick.emission
+
+    def encode(self, tick: WorkflowTick) -> str | None:
+        """The tick's entry, or None for one that replay does not need.
+
+        Raises:
+            Unstorable: a value of an event cannot be kept; the message names the field.
+        """
+        if isinstance(tick, (TickIdleCheck, TickPublishEvent)):
+            return None
+        if isinstance(tick, TickAddEvent):
+            if tick.event is self._start and tick.step_id is None and tick.emission is None:
+                return text_of({"ref": "start", "stamped_at": tick.stamped_at})
+            if self._delivery is not None:
+                key = self._delivery
+                return text_of({"ref": [key.invocation_id, key.index], "stamped_at": tick.stamped_at})
+        entry = {"tick": self._codec.encode(tick, f"The journal entry '{tick.type}'")}
+        if self._repeated:
+            entry["repeated"] = self._repeated
+        return text_of(entry)
+
+    def snapshot(self, state: BrokerState) -> str:
+        """The whole state of the loop, with what stands beside it.
+
+        Raises:
+            Unstorable: a value in it cannot be kept.
+        """
+        if state.children:
+            raise Unstorable(what="A child workflow of the engine", reason="the runs of its steps are not kept")
+        return text_of({
+            "loop": self._codec.encode(state, "The state of the run"),
+            "deadlines": self.waits.to_json(state),
+            "sends": self._sends.to_json(),
+            "begun": self.waits.begun.to_json(),
+            "pulls": self.pulls.to_json(),
+        })  # fmt: skip
+
+    # -- Reading -------------------------------------------------------------------------------
+
+    def restore(self, snapshot: str | None) -> BrokerState:
+        """The state of a snapshot, or the state before the first tick.
+
+        Raises:
+            Undecodable: it cannot be read, or a step that has work is gone from the code.
+        """
+        if snapshot is None:
+            return new_state(self._workflow)
+        data = json.loads(snapshot)
+        self._sends.restore(data.get("sends", {}), is_legacy="broker" in data)
+        if "broker" in data:
+            state, deadlines = self._legacy.restore(data, self._workflow)
+        else:
+            state = with_config(self._codec.decode(data["loop"]), self._workflow)
+            deadlines = {(step, waiter): deadline for step, waiter, deadline in data["deadlines"]}
+        self.waits.deadlines.update(deadlines)
+        self.waits.restore_begun(state, data.get("begun"))
+        self.pulls.restore(data.get("pulls", {}))
+        return state
+
+    def replay(self, state: BrokerState, data: str) -> BrokerState:
+        """The state after one entry."""
+        return self.reduce(state, self.decode(state, data))
+
+    def reduce(self, state: BrokerState, tick: WorkflowTick) -> BrokerState:
+        """The state after one tick."""
+        return reduce(state, tick, self._run_id)
+
+    def decode(self, state: BrokerState, data: str) -> WorkflowTick:
+        """The tick of an entry that follows on ``state``.
+
+        Raises:
+            Undecodable: the entry names something that the state does not hold, or a type that is gone.
+        """
+        entry = json.loads(data)
+        ref = entry.get("ref")
+        if ref == "start":
+            if self._start is None:
+                raise Undecodable("the journal names a start event, and there is none")
+            return TickAddEvent(event=self._start, stamped_at=entry["stamped_at"])
+        if ref is not None:
+            delivered = self._delivered(state, EmissionKey(*ref), entry["stamped_at"])
+            self.pulls.note(delivered, state)
+            return delivered
+        repeated = entry.pop("repeated", [])
+        if "tick" in entry:
+            tick: WorkflowTick = self._codec.decode(entry["tick"])
+            if isinstance(tick, TickStepResult):
+                tick = with_event(tick, _event_of(state, str(tick.step_id), tick.invocation_id))
+        else:
+            event = entry["type"] == "step_result" and _event_of(state, entry["step_id"], entry["invocation_id"])
+            tick = self._legacy.tick(entry, event or None)
+        self.waits.note(tick, state)
+        self._sends.note(tick, state, repeated)
+        self.pulls.note(tick, state)
+        return tick
+
+    def _delivered(self, state: BrokerState, key: EmissionKey, stamped_at: float | None) -> TickAddEvent:
+        delivery = state.deliveries.get(key)
+        if delivery is None:
+            raise Undecodable(f"the journal delivers {key}, and nothing waits for that")
+        return TickAddEvent(
+            event=delivery.event,
+            step_id=delivery.step_id,
+            recovery_counts=dict(delivery.recovery_counts),
+            scope_path=delivery.scope_path,
+            emission=key,
+            stamped_at=stamped_at,
+        )
+
+
+def _event_of(state: BrokerState, step: str, invocation_id: str | None) -> Event:
+    worker = state.workers.get(StepId.from_str(step))
+    for execution in worker.in_progress if worker is not None else ():
+        if execution.invocation_id == invocation_id:
+            return execution.event
+    raise Undecodable(f"the journal holds a result of step '{step}', which the workflow did not run")
+
+
+def all_waiters(state: BrokerState) -> Iterator[tuple[StepId, StepWorkerWaiter[Event]]]:
+    """Every wait that the state holds, with its step."""
+    for step_id, worker in state.workers.items():
+        for waiter in worker.collected_waiters:
+            yield step_id, waiter
+
+
+def find_waiter(state: BrokerState, key: WaitKey) -> StepWorkerWaiter[Event] | None:
+    """The wait of this step and id."""
+    for step_id, waiter in all_waiters(state):
+        if waiter.waiter_id == key[1] and str(step_id) == key[0]:
+            return waiter
+    return None

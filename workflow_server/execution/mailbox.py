@@ -1,0 +1,157 @@
+"""The ticks that a run was sent and has not taken: in which order it takes them, and when.
+
+In the basic runtime a step that has been started has come to its first wait before the next event is taken. Here it
+may still stand at the barrier. So the first event in the mailbox waits for the steps that stand there where taking it
+now could have another outcome: where no step accepts it, where a step that stands there may wait for it, or where it
+would have to queue for a worker that may be free by then. Any other does not: what a fan-out sends shares its commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from workflow_server.execution.barrier import StepBarrier
+from workflow_server.execution.begun import BegunWaits
+from workflow_server.execution.engine import BrokerState, TickAddEvent, WorkflowTick
+from workflow_server.execution.inbox import Inbox, PostedEvent, is_kept, is_lost
+from workflow_server.execution.known_waits import KnownWaits
+from workflow_server.execution.routing import Weights, accepting_steps, answers, is_at_work, would_queue
+
+LARGEST = 4
+"""Times the limit for the events in a run's state: beyond these it takes only answers. An event in a snapshot may take
+twice its size, and a value of SQLite holds 10^9 bytes."""
+
+
+class MailboxOwner(Protocol):
+    """The run that the mailbox belongs to."""
+
+    @property
+    def broker(self) -> BrokerState:
+        """The state of its loop."""
+
+    @property
+    def begun(self) -> BegunWaits:
+        """The types for which it has waited."""
+
+    def keep(self, posted: PostedEvent) -> None:
+        """The event is held from now on."""
+
+    def drop(self, posted: PostedEvent) -> None:
+        """Tell that nobody takes the event."""
+
+
+class Mailbox:
+    """The ticks that are sent to a run, in order. ``limit``: bytes of posted events in its state from which on further
+    ones stay in the inbox while there is work to do."""
+
+    def __init__(self, owner: MailboxOwner, inbox: Inbox, barrier: StepBarrier, known: KnownWaits, limit: int) -> None:
+        self._owner = owner
+        self._inbox = inbox
+        self._barrier = barrier
+        self._known = known
+        self._limit = limit
+        self._ticks: deque[WorkflowTick] = deque()
+        self._changed = asyncio.Event()
+        self.was_taken: WorkflowTick | None = None
+        """A tick that the run had taken before it was taken up again, and that waits for no step."""
+        self._weights = Weights()
+        self._weight = 0
+        """An upper bound of the weight of what was posted and is in the state."""
+
+    def put(self, tick: WorkflowTick) -> None:
+        """Send a tick."""
+        self._ticks.append(tick)
+        self._changed.set()
+
+    def put_first(self, ticks: Iterable[WorkflowTick]) -> None:
+        """Send ticks that come before all others."""
+        self._ticks.extendleft(reversed(list(ticks)))
+        self._changed.set()
+
+    def look_again(self) -> None:
+        """The run has gone on: it may take what it did not take before."""
+        if self._ticks:
+            self._changed.set()
+
+    def expect(self, weight: int) -> None:
+        """The run was loaded, with a state of at most this weight."""
+        self._weight = weight
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing is in it."""
+        return not self._ticks
+
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether nothing is in it that the run would take."""
+        return self._next() is None
+
+    async def get(self) -> WorkflowTick:
+        """The next tick, when the run is to take it."""
+        while True:
+            self._changed.clear()
+            place = self._next()
+            if place is None:
+                await self._changed.wait()
+            elif self._barrier.standing and self._waits_for_steps(self._ticks[place]):
+                await self._barrier.opening()
+            else:
+                tick = self._ticks[place]
+                del self._ticks[place]
+                if self._is_taken(tick):
+                    return tick
+
+    def _next(self) -> int | None:
+        """The place of the first tick that the run takes. What steps send is always taken: they may wait for it."""
+        if not self._ticks:
+            return None
+        is_large = self._is_large()
+        for place, tick in enumerate(self._ticks):
+            posted = self._posted(tick)
+            if posted is None:
+                return place
+            posted.put_off = is_large and not answers(self._owner.broker, posted.event)
+            if not posted.put_off:
+                return place
+        return None
+
+    def _posted(self, tick: WorkflowTick) -> PostedEvent | None:
+        return self._inbox.find(tick.event) if isinstance(tick, TickAddEvent) else None
+
+    def _is_large(self) -> bool:
+        """Return whether the run's state holds so much that it takes nothing new."""
+        if self._weight <= self._limit:
+            return False
+        state = self._owner.broker
+        self._weight = self._weights.of(state)
+        return self._weight > (self._limit if is_at_work(state) else LARGEST * self._limit)
+
+    def _waits_for_steps(self, tick: WorkflowTick) -> bool:
+        """Return whether it could have another outcome to take the tick before the steps that stand at the barrier
+        begin."""
+        if not isinstance(tick, TickAddEvent) or tick is self.was_taken:
+            return False
+        state, standing = self._owner.broker, self._barrier.standing
+        accepting = accepting_steps(state, tick.event, tick.step_id)
+        if not accepting or any(self._known.may_wait(step, tick.event) for step in standing):
+            return True
+        return any(str(step_id) in standing and would_queue(state, step_id) for step_id in accepting)
+
+    def _is_taken(self, tick: WorkflowTick) -> bool:
+        posted = self._posted(tick)
+        if posted is None:
+            return True
+        if is_kept(posted, self._owner.broker, self._owner.begun):
+            self._inbox.hold(posted, held=True)
+            self._owner.keep(posted)
+            return False
+        if is_lost(posted, self._owner.broker):
+            self._owner.drop(posted)
+            return False
+        self._weight += posted.record.size
+        self._weights.note(posted.event, posted.record.size)
+        return True

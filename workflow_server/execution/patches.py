@@ -1,0 +1,183 @@
+"""Patches between JSON trees: what one step wrote to ``ctx.store``.
+
+A patch is recorded against the live state, which may already hold what a concurrent step wrote but has not yet
+finished, and is folded into the durable state, which does not. Hence its operations say what changed rather than what
+the state became: a list that grew is an ``extend``, and a number edited in a transaction carries what it ``was``, so
+that two steps that count the same things both count.
+
+A tree may hold nodes with a tag (see ``codec``). Those that stand for something with named parts are changed part by
+part; all others are replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
+
+from workflow_server.execution.codec import TAG
+from workflow_server.execution.codec.comparing import is_set, same
+
+Json = Any
+"""A JSON value. Trees are never changed in place: applying a patch copies the containers on its paths."""
+
+
+class Operation(TypedDict):
+    """One change at ``path``: ``set`` and ``remove`` a value, ``extend`` a list."""
+
+    op: Literal["set", "remove", "extend"]
+    path: list[str | int]
+    value: NotRequired[Json]
+    was: NotRequired[float]
+
+
+Patch = list[Operation]
+
+
+def diff(old: Json, new: Json, path: Sequence[str | int] = (), *, counting: bool = False) -> Patch:
+    """The patch that makes ``new`` of ``old``; ``counting`` records a changed number with what it was, 0 where it is
+    new."""
+    if same(old, new):
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        return _diff_parts(old, new, path, counting=counting)
+    if isinstance(old, list) and isinstance(new, list) and len(new) > len(old) and same(new[: len(old)], old):
+        return [{"op": "extend", "path": list(path), "value": new[len(old) :]}]
+    return [_set(path, new, was=old if counting else None)]
+
+
+def _diff_parts(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | int], *, counting: bool) -> Patch:
+    whole: Patch = [_set(path, new, was=None)]
+    if not _has_parts_like(old, new):
+        return whole
+    counting = counting and old.get(TAG) != "r"
+    if is_set(old):
+        patch = _diff_members(old["v"], new["v"], (*path, "v"))
+        return patch + diff(old.get("a"), new["a"], (*path, "a"), counting=counting) if "a" in new else patch
+    if TAG not in old and [key for key in old if key in new] + [key for key in new if key not in old] != list(new):
+        # The order of a dictionary is kept, too.
+        return whole
+    patch = _removed(old, new, path)
+    for key, value in new.items():
+        if key in old:
+            patch += diff(old[key], value, (*path, key), counting=counting)
+        else:
+            patch.append(_set((*path, key), value, was=0 if counting else None))
+    return patch
+
+
+def _diff_members(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | int]) -> Patch:
+    """Members of a set come and go; they have no order."""
+    added = [_set((*path, key), value, was=None) for key, value in new.items() if key not in old]
+    return _removed(old, new, path) + added
+
+
+def _removed(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | int]) -> Patch:
+    return [{"op": "remove", "path": [*path, key]} for key in old if key not in new]
+
+
+_PARTED = frozenset({"m", "o", "d", "s", "fs", "t", "q", "r"})
+"""Tags of what has parts that change: models, objects, dictionaries, sets, and sequences, which grow."""
+_PARTED_BASES = frozenset({"dict", "list", "set", "frozenset", "deque"})
+_FIXED = (TAG, "c", "b", "f", "m")
+"""Keys of a node that say what it is, rather than what it holds."""
+
+
+def _has_parts_like(old: dict[str, Json], new: dict[str, Json]) -> bool:
+    """Return whether one node may become the other part by part: a dictionary, a set or an object of the same class."""
+    if TAG not in old and TAG not in new:
+        return True
+    tag = new.get(TAG)
+    if any(old.get(key) != new.get(key) for key in _FIXED):
+        return False
+    if tag == "r":
+        return same(old["a"], new["a"])
+    if tag == "sub":
+        return new["b"] in _PARTED_BASES and ("a" in old) == ("a" in new)
+    return tag in _PARTED
+
+
+def apply(tree: Json, patch: Iterable[Operation], source: Json = None) -> Json:
+    """The tree with the patch applied; ``tree`` itself stays as it was.
+
+    ``source`` is the tree that the patch led to. Where an object that the patch changes a part of is not there, since
+    a step made it that has not finished, it is taken over whole from there.
+    """
+    for operation in patch:
+        tree = _apply(tree, operation["path"], operation, source)
+    return tree
+
+
+def _set(path: Sequence[str | int], value: Json, *, was: Json) -> Operation:
+    operation: Operation = {"op": "set", "path": list(path), "value": value}
+    if _is_number(was) and _is_number(value):
+        operation["was"] = was
+    return operation
+
+
+def _apply(node: Json, path: Sequence[str | int], operation: Operation, source: Json) -> Json:
+    if not path:
+        return _changed(node, operation)
+    key, rest = path[0], path[1:]
+    if _is_other(node, source):
+        return source
+    inside = _part(source, key)
+    if isinstance(node, list) and isinstance(key, int):
+        return _apply_in_list(node, key, rest, operation, inside)
+    # A container that is missing here was made by a step that has not finished: it is made now.
+    copy = dict(node) if isinstance(node, dict) else {}
+    if operation["op"] == "remove" and not rest:
+        copy.pop(key, None)
+    else:
+        copy[key] = _apply(copy.get(key, _MISSING), rest, operation, inside)
+    return copy
+
+
+def _is_other(node: Json, source: Json) -> bool:
+    """Return whether one of them is an object and the other cannot become it part by part.
+
+    A patch that was meant for a dictionary of any keys must not change a part, or the class, of an object that stood
+    there before the dictionary.
+    """
+    if not isinstance(source, (dict, list)) or not (_is_object(node) or _is_object(source)):
+        return False
+    return not (isinstance(node, dict) and isinstance(source, dict) and _has_parts_like(node, source))
+
+
+def _is_object(node: Json) -> bool:
+    return isinstance(node, dict) and TAG in node
+
+
+def _part(source: Json, key: str | int) -> Json:
+    if isinstance(source, dict):
+        return source.get(key)
+    return source[key] if isinstance(source, list) and isinstance(key, int) and key < len(source) else None
+
+
+def _apply_in_list(
+    node: list[Json], index: int, rest: Sequence[str | int], operation: Operation, source: Json
+) -> list[Json]:
+    copy = list(node)
+    if index < len(copy):
+        copy[index] = _apply(copy[index], rest, operation, source)
+    else:
+        copy.append(_apply(_MISSING, rest, operation, source))
+    return copy
+
+
+def _changed(current: Json, operation: Operation) -> Json:
+    value: Json = operation.get("value")
+    if operation["op"] == "extend":
+        return current + value if isinstance(current, list) else value
+    was = operation.get("was")
+    # A count that is not there yet stands at nothing.
+    counted: Json = 0 if current is _MISSING else current
+    if was is None or same(counted, was) or not _is_number(counted):
+        return value
+    return counted + (value - was)
+
+
+_MISSING: Json = object()
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,164 @@
+"""The sends of steps that were interrupted: a step that begins again and sends the same does not send it twice.
+
+The engine numbers the sends of one execution, and drops a number that it has had. A step that begins again is another
+execution, with numbers of its own. So what an interrupted execution had sent is remembered for the next one of the
+same work item: where that sends an equal event to the same step, the engine is told that it has had it. A retry, or a
+step that is run again by its wait, sends anew, as in the basic runtime: there the execution before had ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+from pydantic_core import to_json
+
+from workflow_server.errors import Unstorable
+from workflow_server.execution.codec import Codec
+from workflow_server.execution.engine import (
+    BrokerState,
+    Event,
+    InProgressState,
+    StepId,
+    TickAddEvent,
+    TickSessionStart,
+    TickStepResult,
+    WorkflowTick,
+)
+
+Item = tuple[str, str | None]
+"""A step and one of its work items."""
+
+
+Sent = str
+"""A digest of an event that a step sent, and to which step: a step may send very many."""
+
+
+class Sends:
+    """The sends of the executions that are under way in one run."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._sent: dict[str, Counter[Sent]] = {}
+        """By invocation: what it has sent and the run has taken."""
+        self._before: dict[Item, Counter[Sent]] = {}
+        """By work item: what an interrupted execution had sent, and the present one has not sent again."""
+        self._is_legacy = False
+        """Some of this was noted by a first build."""
+
+    def note(self, tick: WorkflowTick, state: BrokerState, repeated: list[int] | None = None) -> list[int]:
+        """Take note of what the tick brings, which ``state`` is about to take in.
+
+        Returns the numbers of the sends in it that only repeat what was sent; ``state`` is made to ignore them. Where
+        the journal has told which these are, they are given.
+        """
+        if isinstance(tick, TickSessionStart):
+            self._interrupt(state)
+        elif isinstance(tick, TickAddEvent) and tick.emission is not None:
+            found = _under_way(state, tick.emission.invocation_id)
+            if found is not None and tick.emission.index not in found[1].received:
+                return self._take(found, tick.emission.index, tick.event, tick.step_id, repeated)
+        elif isinstance(tick, TickStepResult) and tick.invocation_id is not None:
+            return self._end(tick, tick.invocation_id, state, repeated)
+        return []
+
+    def _interrupt(self, state: BrokerState) -> None:
+        """Note that what was under way begins again, as another execution."""
+        before: dict[Item, Counter[Sent]] = {}
+        for item, execution in _executions(state):
+            sent = self._before.pop(item, Counter()) + self._sent.get(execution.invocation_id or "", Counter())
+            if sent:
+                before[item] = before.get(item, Counter()) + sent
+        self._before, self._sent = before, {}
+
+    def _end(
+        self, tick: TickStepResult, invocation_id: str, state: BrokerState, repeated: list[int] | None
+    ) -> list[int]:
+        """An execution has ended; what it sent last may still be on its way."""
+        found = _under_way(state, invocation_id)
+        marked: list[int] = []
+        if found is not None and found[0] in self._before:
+            for sent in tick.sends:
+                if sent.index not in found[1].received:
+                    marked += self._take(found, sent.index, sent.event, sent.step_id, repeated)
+            del self._before[found[0]]
+        self._sent.pop(invocation_id, None)
+        return marked
+
+    def _take(
+        self,
+        found: tuple[Item, InProgressState],
+        index: int,
+        event: Event,
+        step_id: StepId | None,
+        repeated: list[int] | None,
+    ) -> list[int]:
+        item, execution = found
+        sent = _digest(event, step_id, self._codec)
+        self._sent.setdefault(execution.invocation_id or "", Counter())[sent] += 1
+        before = self._before.get(item)
+        if not before or not (repeated is None or index in repeated):
+            return []
+        if self._is_legacy and not before[sent]:
+            sent = _legacy_digest(event, step_id)
+        if not before[sent]:
+            return []
+        before[sent] -= 1
+        execution.received.add(index)
+        return [index]
+
+    # -- Snapshots -----------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for a snapshot."""
+        return {"sent": self._sent, "before": [[*item, sent] for item, sent in self._before.items()]}
+
+    def restore(self, data: dict[str, Any], *, is_legacy: bool = False) -> None:
+        """Go on from a snapshot; one that was taken by an earlier version has nothing of it."""
+        self._is_legacy = is_legacy
+        self._sent = {invocation: Counter(sent) for invocation, sent in data.get("sent", {}).items()}
+        self._before = {(step, work_item): Counter(sent) for step, work_item, sent in data.get("before", [])}
+
+
+def _executions(state: BrokerState) -> Iterator[tuple[Item, InProgressState]]:
+    for step_id, worker in state.workers.items():
+        for execution in worker.in_progress:
+            yield (str(step_id), execution.work_item_id), execution
+
+
+def _under_way(state: BrokerState, invocation_id: str) -> tuple[Item, InProgressState] | None:
+    return next((found for found in _executions(state) if found[1].invocation_id == invocation_id), None)
+
+
+def _digest(event: Event, step_id: StepId | None, codec: Codec) -> Sent:
+    kind = type(event)
+    try:
+        # The members of a set have no order, and so have no keys here.
+        value = json.dumps(codec.encode(event), sort_keys=True)
+    except Unstorable:
+        # The journal refuses it next, with its reason.
+        value = ""
+    named = f"{kind.__module__}.{kind.__qualname__} {step_id} "
+    return blake2b((named + value).encode(), digest_size=16).hexdigest()
+
+
+def _legacy_digest(event: Event, step_id: StepId | None) -> Sent:
+    """The digest that the first builds made: of the event as pydantic dumps it."""
+    kind = type(event)
+    try:
+        value = to_json(_in_order(event.model_dump()))
+    except Exception:
+        value = b""
+    named = f"{kind.__module__}.{kind.__qualname__} {step_id} "
+    return blake2b(named.encode() + value, digest_size=16).hexdigest()
+
+
+def _in_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _in_order(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_in_order(item) for item in value]
+    return sorted(map(_in_order, value), key=repr) if isinstance(value, (set, frozenset)) else value

@@ -1,0 +1,237 @@
+"""A workflow as it is served: its types, its state, and how what is kept of its runs is written and read."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from workflows.representation import get_workflow_representation
+
+from workflow_server.errors import InvalidEvent, NoRepresentation, Unstorable
+from workflow_server.execution.codec import Codec, Undecodable
+from workflow_server.execution.engine import (
+    DictState,
+    Event,
+    StartEvent,
+    Workflow,
+    WorkflowRunFunction,
+    compact_layouts,
+    concurrent_runs,
+    context_model,
+    events_of,
+    infer_state_type,
+    stop_event_class,
+    workflow_timeout,
+)
+from workflow_server.execution.event_input import EventInput
+from workflow_server.execution.journal import Journal
+from workflow_server.execution.known_waits import KnownWaits
+from workflow_server.execution.legacy import LegacyFormat, is_legacy_event
+from workflow_server.execution.patches import Json, Patch, apply
+from workflow_server.execution.schemas import json_schema
+from workflow_server.execution.serializer import RunSerializer
+from workflow_server.execution.slots import Slots
+from workflow_server.execution.state import PatchSink, RecordingStateStore, decode_state, encode_state
+from workflow_server.protocol.bounded import try_first
+
+logger = logging.getLogger(__name__)
+
+
+class ServedWorkflow:
+    """One workflow under its name, with all that is worked out once for all of its runs."""
+
+    def __init__(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]]) -> None:
+        self.name = name
+        self.workflow = workflow
+        self.slots = Slots(concurrent_runs(workflow))
+        self.timeout = workflow_timeout(workflow)
+        self.run_function: WorkflowRunFunction
+        self._state_type = infer_state_type(workflow)
+        self.has_typed_state = self._state_type is not DictState
+        """The state is a model that the steps declare, and no dictionary."""
+        self._listed = list(dict.fromkeys([*workflow.events, *additional_events]))
+        self.waits = KnownWaits(workflow)
+        self._stop_event_class: type[Event] = stop_event_class(workflow)
+        own: list[type[Event]] = [workflow.start_event_class, self._stop_event_class, *self._listed]
+        _check_names(own)
+        self.codec = Codec([self._state_type, *own], compact_layouts())
+        self._serializer = RunSerializer([self._state_type, *own])
+        self.legacy = LegacyFormat(self._serializer)
+        self._input = EventInput(name, workflow, own, self._serializer.closed())
+        self._empty_state = _empty_state(self._state_type, self.codec)
+
+    # -- Types ---------------------------------------------------------------------------------
+
+    def learn(self, kind: type[Event]) -> None:
+        """A run waits for events of this type: they may be sent to it."""
+        self._input.learn(kind)
+
+    def knows(self, data: object) -> bool:
+        """Return whether the type that this envelope names is known; an envelope that is none is not."""
+        return self._input.knows(data)
+
+    def event_schemas(self) -> list[dict[str, Any]]:
+        """The JSON schemas of the workflow's events, in a fixed order."""
+        return [json_schema(kind) for kind in self._listed]
+
+    def start_schema(self) -> dict[str, Any]:
+        """The JSON schema of the start event."""
+        return json_schema(self.workflow.start_event_class)
+
+    def stop_schema(self) -> dict[str, Any]:
+        """The JSON schema of the stop event."""
+        return json_schema(self._stop_event_class)
+
+    def representation(self) -> dict[str, Any]:
+        """The workflow's steps and events as a graph.
+
+        Raises:
+            NoRepresentation: the engine cannot describe one of its events or resources.
+        """
+        try:
+            return get_workflow_representation(self.workflow).model_dump(mode="json")
+        except Exception as error:
+            logger.warning("The graph of workflow '%s' cannot be made", self.name, exc_info=error)
+            raise NoRepresentation(self.name) from error
+
+    # -- What clients send ---------------------------------------------------------------------
+
+    def start_event(self, data: object) -> StartEvent:
+        """The start event of a client's fields, envelope or string; see ``EventInput.start_event``."""
+        return self._input.start_event(data)
+
+    def posted_event(self, data: object, step: str | None) -> Event:
+        """The event of a client's envelope; see ``EventInput.posted_event``."""
+        return self._input.posted_event(data, step)
+
+    def accepts(self, event: Event) -> bool:
+        """Return whether a step takes the event when a client posts it; otherwise only a wait can."""
+        return self._input.accepts(event)
+
+    def encode(self, event: Event) -> str:
+        """A client's event for the store.
+
+        Raises:
+            InvalidEvent: a value in it cannot be kept.
+        """
+        try:
+            return self.codec.dumps(event, type(event).__name__)
+        except Unstorable as error:
+            raise InvalidEvent(f"This '{type(event).__name__}' cannot be stored and read back.") from error
+
+    def stored_event(self, data: str) -> Event:
+        """An event from the store.
+
+        Raises:
+            ValueError: it cannot be read any more.
+        """
+        event: Event = self.legacy.event(data) if is_legacy_event(data) else self.codec.loads(data)
+        return event
+
+    def journal(self, run_id: str, start_event: StartEvent | None) -> Journal:
+        """The journal of one run."""
+        return Journal(self.workflow, run_id, self.codec, self.legacy, start_event)
+
+    # -- State ---------------------------------------------------------------------------------
+
+    def state_store(self, tree: Json | None, *, unattended: PatchSink) -> RecordingStateStore[Any]:
+        """``ctx.store`` as this tree has it; without one, as the workflow declares it.
+
+        Raises:
+            ValueError: the tree cannot be read any more.
+        """
+        fresh = tree is None or tree is self._empty_state
+        state = self._state_type() if fresh else decode_state(tree, self.codec)
+        if not isinstance(state, self._state_type):
+            raise Undecodable("the state is not of the class that the workflow's steps declare now")
+        return RecordingStateStore(
+            state, self.codec, durable=self._empty_state if fresh else tree, unattended=unattended
+        )
+
+    def state_tree(self, record: str | None, patches: Sequence[Patch]) -> tuple[Json | None, bool]:
+        """The tree of a stored record and the patches after it, None where nothing was stored; and whether a first
+        build or the engine wrote it, so that it must be written anew before patches follow.
+
+        Raises:
+            ValueError: it cannot be read any more.
+        """
+        if record is None and not patches:
+            return None, False
+        if record is None:
+            if not self.legacy.wrote(patches):
+                return _patched(self._empty_state, patches), False
+            payload = {"state_data": self.legacy.empty_state(self._state_type)}
+        else:
+            payload = json.loads(record)
+            if "state" in payload:
+                return _patched(payload["state"], patches), False
+        tree = _patched(payload.get("state_data"), patches)
+        return encode_state(self.legacy.state({**payload, "state_data": tree}), self.codec), True
+
+    def state_record(self, tree: Json) -> str:
+        """A state's tree in full, for the store."""
+        return json.dumps({"state": tree})
+
+    def context_snapshot(self, context: dict[str, Any]) -> tuple[str, str | None]:
+        """A client's serialized ``Context`` as the snapshot and the state record that a run begins with.
+
+        Raises:
+            InvalidEvent: it is none of this workflow.
+        """
+        # A client's names resolve to the workflow's own types and to nothing else: none of them imports anything.
+        serializer = self._serializer.closed()
+        closed = LegacyFormat(serializer)
+        journal = Journal(self.workflow, "", self.codec, closed, None)
+        try:
+            with serializer.validation_context():
+                try_first(*context_model(context))
+            broker = journal.restore(json.dumps({"broker": context, "waits": []}))
+            if not all(isinstance(event, Event) for event in events_of(broker)):
+                raise ValueError("something in it stands for an event and is none")  # noqa: TRY301
+            snapshot = journal.snapshot(broker)
+            payload = context.get("state")
+            if not payload:
+                return snapshot, None
+            tree = encode_state(closed.state(payload), self.codec)
+        except BaseException as error:
+            raise InvalidEvent("context: this is not a serialized Context of this workflow.") from error
+        return snapshot, self.state_record(tree)
+
+
+def _patched(tree: Json, patches: Sequence[Patch]) -> Json:
+    for patch in patches:
+        tree = apply(tree, patch)
+    return tree
+
+
+def _check_names(own: Sequence[type[Event]]) -> None:
+    """Refuse classes that the store could not tell apart.
+
+    Raises:
+        ValueError: two have one name.
+    """
+    named: dict[str, type[Event]] = {}
+    for kind in own:
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if named.setdefault(name, kind) is not kind:
+            raise ValueError(f"two of its events have the same name, {name}: give them names of their own")
+
+
+def _empty_state(kind: type[BaseModel], codec: Codec) -> Json:
+    """The state that a run begins with, as a tree.
+
+    Raises:
+        ValueError: it cannot be made, or would not be read back.
+    """
+    try:
+        tree = encode_state(kind(), codec)
+        decode_state(tree, codec)
+    except (ValidationError, Unstorable, ValueError) as error:
+        reason = "a field has no default" if isinstance(error, ValidationError) else str(error)
+        raise ValueError(
+            f"its state {kind.__name__} cannot be made without values, or not be read back: {reason}"
+        ) from error
+    return tree

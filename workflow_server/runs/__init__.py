@@ -1,0 +1,1 @@
+"""The life of runs: starting, sending, resuming, releasing and ending them."""

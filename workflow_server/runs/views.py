@@ -1,0 +1,104 @@
+"""Handlers as clients see them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from workflow_server.errors import HandlerNotFound
+from workflow_server.protocol.events import UNREADABLE_RESULT, read_result
+from workflow_server.protocol.handlers import HandlerData, ListedHandler
+from workflow_server.records import RunEnded, RunStarted, Status, StoredHandler
+from workflow_server.runs.roster import QUEUED, Roster
+from workflow_server.store.base import HandlerQuery, PersistentHandler, from_timestamp
+
+
+async def find_handler(roster: Roster, handler_id: str) -> PersistentHandler:
+    """The handler of this id.
+
+    Raises:
+        HandlerNotFound: there is none.
+    """
+    found = await roster.store.query(HandlerQuery(handler_id_in=[handler_id]))
+    if not found:
+        raise HandlerNotFound(handler_id)
+    return found[0]
+
+
+def shown(roster: Roster, handler: PersistentHandler) -> HandlerData:
+    """The handler, with the reason why its run does not go on at present."""
+    reason = _why_suspended(roster, handler.handler_id, handler.workflow_name, handler.status)
+    return from_store(handler, reason).model_copy(update={"held_events": roster.held_events(handler.handler_id)})
+
+
+def _why_suspended(roster: Roster, handler_id: str, workflow_name: str, status: Status) -> str | None:
+    if status != "running":
+        return None
+    reason = roster.suspended.get(handler_id)
+    served = roster.registry.find(workflow_name)
+    if reason is None and served is not None and served.slots.waits(handler_id):
+        reason = QUEUED
+    return reason
+
+
+def listed(roster: Roster, handler: StoredHandler) -> ListedHandler:
+    """The handler as it stands in a list."""
+    data = HandlerData(
+        handler_id=handler.handler_id,
+        workflow_name=handler.workflow_name,
+        run_id=handler.run_id,
+        error=UNREADABLE_RESULT if handler.damaged else handler.error,
+        result=None,
+        status=handler.status,
+        started_at=_iso(from_timestamp(handler.started_at)) or "",
+        updated_at=_iso(from_timestamp(handler.updated_at)),
+        completed_at=_iso(from_timestamp(handler.completed_at)),
+        suspended=_why_suspended(roster, handler.handler_id, handler.workflow_name, handler.status),
+        held_events=roster.held_events(handler.handler_id),
+    )
+    return ListedHandler(data, handler.result)
+
+
+def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:
+    """The handler as it stands in the store."""
+    return HandlerData(
+        handler_id=handler.handler_id,
+        workflow_name=handler.workflow_name,
+        run_id=handler.run_id,
+        error=handler.error,
+        result=handler.result,
+        status=handler.status,
+        started_at=_iso(handler.started_at) or "",
+        updated_at=_iso(handler.updated_at),
+        completed_at=_iso(handler.completed_at),
+        suspended=suspended,
+    )
+
+
+def from_start(started: RunStarted) -> HandlerData:
+    """The handler as its run begins."""
+    at = _iso(datetime.fromtimestamp(started.started_at, UTC)) or ""
+    return HandlerData(
+        handler_id=started.handler_id,
+        workflow_name=started.workflow_name,
+        run_id=started.run_id,
+        error=None,
+        result=None,
+        status="running",
+        started_at=at,
+        updated_at=at,
+        completed_at=None,
+    )
+
+
+def from_end(before: HandlerData, over: RunEnded) -> HandlerData:
+    """The handler as its run ends. The wall clock may have been set back since it began."""
+    ended_at = datetime.fromtimestamp(over.ended_at, UTC)
+    at = _iso(max(ended_at, datetime.fromisoformat(before.started_at)))
+    result, unreadable = read_result(over.result)
+    error = over.error if unreadable is None else unreadable
+    changes = {"status": over.status, "error": error, "result": result, "updated_at": at, "completed_at": at}
+    return before.model_copy(update={**changes, "suspended": None})
+
+
+def _iso(time: datetime | None) -> str | None:
+    return time.astimezone(UTC).isoformat() if time is not None else None

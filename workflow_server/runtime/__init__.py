@@ -1,1 +1,0 @@
-"""The durable runtime: what makes the engine's runs survive the process."""

@@ -1,0 +1,137 @@
+"""Everything that is known of a database before anything is written to it: whose it is, and whether it is whole.
+
+All of it is read at each start, since a file is also damaged while it lies still or is moved, and a start is when
+somebody is there to mend it. ``integrity_check`` took 1.2 s for a file of 465 MB with 1.5 million events, and
+``quick_check``, which finds no rows in the wrong order and no index that lacks one, no less (2 busy cores).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from workflow_server.errors import DatabaseAltered, DatabaseDamaged, LogDamaged
+from workflow_server.store.sqlite.connection import Access, connect, run_on
+from workflow_server.store.sqlite.migrations import Migration, migrate, pending_migrations
+from workflow_server.store.sqlite.statements import load_single
+from workflow_server.store.sqlite.wal import has_log, lost_commits
+
+logger = logging.getLogger(__name__)
+
+_READS = load_single("reads")
+
+LARGE = 1 << 30
+"""Bytes of a database that take so long to read that it is said."""
+
+
+async def examine_database(path: Path, known: Sequence[Migration]) -> None:
+    """Read the database at ``path``, which is locked, and write nothing to it.
+
+    Raises:
+        DatabaseError: what is wrong.
+        sqlite3.Error: SQLite cannot read it.
+    """
+    connection = await connect(path, _access(path))
+    try:
+        page_size = await run_on(connection, lambda sqlite: _examine(sqlite, known, path))
+    finally:
+        await connection.close()
+    lost = lost_commits(path, page_size)
+    if lost:
+        raise LogDamaged(path=str(path), commits=lost)
+
+
+def _access(path: Path) -> Access:
+    if path.with_name(path.name + "-journal").exists():
+        # A crash cut off a transaction while the file was made (it has no log until then): it has to be rolled back.
+        return "mode=rw"
+    # A connection that can write would fold the log into the file when it is closed, also into one that is refused;
+    # one that only reads leaves an empty log where there was none.
+    return "mode=ro" if has_log(path) else "immutable=1"
+
+
+def _examine(connection: sqlite3.Connection, known: Sequence[Migration], path: Path) -> int:
+    pending = pending_migrations(connection, known, str(path))
+    if len(pending) == len(known) and _has_any_of(connection, known):
+        raise DatabaseDamaged(path=str(path), problem="its record of migrations is missing")
+    _check_schema(connection, known[: len(known) - len(pending)], str(path))
+    if len(pending) < len(known):
+        stopped_cleanly = server_row(connection, str(path))[1] != 0
+        if not stopped_cleanly:
+            _note_unclean_stop(path)
+        if path.stat().st_size >= LARGE:
+            logger.info("Reading all of %s (%.1f GB) before it is used", path, path.stat().st_size / 1e9)
+        _check_integrity(connection, str(path))
+    page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
+    return page_size
+
+
+def _has_any_of(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> bool:
+    """Return whether something is there just as these migrations make it."""
+    model = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        migrate(model, migrations)
+        made = set(model.execute(_READS["schema"]))
+    finally:
+        model.close()
+    return not made.isdisjoint(connection.execute(_READS["schema"]))
+
+
+def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], name: str) -> None:
+    """Check that all that the migrations made is there as they made it.
+
+    Tables, views and indexes that others added are theirs; but nothing of theirs may run when we write, or decide what
+    may be written.
+
+    Raises:
+        DatabaseAltered: something of the kind is there.
+        DatabaseDamaged: something of ours is not there, or not as it was made.
+    """
+    model = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        migrate(model, applied)
+        expected, rules = set(model.execute(_READS["schema"])), set(model.execute(_READS["rules"]))
+    finally:
+        model.close()
+    missing = sorted(f"{kind} '{title}'" for kind, title, _ in expected - set(connection.execute(_READS["schema"])))
+    if missing:
+        raise DatabaseDamaged(path=name, problem=f"its {', '.join(missing)} is not as it was made")
+    ours = {title for kind, title, _ in expected if kind == "table"}
+    foreign = sorted(
+        f"{kind} '{title}' on '{table}'"
+        for kind, title, table, _ in set(connection.execute(_READS["rules"])) - rules
+        # A trigger on another table may run, too: by way of a foreign key.
+        if kind == "trigger" or table.lower() in ours
+    )
+    if foreign:
+        raise DatabaseAltered(path=name, what=", ".join(foreign))
+
+
+def server_row(connection: sqlite3.Connection, name: str) -> tuple[float | None, int]:
+    """Return when the server was last alive, and whether it stopped cleanly.
+
+    Raises:
+        DatabaseDamaged: the row is not there.
+    """
+    row: tuple[float | None, int] | None = connection.execute(_READS["server"]).fetchone()
+    if row is None:
+        raise DatabaseDamaged(path=name, problem="the row of its table 'server' is missing")
+    return row
+
+
+def _note_unclean_stop(path: Path) -> None:
+    logger.warning("%s was not closed cleanly: its runs go on from their last commit", path)
+    if not has_log(path):
+        logger.warning(
+            "%s has no write-ahead log (-wal) beside it. That is right for a backup; where the log was lost, what was "
+            "committed last was lost with it.",
+            path,
+        )
+
+
+def _check_integrity(connection: sqlite3.Connection, name: str) -> None:
+    problems = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+    if problems != ["ok"]:
+        raise DatabaseDamaged(path=name, problem="; ".join(problems))

@@ -1,0 +1,219 @@
+"""The opening of a database: every check comes before the first write."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import aiosqlite
+
+from workflow_server.errors import (
+    DatabaseDamaged,
+    DatabaseError,
+    DatabaseForeign,
+    DatabaseFull,
+    DatabaseLinked,
+    DatabaseLocked,
+    DatabaseReadOnly,
+    DiskFailed,
+)
+from workflow_server.records import ServerAlive
+from workflow_server.store.sqlite.beside import check_beside, narrow_modes
+from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT, connect, run_on
+from workflow_server.store.sqlite.integrity import examine_database, server_row
+from workflow_server.store.sqlite.lock import ServerLock
+from workflow_server.store.sqlite.maintenance import ServerStarted
+from workflow_server.store.sqlite.migrations import Migration, known_migrations, migrate, pending_migrations
+from workflow_server.store.sqlite.preflight import (
+    check_filesystem,
+    check_folder,
+    check_header,
+    create_file,
+    sync_folder,
+)
+from workflow_server.store.sqlite.statements import load_single
+from workflow_server.store.sqlite.transaction import Fault, describe, is_full, lone_transaction
+from workflow_server.store.sqlite.wal import write_anew
+
+logger = logging.getLogger(__name__)
+
+_READS = load_single("reads")
+_WRITES = load_single("server")
+
+_TOO_SHORT = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
+"""Codes that SQLite counts as I/O errors, though the file is damaged."""
+
+FIXED_SQLITE = {(3, 44): 6, (3, 50): 7, (3, 51): 3}
+"""The first release of each line without the WAL reset bug: https://www.sqlite.org/wal.html"""
+
+
+class Opened(NamedTuple):
+    """The result of opening a database."""
+
+    connection: aiosqlite.Connection
+    stopped_cleanly: bool
+    last_alive: ServerAlive | None
+    next_inbox_id: int
+
+
+def is_fixed(version: tuple[int, ...]) -> bool:
+    """Return whether this SQLite is free of the bug that two connections can meet when they reset a WAL at once."""
+    line, patch = version[:2], version[2]
+    return line > (3, 51) or patch >= FIXED_SQLITE.get((line[0], line[1]), 1 << 30)
+
+
+def lock_database(path: Path, *, allow_network_filesystem: bool) -> ServerLock:
+    """Check all that can be checked without SQLite, lock, and make the file where there is none.
+
+    Raises:
+        DatabaseError: what is wrong; a refused file was left byte for byte, and nothing was put beside it.
+    """
+    try:
+        return _locked(path, len(known_migrations(str(path))), allow_network_filesystem=allow_network_filesystem)
+    except OSError as error:
+        raise explain(error, str(path)) from error
+
+
+def _locked(path: Path, known: int, *, allow_network_filesystem: bool) -> ServerLock:
+    check_folder(path)
+    if not allow_network_filesystem:
+        check_filesystem(path)
+    check_beside(path)
+    lock = ServerLock(path)
+    if not lock.file.exists():
+        # No server holds it, so that it may be read; a foreign file then gets no lock file beside it.
+        check_header(path, known)
+    lock.acquire()
+    try:
+        _check_links(path)
+        check_header(path, known)
+        lock.sign()
+        create_file(path)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _check_links(path: Path) -> None:
+    # The lock and the WAL go by the file's name: under a second one, another server would find neither.
+    names = path.stat().st_nlink if path.exists() else 1
+    if names > 1:
+        raise DatabaseLinked(path=str(path), names=names)
+
+
+async def open_database(path: Path | None, fault: Fault | None = None) -> Opened:
+    """Open, check and migrate the database at ``path``, which is locked; None is one in memory."""
+    name = ":memory:" if path is None else str(path)
+    if path is not None and not is_fixed(sqlite3.sqlite_version_info):
+        logger.warning(
+            "SQLite %s has a bug that can damage a database when several connections write to it; only this server "
+            "should. SQLite 3.51.3, 3.50.7 and 3.44.6 have the fix.",
+            sqlite3.sqlite_version,
+        )
+    known = known_migrations(name)
+    try:
+        if path is not None:
+            await examine_database(path, known)
+            narrow_modes(path)
+        connection = await connect(path)
+        try:
+            stopped_cleanly, last_alive, inbox_id = await run_on(
+                connection, lambda sqlite: _prepare(sqlite, known, name, fault)
+            )
+            if path is not None:
+                sync_folder(path.parent)
+        except BaseException:
+            await connection.close()
+            raise
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+        raise explain(error, name) from error
+    return Opened(connection, stopped_cleanly, last_alive, inbox_id)
+
+
+def explain(error: sqlite3.Error | OSError | UnicodeDecodeError, path: str) -> DatabaseError:
+    """Return what an error of SQLite or of the operating system while opening means to a user."""
+    if isinstance(error, OSError):
+        return _explain_system(error, path)
+    if isinstance(error, UnicodeDecodeError):
+        # SQLite's message quotes a schema that it does not understand, and Python cannot read the quotation.
+        return DatabaseDamaged(path=path, problem="its schema is not text")
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    primary = code & 0xFF
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return DatabaseLocked(path=path, holder="another program")
+    if is_full(error):
+        return DatabaseFull(path=path)
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return DatabaseReadOnly(path=path, reason=str(error))
+    if primary == sqlite3.SQLITE_IOERR and code not in _TOO_SHORT:
+        return DiskFailed(path=path, reason=describe(error))
+    if primary == sqlite3.SQLITE_NOTADB:
+        return DatabaseForeign(path=path, found=str(error))
+    return DatabaseDamaged(path=path, problem=str(error))
+
+
+def _explain_system(error: OSError, path: str) -> DatabaseError:
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DatabaseFull(path=path)
+    if error.errno == errno.EIO:
+        return DiskFailed(path=path, reason=reason)
+    return DatabaseReadOnly(path=path, reason=reason)
+
+
+def _prepare(
+    connection: sqlite3.Connection, known: Sequence[Migration], name: str, fault: Fault | None
+) -> tuple[bool, ServerAlive | None, int]:
+    pending = pending_migrations(connection, known, name)
+    fresh = len(pending) == len(known)
+    stopped_cleanly = fresh or server_row(connection, name)[1] != 0
+    _set_durability(connection, name, wal=not fresh)
+    if not fresh and name != ":memory:":
+        _fold_in_log(connection, Path(name))
+    migrate(connection, pending, fault)
+    # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
+    _set_durability(connection, name, wal=True)
+    last_alive = ServerAlive(*connection.execute(_READS["last_alive"]).fetchone())
+    with lone_transaction(connection, ServerStarted(), fault):
+        connection.execute(_WRITES["server_started"])
+    inbox_id: int = connection.execute(_READS["last_inbox_id"]).fetchone()[0]
+    return stopped_cleanly, None if last_alive.at is None else last_alive, inbox_id + 1
+
+
+def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
+    """Let the database itself hold all that its log holds, synced, before anything is served or added.
+
+    After an fsync that failed, the system may show pages of the log that the disk never got, and a second fsync leaves
+    them out: what was appended behind them would be lost with them. Writing them anew is what helps:
+    https://www.usenix.org/conference/atc20/presentation/rebello
+    """
+    busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy and frames:
+        # Another program reads the log, such as a backup: a start must not fail for that, nor wait until it is done.
+        logger.info("%s is read by another program: its log is written anew where it is", path)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            write_anew(path)
+        finally:
+            connection.execute("ROLLBACK")
+
+
+def _set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    # What is deleted is overwritten, not only forgotten: a client's secrets are in it.
+    connection.execute("PRAGMA secure_delete = ON")
+    # The writer checkpoints itself: SQLite drops the errors of its automatic checkpoints, a failed fsync among them.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT:d}")
+    if connection.execute("PRAGMA synchronous").fetchone()[0] != 2:
+        raise DatabaseReadOnly(path=name, reason="SQLite does not take synchronous=FULL")
+    if wal and name != ":memory:":
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise DatabaseReadOnly(path=name, reason=f"it does not take a write-ahead log (journal mode {mode})")

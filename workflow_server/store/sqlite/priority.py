@@ -1,0 +1,48 @@
+"""The records that are stored though the disk is full: what a client ends or deletes, with all that comes before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from workflow_server.records import RunEnded
+from workflow_server.store.sqlite.batch import Unit
+from workflow_server.store.sqlite.maintenance import Entry, PurgeMarked, PurgeSliced
+from workflow_server.store.sqlite.transaction import Entries
+
+
+def is_urgent(entries: Entries) -> bool:
+    """Return whether a client waits for this to end or delete something, which it may want to do because the disk is
+    full."""
+    return any(
+        isinstance(entry, (PurgeMarked, PurgeSliced)) or (isinstance(entry, RunEnded) and entry.status == "cancelled")
+        for entry in entries
+    )
+
+
+def urgent_units(units: Sequence[Unit]) -> list[Unit]:
+    """The units that are urgent, in order, and those before them that concern the same handlers: the log of a handler
+    has no gap."""
+    found: list[Unit] = []
+    names: set[str] = set()
+    for unit in reversed(units):
+        if is_urgent(unit.entries):
+            names |= _names(unit)
+        elif names.isdisjoint(_names(unit)):
+            continue
+        found.append(unit)
+    found.reverse()
+    return found
+
+
+def _names(unit: Unit) -> set[str]:
+    """The handlers and runs that a unit concerns."""
+    return {name for entry in unit.entries for name in _names_of(entry)}
+
+
+def _names_of(entry: Entry) -> list[str]:
+    if isinstance(entry, PurgeMarked):
+        handler_ids: list[str] = json.loads(entry.handler_ids)
+        return handler_ids
+    names = (getattr(entry, "handler_id", None), getattr(entry, "run_id", None))
+    return [name for name in names if isinstance(name, str)]

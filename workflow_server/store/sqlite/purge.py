@@ -1,0 +1,73 @@
+"""The deletion of handlers: slice by slice, until nothing of them is left in the database and its log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from workflow_server.errors import StorageError
+from workflow_server.store.base import Commit
+from workflow_server.store.sqlite import reads
+from workflow_server.store.sqlite.readers import ReaderPool
+from workflow_server.store.sqlite.writer import GroupCommitWriter
+
+logger = logging.getLogger(__name__)
+
+EMPTYING_RETRY = 1.0
+"""Seconds until a log that another program reads is tried to be emptied again; after each try, twice as many."""
+LONGEST_RETRY = 60.0
+
+
+class Purge:
+    """Deletes the handlers that are marked. SQLite overwrites what is deleted (``secure_delete``); what the log had of
+    it goes with the log's content."""
+
+    def __init__(self, writer: GroupCommitWriter, readers: ReaderPool) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._task: asyncio.Task[None] | None = None
+        self._emptying: asyncio.Task[None] | None = None
+
+    def start(self, marking: Commit | None = None) -> asyncio.Task[None]:
+        """Delete what is marked when ``marking`` is committed, after what is being deleted already."""
+        self._task = asyncio.create_task(self._run(marking, self._task), name="store-purge")
+        return self._task
+
+    async def finished(self) -> None:
+        """Return when what was started has ended, however it did."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def stop(self) -> None:
+        """Leave the rest to the next start."""
+        tasks = [task for task in (self._task, self._emptying) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, marking: Commit | None, previous: asyncio.Task[None] | None) -> None:
+        try:
+            if marking is not None:
+                await marking
+            if previous is not None:
+                await asyncio.wait([previous])
+            while part := await self._readers.read(reads.next_purge):
+                await self._writer.append((part,))
+            await self._empty_log()
+        except StorageError as error:
+            logger.warning("a deletion was interrupted (%s): the next start finishes it", error)
+            raise
+
+    async def _empty_log(self) -> None:
+        if not await self._writer.empty_log() and (self._emptying is None or self._emptying.done()):
+            logger.info("what was deleted stays in the write-ahead log until no other program reads that")
+            self._emptying = asyncio.create_task(self._keep_trying(), name="store-empty-log")
+
+    async def _keep_trying(self) -> None:
+        # A backup may read the log for long, and nobody who deletes waits for that.
+        delay = EMPTYING_RETRY
+        while self._writer.is_open:
+            await asyncio.sleep(delay)
+            if await self._writer.empty_log():
+                return
+            delay = min(2 * delay, LONGEST_RETRY)

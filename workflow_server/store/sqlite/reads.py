@@ -1,0 +1,129 @@
+"""The queries of the store, each in one function that runs whole on a connection's thread."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from workflow_server.records import (
+    InboxLoad,
+    InboxPosted,
+    RunningRun,
+    SnapshotTaken,
+    StatePatched,
+    StateReplaced,
+    StoredAnswer,
+    StoredEvent,
+    StoredRun,
+    TickAppended,
+    UntakenEvent,
+)
+from workflow_server.store.sqlite.connection import DAMAGED
+from workflow_server.store.sqlite.maintenance import PurgeSliced
+from workflow_server.store.sqlite.statements import load_single
+
+READS = load_single("reads")
+
+PURGE_SIZE = 1 << 20
+"""Bytes of values that one transaction of a purge deletes."""
+
+
+def load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | None:
+    """All of a run in one read transaction."""
+    connection.execute("BEGIN")
+    try:
+        return _load_run(connection, handler_id)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | None:
+    row = connection.execute(READS["run"], {"handler_id": handler_id}).fetchone()
+    if row is None:
+        return None
+    run_id = row[2]
+    snapshot = connection.execute(READS["snapshot"], {"run_id": run_id}).fetchone()
+    state = connection.execute(READS["state"], {"run_id": run_id}).fetchone()
+    after_snapshot = {"run_id": run_id, "after": snapshot[1] if snapshot else -1}
+    after_state = {"run_id": run_id, "after": state[1] if state else -1}
+    columns = dict(zip(StoredRun._fields, row, strict=False))
+    return StoredRun(
+        **columns,
+        snapshot=SnapshotTaken(*snapshot) if snapshot else None,
+        ticks=[TickAppended(*tick) for tick in connection.execute(READS["ticks"], after_snapshot)],
+        state=StateReplaced(*state) if state else None,
+        patches=[StatePatched(*patch) for patch in connection.execute(READS["patches"], after_state)],
+        inbox=[
+            InboxPosted(*posted[:7], *map(bool, posted[7:]))
+            for posted in connection.execute(READS["inbox"], {"run_id": run_id})
+        ],
+    )
+
+
+def inbox_load(connection: sqlite3.Connection, run_id: str) -> InboxLoad:
+    return InboxLoad(*connection.execute(READS["inbox_load"], {"run_id": run_id}).fetchone())
+
+
+def untaken_events(connection: sqlite3.Connection, run_id: str) -> list[UntakenEvent]:
+    return [UntakenEvent(*row) for row in connection.execute(READS["untaken_events"], {"run_id": run_id})]
+
+
+def running_runs(connection: sqlite3.Connection) -> list[RunningRun]:
+    runs = []
+    for row in connection.execute(READS["running_runs"]):
+        run = RunningRun(*row)
+        runs.append(run._replace(released=bool(run.released), has_inbox=bool(run.has_inbox)))
+    return runs
+
+
+def read_events(
+    connection: sqlite3.Connection, handler_id: str, after: int, limit: int, characters: int | None
+) -> list[StoredEvent]:
+    page: list[StoredEvent] = []
+    size = 0
+    cursor = connection.execute(READS["events"], {"handler_id": handler_id, "after": after, "limit": limit})
+    for sequence, internal, data in cursor:
+        # A damaged event is shown as far as it can be read: its reader goes on to those after it.
+        page.append(StoredEvent(sequence, bool(internal), data.removeprefix(DAMAGED)))
+        size += len(data)
+        if characters is not None and size >= characters:
+            break
+    cursor.close()
+    return page
+
+
+def event_range(connection: sqlite3.Connection, handler_id: str) -> tuple[int, int, int] | None:
+    row: tuple[int, int, int] | None = connection.execute(READS["event_range"], {"handler_id": handler_id}).fetchone()
+    return row
+
+
+def is_being_deleted(connection: sqlite3.Connection, handler_id: str) -> bool:
+    return connection.execute(READS["being_deleted"], {"handler_id": handler_id}).fetchone() is not None
+
+
+def find_answer(connection: sqlite3.Connection, scope: str, key: str) -> StoredAnswer | None:
+    row = connection.execute(READS["answer"], {"scope": scope, "key": key}).fetchone()
+    return None if row is None else StoredAnswer(*row)
+
+
+def purge_left(connection: sqlite3.Connection) -> bool:
+    return connection.execute(READS["purge_left"]).fetchone() is not None
+
+
+def next_purge(connection: sqlite3.Connection) -> PurgeSliced | None:
+    """The next slice of what is marked: rows of ``PURGE_SIZE`` bytes in all, and one at least; None where all is gone.
+
+    What is deleted is overwritten, and so it is written to the log: that must not grow by all of it at once.
+    """
+    if not purge_left(connection):
+        return None
+    rows = dict.fromkeys(PurgeSliced._fields, 0)
+    size = 0
+    for kind in rows:
+        cursor = connection.execute(READS[f"purge_{kind}"])
+        for (length,) in cursor:
+            rows[kind] += 1
+            size += length
+            if size >= PURGE_SIZE:
+                cursor.close()
+                return PurgeSliced(**rows)
+    return PurgeSliced(**rows)

@@ -1,0 +1,264 @@
+"""The application on sockets: what aiohttp leaves open about connections is decided here, and reached into only here.
+
+``web.AppRunner`` has no way to name the class of its connections, which is where aiohttp answers what is not HTTP (in
+plain text, with the offending line, which it also logs), and where an answer waits for its reader without an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import HttpVersion10, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_request import BaseRequest
+
+from workflow_server.web.error_mapping import error_response
+from workflow_server.web.exceptions import ExpectationRefused, NotHttp
+from workflow_server.web.headers import add_plain_headers
+from workflow_server.web.keys import SETTINGS
+from workflow_server.web.settings import WebSettings
+from workflow_server.web.streaming.bounded_writer import limit_send_buffer, reset
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE: Final = 17.0
+"""Seconds that an idle connection stays open: longer than aiohttp's own client keeps one (15). aiohttp also gives a
+request's head that long, an hour by default: a connection that is only half a request is gone within 20 s."""
+LINGERING: Final = 5.0
+"""Seconds for which what is left of a body is read after the answer, so that its client gets to read that."""
+SHUTDOWN_TIMEOUT: Final = 1.5
+"""Seconds that open requests and streams get to end by themselves when the server stops; aiohttp waits as long again
+for those that it has cancelled. With the grace period it has to fit into the time that a stop may take."""
+BACKLOG: Final = 1024
+"""Connections that the kernel keeps until they are accepted."""
+ACCEPTED_AT_ONCE: Final = 16
+"""asyncio accepts as many in one go as its own backlog says, and without descriptors fails as often."""
+UNREAD: Final = 64 * 1024 * 1024
+"""Bytes of answers that may wait for their readers, of all connections together. One answer alone may be larger."""
+FULL_INTERVAL: Final = 60.0
+"""Seconds between two warnings that there are too many connections."""
+
+_NO_VERSION = web.RequestKey("no_version", bool)
+
+RequestFactory = Callable[..., BaseRequest]
+RequestHandling = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class HttpRunner(web.AppRunner):
+    """Serves an application that ``create_app`` made.
+
+    An answer of which nothing is read for ``write_timeout`` to twice as many seconds is given up, and earlier where
+    more than ``UNREAD`` bytes wait; a connection above ``max_connections`` is dropped.
+    """
+
+    def __init__(self, app: web.Application, *, max_connections: int) -> None:
+        super().__init__(app, handle_signals=False, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
+        self._settings = app[SETTINGS]
+        self._max_connections = max_connections
+
+    async def listen(self, bound: socket.socket) -> None:
+        """Accept connections on a socket that is bound."""
+        await web.SockSite(self, bound, backlog=ACCEPTED_AT_ONCE).start()
+        bound.listen(BACKLOG)
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        factory = _with_strict_heads(made.request_factory)
+        return _HttpServer(made.request_handler, factory, self._settings, self._max_connections)
+
+
+class _HttpServer(web.Server):
+    """Makes the connections, and counts them."""
+
+    def __init__(
+        self, handler: RequestHandling, factory: RequestFactory, settings: WebSettings, max_connections: int
+    ) -> None:
+        super().__init__(_with_refusals(handler), request_factory=factory)
+        self.settings = settings
+        self._max_connections = max_connections
+        self._admitted: set[_Connection] = set()
+        self._unread: dict[_Connection, asyncio.Transport] = {}
+        self._warned_at = -FULL_INTERVAL
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self)
+
+    def admit(self, connection: _Connection) -> bool:
+        """Return whether there is room for it; each that was let in has to ``leave``."""
+        if len(self._admitted) < self._max_connections:
+            self._admitted.add(connection)
+            return True
+        now = asyncio.get_running_loop().time()
+        if now - self._warned_at >= FULL_INTERVAL:
+            self._warned_at = now
+            logger.warning("%d connections are open, and no more are accepted", self._max_connections)
+        return False
+
+    def leave(self, connection: _Connection) -> None:
+        """It is gone."""
+        self._admitted.discard(connection)
+        self._unread.pop(connection, None)
+
+    def waits_for_reader(self, connection: _Connection, transport: asyncio.Transport) -> None:
+        """The kernel took no more of its answer. Where too much waits, what has waited longest is given up."""
+        self._unread[connection] = transport
+        waiting = sum(other.get_write_buffer_size() for other in self._unread.values())
+        while waiting > UNREAD and len(self._unread) > 1:
+            longest = self._unread.pop(next(iter(self._unread)))
+            waiting -= longest.get_write_buffer_size()
+            logger.debug("An answer was given up: too much waits for readers")
+            reset(longest)
+
+    def was_read(self, connection: _Connection) -> None:
+        """The kernel has all that was written to it."""
+        self._unread.pop(connection, None)
+
+
+class _Connection(web.RequestHandler):
+    """One connection of a client."""
+
+    __slots__ = ("_server", "_watch")
+
+    def __init__(self, server: _HttpServer) -> None:
+        # The guards refuse what is compressed; what nobody will read need not be unpacked either.
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=KEEPALIVE,
+            access_log=None,  # type: ignore[arg-type]
+            logger=logger,
+            lingering_time=LINGERING,
+            auto_decompress=False,
+        )
+        self._server = server
+        self._watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if not self._server.admit(self):
+            transport.abort()
+            return
+        # An answer is written when the kernel has all of it: closing would wait for a rest without an end. And the
+        # kernel takes little, so that it is soon seen whether a slow reader reads.
+        transport.set_write_buffer_limits(high=0)
+        limit_send_buffer(transport, self._server.settings.send_buffer)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._server.leave(self)
+        super().connection_lost(exc)
+
+    # -- Answers that nobody reads -------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            self._server.waits_for_reader(self, self.transport)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._server.was_read(self)
+
+    async def finish_response(
+        self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if self.transport is None:
+            return await super().finish_response(request, resp, start_time)
+        self._look_later(self.transport, request.writer, 0)
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            if self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
+
+    def _look_later(self, transport: asyncio.Transport, writer: AbstractStreamWriter, sent: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(self._server.settings.write_timeout, self._look, transport, writer, sent)
+
+    def _look(self, transport: asyncio.Transport, writer: AbstractStreamWriter, sent_before: int) -> None:
+        waiting = transport.get_write_buffer_size()
+        sent = writer.output_size - waiting
+        if waiting and sent <= sent_before:
+            logger.debug("An answer was not read, and given up")
+            reset(transport)
+        else:
+            self._look_later(transport, writer, sent)
+
+    # -- What is not HTTP ----------------------------------------------------------------------
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError):
+            raise exc
+        self.log_exception("A request failed outside of its handler", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of another answer was sent already")
+        invalid = isinstance(exc, HttpProcessingError) or status == 400
+        return _last_answer(NotHttp() if invalid else RuntimeError())
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        # The exceptions of the parser quote what they could not read: tokens, queries and bodies.
+        if isinstance(kw.get("exc_info"), (HttpProcessingError, web.RequestPayloadError)):
+            logger.debug("A request that is not valid HTTP was refused")
+        else:
+            super().log_exception(*args, **kw)
+
+
+def _last_answer(error: Exception) -> web.Response:
+    """An answer that no middleware sees, and with which the connection ends."""
+    answer = error_response(error)
+    add_plain_headers(answer)
+    answer.force_close()
+    return answer
+
+
+def _with_strict_heads(factory: RequestFactory) -> RequestFactory:
+    """Return a factory that disarms what aiohttp's parser lets through and should not, or notes it to be refused.
+
+    No upgrade is accepted here, and a connection on which one was asked for ends with the answer: where aiohttp knows
+    the protocol as little (``h2c``), it drops what came with such a request in one piece: the next request, or the
+    head of it, so that a body would then be taken for a request. And a request line without a version is that of
+    HTTP/0.9, which has no status lines: its answer could not be told from anything else.
+    """
+
+    def make(message: RawRequestMessage, *rest: Any) -> BaseRequest:
+        if hdrs.UPGRADE in message.headers:
+            message = message._replace(should_close=True)
+        if message.version >= HttpVersion10:
+            return factory(message, *rest)
+        request = factory(message._replace(version=HttpVersion10, should_close=True), *rest)
+        request[_NO_VERSION] = True
+        return request
+
+    return make
+
+
+def _with_refusals(handler: RequestHandling) -> RequestHandling:
+    """Return a handler that refuses what was noted.
+
+    Where there is no route, aiohttp refuses an ``Expect`` before any middleware could.
+    """
+
+    async def handle(request: BaseRequest) -> web.StreamResponse:
+        if _NO_VERSION in request:
+            return _last_answer(NotHttp())
+        try:
+            return await handler(request)
+        except web.HTTPExpectationFailed:
+            answer = error_response(ExpectationRefused())
+            add_plain_headers(answer)
+            return answer
+
+    return handle

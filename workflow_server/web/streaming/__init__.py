@@ -1,0 +1,1 @@
+"""Streams of events on their way to clients."""
