@@ -518,7 +518,7 @@ async def test_a_run_whose_workflow_is_gone_waits_and_goes_on_when_it_is_back(ma
     ("where", "named", "step"),
     [
         ("result", "'result' of StopEvent cannot be stored: clients read it as JSON", "bad"),
-        ("kept result", "['handle'] cannot be stored: it is of type _thread.lock", "bad"),
+        ("kept result", "StopEvent.result['handle'] cannot be stored: it is of type _thread.lock", "bad"),
         ("event", "'handle'", "bad"),
         ("question", "'handle'", "bad"),
         ("sent", "Measured.value cannot be stored: it is of type _thread.lock", "bad"),
