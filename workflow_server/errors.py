@@ -279,6 +279,8 @@ class Unstorable(RunError):
 
     what: str
     reason: str
+    step: str | None = None
+    """Step that the value comes from, where that is known."""
 
 
 @dataclass(eq=False)

@@ -143,7 +143,7 @@ class Stubborn(Workflow):
 
 
 class Measured(Event):
-    value: float
+    value: Any
 
 
 class Unstorable(Workflow):
@@ -153,21 +153,37 @@ class Unstorable(Workflow):
             pass
 
         where = ev.get("where")
-        if where in {"long", "local"}:
-            return Local(value=1) if where == "local" else StopEvent(result=[10**5000])
-        if ev.get("where") == "result":
-            return StopEvent(result={"handle": object()})
-        if ev.get("where") == "event":
-            ctx.write_event_to_stream(Event(handle=object()))
+        returned: dict[str, Measured | StopEvent] = {
+            "long": StopEvent(result=[10**5000]),
+            "local": Local(value=1),
+            "result": StopEvent(result={"handle": object()}),
+            "kept result": StopEvent(result={"handle": threading.Lock()}),
+            "returned": Measured(value=threading.Lock()),
+            "later": Measured(value=1),
+        }
+        if where in returned:
+            return returned[where]
+        if where in {"event", "sent"}:
+            if where == "event":
+                ctx.write_event_to_stream(Event(handle=object()))
+            else:
+                ctx.send_event(Measured(value=threading.Lock()))
             await asyncio.sleep(30)
-        if ev.get("where") == "requirement":
+        if where == "requirement":
             await ctx.wait_for_event(HumanResponseEvent, requirements={"handle": threading.Lock()})
+        if where == "question":
+            await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(handle=object()))
+        if where == "in place":
+            handles: list[Any] = []
+            await ctx.store.set("handles", handles)
+            handles.append(threading.Lock())
+            return StopEvent()
         await ctx.store.set("handle", threading.Lock())
         return StopEvent()
 
     @step
     async def take(self, ev: Measured) -> StopEvent:
-        return StopEvent()
+        return StopEvent(result=object())
 
 
 class Tagged(Workflow):
@@ -499,24 +515,34 @@ async def test_a_run_whose_workflow_is_gone_waits_and_goes_on_when_it_is_back(ma
 
 
 @pytest.mark.parametrize(
-    ("where", "named"),
+    ("where", "named", "step"),
     [
-        ("result", "'result' of StopEvent cannot be stored: clients read it as JSON"),
-        ("event", "'handle'"),
-        ("state", "ctx.store['handle'] cannot be stored: it is of type _thread.lock"),
-        ("state", "or register its type with workflow_server.register_type (in step"),
-        ("requirement", "requirements['handle'] cannot be stored"),
-        ("long", "digits"),
-        ("local", "Local cannot be stored"),
+        ("result", "StopEvent.result['handle'] cannot be stored: it is of type object, and cannot be written", "bad"),
+        ("kept result", "StopEvent.result['handle'] cannot be stored: it is of type _thread.lock", "bad"),
+        ("event", "Event.handle cannot be stored: it is of type object", "bad"),
+        ("question", "InputRequiredEvent.handle cannot be stored: it is of type object", "bad"),
+        ("sent", "Measured.value cannot be stored: it is of type _thread.lock", "bad"),
+        ("returned", "Measured.value cannot be stored: it is of type _thread.lock", "bad"),
+        ("state", "ctx.store['handle'] cannot be stored: it is of type _thread.lock", "bad"),
+        ("in place", "ctx.store['handles'][0] cannot be stored: it is of type _thread.lock", "bad"),
+        ("requirement", "requirements['handle'] cannot be stored", "bad"),
+        ("long", "digits", "bad"),
+        ("local", "Local cannot be stored", "bad"),
+        ("later", "StopEvent.result cannot be stored: it is of type object", "take"),
     ],
 )
-async def test_what_cannot_be_stored_fails_the_run_and_is_named(managing: Managing, where: str, named: str) -> None:
+async def test_what_cannot_be_stored_fails_the_run_and_is_named_with_its_step(
+    managing: Managing, where: str, named: str, step: str
+) -> None:
     async with managing(bad=Unstorable()) as manager:
         handler = await manager.run("bad", RunRequest(start_event={"where": where}))
         assert handler.status == "failed"
         assert handler.error is not None
         assert named in handler.error
-        assert '"type":"WorkflowFailedEvent"' in (await events(manager, handler.handler_id))[-1][1]
+        assert handler.error.endswith(f" (in step {step})")
+        terminal = json.loads((await events(manager, handler.handler_id))[-1][1])
+        assert terminal["type"] == "WorkflowFailedEvent"
+        assert terminal["value"]["step_name"] == step
 
 
 async def test_a_context_is_taken_only_where_the_server_was_told_to(managing: Managing) -> None:

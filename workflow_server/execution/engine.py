@@ -521,6 +521,12 @@ def in_step() -> bool:
     return StepWorkerStateContextVar.get(None) is not None
 
 
+def running_step() -> str | None:
+    """Return the name of the step that the caller runs in; None outside."""
+    step = StepWorkerStateContextVar.get(None)
+    return None if step is None else step.state.step_name
+
+
 def writing_invocation() -> str | None:
     """The id of the step execution that the caller runs in; None outside, and in a task that outlived its step."""
     step = StepWorkerStateContextVar.get(None)

@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import json
-import re
 from functools import lru_cache
 from typing import Any, get_args
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json, to_json
 
-from workflow_server.errors import Unstorable
 from workflow_server.execution.failures import said
+from workflow_server.execution.unwritable import NO_JSON, has_unreadable_number, unwritable
 from workflow_server.protocol.client_json import to_client_json
 from workflow_server.protocol.events import event_base_names
-
-LONGEST_NUMBER = 4_300
-"""Digits that Python reads of one number: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits"""
-_REMEDY = "publish and return plain data or models, and keep the rest in ctx.store"
-_LONG_NUMBER = re.compile(f"[0-9]{{{LONGEST_NUMBER}}}")
 
 
 def envelope(event: BaseModel) -> str:
     """The read envelope of an event, as JSON.
 
     Raises:
-        Unstorable: a value of the event is no JSON; the message names the field.
+        Unstorable: a value of the event is no JSON; the message names its place and its type.
     """
     try:
         value = to_client_json(event)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        reason = f"clients read it as JSON, and it cannot be written as that ({error}): {_REMEDY}"
-        raise Unstorable(what=_describe(event), reason=reason) from error
+    except NO_JSON as error:
+        raise unwritable(event, error) from error
     for name in _exceptions_of(type(event)):
         value = _with_said(value, name, getattr(event, name, None))
-    if _has_unreadable_number(value):
-        reason = f"a number of more than {LONGEST_NUMBER:,} digits is not read back"
-        raise Unstorable(what=_describe(event), reason=reason)
+    if has_unreadable_number(value):
+        raise unwritable(event)
     return f'{{"value":{value},{_type_of(type(event))}}}'
 
 
@@ -68,37 +60,3 @@ def _type_of(kind: type[BaseModel]) -> str:
     types = list(event_base_names(kind)) or None
     fields = {"type": kind.__name__, "types": types, "qualified_name": f"{kind.__module__}.{kind.__name__}"}
     return json.dumps(fields, separators=(",", ":"))[1:-1]
-
-
-def _has_unreadable_number(data: str) -> bool:
-    if not _has_many_digits(data) or not _LONG_NUMBER.search(data):
-        return False
-    try:
-        json.loads(data)
-    except ValueError:
-        return True
-    return False
-
-
-def _has_many_digits(data: str) -> bool:
-    """Return whether there may be a run of ``LONGEST_NUMBER`` digits: it would hold one of the places that are looked
-    at, and half of it on one side of that."""
-    half = LONGEST_NUMBER // 2
-    return any(
-        data[place].isdigit() and (data[place - half : place].isdigit() or data[place : place + half].isdigit())
-        for place in range(LONGEST_NUMBER - 1, len(data), LONGEST_NUMBER)
-    )
-
-
-def _describe(event: BaseModel) -> str:
-    """The field of the event that cannot be written, as well as it can be told."""
-    name = type(event).__name__
-    fields: dict[str, Any] = {**vars(event), **getattr(event, "_data", {}), "result": getattr(event, "_result", None)}
-    for key, value in fields.items():
-        try:
-            unreadable = _has_unreadable_number(to_json(value).decode())
-        except (PydanticSerializationError, ValueError, RecursionError):
-            unreadable = True
-        if unreadable:
-            return f"Field '{key}' of {name}"
-    return f"A {name}"

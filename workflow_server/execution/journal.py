@@ -37,7 +37,7 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.legacy import LegacyFormat
 from workflow_server.execution.pulls import Pulls
-from workflow_server.execution.send_dedup import Sends
+from workflow_server.execution.send_dedup import Sends, source_of
 
 WaitKey = tuple[str, str]
 """The step and the waiter id of a wait."""
@@ -105,6 +105,8 @@ class Journal:
         self._delivery: EmissionKey | None = None
         self._repeated: list[int] = []
         self._sends = Sends(codec)
+        self.source: str | None = None
+        """Step that made what the present tick brings."""
         self.waits = Waits()
         self.pulls = Pulls()
 
@@ -112,6 +114,7 @@ class Journal:
 
     def before(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Look at what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
+        self.source = source_of(tick, state)
         self.waits.note(tick, state)
         self._repeated = self._sends.note(tick, state)
         self.pulls.note(tick, state)

@@ -19,10 +19,11 @@ RUNTIME = "<runtime>"
 
 
 def failed_event(error: BaseException) -> WorkflowFailedEvent:
-    """The terminal event of a run that failed outside its steps."""
+    """The terminal event of a run that failed outside its steps, or of what a step handed on and cannot be stored."""
     text = told(error)
     exception = error if isinstance(error, WorkflowServerError) and text == message_of(error) else RuntimeError(text)
-    return WorkflowFailedEvent(step_name=RUNTIME, exception=exception.with_traceback(error.__traceback__))
+    step = exception.step if isinstance(exception, Unstorable) else None
+    return WorkflowFailedEvent(step_name=step or RUNTIME, exception=exception.with_traceback(error.__traceback__))
 
 
 def terminal_status(event: StopEvent) -> Status:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from workflow_server.errors import StorageError
+from workflow_server.errors import StorageError, Unstorable
 from workflow_server.execution.codec import Undecodable
 from workflow_server.execution.engine import (
     BrokerState,
@@ -20,6 +22,7 @@ from workflow_server.execution.engine import (
     TickStepResult,
     UnhandledEvent,
     WorkflowTick,
+    running_step,
 )
 from workflow_server.execution.envelopes import envelope
 from workflow_server.execution.event_log import EventLog
@@ -150,18 +153,19 @@ class RunRecorder:
         """Write the tick, with what goes with it.
 
         Raises:
-            Unstorable: a value of it is no JSON.
+            Unstorable: a value of it cannot be kept.
         """
         self._took_posted = False
         if not self.is_open:
             return
-        entry = self.journal.encode(tick)
+        with self._naming_step():
+            entry = self.journal.encode(tick)
+            patch = self.state.take(tick.invocation_id) if isinstance(tick, TickStepResult) else None
         if entry is None:
             return
         records: list[Record] = [TickAppended(self._run_id, self._next_tick, entry)]
         self._next_tick += 1
         if isinstance(tick, TickStepResult):
-            patch = self.state.take(tick.invocation_id)
             if patch:
                 records.append(self._patched(patch))
             self._note_progress(records)
@@ -171,6 +175,15 @@ class RunRecorder:
                 self._took_posted = True
                 records.append(InboxTaken(posted.record.inbox_id))
         self.append(*records)
+
+    @contextmanager
+    def _naming_step(self) -> Iterator[None]:
+        """Name the step whose value cannot be stored: the one that runs, or that made what the loop takes."""
+        try:
+            yield
+        except Unstorable as error:
+            error.step = running_step() or self.journal.source
+            raise
 
     def _note_progress(self, records: list[Record]) -> None:
         self.progressed.set()
@@ -184,7 +197,8 @@ class RunRecorder:
         Raises:
             Unstorable: a value of it is no JSON.
         """
-        data = envelope(event)
+        with self._naming_step():
+            data = envelope(event)
         # Who posted an event is to see that nobody takes it.
         seen = self._took_posted and isinstance(event, UnhandledEvent)
         internal = isinstance(event, InternalDispatchEvent) and not seen
@@ -207,7 +221,8 @@ class RunRecorder:
         Raises:
             Unstorable: a value of it is no JSON.
         """
-        data = envelope(event)
+        with self._naming_step():
+            data = envelope(event)
         self.status = terminal_status(event)
         records = [record for posted in self._inbox.untaken() for record in self._dropped(posted)]
         records.append(self._log.append(self._run_id, data, internal=False))

@@ -123,6 +123,16 @@ class Sends:
         self._before = {(step, work_item): Counter(sent) for step, work_item, sent in data.get("before", [])}
 
 
+def source_of(tick: WorkflowTick, state: BrokerState) -> str | None:
+    """Return the step that made what the tick brings, its result or what it sent; None of what comes from elsewhere."""
+    if isinstance(tick, TickStepResult):
+        return str(tick.step_id)
+    if isinstance(tick, TickAddEvent) and tick.emission is not None:
+        found = _under_way(state, tick.emission.invocation_id)
+        return found[0][0] if found is not None else None
+    return None
+
+
 def _executions(state: BrokerState) -> Iterator[tuple[Item, InProgressState]]:
     for step_id, worker in state.workers.items():
         for execution in worker.in_progress:

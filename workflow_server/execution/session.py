@@ -307,7 +307,7 @@ class RunSession:
         """Write the tick, with what goes with it.
 
         Raises:
-            Unstorable: a value of it is no JSON.
+            Unstorable: a value of it cannot be kept.
         """
         self._recorder.record_tick(tick)
         # In the same transaction, so that what is given to a wait is given to it also after a crash.

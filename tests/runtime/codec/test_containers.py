@@ -125,6 +125,7 @@ def test_a_hundred_and_forty_levels_are_kept_and_more_than_a_hundred_and_fifty_r
     assert Codec().dumps(read_back(value)) == Codec().dumps(value)
     with pytest.raises(Unstorable, match="is nested deeper than 150 levels") as refused:
         Codec().encode(nested(1_000, wrap))
+    assert str(refused.value).endswith("leave it out of events and of ctx.store, or keep it flatter")
     assert len(str(refused.value)) < 600
 
 

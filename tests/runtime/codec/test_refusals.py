@@ -7,8 +7,8 @@ import threading
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
-from workflows.events import StartEvent
+from pydantic import BaseModel, PrivateAttr
+from workflows.events import StartEvent, StopEvent
 
 from tests.values import classes as c
 from workflow_server.errors import Unstorable
@@ -132,6 +132,37 @@ def test_a_refusal_names_the_place_the_type_and_the_remedy_in_one_line(value: An
 def test_a_model_is_where_a_user_looks_first() -> None:
     with pytest.raises(Unstorable, match=r"^StartEvent\.handle\[0\] cannot be stored"):
         Codec().dumps(StartEvent(handle=[LOCK]), "StartEvent")
+
+
+class Account(BaseModel):
+    """A model that shows one of its private attributes as a property."""
+
+    _owner: Any = PrivateAttr(default=None)
+    _lock: Any = PrivateAttr(default=None)
+
+    @property
+    def owner(self) -> Any:
+        return self._owner
+
+
+def account(name: str) -> Account:
+    made = Account()
+    setattr(made, name, LOCK)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (StopEvent(result={"a": LOCK}), "StopEvent.result['a']"),
+        (account("_owner"), "Account.owner"),
+        (account("_lock"), "Account._lock"),
+    ],
+)
+def test_a_private_attribute_is_named_as_the_property_that_shows_it(value: BaseModel, place: str) -> None:
+    with pytest.raises(Unstorable) as refused:
+        Codec().dumps(value, type(value).__name__)
+    assert refused.value.what == place
 
 
 class Wary:

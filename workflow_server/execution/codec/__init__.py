@@ -21,7 +21,7 @@ from workflow_server.execution.codec.failures import Undecodable, Unkeepable
 from workflow_server.execution.codec.layout import TAG, CompactLayout, ModelLayout, escaped, unescaped
 from workflow_server.execution.codec.names import Names
 from workflow_server.execution.codec.registered import follow, register_type
-from workflow_server.execution.codec.run import REMEDY, Run
+from workflow_server.execution.codec.run import FLATTER, REMEDY, Run
 
 __all__ = ["TAG", "Codec", "CompactLayout", "Undecodable", "escaped", "register_type", "text_of", "unescaped"]
 
@@ -63,7 +63,7 @@ class Codec:
             reason = f"it is of type {error.of(type(value)).kind}, and {error.reason}"
             raise Unstorable(what=error.place(what), reason=reason) from error
         except RecursionError as error:
-            raise Unstorable(what=what, reason=f"it is nested too deep: {REMEDY}") from error
+            raise Unstorable(what=what, reason=f"it is nested too deep: {FLATTER}") from error
         except BaseException as error:
             # Nothing here gives way, so that even a cancellation comes from the code of a value.
             reason = f"telling what it holds raised {type(error).__name__}: {REMEDY}"

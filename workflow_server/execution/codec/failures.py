@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import getattr_static
+
 LONGEST_KEY = 40
 LONGEST_PLACE = 200
 """Characters of a key, and of all keys, that are shown of a place in a value."""
@@ -43,13 +45,15 @@ class Unkeepable(Exception):
             self._path.append(step)
         return self
 
-    def in_model(self, name: str) -> Unkeepable:
-        """The same, seen from a model of this name: the outermost one is where a user begins to look."""
+    def in_model(self, kind: type) -> Unkeepable:
+        """The same, seen from a model of this class: the outermost one is where a user begins to look."""
         if self._root is None:
             if self._path[-2:] and self._path[-1] == "._data":
                 # An undeclared field of an event: users know it as a field.
                 self._path[-2:] = [_as_field(self._path[-2])]
-            self._model = (name, len(self._path))
+            elif self._path and self._path[-1].startswith("._"):
+                self._path[-1] = _as_property(kind, self._path[-1])
+            self._model = (kind.__name__, len(self._path))
         return self
 
     def in_engine(self, name: str) -> Unkeepable:
@@ -75,6 +79,12 @@ class Undecodable(ValueError):
 def _as_field(key: str) -> str:
     name = key[2:-2]
     return f".{name}" if name.isidentifier() else key
+
+
+def _as_property(kind: type, attribute: str) -> str:
+    """A private attribute as users know it where the class has a property of that name, as ``result`` of StopEvent."""
+    public = attribute[2:]
+    return f".{public}" if isinstance(getattr_static(kind, public, None), property) else attribute
 
 
 def shortened(text: str) -> str:

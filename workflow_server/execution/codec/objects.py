@@ -49,7 +49,7 @@ class Objects:
             except Unkeepable as error:
                 # Some classes leave out what they cannot pickle, with nothing but a warning.
                 if not layout.overrides_state or _loses_attributes(value, kind):
-                    raise error.in_model(kind.__name__) from None
+                    raise error.in_model(kind) from None
                 run.back_to(mark)
                 run.left_to_class = run.left_to_class or error
                 return self.any_object(value, run)

@@ -21,6 +21,7 @@ MAX_DEPTH = 150
 """Levels that a value may be nested: encoding and decoding take up to three frames of Python's 1,000 for each."""
 
 REMEDY = "leave it out of events and of ctx.store, or register its type with workflow_server.register_type"
+FLATTER = "leave it out of events and of ctx.store, or keep it flatter"
 
 
 class Run:
@@ -87,7 +88,7 @@ class Run:
         """Go into something that is not numbered. Who has gone in takes one of ``depth`` when all of it is done."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise Unkeepable(f"is nested deeper than {MAX_DEPTH} levels: {REMEDY}")
+            raise Unkeepable(f"is nested deeper than {MAX_DEPTH} levels: {FLATTER}")
 
     def must_be_proven(self, kind: type[Any], node: Json) -> None:
         """It is not certain that this value comes back as it was."""
