@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from workflow_server.errors import Unstorable
 from workflow_server.protocol.client_json import to_client_json
 from workflow_server.protocol.events import event_base_names
-from workflow_server.runtime.failures import said
+from workflow_server.runtime.failures import message_of, said
 
 LONGEST_NUMBER = 4_300
 """Digits that Python reads of one number: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits"""
@@ -27,13 +27,15 @@ def envelope(event: BaseModel) -> str:
     Raises:
         Unstorable: a value of the event is no JSON; the message names the field.
     """
+    failures = {name: getattr(event, name, None) for name in _exceptions_of(type(event))}
+    unwritable = {name: Exception() for name, failure in failures.items() if not _is_writable(failure)}
     try:
-        value = to_client_json(event)
+        value = to_client_json(event.model_copy(update=unwritable) if unwritable else event)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         reason = f"clients read it as JSON, and it cannot be written as that ({error}): {_REMEDY}"
         raise Unstorable(what=_describe(event), reason=reason) from error
-    for name in _exceptions_of(type(event)):
-        value = _with_said(value, name, getattr(event, name, None))
+    for name, failure in failures.items():
+        value = _with_said(value, name, failure)
     if _has_unreadable_number(value):
         reason = f"a number of more than {LONGEST_NUMBER:,} digits is not read back"
         raise Unstorable(what=_describe(event), reason=reason)
@@ -50,6 +52,16 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) or (annotation,)
 
 
+def _is_writable(error: object) -> bool:
+    """Return whether what an exception says can be written: it may name a file whose name is no UTF-8."""
+    message = message_of(error) if isinstance(error, Exception) else None
+    return message is None or message.isascii() or _text(message) == message
+
+
+def _text(message: str) -> str:
+    return message.encode("utf-8", "backslashreplace").decode()
+
+
 def _with_said(value: str, name: str, error: object) -> str:
     """An event's JSON with what an exception says as the handler's error has it: the engine writes all of it, and
     pydantic's exceptions quote the values that they refused."""
@@ -57,10 +69,11 @@ def _with_said(value: str, name: str, error: object) -> str:
     written = fields.get(name)
     if not isinstance(error, Exception) or not isinstance(written, dict) or "exception_message" not in written:
         return value
-    message = said(error) or ""
+    message = _text(said(error) or "")
     if message == written["exception_message"]:
         return value
-    return to_json({**fields, name: {**written, "exception_message": message}}).decode()
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    return to_json({**fields, name: {"exception_type": kind, "exception_message": message}}).decode()
 
 
 @lru_cache(maxsize=4096)
