@@ -2,7 +2,7 @@
 
 A tick names what the state already holds rather than repeating it: the start event, an event that waits for its
 delivery, the event that a step was run for. Beside it stands which of a step's sends only repeat those of an execution
-that was interrupted, and what a step made of its event before it waited or failed: it begins again with that. Design
+that was interrupted, and what a step made of its events before it waited or failed: it begins again with these. Design
 and measurements: ``docs/architecture.md``.
 """
 
@@ -141,7 +141,7 @@ class Journal:
         if self._repeated:
             entry["repeated"] = self._repeated
         held = self._held_inputs.to_record()
-        if held is not None:
+        if held:
             entry["held"] = held
         return text_of(entry)
 
