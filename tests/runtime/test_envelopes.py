@@ -66,3 +66,12 @@ def test_a_failure_is_published_without_the_values_that_pydantic_quotes(error: E
 def test_what_a_user_says_of_a_failure_is_published_as_it_is() -> None:
     event = OwnReport(failure=KeyError("input_value=5 of\ncustomer"))
     assert json.loads(envelope(event))["value"]["failure"]["exception_message"] == repr("input_value=5 of\ncustomer")
+
+
+def test_a_failure_that_names_a_file_whose_name_is_no_utf_8_is_published_with_that_escaped() -> None:
+    error = LookupError("é: no caf\udce9.txt")
+    failed = WorkflowFailedEvent(step_name="read", exception=error, attempts=1, elapsed_seconds=0.5)
+    for event, field in ((failed, "exception"), (OwnReport(failure=error), "failure")):
+        written = json.loads(envelope(event))["value"][field]
+        assert written == {"exception_type": "builtins.LookupError", "exception_message": "é: no caf\\udce9.txt"}
+        assert getattr(event, field) is error

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
-from workflow_server.execution.failures import said
+from workflow_server.execution.failures import message_of, said
 from workflow_server.execution.unwritable import NO_JSON, has_unreadable_number, unwritable
 from workflow_server.protocol.client_json import to_client_json
 from workflow_server.protocol.events import event_base_names
@@ -21,12 +21,14 @@ def envelope(event: BaseModel) -> str:
     Raises:
         Unstorable: a value of the event is no JSON; the message names its place and its type.
     """
+    failures = {name: getattr(event, name, None) for name in _exceptions_of(type(event))}
+    replaced = {name: Exception() for name, failure in failures.items() if not _is_writable(failure)}
     try:
-        value = to_client_json(event)
+        value = to_client_json(event.model_copy(update=replaced) if replaced else event)
     except NO_JSON as error:
         raise unwritable(event, error) from error
-    for name in _exceptions_of(type(event)):
-        value = _with_said(value, name, getattr(event, name, None))
+    for name, failure in failures.items():
+        value = _with_said(value, name, failure)
     if has_unreadable_number(value):
         raise unwritable(event)
     return f'{{"value":{value},{_type_of(type(event))}}}'
@@ -42,6 +44,16 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) or (annotation,)
 
 
+def _is_writable(error: object) -> bool:
+    """Return whether what an exception says can be written: it may name a file whose name is no UTF-8."""
+    message = message_of(error) if isinstance(error, Exception) else None
+    return message is None or message.isascii() or _text(message) == message
+
+
+def _text(message: str) -> str:
+    return message.encode("utf-8", "backslashreplace").decode()
+
+
 def _with_said(value: str, name: str, error: object) -> str:
     """An event's JSON with what an exception says as the handler's error has it: the engine writes all of it, and
     pydantic's exceptions quote the values that they refused."""
@@ -49,10 +61,11 @@ def _with_said(value: str, name: str, error: object) -> str:
     written = fields.get(name)
     if not isinstance(error, Exception) or not isinstance(written, dict) or "exception_message" not in written:
         return value
-    message = said(error) or ""
+    message = _text(said(error) or "")
     if message == written["exception_message"]:
         return value
-    return to_json({**fields, name: {**written, "exception_message": message}}).decode()
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    return to_json({**fields, name: {"exception_type": kind, "exception_message": message}}).decode()
 
 
 @lru_cache(maxsize=4096)

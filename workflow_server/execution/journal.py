@@ -2,7 +2,8 @@
 
 A tick names what the state already holds rather than repeating it: the start event, an event that waits for its
 delivery, the event that a step was run for. Beside it stands which of a step's sends only repeat those of an execution
-that was interrupted. Design and measurements: ``docs/architecture.md``.
+that was interrupted, and what a step made of its events before it waited or failed: it begins again with these. Design
+and measurements: ``docs/architecture.md``.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from workflow_server.execution.engine import (
     with_config,
     with_event,
 )
+from workflow_server.execution.held_inputs import HeldInputs
 from workflow_server.execution.legacy import LegacyFormat
 from workflow_server.execution.pulls import Pulls
 from workflow_server.execution.send_dedup import Sends, source_of
@@ -107,6 +109,7 @@ class Journal:
         self._sends = Sends(codec)
         self.source: str | None = None
         """Step that made what the present tick brings."""
+        self._held_inputs = HeldInputs(codec)
         self.waits = Waits()
         self.pulls = Pulls()
 
@@ -117,6 +120,7 @@ class Journal:
         self.source = source_of(tick, state)
         self.waits.note(tick, state)
         self._repeated = self._sends.note(tick, state)
+        self._held_inputs.note(tick, state)
         self.pulls.note(tick, state)
         self._delivery = None
         if isinstance(tick, TickAddEvent) and tick.emission is not None and tick.emission in state.deliveries:
@@ -139,6 +143,9 @@ class Journal:
         entry = {"tick": self._codec.encode(tick, f"The journal entry '{tick.type}'")}
         if self._repeated:
             entry["repeated"] = self._repeated
+        held = self._held_inputs.to_record()
+        if held:
+            entry["held"] = held
         return text_of(entry)
 
     def snapshot(self, state: BrokerState) -> str:
@@ -206,6 +213,9 @@ class Journal:
         repeated = entry.pop("repeated", [])
         if "tick" in entry:
             tick: WorkflowTick = self._codec.decode(entry["tick"])
+            self._held_inputs.note(tick, state)
+            if "held" in entry:
+                self._held_inputs.restore(entry["held"])
             if isinstance(tick, TickStepResult):
                 tick = with_event(tick, _event_of(state, str(tick.step_id), tick.invocation_id))
         else:

@@ -58,7 +58,7 @@ class Sends:
         if isinstance(tick, TickSessionStart):
             self._interrupt(state)
         elif isinstance(tick, TickAddEvent) and tick.emission is not None:
-            found = _under_way(state, tick.emission.invocation_id)
+            found = under_way(state, tick.emission.invocation_id)
             if found is not None and tick.emission.index not in found[1].received:
                 return self._take(found, tick.emission.index, tick.event, tick.step_id, repeated)
         elif isinstance(tick, TickStepResult) and tick.invocation_id is not None:
@@ -78,7 +78,7 @@ class Sends:
         self, tick: TickStepResult, invocation_id: str, state: BrokerState, repeated: list[int] | None
     ) -> list[int]:
         """An execution has ended; what it sent last may still be on its way."""
-        found = _under_way(state, invocation_id)
+        found = under_way(state, invocation_id)
         marked: list[int] = []
         if found is not None and found[0] in self._before:
             for sent in tick.sends:
@@ -128,7 +128,7 @@ def source_of(tick: WorkflowTick, state: BrokerState) -> str | None:
     if isinstance(tick, TickStepResult):
         return str(tick.step_id)
     if isinstance(tick, TickAddEvent) and tick.emission is not None:
-        found = _under_way(state, tick.emission.invocation_id)
+        found = under_way(state, tick.emission.invocation_id)
         return found[0][0] if found is not None else None
     return None
 
@@ -139,7 +139,8 @@ def _executions(state: BrokerState) -> Iterator[tuple[Item, InProgressState]]:
             yield (str(step_id), execution.work_item_id), execution
 
 
-def _under_way(state: BrokerState, invocation_id: str) -> tuple[Item, InProgressState] | None:
+def under_way(state: BrokerState, invocation_id: str) -> tuple[Item, InProgressState] | None:
+    """The execution of this id, with its step and work item; None where it has ended."""
     return next((found for found in _executions(state) if found[1].invocation_id == invocation_id), None)
 
 

@@ -26,8 +26,9 @@ _BROUGHT_ALONG = {
 """Types of libraries, by module and name, with the module of this server that registers them. It is imported when such
 a value turns up: then the library is there."""
 
-_KEEP_FAILURES = frozenset({("llama_index.core.tools.types", "ToolOutput")})
-"""Models of libraries that hold the exception of something that failed, to tell of it: the run goes on."""
+_KEEP_FAILURES = frozenset({("llama_index.core.tools.types", "ToolOutput"), ("workflows.events", "StepFailedEvent")})
+"""Models, of libraries and of the engine, that hold the exception of something that failed, to tell of it: the run goes
+on."""
 
 _followers: WeakSet[Any] = WeakSet()
 
