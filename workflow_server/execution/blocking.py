@@ -11,8 +11,9 @@ import traceback
 from types import FrameType
 from typing import NamedTuple
 
-from workflow_server.execution.containment import ContainedTask, Execution, contain
+from workflow_server.execution.containment import ContainedTask, Execution
 from workflow_server.execution.failures import indented, is_machinery
+from workflow_server.execution.step_containment import contain
 
 logger = logging.getLogger(__name__)
 
