@@ -30,7 +30,7 @@ class Plan:
 
 
 class Outcome(NamedTuple):
-    """What became of a run that was interrupted."""
+    """The end of a run that was interrupted, and how it got there."""
 
     begun: Json
     ended: Json
@@ -42,18 +42,18 @@ class Outcome(NamedTuple):
 
     @property
     def result(self) -> object:
-        """What its plain StopEvent holds."""
+        """The value of its plain StopEvent."""
         assert self.ended["status"] == "completed", self.ended
         return self.ended["result"]["value"]["result"]
 
     @property
     def begun_before(self) -> Counter[tuple[str, str]]:
-        """How often each step began with each item before the kill."""
+        """Number of times that each step began with each item before the kill."""
         return _begun(self.entries[: self._killed])
 
     @property
     def begun_after(self) -> Counter[tuple[str, str]]:
-        """How often each step began with each item after the kill."""
+        """Number of times that each step began with each item after the kill."""
         return _begun(self.entries[self._killed :])
 
     @property

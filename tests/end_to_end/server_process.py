@@ -61,7 +61,7 @@ class DurableServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         return int(self.api.url.rpartition(":")[2])
 
     @property

@@ -29,7 +29,7 @@ YARDSTICKS = (4.0, 5.0, 9.5)
 
 @dataclass(frozen=True)
 class Lived:
-    """What was seen."""
+    """The observations of one run."""
 
     entries: list[Entry]
     order: list[str]

@@ -118,7 +118,7 @@ async def test_a_damaged_file_is_refused_by_name_and_untouched_or_served_rightly
 
 
 async def judge(variant: Variant, specimen: Specimen, manager: RuntimeManager, store: SqliteWorkflowStore) -> None:
-    """Whether what is served is right."""
+    """Check that everything served is right."""
     original = specimen.rows(specimen.clean if variant.kind.clean else specimen.unclean)
     if variant.kind.in_log:
         assert variant.found in specimen.states, "it is in no state that was ever committed"

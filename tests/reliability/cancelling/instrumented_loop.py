@@ -40,7 +40,7 @@ class Point(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an operation ended. ``began``: any of it ran; ``passed``: it was under way at its point; ``reached``: it was
+    """The end of an operation. ``began``: any of it ran; ``passed``: it was under way at its point; ``reached``: it was
     cancelled before it had ended."""
 
     point: Point

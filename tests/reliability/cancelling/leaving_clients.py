@@ -193,7 +193,7 @@ async def leave_in_the_body(listening: Listening, operation: Operation, where: i
 
 
 async def leave_a_run(listening: Listening, *, politely: bool) -> None:
-    """Who waits for a run leaves: the run goes on to its end, and nothing waits for that any more."""
+    """Leave while waiting for a run: the run goes on to its end, and nothing waits for it any more."""
     client = await listening.client()
     await client.send(raw("POST", "/workflows/listen/run", {}))
     outcomes = listening.manager._starting._outcomes

@@ -1,4 +1,4 @@
-"""What clients ask of the manager that changes something: starts, continuations, events, cancels and purges."""
+"""Requests to the manager that change something: starts, continuations, events, cancels and purges."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Continue(Operation):
 
 
 class Run(Start):
-    """Who waits for a run and goes away takes nothing from the run, nor from who waits beside."""
+    """A client that waits for a run and goes away takes nothing from the run, nor from others who wait."""
 
     covers = ("RuntimeManager.run",)
 

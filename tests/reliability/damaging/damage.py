@@ -1,4 +1,4 @@
-"""What can befall a database file: each kind of damage, done to a copy of a specimen."""
+"""The kinds of damage that can befall a database file, each done to a copy of a specimen."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Damage(NamedTuple):
 
     @property
     def in_log(self) -> bool:
-        """Whether the database itself is whole, and in the state before the damaged part of its log."""
+        """The damage is in the log alone: the database itself is whole, in the state before the damaged part."""
         return "the log" in self.name
 
 

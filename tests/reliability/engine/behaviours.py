@@ -1,5 +1,5 @@
-"""What the engine's public documentation says of steps, events, collection, retries, waits, state and time, and the
-samples that show it; and what of it a durable run cannot have.
+"""The behaviours that the engine's public documentation promises for steps, events, collection, retries, waits, state
+and time, the samples that show them, and those that a durable run cannot have.
 
 ``where`` is a page of https://developers.llamaindex.ai/python/llamaagents/workflows/ or a docstring of the package.
 """

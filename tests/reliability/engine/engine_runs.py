@@ -45,14 +45,14 @@ class Told(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a sample ended: its status, its result or the fields of the event that tells why there is none."""
+    """The end of a sample: its status, and its result or the fields of the event that tells why there is none."""
 
     status: str
     result: object
 
 
 class Record(NamedTuple):
-    """What was seen of a sample: how it ended, what its runs published, and which steps began."""
+    """The observations of a sample: how it ended, what its runs published, and which steps began."""
 
     outcome: Outcome
     log: list[Told]

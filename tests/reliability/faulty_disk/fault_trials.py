@@ -20,7 +20,7 @@ HELD = 0.5
 
 
 class Tally:
-    """What has happened in all trials."""
+    """The sum of all trials."""
 
     def __init__(self) -> None:
         self.injected: Counter[str] = Counter()
@@ -108,7 +108,7 @@ class Trials:
             self.tally.answers.update(script.memory.answers)
 
     async def counts(self) -> dict[str, int]:
-        """How often each kind of call is made in a session without faults."""
+        """Return the number of calls of each kind in a session without faults."""
         await self.judge()
         await self.session(NO_FAULT)
         return self.server.control.counts()
@@ -193,7 +193,7 @@ class Trials:
             self.tally.note(fault, outcome)
 
     async def start_counts(self) -> dict[str, int]:
-        """How often each kind of call is made in a start after a kill."""
+        """Return the number of calls of each kind in a start after a kill."""
         await self.judge()
         await self._interrupted()
         self.server.control.arm(NO_FAULT)

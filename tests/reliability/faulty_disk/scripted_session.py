@@ -30,7 +30,7 @@ class ServerGone(Exception):
 
 @dataclass
 class Told:
-    """What the client knows of one handler. ``maybe_`` is what was asked for without an answer."""
+    """The client's knowledge of one handler. ``maybe_`` marks requests that got no answer."""
 
     workflow: str
     label: str
@@ -61,7 +61,7 @@ class Memory:
 
 
 class ScriptedSession:
-    """What one client does. ``refused`` is called at each 503 and 507, before the client asks again."""
+    """The requests of one client. ``refused`` is called at each 503 and 507, before the client asks again."""
 
     def __init__(self, api: Api, name: str, refused: Callable[[Json], Awaitable[None]]) -> None:
         self.memory = Memory()

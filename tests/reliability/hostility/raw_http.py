@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class NotAnswers(AssertionError):
-    """What the server sent is no sequence of HTTP answers."""
+    """The bytes that the server sent are not a sequence of HTTP answers."""
 
 
 async def exchange(port: int, pieces: Sequence[bytes], *, patience: float | None = None) -> bytes:

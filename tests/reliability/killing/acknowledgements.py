@@ -18,7 +18,7 @@ RETRY = 0.03
 
 
 class Answer(NamedTuple):
-    """What a request was answered."""
+    """The answer to a request."""
 
     status: int
     body: bytes
@@ -77,7 +77,7 @@ class Requests:
         return answer.json
 
     async def look(self, path: str) -> tuple[int, Any]:
-        """What the server has at this path."""
+        """Get the server's answer at this path."""
         while True:
             await self._up.wait()
             try:

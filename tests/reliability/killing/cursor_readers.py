@@ -126,7 +126,7 @@ class CursorReader:
             await asyncio.sleep(RECONNECT)
 
     async def _read(self, leaves_after: int) -> bool:
-        """Whether the terminal event has come."""
+        """Return whether the terminal event has come."""
         after = self.events[-1].sequence if self.events else -1
         came = 0
         async for event in stream(self._api, self.handler_id, after, sse=self._chance.random() < 0.5):

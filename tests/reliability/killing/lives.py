@@ -36,7 +36,7 @@ TRIES = 4
 
 
 class Plan(NamedTuple):
-    """How a life is to end: at a point, or after so many seconds; ``stops`` asks the server to stop before."""
+    """The planned end of a life: at a point, or after so many seconds; ``stops`` asks the server to stop before."""
 
     point: KillPoint | None = None
     after: float = 0.0
@@ -121,7 +121,7 @@ class Victim:
 
     @property
     def kills(self) -> int:
-        """How often the server was killed."""
+        """The number of times that the server was killed."""
         return self.at_random + sum(self.at_points.values())
 
     def _again(self, todo: list[Plan], plan: Plan, code: int, chance: random.Random) -> None:

@@ -1,4 +1,5 @@
-"""What the clients of a server were told, by runs: what each asked for, what it has to become, and what it became."""
+"""The answers that the clients of a server got, by runs: what each asked for, what it has to become, and what it
+became."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ class TimedWait:
 
 @dataclass
 class QueueReading:
-    """What came out of a handler's shared queue, read by several readers one after the other."""
+    """The events that came out of a handler's shared queue, read by several readers one after the other."""
 
     run: Run
     sequences: list[int]

@@ -100,7 +100,7 @@ class Dying(Starting, Reading):
         await self.world.settle(handler)
 
     async def _look_for_note(self, handler: ModelHandler, number: int, answer: Answer) -> None:
-        """Whether the note arrived: what is sent after it is taken after it."""
+        """Check whether the note arrived: events sent after it are taken after it."""
         await self.world.settle(handler)
         after = len(handler.lines) - 1
         probe = self.world.number()

@@ -1,4 +1,4 @@
-"""What must hold of one handler, whatever happens to the server: small enough to be believed."""
+"""A model of one handler and its invariants, whatever happens to the server: small enough to be believed."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ class Expected(NamedTuple):
     values: tuple[Json, ...]
 
     def fits(self, line: Json) -> bool:
-        """Whether this line of a log is it."""
+        """Return whether this line of a log is the expected one."""
         value = line["value"]
         return line["type"] == self.kind and any(fields.items() <= value.items() for fields in self.values)
 
 
 def is_internal(line: Json) -> bool:
-    """Whether readers see this event only when they ask for it."""
+    """Return whether readers see this event only when they ask for it."""
     return INTERNAL in (line["types"] or ()) and line["type"] != UNHANDLED
 
 
 def counts(line: Json) -> bool:
-    """Whether this event is published exactly once."""
+    """Return whether this event is published exactly once."""
     return line["type"] != WORKING and not is_internal(line)
 
 
 @dataclass
 class Pages:
-    """What the state of a handler holds: a notebook's pages, and the total of ``totals``."""
+    """The state of a handler: a notebook's pages, and the total of ``totals``."""
 
     runs: int = 0
     taken: list[int] = field(default_factory=list)
@@ -186,7 +186,7 @@ class ModelHandler:
 
     @property
     def settled(self) -> bool:
-        """Whether all that it must publish has been read."""
+        """Return whether every event that it must publish has been read."""
         return self.matched == len(self.events)
 
     def learn(self, line: Json) -> None:
@@ -229,7 +229,7 @@ class ModelHandler:
         assert all(count <= 1 + interruptions for count in times.values()), times
 
     def check(self, answer: Json) -> None:
-        """What the server shows of it; what it first shows of its end is what it must always show."""
+        """Compare the handler with what the server shows; the first end that is shown must be shown ever after."""
         shown = {key: answer[key] for key in ("handler_id", "workflow_name", "run_id", "status", "started_at", "error")}
         assert shown == {
             "handler_id": self.handler_id,

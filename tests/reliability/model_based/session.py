@@ -29,7 +29,7 @@ Need = Callable[["Session"], bool]
 
 
 class Session(RuleBasedStateMachine):
-    """What all rules share. Whatever is acknowledged goes into the model at once; the answers are the model's."""
+    """The state that all rules share. Each acknowledgement goes into the model at once; the answers are the model's."""
 
     folder: ClassVar[Path]
     counts: ClassVar[Counter[str]]
@@ -85,7 +85,7 @@ class Session(RuleBasedStateMachine):
         raise NotImplementedError
 
     async def instead(self) -> None:
-        """What is done where a rule finds nothing to do."""
+        """The action where a rule finds nothing to do."""
         raise NotImplementedError
 
     # -- Choosing ----------------------------------------------------------------------------------

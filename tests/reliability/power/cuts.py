@@ -46,7 +46,7 @@ class Finding(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What judging came to."""
+    """The result of the judging."""
 
     states: int
     resumed: int
@@ -86,7 +86,7 @@ class Replay(NamedTuple):
             yield point, disk
 
     def images(self, cuts: Sequence[PowerCut]) -> Iterator[tuple[PowerCut, Image]]:
-        """What each of these cuts leaves, in the order of their points."""
+        """Yield each of these cuts with what it leaves on the disk, in the order of their points."""
         by_point: dict[int, list[PowerCut]] = {}
         for cut in cuts:
             by_point.setdefault(cut.point, []).append(cut)

@@ -15,7 +15,7 @@ _HEAD = struct.Struct("=IIQQQ")
 
 
 class Kind(enum.IntEnum):
-    """What was done; the numbers are those of the recorder."""
+    """The kind of an operation; the numbers are those of the recorder."""
 
     OPENED = 1
     WRITTEN = 2
@@ -56,8 +56,8 @@ def recorder_environment(library: Path, folder: Path, log: Path) -> dict[str, st
 
 
 def read_log(log: Path) -> list[Operation]:
-    """What was recorded, in order. A process that was killed while it recorded leaves no half operation: each is one
-    write."""
+    """Return the recorded operations, in order. A process that was killed while it recorded leaves no half operation:
+    each is one write."""
     content = log.read_bytes()
     operations: list[Operation] = []
     place = 0

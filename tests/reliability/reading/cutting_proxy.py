@@ -20,7 +20,7 @@ _IN_CHARACTER = re.compile(rb"[\x80-\xbf]")
 
 
 class Where(Enum):
-    """What kind of place a cut is looked for at."""
+    """The kinds of places at which a cut is made."""
 
     HEAD = "inside the HTTP head"
     FRAME = "inside a chunk's frame"
@@ -30,7 +30,7 @@ class Where(Enum):
 
 
 class How(Enum):
-    """How a connection ends."""
+    """The ways in which a connection ends."""
 
     FIN = "FIN"
     RST = "RST"
@@ -40,7 +40,7 @@ class How(Enum):
 
 @dataclass
 class Plan:
-    """What happens to one connection: where it is cut, at the earliest after how many bytes, and how."""
+    """The plan for one connection: where it is cut, at the earliest after how many bytes, and how."""
 
     where: Where
     after: int
@@ -53,7 +53,7 @@ class Plan:
 
 @dataclass
 class Passage:
-    """What became of one connection."""
+    """The fate of one connection."""
 
     plan: Plan
     received: bytearray = field(default_factory=bytearray)
@@ -94,7 +94,7 @@ class CuttingProxy:
 
     @property
     def cut(self) -> int:
-        """How many connections were cut."""
+        """The number of connections that were cut."""
         return sum(self.ends.values())
 
     async def __aenter__(self) -> Self:

@@ -10,7 +10,7 @@ _SIZE = re.compile(rb"\r\n([0-9a-f]+)\r\n")
 
 
 class Place(Enum):
-    """Where in an answer a byte stands."""
+    """The place in an answer at which a byte stands."""
 
     HEAD = "the HTTP head"
     FRAME = "a chunk's frame"

@@ -15,7 +15,7 @@ POLL = 0.02
 
 
 class Cursor(Enum):
-    """How a reader says where it is."""
+    """The ways in which a reader says where it is."""
 
     QUERY = "after_sequence"
     HEADER = "Last-Event-ID"
@@ -49,7 +49,7 @@ class ReturningReader:
 
     @property
     def ended(self) -> int:
-        """How many runs have ended for this reader."""
+        """The number of runs that have ended for this reader."""
         return sum(event.type == TERMINAL for event in self.events)
 
     async def read(self, runs: int) -> None:

@@ -1,4 +1,5 @@
-"""What a sample workflow is, and what all use: their steps tell that they begin, and stop where a crash may come."""
+"""The definition of a sample workflow, and the steps that all use: they tell that they begin, and stop where a crash
+may come."""
 
 from __future__ import annotations
 
@@ -96,7 +97,7 @@ class Right(Event):
 
 
 class Progress(Event):
-    """What a step publishes; ``by`` is its label."""
+    """The event that a step publishes; ``by`` is its label."""
 
     by: str
     text: str = ""

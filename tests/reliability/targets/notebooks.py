@@ -98,7 +98,7 @@ class Held(InputRequiredEvent):
 
 
 class Pages(BaseModel):
-    """What is written in a notebook."""
+    """The pages of a notebook."""
 
     runs: int = 0
     taken: list[int] = []
@@ -158,7 +158,7 @@ class Notebook(Workflow):
 
 
 class Summand(StartEvent):
-    """What to add; nothing less than 0 is added."""
+    """The number to add; nothing less than 0 is added."""
 
     number: Annotated[int, Field(le=1_000)]
 

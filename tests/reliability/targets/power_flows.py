@@ -98,7 +98,7 @@ class Asks(Workflow):
 
 
 class Worked(Event):
-    """What comes before the question is done."""
+    """The work that comes before the question is done."""
 
     number: int
 
