@@ -16,7 +16,7 @@ PATIENCE = 45.0
 """Seconds after which what a test waits for will not come any more."""
 
 KILLED = "killed"
-"""What a line begins with that stands where the server was killed."""
+"""The beginning of the line that stands where the server was killed."""
 
 
 class Entry(NamedTuple):

@@ -26,7 +26,7 @@ class Plan:
     published: tuple[str, ...] = ()
     """The types of the events that have to be published."""
     after: Callable[[DurableServer, str], Awaitable[None]] | None = None
-    """What is done with the handler after the restart, once all gates are open."""
+    """The action on the handler after the restart, once all gates are open."""
 
 
 class Outcome(NamedTuple):
@@ -35,9 +35,9 @@ class Outcome(NamedTuple):
     begun: Json
     ended: Json
     events: list[StreamEvent]
-    """What a reader was sent who was there from the start."""
+    """The events that a reader got who was there from the start."""
     read_again: list[StreamEvent]
-    """What a reader was sent who came after the end."""
+    """The events that a reader got who came after the end."""
     entries: list[Entry]
 
     @property

@@ -16,9 +16,9 @@ from tests.end_to_end.server_process import DurableServer
 
 CLIENTS = 24
 KINDS = {"plain": 70, "asked": 12, "continued": 8, "cancelled": 5, "purged": 5}
-"""What a client does, and how often of a hundred times."""
+"""The requests of a client, and how many of a hundred are of each kind."""
 SETTLING = 20
-"""How often, every 0.1 s, the server is looked at until it holds no more than at first."""
+"""Number of looks at the server, one every 0.1 s, until it holds no more than at first."""
 
 
 class Sample(NamedTuple):

@@ -1,4 +1,5 @@
-"""What is relied on of the engine beyond its documented surface: these fail when a new version changes it."""
+"""The parts of the engine beyond its documented surface that are relied on: these fail when a new version changes
+them."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ from workflow_server.web.keys import STREAMS
 from workflow_server.web.streaming.bounded_writer import reset
 
 POINTS = ("before commit", "inside commit", "after commit")
-"""Where a commit can be held."""
+"""The points at which a commit can be held."""
 
 
 GONE = Outcome(Point(1, Moment.AT_ONCE), began=True, passed=True, reached=True, cancelled=True, answer=None, error=None)
-"""How it went for a client that left."""
+"""The result for a client that left."""
 
 
 class HeldCommit:

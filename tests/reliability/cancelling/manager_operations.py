@@ -262,7 +262,7 @@ class Purge(Operation):
             await self.manager.purge(self.handler_id)
         assert self.reader is not None
         while await self.reader.next_page(LIMIT):
-            """What it still gets."""
+            """The events that it still gets."""
         assert isinstance(self.manager._store, SqliteWorkflowStore)
         assert await rows_of(self.manager._store, self.handler_id) == 0
 

@@ -27,7 +27,7 @@ from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.maintenance import Entry
 
 steps: Counter[str] = Counter()
-"""How often the step of ``Once`` ran, by tag."""
+"""Number of times that the step of ``Once`` ran, by tag."""
 
 IDLE = 0.05
 """Seconds after which the runs of the attack leave memory."""

@@ -32,13 +32,13 @@ class Damage(NamedTuple):
 
     name: str
     clean: bool
-    """Whether the database was closed cleanly before."""
+    """True if the database was closed cleanly before."""
     do: Callable[[Path, random.Random], None]
     refused_as: Refusals = ()
     always: bool = False
-    """Whether it is refused each time."""
+    """True if the file is refused each time."""
     weight: int = 1
-    """How many of the variants are of this kind."""
+    """Number of the variants that are of this kind."""
 
     @property
     def in_log(self) -> bool:

@@ -24,7 +24,7 @@ COMPLETED, WAITING, ANSWERED = 20, 8, 2
 LOG = "-wal"
 
 Rows = dict[tuple[str, str], list[tuple[object, ...]] | None]
-"""What is found in each table under each handler's or run's id, in order; None where it cannot be read."""
+"""The rows of each table under each handler's or run's id, in order; None where they cannot be read."""
 
 KEYS = {
     "handlers": "handler_id", "payloads": "handler_id", "events": "handler_id", "inbox": "handler_id",

@@ -111,7 +111,7 @@ class Server:
         self.manager = RuntimeManager(self.store, idle_timeout=idle_timeout)
         self.manager.add_workflow("sample", sample.workflow())
         self.sent: list[str] = []
-        """What readers may have been sent before this server began."""
+        """The events that readers may have been sent before this server began."""
         self.runs: list[tuple[str | None, datetime | None]] = []
         """The run that the file held before this server began, with the time at which it began."""
         self._sample = sample

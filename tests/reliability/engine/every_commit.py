@@ -47,7 +47,7 @@ class Durable(NamedTuple):
 
     record: Record
     sent: list[str]
-    """What readers may have been sent before it began."""
+    """The events that readers may have been sent before it began."""
     points: list[KillPoint]
 
 

@@ -24,11 +24,11 @@ class Tally:
 
     def __init__(self) -> None:
         self.injected: Counter[str] = Counter()
-        """How many trials had a fault that happened, by the kind of call."""
+        """Number of trials with a fault that happened, by the kind of call."""
         self.outcomes: Counter[str] = Counter()
         self.answers: Counter[int] = Counter()
         self.unhealthy = 0
-        """How often the server said that it could not commit, while it could not."""
+        """Number of times that the server said that it could not commit, while it could not."""
 
     @property
     def trials(self) -> int:

@@ -127,7 +127,7 @@ class FaultedServer(DurableServer):
         super().__init__(folder, str(TARGET), "--grace-period", "2")
         self.control = FaultControl(folder / "faults.control")
         self.prefix: tuple[str, ...] = ()
-        """What its command is run by."""
+        """The command that runs its own, if any."""
         self._library = library
         self._life = 0
 

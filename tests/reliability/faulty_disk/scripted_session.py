@@ -57,7 +57,7 @@ class Memory:
     unanswered: set[str] = field(default_factory=set)
     """The labels of runs that may have been started without a word of it."""
     answers: Counter[int] = field(default_factory=Counter)
-    """How often each status was answered."""
+    """Number of answers with each status."""
 
 
 class ScriptedSession:

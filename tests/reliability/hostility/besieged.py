@@ -18,7 +18,7 @@ TARGET = Path(__file__).parent.parent / "targets" / "hostile.py"
 TOKEN = "hunter2-hunter2-may-do-all"
 READ_TOKEN = "hunter2-hunter2-may-only-read"
 SIGNS = ("Traceback", "Unhandled", "never retrieved", "never awaited", " ERROR ", " CRITICAL ", SECRET.decode())
-"""What the log of a server may not show, whatever it is sent: failures, and what clients sent."""
+"""Signs that must not be in a server's log, whatever it is sent: of failures, and of texts that clients sent."""
 
 Json = dict[str, Any]
 

@@ -20,7 +20,7 @@ WORKFLOWS = ["count", "echo", "fail", "approve"]
 DECISION = '{"type": "Decision", "value": {"approved": true}}'
 
 REFUSED = ["400", "401", "403", "404", "405", "409", "413", "415", "417", "422", "429"]
-"""How invalid data may be refused: never with a 5xx, which schemathesis would also take."""
+"""Statuses with which invalid data may be refused: never a 5xx, which schemathesis would also take."""
 # What a start event or an event has to look like, and which keys were used, only the workflow and the store know: data
 # that is valid by the description may then be refused as the contract says.
 _KNOWN_BY_THE_WORKFLOW = {"positive_data_acceptance": {"expected-statuses": ["2xx", *REFUSED]}}

@@ -100,7 +100,7 @@ class Repeater:
     def __init__(self, requests: Requests) -> None:
         self.repeated = 0
         self.refused = 0
-        """How often another body under the same key was refused."""
+        """Number of times that another body under the same key was refused."""
         self.wrong: list[str] = []
         self._requests = requests
 

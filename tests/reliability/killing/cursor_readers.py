@@ -14,7 +14,7 @@ from tests.end_to_end.api import RECONNECT, TERMINAL, Api, Json, StreamEvent
 from tests.end_to_end.ledger import Ledger
 
 RECORDED, OVER = "recorded", "over"
-"""What lines of the ledger begin with that say what a reader saw: a step's result, and the end of a run."""
+"""Beginnings of the lines of the ledger that say what a reader saw: a step's result, and the end of a run."""
 
 PATIENCE = 150.0
 """Seconds after which what a reader waits for will not come any more."""
@@ -66,9 +66,9 @@ class CursorReader:
         self.events: list[StreamEvent] = []
         self.connections = 0
         self.cut_off = 0
-        """How often the server died in the middle of a stream."""
+        """Number of times that the server died in the middle of a stream."""
         self.wrong: list[str] = []
-        """What no stream may do."""
+        """Violations of what a stream promises."""
         self._api = api
         self._ledger = ledger
         self._up = up

@@ -22,7 +22,7 @@ WORK = {
     "sums": {"add": 1},
     "imports": {"bring": 1},
 }
-"""How many work items each step has, in a run that completes."""
+"""Number of work items of each step, in a run that completes."""
 
 
 class Work:
@@ -31,7 +31,7 @@ class Work:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = list(entries)
         self.begun: Counter[tuple[str, str, str]] = Counter()
-        """How often each run's step began with each work item."""
+        """Number of times that each run's step began with each work item."""
         for entry in self.entries:
             if entry.kind == "begin":
                 self.begun[run_of(entry.item), entry.step, entry.item] += 1

@@ -28,7 +28,7 @@ class Run:
     started: Json
     """The handler as the acknowledgement showed it."""
     expected: object
-    """What its plain StopEvent has to hold, or the type of its terminal event where that is another one."""
+    """The expected value of its plain StopEvent, or the type of its terminal event where that is another one."""
     reader: CursorReader
     terminal: StreamEvent | None = None
     ended: Json | None = None
@@ -52,7 +52,7 @@ class TimedWait:
     run: Run
     seconds: float
     answered_at: float | None = None
-    """When the answer had been acknowledged; None where it was refused, or none was sent."""
+    """Time at which the answer had been acknowledged; None where it was refused, or none was sent."""
 
 
 @dataclass
@@ -170,4 +170,4 @@ class Load:
 
 
 Client = Callable[[Load, int, random.Random], Awaitable[None]]
-"""What a client does once, under a number of its own."""
+"""One task of a client, under a number of its own."""

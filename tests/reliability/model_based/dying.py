@@ -23,7 +23,7 @@ SPACING = 5
 """Steps for which the server lives at least: a start of it takes as long as thirty others."""
 
 delays = st.integers(0, 80)
-"""How long the server still has for a request, in tenths of a millisecond."""
+"""Times that the server still has for a request, in tenths of a millisecond."""
 
 Answer = tuple[int, Json] | None
 

@@ -13,7 +13,7 @@ INTERNAL = "InternalDispatchEvent"
 UNHANDLED = "UnhandledEvent"
 """Tells what became of something that was sent: nobody took it. Who sent it sees that without asking."""
 WORKING = "Working"
-"""What a step publishes on its way, and publishes again when it begins again."""
+"""Events that a step publishes on its way, and publishes again when it begins again."""
 CANCELLED = "WorkflowCancelledEvent"
 
 
@@ -65,20 +65,20 @@ class ModelHandler:
     status: str = "running"
     error: str | None = None
     shown: Json | None = None
-    """What GET answers since the run has ended; it never changes again."""
+    """The answer of GET since the run has ended; it never changes again."""
     run_ids: list[str] = field(default_factory=list)
     pages: Pages = field(default_factory=Pages)
     questions: list[int] = field(default_factory=list)
     early: list[int] = field(default_factory=list)
     """The answers that came before the first question of the run, and that it holds."""
     asked: bool = False
-    """Whether the run has asked anything."""
+    """True if the run has asked anything."""
     holding: int | None = None
     """The number of the step that waits at its gate."""
     events: list[Expected] = field(default_factory=list)
     """All that it publishes exactly once, in order."""
     matched: int = 0
-    """How many of ``events`` have been read."""
+    """Number of ``events`` that have been read."""
     lines: list[Json] = field(default_factory=list)
     """The log as it was read, internal events included: it only grows."""
     first: int = 0

@@ -23,7 +23,7 @@ MOST_HANDLERS = 10
 """Handlers of a session, so that none is asked for too rarely."""
 
 places = st.integers(0, 59)
-"""Which of those that there are: 60 is divided by most of their numbers."""
+"""The index of an existing one: 60 is divided by most of their numbers."""
 
 Need = Callable[["Session"], bool]
 

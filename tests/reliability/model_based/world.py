@@ -45,7 +45,7 @@ class World:
         self.waiting: dict[str, asyncio.Task[tuple[int, Json] | None]] = {}
         """The clients that wait for the end of a run, by its handler."""
         self.told: dict[str, tuple[int, Json]] = {}
-        """What they were told in the moment in which the server died: it must hold."""
+        """The answers that came at the moment in which the server died: they must hold."""
         self.interruptions = 0
         self.counts = counts
         self.transcript: list[str] = []

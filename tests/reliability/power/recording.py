@@ -34,9 +34,9 @@ class Operation(NamedTuple):
     emptied: bool
     file: int
     offset: int
-    """Where it was written, or to which size the file was cut."""
+    """The place of the write, or the size to which the file was cut."""
     data: bytes
-    """What was written."""
+    """The bytes that were written."""
     name: str
     """Of what was opened, made, removed, renamed or, a folder, synced; relative to the recorded folder."""
     new_name: str

@@ -67,7 +67,7 @@ class StalledReader:
         self.waiting = 0
         """Bytes that it could read."""
         self.stalled_at = time.monotonic()
-        """When the last of them came."""
+        """Time at which the last of them came."""
         self.cut_at: float | None = None
 
     def look(self, connected_ports: set[int]) -> None:

@@ -59,9 +59,9 @@ class Passage:
     received: bytearray = field(default_factory=bytearray)
     """All that came from the server."""
     cut_at: int | None = None
-    """How many of these bytes were passed on before the cut; None where the stream came to its own end."""
+    """Number of these bytes that were passed on before the cut; None where the stream came to its own end."""
     place: Where | None = None
-    """Where the cut really was."""
+    """The place at which the cut really was."""
 
 
 def planned(random: Random, hows: tuple[How, ...] = (How.FIN, How.RST)) -> Plan:

@@ -28,12 +28,12 @@ class ReturningReader:
     def __init__(self, port: int, handler_id: str, random: Random, *, sse: bool, internal: bool) -> None:
         self.events: list[Received] = []
         self.reconnects = 0
-        """How often it came back after its connection had been broken off."""
+        """Number of times that it came back after its connection had been broken off."""
         self.returned_with: dict[Cursor, int] = dict.fromkeys(Cursor, 0)
         self.torn = 0
-        """How many connections ended in the middle of an event."""
+        """Number of connections that ended in the middle of an event."""
         self.rests = 0
-        """How often a run ended while it was away."""
+        """Number of runs that ended while it was away."""
         self.sse = sse
         self.internal = internal
         self.may_rest_until: asyncio.Event | None = None

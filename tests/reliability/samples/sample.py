@@ -28,7 +28,7 @@ class Cancel(NamedTuple):
 
 
 Reaction = Callable[[Mapping[str, Any]], Sequence[Send | Cancel]]
-"""What a client does when it reads an event of these fields."""
+"""The reaction of a client to an event of these fields."""
 
 
 @dataclass(frozen=True)

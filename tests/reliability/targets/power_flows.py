@@ -12,7 +12,7 @@ class Begin(StartEvent):
     number: int
     size: int = 3
     slow: bool = False
-    """Whether the second step takes its time, where there is time."""
+    """True if the second step takes its time, where there is time."""
 
 
 class Began(Event):
