@@ -1,4 +1,4 @@
-"""Events as clients read them, encoded once."""
+"""Events in the form in which clients read them, encoded once."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from workflow_server.protocol.client_json import to_client_json
 from workflow_server.protocol.events import event_base_names
 
 LONGEST_NUMBER = 4_300
-"""Digits that Python reads of one number: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits"""
+"""Digits of one number that Python reads: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits"""
 _REMEDY = "publish and return plain data or models, and keep the rest in ctx.store"
 _LONG_NUMBER = re.compile(f"[0-9]{{{LONGEST_NUMBER}}}")
 
 
 def envelope(event: BaseModel) -> str:
-    """The read envelope of an event, as JSON.
+    """Return an event as clients read it: its envelope, as JSON.
 
     Raises:
-        Unstorable: a value of the event is no JSON; the message names the field.
+        Unstorable: a value of the event cannot be written as JSON; the message names the field.
     """
     try:
         value = to_client_json(event)
@@ -42,7 +42,7 @@ def envelope(event: BaseModel) -> str:
 
 @lru_cache(maxsize=4096)
 def _exceptions_of(kind: type[BaseModel]) -> list[str]:
-    """The fields that hold exceptions, as those of the engine's events of failures do."""
+    """Return the names of the fields that hold exceptions, as in the engine's events about failures."""
     return [name for name, field in kind.model_fields.items() if Exception in _parts(field.annotation)]
 
 
@@ -51,8 +51,10 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
 
 
 def _with_said(value: str, name: str, error: object) -> str:
-    """An event's JSON with what an exception says as the handler's error has it: the engine writes all of it, and
-    pydantic's exceptions quote the values that they refused."""
+    """Return an event's JSON with an exception's message as in the handler's ``error``.
+
+    The engine writes the whole message, and pydantic's exceptions quote the values that they refused.
+    """
     fields = from_json(value)
     written = fields.get(name)
     if not isinstance(error, Exception) or not isinstance(written, dict) or "exception_message" not in written:
@@ -81,8 +83,11 @@ def _has_unreadable_number(data: str) -> bool:
 
 
 def _has_many_digits(data: str) -> bool:
-    """Return whether there may be a run of ``LONGEST_NUMBER`` digits: it would hold one of the places that are looked
-    at, and half of it on one side of that."""
+    """Return whether there may be a run of ``LONGEST_NUMBER`` digits.
+
+    Only every ``LONGEST_NUMBER``-th character is looked at: such a run covers one of them, and half of it lies on one
+    side of that.
+    """
     half = LONGEST_NUMBER // 2
     return any(
         data[place].isdigit() and (data[place - half : place].isdigit() or data[place : place + half].isdigit())
@@ -91,7 +96,7 @@ def _has_many_digits(data: str) -> bool:
 
 
 def _describe(event: BaseModel) -> str:
-    """The field of the event that cannot be written, as well as it can be told."""
+    """Name the field of the event that cannot be written, if one is found, or else the event."""
     name = type(event).__name__
     fields: dict[str, Any] = {**vars(event), **getattr(event, "_data", {}), "result": getattr(event, "_result", None)}
     for key, value in fields.items():

@@ -194,7 +194,7 @@ DIFFERENCES: list[Difference] = [
     Difference(
         "objects that are shared by reference through the workflow instance or a resource",
         "page: writing durable workflows",
-        "Do not keep in variables of the workflow",
+        "Do not keep data for later steps in variables of the workflow",
     ),
     Difference(
         "the handler in Python: is_done, stream_events, ctx.store and ctx.to_dict from outside",

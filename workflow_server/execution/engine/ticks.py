@@ -175,7 +175,7 @@ def with_config(state: BrokerState, workflow: Workflow) -> BrokerState:
         if step_id in fresh.workers:
             worker.config = fresh.workers[step_id].config
         elif worker.queue or worker.in_progress or worker.collected_waiters:
-            raise Undecodable(f"its step '{step_id}' is gone from the code")
+            raise Undecodable(f"there is work for step '{step_id}', which is no longer in the code")
         else:
             del state.workers[step_id]
     # In the order of the code, new steps included.
