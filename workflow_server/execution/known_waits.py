@@ -1,8 +1,8 @@
 """The events that the steps of a workflow may wait for, as far as that is known before they do.
 
-A step waits by calling ``wait_for_event``, not by declaring anything. What is known: the types that runs have waited
-for before; whether the step has ever begun; and the names in its code, and in the workflow's own functions that it
-calls.
+A step waits by calling ``wait_for_event``, not by declaring anything. Three things are known: the types that runs have
+waited for before; whether the step has ever begun; and the names in its code, and in the workflow's own functions that
+it calls.
 """
 
 from __future__ import annotations
