@@ -133,6 +133,13 @@ def test_code_is_commented_in_plain_sentences(folder: str) -> None:
     assert found(iter(texts), *RIDDLES) == []
 
 
+@pytest.mark.parametrize("folder", ["tests", "scripts"])
+def test_docstrings_beside_the_package_are_plain_sentences(folder: str) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    assert [place for path in files for place in found(docstrings(path), *RIDDLES)] == []
+
+
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
 def test_pages_are_written_in_plain_sentences(page: str) -> None:
     assert found(paragraphs(ROOT / "docs" / page), *RIDDLES) == []

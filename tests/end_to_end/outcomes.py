@@ -77,7 +77,7 @@ class Outcome(NamedTuple):
 async def interrupt(server: DurableServer, plans: dict[str, Plan]) -> dict[str, Outcome | BaseException]:
     """Start the runs, kill the server when each is where it has to be, start it again, open the gates, and see.
 
-    What went wrong with one run is its outcome, and does not hide the others.
+    An error of one run is its outcome, and does not hide the others.
     """
     begun = {name: await server.api.start(plan.workflow, **plan.fields) for name, plan in plans.items()}
     readers = {name: Reader(server.api, handler["handler_id"]) for name, handler in begun.items()}

@@ -161,7 +161,8 @@ def table() -> str:
 
 
 def _commit() -> str:
-    """The commit that is attacked; ``+`` where the code differs from it. What is recorded in docs/ is no code."""
+    """The commit that is attacked; ``+`` where the code differs from it. Files recorded in docs/ do not count as
+    code."""
     commit = _git("rev-parse", "--short", "HEAD")
     return f"{commit}+" if _git("status", "--porcelain", "--", ".", ":!docs") else commit
 

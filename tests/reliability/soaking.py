@@ -30,7 +30,7 @@ class Sample(NamedTuple):
     connections: int
     """Sockets: those of clients that are kept alive, and a few of the server's own."""
     descriptors: int
-    """Open files that are no sockets."""
+    """Open files except sockets."""
     threads: int
     tasks: int
     """Tasks less the connections, each of which has one."""

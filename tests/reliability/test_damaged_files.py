@@ -1,7 +1,7 @@
 """Damaged and foreign files: refused by name and left as they were, or served rightly.
 
-What is right, where a file is served: everything that the damage did not touch is as it was, its runs go on; what it
-touched gives errors of the server's own; and where the log was damaged, the database is in a state that was committed.
+A file is served rightly if everything that the damage did not touch is as it was and its runs go on; if damaged parts
+give errors of the server's own; and if the database is in a state that was committed, where the log was damaged.
 """
 
 from __future__ import annotations

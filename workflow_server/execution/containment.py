@@ -46,6 +46,7 @@ def interrupted(error: BaseException) -> StepInterrupted:
 
 
 def running_task() -> asyncio.Task[Any] | None:
+    """Return the running task; None outside of one, where asyncio may raise."""
     try:
         return asyncio.current_task()
     except RuntimeError:

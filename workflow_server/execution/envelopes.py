@@ -30,12 +30,12 @@ def envelope(event: BaseModel) -> str:
     try:
         value = to_client_json(event)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
-        reason = f"clients read it as JSON, and it cannot be written as that ({error}): {_REMEDY}"
+        reason = f"clients read it as JSON, which cannot represent it ({error}): {_REMEDY}"
         raise Unstorable(what=_describe(event), reason=reason) from error
     for name in _exceptions_of(type(event)):
         value = _with_said(value, name, getattr(event, name, None))
     if _has_unreadable_number(value):
-        reason = f"a number of more than {LONGEST_NUMBER:,} digits is not read back"
+        reason = f"a number of more than {LONGEST_NUMBER:,} digits cannot be read back"
         raise Unstorable(what=_describe(event), reason=reason)
     return f'{{"value":{value},{_type_of(type(event))}}}'
 

@@ -145,7 +145,7 @@ class Journal:
             Unstorable: a value in it cannot be stored.
         """
         if state.children:
-            raise Unstorable(what="A child workflow of the engine", reason="the runs of its steps are not kept")
+            raise Unstorable(what="A child workflow of the engine", reason="the runs of its steps are not stored")
         return text_of({
             "loop": self._codec.encode(state, "The state of the run"),
             "deadlines": self.waits.to_json(state),

@@ -63,7 +63,7 @@ class RunSerializer(JsonSerializer):
             if not self._closed:
                 raise
             # The engine's message is meant for its caller, and repeats the name.
-            raise PydanticCustomError("no_own_type", "it names no type of this workflow") from None
+            raise PydanticCustomError("no_own_type", "its name is not a type of this workflow") from None
 
     @contextmanager
     def validation_context(self) -> Iterator[None]:

@@ -143,7 +143,8 @@ class Server:
     async def finish(self) -> tuple[HandlerData, list[str]]:
         """Make the sample's runs, from wherever the file has them, and return the handler and its log at the end.
 
-        What was asked before is asked again with its key, as a client does that does not know whether it arrived.
+        Requests that were made before are repeated with their keys, as by a client that does not know whether they
+        arrived.
         """
         handler_id: str | None = None
         async with asyncio.timeout(LIMIT):

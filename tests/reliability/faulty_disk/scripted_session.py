@@ -1,7 +1,7 @@
 """One session of a client with a server whose storage fails: what it does, and what it was told.
 
-It does everything that changes the store: start, stream, send, state, continue, cancel, key, purge, end. What was
-refused it asks for again, so that the session goes on when the fault is lifted.
+It does everything that changes the store: start, stream, send, state, continue, cancel, key, purge, end. It repeats
+refused requests, so that the session goes on when the fault is lifted.
 """
 
 from __future__ import annotations

@@ -74,8 +74,7 @@ async def _send(writer: asyncio.StreamWriter, pieces: Sequence[bytes]) -> None:
 def answers(received: bytes, *, bodiless: bool = False) -> list[Answer]:
     """The answers in ``received``; the first has no body where it is ``bodiless`` (that to a HEAD).
 
-    Raises:
-        NotAnswers: something in it is none, or not whole.
+    Raises: NotAnswers: a part of it is not an answer, or not complete.
     """
     found: list[Answer] = []
     rest = received

@@ -57,8 +57,8 @@ class Refused(Exception):
 class CursorReader:
     """All that a handler's readers were sent, in the order in which it came; NDJSON and SSE take turns by chance.
 
-    What it sees of the results of steps and of the ends of runs goes into the ledger at once, so that whatever begins
-    again after that stands behind it.
+    The results of steps and the ends of runs that it sees go into the ledger at once, so that steps that begin again
+    later come after them.
     """
 
     def __init__(self, api: Api, ledger: Ledger, handler_id: str, up: asyncio.Event, chance: random.Random) -> None:

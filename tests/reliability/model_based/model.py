@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 INTERNAL = "InternalDispatchEvent"
 UNHANDLED = "UnhandledEvent"
-"""Tells what became of something that was sent: nobody took it. Who sent it sees that without asking."""
+"""Tells what became of something that was sent: nobody took it. Its sender sees that without asking."""
 WORKING = "Working"
 """Events that a step publishes on its way, and publishes again when it begins again."""
 CANCELLED = "WorkflowCancelledEvent"
@@ -141,7 +141,7 @@ class ModelHandler:
         self.holding = None
 
     def finish(self) -> None:
-        """It was told to finish. What a step that is under way has written is seen, but not kept."""
+        """It was told to finish. The writes of a running step are seen, but not kept."""
         self._drop_early()
         results = [self.pages.notebook()]
         if self.holding is not None:

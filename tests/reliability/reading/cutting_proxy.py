@@ -35,7 +35,7 @@ class How(Enum):
     FIN = "FIN"
     RST = "RST"
     DRAIN = "FIN to the server, whose last bytes are still taken"
-    """The reader's side is closed at the cut. What the server had written out until it saw that is recorded."""
+    """The reader's side is closed at the cut. The bytes that the server had written until it noticed are recorded."""
 
 
 @dataclass

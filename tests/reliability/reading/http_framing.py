@@ -21,7 +21,7 @@ class Place(Enum):
 class Framing:
     """Takes the bytes of one answer in whatever pieces they come; an answer without chunks ends with its connection.
 
-    Anything that is no strict framing fails an assertion: a second answer behind the first, bytes past the last chunk.
+    Anything but strict framing fails an assertion: a second answer behind the first, bytes past the last chunk.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Workflows that do nothing by themselves: whoever sends them events knows exactly what they have done.
 
-What a step returns is published in the transition that records the step, so exactly once. What it publishes on its way
-(``Working``) is published again when the step is interrupted and begins again.
+The event that a step returns is published in the transition that records the step, so exactly once. Events that it
+publishes on its way (``Working``) are published again when the step is interrupted and begins again.
 """
 
 from __future__ import annotations

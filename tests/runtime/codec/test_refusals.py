@@ -89,7 +89,7 @@ ENDS = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, Ba
 def test_the_code_of_a_value_ends_nothing(monkeypatch: pytest.MonkeyPatch, end: type[BaseException]) -> None:
     kept = Codec().dumps(Ending())
     monkeypatch.setattr(Ending, "raises", end)
-    with pytest.raises(Unstorable, match=f"X cannot be stored: telling what it holds raised {end.__name__}"):
+    with pytest.raises(Unstorable, match=f"X cannot be stored: reading its contents raised {end.__name__}"):
         Codec().dumps(Ending(), "X")
     with pytest.raises(Undecodable, match="its class no longer accepts the stored state"):
         Codec().loads(kept)

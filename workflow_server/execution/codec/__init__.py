@@ -66,7 +66,7 @@ class Codec:
             raise Unstorable(what=what, reason=f"it is nested too deeply: {REMEDY}") from error
         except BaseException as error:
             # Nothing here suspends, so that even a CancelledError comes from the code of a value.
-            reason = f"telling what it holds raised {type(error).__name__}: {REMEDY}"
+            reason = f"reading its contents raised {type(error).__name__}: {REMEDY}"
             raise Unstorable(what=what, reason=reason) from error
 
     def encode_fields(self, model: BaseModel, what: str) -> Json:
