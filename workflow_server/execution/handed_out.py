@@ -10,7 +10,7 @@ from typing import Any
 WHOLE = ""
 """Key that stands for the whole state, instead of the name of one top-level value."""
 
-_UNCHANGEABLE = frozenset({str, int, float, bool, complex, bytes, type(None)})
+_IMMUTABLE = frozenset({str, int, float, bool, complex, bytes, type(None)})
 
 
 class HandedOut:
@@ -24,38 +24,38 @@ class HandedOut:
 
         Nothing is noted of immutable values, nor of what is fetched outside of any step.
         """
-        if invocation_id is not None and type(value) not in _UNCHANGEABLE:
+        if invocation_id is not None and type(value) not in _IMMUTABLE:
             self._keys.setdefault(invocation_id, {})[key] = None
 
-    def taken_back(self, invocation_id: str) -> Iterable[str]:
+    def pop(self, invocation_id: str) -> Iterable[str]:
         """Return the keys that this finished step was given, and forget them."""
         keys = self._keys.pop(invocation_id, {})
         return (WHOLE,) if WHOLE in keys else keys
 
 
-class Marks:
+class Digests:
     """Digests of plain data as it was last written, so that a step that only reads costs next to nothing."""
 
     def __init__(self) -> None:
-        self._marks: dict[str, bytes] = {}
+        self._digests: dict[str, bytes] = {}
 
     def is_unchanged(self, key: str, value: Any) -> bool:
         """Return whether this value is plain data and the same as at the last call; a write in between forgets it."""
-        mark = _mark(value)
+        mark = _digest(value)
         if mark is None:
             return False
-        before, self._marks[key] = self._marks.get(key), mark
+        before, self._digests[key] = self._digests.get(key), mark
         return before == mark
 
     def forget(self, key: str) -> None:
         """Forget the digest of a value that was written."""
         if key == WHOLE:
-            self._marks.clear()
+            self._digests.clear()
         else:
-            self._marks.pop(key, None)
+            self._digests.pop(key, None)
 
 
-def _mark(value: Any) -> bytes | None:
+def _digest(value: Any) -> bytes | None:
     """Return a digest of Python's own plain data, exact as to types and order; None for anything else."""
     if not _is_plain(value):
         return None
@@ -74,7 +74,7 @@ def _is_plain(value: Any) -> bool:
     left, seen = [value], set()
     while left:
         item = left.pop()
-        if type(item) in _UNCHANGEABLE:
+        if type(item) in _IMMUTABLE:
             continue
         if type(item) not in _CONTAINERS:
             return False
@@ -82,6 +82,6 @@ def _is_plain(value: Any) -> bool:
             continue
         seen.add(id(item))
         parts = [*item, *item.values()] if type(item) is dict else item
-        if not set(map(type, parts)) <= _UNCHANGEABLE:
+        if not set(map(type, parts)) <= _IMMUTABLE:
             left.extend(parts)
     return True

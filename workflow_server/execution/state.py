@@ -18,7 +18,7 @@ from workflow_server.execution.engine import (
     InMemoryStateStore,
     writing_invocation,
 )
-from workflow_server.execution.handed_out import WHOLE, HandedOut, Marks
+from workflow_server.execution.handed_out import WHOLE, Digests, HandedOut
 from workflow_server.execution.patches import Json, Patch, apply, diff
 
 _KEYS = "keys"
@@ -66,7 +66,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         self._codec = codec
         self._live: BaseModel = state
         self._handed_out = HandedOut()
-        self._marks = Marks()
+        self._digests = Digests()
         self._live_tree: Json = durable
         self._base: Json = durable
         """The state without the listed writes: those before the first write of an unfinished step."""
@@ -143,7 +143,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         patch = self._changes(state, write)
         await super()._write_state(state, storage)
         self._live = state
-        self._marks.forget(write.key if write is not None else WHOLE)
+        self._digests.forget(write.key if write is not None else WHOLE)
         invocation_id = writing_invocation()
         self._note(patch, invocation_id)
         if write is None or write.key == WHOLE:
@@ -163,7 +163,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         Libraries fetch an object, such as an agent's memory, and change it without setting it again. When concurrent
         steps change one object, the first to finish records what it finds.
         """
-        for key in self._handed_out.taken_back(invocation_id):
+        for key in self._handed_out.pop(invocation_id):
             if not self._is_as_it_was(key):
                 self._note(self._changes(self._live, _Write(key)), invocation_id)
 
@@ -171,7 +171,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         if key == WHOLE or type(self._live) is not DictState:
             return False
         # A missing key means that the step got its own default from get().
-        return key not in self._live or self._marks.is_unchanged(key, self._live[key])
+        return key not in self._live or self._digests.is_unchanged(key, self._live[key])
 
     def _changes(self, state: BaseModel, write: _Write | None) -> Patch:
         if write is not None and write.key and type(state) is DictState and write.key in state:

@@ -47,7 +47,7 @@ class WallClockAttempt(RetryAttempt):
 def told_by_wall_clock(step: StepWorkerFunction, clock: ServerClock) -> StepWorkerFunction:
     """Return the step with all times that it is given converted to the wall clock."""
 
-    def told(
+    def with_wall_clock(
         state: StepWorkerState,
         step_name: str,
         event: Event,
@@ -66,4 +66,4 @@ def told_by_wall_clock(step: StepWorkerFunction, clock: ServerClock) -> StepWork
             retry=WallClockAttempt(retry, clock),
         )
 
-    return told
+    return with_wall_clock

@@ -37,11 +37,11 @@ from workflow_server.execution.step_containment import contain, contain_sync
 def register(
     workflow: Workflow,
     observer_of: Callable[[str], LoopObserver],
-    told: Callable[[StepWorkerFunction], StepWorkerFunction],
+    wrap: Callable[[StepWorkerFunction], StepWorkerFunction],
 ) -> RegisteredWorkflow:
     """Return the workflow as the engine runs it: with contained steps and an observed loop.
 
-    ``told`` wraps each step once more; ``observer_of`` finds the observer of a run by the run's id.
+    ``wrap`` wraps each step once more; ``observer_of`` finds the observer of a run by the run's id.
     """
 
     async def loop(start_event: Event | None, init_state: BrokerState | None, run_id: str) -> StopEvent:
@@ -65,7 +65,7 @@ def register(
     return RegisteredWorkflow(
         workflow=workflow,
         workflow_run_fn=create_workflow_run_function(workflow, loop),
-        steps={name: told(_contained_worker(work)) for name, work in as_step_worker_functions(contained).items()},
+        steps={name: wrap(_contained_worker(work)) for name, work in as_step_worker_functions(contained).items()},
     )
 
 
