@@ -30,7 +30,7 @@ The model plays a script. With OPENAI_BASE_URL and OPENAI_API_KEY set (and OPENA
 answers, and the conversation is sent there.
 """
 
-# Without "from __future__ import annotations": llama-index-core knows the context of a tool by its parameter's class.
+# Without "from __future__ import annotations": llama-index-core finds a tool's context by the class of its parameter.
 
 import asyncio
 import csv
@@ -48,7 +48,7 @@ from workflows.retry_policy import retry_if_exception_type, retry_policy, stop_a
 
 ORDERS = Path(__file__).parent / "data" / "orders.csv"
 REFUNDS = Path("data/refunds.ndjson")
-"""The ledger of what was refunded, in the folder that the server runs in."""
+"""The ledger of refunds, in the folder in which the server runs."""
 PROMPT = (
     "You answer customers at an order desk. Look things up with your tools; never guess. Refund only what the customer "
     "asks to have refunded. Say in one or two sentences what you found or did."
@@ -117,7 +117,7 @@ async def refund(ctx: Context, order: str) -> str:
     )
     if not answer.approved:
         return f"{answer.reviewer} did not approve a refund of order {order}."
-    # The step may be run again after a crash: the reference stands in the ledger once.
+    # The step may run again after a crash: the ledger keeps each reference once.
     entry = Entry(reference=f"refund/{order}", customer=found.item, amount=found.amount)
     if not await asyncio.to_thread(Ledger(REFUNDS).post, entry):
         return f"Order {order} had been refunded before."
@@ -125,7 +125,7 @@ async def refund(ctx: Context, order: str) -> str:
 
 
 class OrderDesk(FunctionAgent):
-    """An agent that asks its model again when that gives no answer; the delays outlast a restart, too."""
+    """An agent that asks its model again if it gives no answer; the delays outlast a restart, too."""
 
     @step(
         retry_policy=retry_policy(

@@ -14,15 +14,15 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.tools import BaseTool, ToolSelection
 
 NUMBER = re.compile(r"\b1\d{3}\b")
-"""An order's number, as the scripted model finds it."""
+"""An order number, as the scripted model recognizes it."""
 
 
 class AgentModel(FunctionCallingLLM):
-    """Answers a conversation with text or with calls of tools; agents ask for nothing else."""
+    """Answers a conversation with text or with tool calls; agents need nothing else."""
 
     @abstractmethod
     async def answer(self, messages: Sequence[ChatMessage], tools: Sequence[BaseTool]) -> ChatMessage:
-        """The next message."""
+        """Return the next message."""
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -30,11 +30,11 @@ class AgentModel(FunctionCallingLLM):
         return LLMMetadata(context_window=32_000, is_chat_model=True, is_function_calling_model=True)
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """The next message, with the tools that ``_prepare_chat_with_tools`` was given."""
+        """Return the next message, with the tools that ``_prepare_chat_with_tools`` was given."""
         return ChatResponse(message=await self.answer(messages, kwargs.get("tools", ())))
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        """The next message, in one piece."""
+        """Return the next message, in one piece."""
         response = await self.achat(messages, **kwargs)
 
         async def pieces() -> ChatResponseAsyncGen:
@@ -61,7 +61,7 @@ class AgentModel(FunctionCallingLLM):
         error_on_no_tool_call: bool = True,  # noqa: ARG002
         **kwargs: Any,  # noqa: ARG002
     ) -> list[ToolSelection]:
-        """The calls in an answer."""
+        """Return the tool calls in an answer."""
         return [
             ToolSelection(tool_id=call.tool_call_id or call.tool_name, tool_name=call.tool_name, tool_kwargs=arguments)
             for call in _calls(response.message)
@@ -98,7 +98,7 @@ class AgentModel(FunctionCallingLLM):
 class ScriptedModel(AgentModel):
     """Plays the part of a model at the order desk, word for word the same each time and without a network.
 
-    It knows nothing but the conversation that it is given: what it remembers, the agent's memory has kept.
+    It knows only the conversation that it is given: everything it remembers is in the agent's memory.
     """
 
     async def answer(self, messages: Sequence[ChatMessage], tools: Sequence[BaseTool]) -> ChatMessage:  # noqa: ARG002
@@ -142,7 +142,7 @@ class OpenAIModel(AgentModel):
             ToolCallBlock(
                 tool_call_id=call.id,
                 tool_name=call.function.name,
-                # Arguments that are no JSON are told to the model as missing.
+                # Arguments that are not valid JSON are reported to the model as missing.
                 tool_kwargs=_arguments(call.function.arguments),
             )
             for call in answer.tool_calls or ()
@@ -153,7 +153,7 @@ class OpenAIModel(AgentModel):
 
 
 def model_from_environment() -> AgentModel:
-    """The model that OPENAI_BASE_URL and OPENAI_API_KEY name; without them, the one that plays a script."""
+    """Return the model that OPENAI_BASE_URL and OPENAI_API_KEY name, or else the scripted one."""
     endpoint = ChatModel.from_environment()
     return ScriptedModel() if endpoint is None else OpenAIModel(endpoint=endpoint)
 
@@ -163,7 +163,7 @@ def _calls(message: ChatMessage) -> list[ToolCallBlock]:
 
 
 def _latest_results(messages: Sequence[ChatMessage]) -> list[str]:
-    """Return the results of the last calls of tools, in the order of the tools' names."""
+    """Return the results of the last tool calls, in the order of the tools' names."""
     called = max(index for index, message in enumerate(messages) if _calls(message))
     by_call = {message.additional_kwargs["tool_call_id"]: message.content or "" for message in messages[called + 1 :]}
     return [by_call[key] for key in sorted(by_call)]

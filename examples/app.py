@@ -1,6 +1,6 @@
 """All examples in one server: ``workflow-server serve examples/app.py``.
 
-The agent is one of them where llama-index-core is installed.
+The agent is included if llama-index-core is installed.
 """
 
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""A chat model behind an OpenAI-compatible endpoint, where the environment names one."""
+"""A chat model behind an OpenAI-compatible endpoint, if the environment names one."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class ChatModel(BaseModel):
 
     @classmethod
     def from_environment(cls) -> ChatModel | None:
-        """The model that OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL name; None without the first two."""
+        """Return the model that OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL name; None without the first two."""
         base_url, api_key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
         if not base_url or not api_key:
             return None
         return cls(base_url=base_url.rstrip("/"), api_key=api_key, model=os.environ.get("OPENAI_MODEL", "gpt-4o-mini"))
 
     async def ask(self, instruction: str, text: str) -> str:
-        """The model's answer.
+        """Return the model's answer.
 
         Raises:
-            ModelUnavailableError: no connection, no answer within a minute, or an answer that is none.
+            ModelUnavailableError: no connection, no answer within a minute, or an answer without text.
         """
         messages = [{"role": "system", "content": instruction}, {"role": "user", "content": text}]
         answer = await self.chat(messages)
@@ -43,7 +43,7 @@ class ChatModel(BaseModel):
         return answer.content.strip()
 
     async def chat(self, messages: list[dict[str, Any]], **options: Any) -> Message:
-        """The model's next message, of text or calls of tools; ``options`` go into the request.
+        """Return the model's next message, text or tool calls; ``options`` go into the request.
 
         Raises:
             ModelUnavailableError: see ``ask``.

@@ -40,7 +40,7 @@ from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, Star
 from workflows.retry_policy import retry_if_exception_type, retry_policy, stop_after_attempt, wait_exponential
 
 EXCERPT = 12_000
-"""Characters of a document that a chat model is given."""
+"""Maximum characters of a document that a chat model is given."""
 
 
 class Document(StartEvent):
@@ -71,7 +71,7 @@ class SectionAnalysed(Event):
 
 
 class SectionRead(Event):
-    """Progress, for whoever follows: this section is done."""
+    """Progress for readers of the stream: this section is done."""
 
     section: int
     of: int
@@ -100,7 +100,7 @@ class Approval(HumanResponseEvent):
 
 
 class ApprovalTooEarly(Event):
-    """An answer came before the question: it is not taken."""
+    """An answer came before the question, and was not accepted."""
 
 
 class Report(StopEvent):

@@ -1,4 +1,4 @@
-"""A ledger in a file: the outside world, to which a workflow's steps do something that must not be done twice."""
+"""A ledger in a file: it stands for the outside world, where an effect must not happen twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """One posting; the reference tells whether it is there already."""
+    """One posting; its reference shows whether it was already made."""
 
     reference: str
     customer: str
@@ -25,13 +25,13 @@ class Ledger:
 
     @classmethod
     def from_environment(cls) -> Ledger:
-        """The ledger in the file that NIGHTLY_BATCH_LEDGER names, else in ``data/``."""
+        """Return the ledger in the file that NIGHTLY_BATCH_LEDGER names, by default in ``data/``."""
         return cls(Path(os.environ.get("NIGHTLY_BATCH_LEDGER", "data/nightly_ledger.ndjson")))
 
     def post(self, entry: Entry) -> bool:
-        """Write the entry to disk unless its reference stands there already; True where it was written.
+        """Write the entry to disk unless its reference is there already, and return whether it was written.
 
-        A line that a crash cut short is no entry: it is cut off first.
+        A line that a crash cut short is not an entry, and is removed first.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a+b") as file:

@@ -35,7 +35,7 @@ class GatewayDownError(Exception):
 
 
 class InvalidInvoiceError(Exception):
-    """The invoice cannot be posted, however often it is tried."""
+    """The invoice cannot be posted, however often it is retried."""
 
 
 class Batch(StartEvent):
@@ -139,8 +139,8 @@ def _amount(ev: InvoiceDue) -> Decimal:
 
 
 async def _call_gateway(ev: InvoiceDue, retries: int) -> None:
-    """Every fourth invoice needs a second call and every seventh a third, so that a batch can be told apart by nothing
-    but what was done to it."""
+    """Let every fourth invoice need a second call and every seventh a third, so that a batch always runs the same
+    way."""
     await asyncio.sleep(ev.pause)
     serial = int(ev.number.rpartition("-")[2])
     outages = 2 if serial % 7 == 0 else 1 if serial % 4 == 0 else 0

@@ -1,4 +1,4 @@
-"""The findings of a review, and how they read as Markdown."""
+"""The findings of a review, and their Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_LISTED = 50
 
 
 class Findings(BaseModel):
-    """All that a review found. ``sections`` are heading, words and reading ease of each."""
+    """Everything that a review found. ``sections`` are heading, words and reading ease of each."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,7 +27,7 @@ class Findings(BaseModel):
 
 
 def render_findings(findings: Findings) -> str:
-    """The findings as Markdown, without a title."""
+    """Return the findings as Markdown, without a title."""
     ease = "no words" if findings.reading_ease is None else f"reading ease {findings.reading_ease} of 100"
     parts = [f"{findings.words} words in {findings.sentences} sentences, {ease} (Flesch)."]
     if findings.summary:
@@ -45,7 +45,7 @@ def render_findings(findings: Findings) -> str:
 
 
 def render_report(title: str, verdict: str, comment: str, findings: Findings) -> str:
-    """The whole report as Markdown: the verdict first, then what it rests on."""
+    """Return the whole report as Markdown: the verdict first, then its reasons."""
     quoted = [f"> {line}" for line in comment.splitlines()]
     head = [f"# Review of {_one_line(title)}", f"**{_one_line(verdict)}**", *(["\n".join(quoted)] if quoted else [])]
     return "\n\n".join([*head, render_findings(findings)]) + "\n"

@@ -11,17 +11,17 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 SECTION_LIMIT = 6_000
-"""Characters after which a section without a heading is cut at the next paragraph."""
+"""Maximum characters of a section without a heading; a longer one is cut at the next paragraph."""
 
 MOST_SECTIONS = 200
-"""A document in more pieces than this is read in groups of neighbouring sections."""
+"""Maximum number of sections; neighbouring sections of a document with more are read as one."""
 
 SHINGLE_WORDS = 4
 SKETCH_SIZE = 64
 """Paragraphs of up to 67 words are compared exactly, longer ones by a sample of this many shingles."""
 
 MOST_COMPARED = 8
-"""A shingle that this many paragraphs hold is a common phrase: later ones are compared with those few only."""
+"""Maximum number of paragraphs with a shingle that later ones are compared with: in more, it is a common phrase."""
 
 STOP_WORDS = frozenset(
     re.findall(
@@ -76,7 +76,7 @@ class Duplicate(NamedTuple):
 
 
 def split_sections(text: str) -> list[Section]:
-    """The sections of a Markdown or plain text, MOST_SECTIONS at most.
+    """Return the sections of a Markdown or plain text, at most MOST_SECTIONS.
 
     Long ones are cut between paragraphs, so that the work can be shared.
     """
@@ -115,12 +115,12 @@ def _cut(text: str, limit: int) -> list[Section]:
 
 
 def paragraphs(text: str) -> list[str]:
-    """The paragraphs of a text: what blank lines separate."""
+    """Return the paragraphs of a text, which blank lines separate."""
     return [part.strip() for part in re.split(r"\n[ \t]*\n", text) if part.strip()]
 
 
 def count(text: str) -> Counts:
-    """Words, sentences and syllables. A syllable is a group of vowels, less a silent e at the end."""
+    """Count words, sentences and syllables. A syllable is a group of vowels, except a silent e at the end."""
     prose = _LINK.sub(" ", text)
     words = _WORD.findall(prose)
     sentences = sum(1 for part in paragraphs(prose) for piece in _SENTENCE_END.split(part) if _WORD.search(piece))
@@ -134,7 +134,7 @@ def _syllables(word: str) -> int:
 
 
 def reading_ease(counts: Counts) -> float | None:
-    """Flesch's reading ease: about 0 is very hard, about 100 very easy; None for no words.
+    """Return Flesch's reading ease: about 0 is very hard, about 100 very easy; None without words.
 
     Source: Rudolf Flesch, "A new readability yardstick", Journal of Applied Psychology 32 (1948), 221-233.
     """
@@ -146,7 +146,7 @@ def reading_ease(counts: Counts) -> float | None:
 
 
 def candidate_phrases(text: str) -> Counter[str]:
-    """Runs of up to three words between stop words and punctuation, and how often each occurs."""
+    """Return runs of up to three words between stop words and punctuation, with their numbers of occurrences."""
     found: Counter[str] = Counter()
     for part in _PHRASE_BREAK.split(_LINK.sub(". ", text)):
         run: list[str] = []
@@ -161,7 +161,7 @@ def candidate_phrases(text: str) -> Counter[str]:
 
 
 def key_phrases(candidates: Counter[str], limit: int) -> list[str]:
-    """The highest scored phrases: a word counts for the company that it keeps (degree over frequency).
+    """Return the highest scored phrases; a word scores by the words it occurs with (degree over frequency).
 
     Source: Rose, Engel, Cramer and Cowley, "Automatic keyword extraction from individual documents", in Text
     Mining: Applications and Theory (2010), there called RAKE. Here a phrase also counts for each time that it occurs.
@@ -181,7 +181,8 @@ def key_phrases(candidates: Counter[str], limit: int) -> list[str]:
 
 
 def sketch(paragraph: str) -> list[int]:
-    """The smallest hashes of the paragraph's word shingles, in order; empty for paragraphs too short to compare."""
+    """Return the smallest hashes of the paragraph's word shingles, in order; none for paragraphs too short to
+    compare."""
     words = [word.lower() for word in _WORD.findall(paragraph)]
     shingles = {" ".join(words[at : at + SHINGLE_WORDS]) for at in range(len(words) - SHINGLE_WORDS + 1)}
     hashes = (int.from_bytes(blake2b(shingle.encode(), digest_size=6).digest()) for shingle in shingles)
@@ -189,7 +190,7 @@ def sketch(paragraph: str) -> list[int]:
 
 
 def near_duplicates(sketches: Sequence[Sequence[int]], threshold: float = 0.6) -> list[Duplicate]:
-    """The pairs of paragraphs whose resemblance reaches the threshold; repetitions count against the first only.
+    """Return the pairs of paragraphs that are at least as similar as the threshold, each repetition with its first.
 
     Source: Andrei Broder, "On the resemblance and containment of documents" (1997): the smallest hashes of the union
     are a sample of it, and the share of them that both hold estimates the share of common shingles.
@@ -218,12 +219,12 @@ def _resemblance(one: Sequence[int], other: Sequence[int]) -> float:
 
 
 def links(text: str) -> list[str]:
-    """Each web address once, in the order of the text."""
+    """Return each web address once, in the order of the text."""
     return list(dict.fromkeys(found.rstrip(".,;:!?") for found in _LINK.findall(text)))
 
 
 def dates(text: str) -> list[str]:
-    """Each calendar date once, as ISO-8601 and in order of time; what is no date of the calendar is left out."""
+    """Return each calendar date once, as ISO-8601 and in order of time; impossible dates are omitted."""
     return sorted({found.isoformat() for found in _dates(text)})
 
 
@@ -237,11 +238,11 @@ def _dates(text: str) -> Iterator[date]:
                 month = MONTHS[(part["month"] or part["month2"]).lower()]
                 yield date(int(part["year"] or part["year2"]), month, int(part["day"] or part["day2"]))
         except ValueError:
-            # Looks like a date and is none, as 2026-02-30.
+            # Looks like a date but is impossible, as 2026-02-30.
             continue
 
 
 def total(counts: Iterable[Counts]) -> Counts:
-    """The counts of several sections together."""
+    """Return the sum of several sections' counts."""
     parts = list(counts)
     return Counts(sum(c.words for c in parts), sum(c.sentences for c in parts), sum(c.syllables for c in parts))

@@ -1,4 +1,4 @@
-"""What tests of several folders share: a server process on a free port, and the root of the repository."""
+"""Fixtures of several folders: a server process on a free port, and the root of the repository."""
 
 from __future__ import annotations
 

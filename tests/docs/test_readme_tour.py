@@ -21,7 +21,7 @@ def console_blocks() -> list[str]:
 
 
 def commands_and_output(blocks: list[str]) -> tuple[list[str], list[str]]:
-    """What follows ``$``, continued over lines that end with a backslash; and every other line."""
+    """Split into commands (after ``$``, continued over lines that end with a backslash) and all other lines."""
     commands, output = [], []
     for line in "".join(blocks).replace("\\\n", " ").splitlines():
         if line.startswith("$ "):

@@ -90,7 +90,7 @@ class Api:
         return await self.handler(handler_id)
 
     async def result(self, handler_id: str) -> Any:
-        """What the run's plain StopEvent holds, when it has completed."""
+        """The value of the run's plain StopEvent, when it has completed."""
         handler = await self.finished(handler_id)
         assert handler["status"] == "completed", handler
         return handler["result"]["value"]["result"]

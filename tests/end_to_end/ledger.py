@@ -16,7 +16,7 @@ PATIENCE = 45.0
 """Seconds after which what a test waits for will not come any more."""
 
 KILLED = "killed"
-"""What a line begins with that stands where the server was killed."""
+"""The beginning of the line that stands where the server was killed."""
 
 
 class Entry(NamedTuple):
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 
 class Ledger:
-    """What the steps did, in the order in which they did it, whichever process they ran in."""
+    """The actions of the steps, in the order in which they happened, in whichever process."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "ledger"
@@ -39,7 +39,7 @@ class Ledger:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a server's environment needs for its steps to write here."""
+        """The variables that a server's environment needs for its steps to write here."""
         return {LEDGER: str(self._path), GATES: str(self._gates)}
 
     def entries(self) -> list[Entry]:
@@ -47,7 +47,7 @@ class Ledger:
         return [Entry(*line.split(" ", 3)) for line in self._path.read_text().splitlines()]
 
     def count(self, kind: str, step: str | None = None, handler_id: str | None = None) -> int:
-        """How many lines there are of this kind."""
+        """Return the number of lines of this kind."""
         return sum(
             entry.kind == kind and step in (None, entry.step) and handler_id in (None, entry.handler_id)
             for entry in self.entries()
@@ -90,7 +90,7 @@ class Ledger:
 
 
 def begun(entries: list[Entry]) -> Counter[tuple[str, str, str]]:
-    """How often each step of each handler began with each item."""
+    """Return the number of times that each step of each handler began with each item."""
     return Counter((entry.handler_id, entry.step, entry.item) for entry in entries if entry.kind == "begin")
 
 

@@ -15,7 +15,7 @@ import httpx
 
 
 async def try_everything(url: str) -> dict[str, Any]:
-    """What each call returned."""
+    """Return the result of each call."""
     client = importlib.import_module("workflows.client").WorkflowClient(base_url=url)
     events = importlib.import_module("workflows.events")
     greeting = type("Greeting", (events.StartEvent,), {"__annotations__": {"name": str}})

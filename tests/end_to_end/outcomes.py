@@ -26,34 +26,34 @@ class Plan:
     published: tuple[str, ...] = ()
     """The types of the events that have to be published."""
     after: Callable[[DurableServer, str], Awaitable[None]] | None = None
-    """What is done with the handler after the restart, once all gates are open."""
+    """The action on the handler after the restart, once all gates are open."""
 
 
 class Outcome(NamedTuple):
-    """What became of a run that was interrupted."""
+    """The end of a run that was interrupted, and how it got there."""
 
     begun: Json
     ended: Json
     events: list[StreamEvent]
-    """What a reader was sent who was there from the start."""
+    """The events that a reader got who was there from the start."""
     read_again: list[StreamEvent]
-    """What a reader was sent who came after the end."""
+    """The events that a reader got who came after the end."""
     entries: list[Entry]
 
     @property
     def result(self) -> object:
-        """What its plain StopEvent holds."""
+        """The value of its plain StopEvent."""
         assert self.ended["status"] == "completed", self.ended
         return self.ended["result"]["value"]["result"]
 
     @property
     def begun_before(self) -> Counter[tuple[str, str]]:
-        """How often each step began with each item before the kill."""
+        """Number of times that each step began with each item before the kill."""
         return _begun(self.entries[: self._killed])
 
     @property
     def begun_after(self) -> Counter[tuple[str, str]]:
-        """How often each step began with each item after the kill."""
+        """Number of times that each step began with each item after the kill."""
         return _begun(self.entries[self._killed :])
 
     @property
@@ -77,7 +77,7 @@ class Outcome(NamedTuple):
 async def interrupt(server: DurableServer, plans: dict[str, Plan]) -> dict[str, Outcome | BaseException]:
     """Start the runs, kill the server when each is where it has to be, start it again, open the gates, and see.
 
-    What went wrong with one run is its outcome, and does not hide the others.
+    An error of one run is its outcome, and does not hide the others.
     """
     begun = {name: await server.api.start(plan.workflow, **plan.fields) for name, plan in plans.items()}
     readers = {name: Reader(server.api, handler["handler_id"]) for name, handler in begun.items()}

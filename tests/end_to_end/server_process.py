@@ -39,11 +39,11 @@ class DurableServer:
         self.db = folder / "runs.sqlite3"
         self.ledger = Ledger(folder)
         self.environment: dict[str, str] = {}
-        """What the next process finds in its environment, beside the ledger."""
+        """Variables for the environment of the next process, besides the ledger's."""
         self.resumed = 0
-        """How many runs the last start resumed."""
+        """Number of runs that the last start resumed."""
         self.spawned_at = self.listening_at = 0.0
-        """When the last start's process was made and when it listened, as time.monotonic() has it."""
+        """The times at which the last process was started and at which it listened, by time.monotonic()."""
         self.own_program = False
         """The target is run as a program that serves by itself, instead of by the command."""
         self._log = folder / "server.log"
@@ -61,7 +61,7 @@ class DurableServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         return int(self.api.url.rpartition(":")[2])
 
     @property

@@ -1,4 +1,4 @@
-"""What was answered with 200 survives a SIGKILL that comes at once: runs and events, fifty each."""
+"""Everything answered with 200 survives a SIGKILL right after it: fifty runs and fifty events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEED = 20_260_331
 
 @dataclass
 class Acknowledged:
-    """What a server acknowledged through its deaths, and what it did."""
+    """The requests that a server acknowledged across its deaths, and its actions."""
 
     runs: list[Json] = field(default_factory=list)
     run_ends: list[Json] = field(default_factory=list)

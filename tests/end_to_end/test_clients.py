@@ -53,7 +53,7 @@ def old_python() -> Path:
 
 
 def what_it_saw(python: Path, url: str) -> dict[str, Any]:
-    """What each call of the 2.11.1 client returned."""
+    """Return the result of each call of the 2.11.1 client."""
     command = [str(python), str(OLD_CLIENT), url]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean_environment(), check=False)
     assert run.returncode == 0, run.stderr

@@ -1,7 +1,7 @@
 """Time is durable: waits, retry delays and timeouts keep their meaning through a SIGKILL.
 
-What happens when is compared with waits that begin after the restart, whose length is known: a duration that began
-anew would end after them.
+Times are compared with waits of known length that begin after the restart: a duration that started over would end after
+them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ YARDSTICKS = (4.0, 5.0, 9.5)
 
 @dataclass(frozen=True)
 class Lived:
-    """What was seen."""
+    """The observations of one run."""
 
     entries: list[Entry]
     order: list[str]

@@ -1,4 +1,4 @@
-"""What the engine offers to a workflow works on this server, and survives a SIGKILL in the middle."""
+"""Every feature that the engine offers to a workflow works on this server, and survives a SIGKILL in the middle."""
 
 from __future__ import annotations
 

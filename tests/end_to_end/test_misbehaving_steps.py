@@ -1,5 +1,4 @@
-"""Whatever a step raises, wherever it comes from: a failure of that step, told with its reason, and a server that goes
-on."""
+"""Steps that raise anything, from anywhere: the step fails and says why, and the server goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other servers got wrong and no other module here proves; each test names what happened there."""
+"""Bugs of other servers that no other module here covers; each test names what happened there."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ async def test_a_run_of_ten_thousand_ticks_resumes_from_a_snapshot_and_a_short_j
 
 
 async def resume_time(db: Path) -> float:
-    """How long a manager of its own takes to resume what a copy of the database holds."""
+    """Return the seconds that a manager of its own takes to resume everything in a copy of the database."""
     copy = db.parent / "copy"
     copy.mkdir()
     for file in db.parent.glob(f"{db.name}*"):

@@ -16,7 +16,7 @@ from tests.end_to_end.server_process import DurableServer
 
 
 async def outcome_of_waiting_run(server: DurableServer) -> tuple[int, Json] | aiohttp.ClientError:
-    """What a client sees that waits for a run's result while the server stops."""
+    """Return the answer to a client that waits for a run's result while the server stops."""
     try:
         return await server.api.call("POST", "/workflows/gated/run", {})
     except aiohttp.ClientError as error:

@@ -124,7 +124,7 @@ def told(value: dict[str, Any]) -> dict[str, Any]:
 async def test_a_stream_that_breaks_off_gives_nothing_that_was_not_sent(
     server: DurableServer, environments: Environments, consumer: Consumer, seen: Seen
 ) -> None:
-    """The server is started anew, and a step begins again. What a consumer does about that is its own affair."""
+    """The server is started anew, and a step begins again. A consumer's reaction to that is its own affair."""
     handler_id, reading = await begin(server, environments, consumer, count=1, pause=3)
     # A consumer that waits for the whole has begun by then, and prints nothing.
     with suppress(TimeoutError):

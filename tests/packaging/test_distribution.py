@@ -1,4 +1,4 @@
-"""What is shipped is complete, and works where nothing else is."""
+"""The distribution is complete, and works where nothing else is installed."""
 
 from __future__ import annotations
 

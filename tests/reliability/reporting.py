@@ -27,7 +27,7 @@ LONG_TIMEOUT = 5_400
 
 
 class Extent(NamedTuple):
-    """How much an attack does, and from which seed its chances come."""
+    """The amount of an attack, and the seed of its random choices."""
 
     long: bool
     seed: int
@@ -53,7 +53,7 @@ class Survival(NamedTuple):
 
     @property
     def command(self) -> str:
-        """What repeats it."""
+        """The command that repeats it."""
         return f"scripts/reliability {self.attack}{' --long' if self.long else ''} --seed {self.seed}"
 
 
@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def extent(request: pytest.FixtureRequest) -> Extent:
-    """How much to do."""
+    """Return the amount to do."""
     return Extent(request.config.getoption("--long"), request.config.getoption("--seed"))
 
 
@@ -161,7 +161,8 @@ def table() -> str:
 
 
 def _commit() -> str:
-    """The commit that is attacked; ``+`` where the code differs from it. What is recorded in docs/ is no code."""
+    """The commit that is attacked; ``+`` where the code differs from it. Files recorded in docs/ do not count as
+    code."""
     commit = _git("rev-parse", "--short", "HEAD")
     return f"{commit}+" if _git("status", "--porcelain", "--", ".", ":!docs") else commit
 

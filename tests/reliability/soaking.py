@@ -16,13 +16,13 @@ from tests.end_to_end.server_process import DurableServer
 
 CLIENTS = 24
 KINDS = {"plain": 70, "asked": 12, "continued": 8, "cancelled": 5, "purged": 5}
-"""What a client does, and how often of a hundred times."""
+"""The requests of a client, and how many of a hundred are of each kind."""
 SETTLING = 20
-"""How often, every 0.1 s, the server is looked at until it holds no more than at first."""
+"""Number of looks at the server, one every 0.1 s, until it holds no more than at first."""
 
 
 class Sample(NamedTuple):
-    """What the server held at a moment when it had nothing to do."""
+    """The resources that the server held at a moment when it had nothing to do."""
 
     runs: int
     memory: int
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
     connections: int
     """Sockets: those of clients that are kept alive, and a few of the server's own."""
     descriptors: int
-    """Open files that are no sockets."""
+    """Open files except sockets."""
     threads: int
     tasks: int
     """Tasks less the connections, each of which has one."""
@@ -41,7 +41,7 @@ class Sample(NamedTuple):
 
     @property
     def held(self) -> tuple[int, int, int]:
-        """What must be the same whenever there is nothing to do."""
+        """The part that must be the same whenever there is nothing to do."""
         return self.descriptors, self.threads, self.tasks
 
 
@@ -59,7 +59,7 @@ class Soak:
 
     @property
     def runs(self) -> int:
-        """How many runs have ended."""
+        """The number of runs that have ended."""
         return self.done.total() + self.done["continued"]
 
     async def run(self, count: int) -> None:
@@ -131,7 +131,7 @@ class Soak:
         assert (status, answer) == (200, {"status": "deleted"})
 
     async def settle(self) -> Sample:
-        """What the server holds, now that the clients have nothing to do; at most two seconds after the last of it."""
+        """Return what the server holds once it has settled, at most two seconds after the last request of a client."""
         sample = await self._sample()
         for _ in range(SETTLING):
             if not self.samples or sample.held == self.samples[0].held:
@@ -170,7 +170,7 @@ def memory_slope(samples: list[Sample]) -> float:
 
 
 def open_files(process: int) -> list[str]:
-    """What the process has open: paths, and sockets as ``socket:[…]``."""
+    """Return everything that the process has open: paths, and sockets as ``socket:[…]``."""
     return [os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir()]
 
 

@@ -1,7 +1,7 @@
 """Damaged and foreign files: refused by name and left as they were, or served rightly.
 
-What is right, where a file is served: everything that the damage did not touch is as it was, its runs go on; what it
-touched gives errors of the server's own; and where the log was damaged, the database is in a state that was committed.
+A file is served rightly if everything that the damage did not touch is as it was and its runs go on; if damaged parts
+give errors of the server's own; and if the database is in a state that was committed, where the log was damaged.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ async def test_a_damaged_file_is_refused_by_name_and_untouched_or_served_rightly
 
 
 async def judge(variant: Variant, specimen: Specimen, manager: RuntimeManager, store: SqliteWorkflowStore) -> None:
-    """Whether what is served is right."""
+    """Check that everything served is right."""
     original = specimen.rows(specimen.clean if variant.kind.clean else specimen.unclean)
     if variant.kind.in_log:
         assert variant.found in specimen.states, "it is in no state that was ever committed"

@@ -1,4 +1,4 @@
-"""What the engine documents, under the durable runtime as in the basic one, also when it is killed at any point."""
+"""The engine's documented behaviour, under the durable runtime as in the basic one, also with a kill at any point."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ LARGE = "x" * 60_000
 
 
 class Disk(NamedTuple):
-    """Where the database lies, and how that disk is filled and emptied."""
+    """The place of the database, and how that disk is filled and emptied."""
 
     folder: Path
     fill: Callable[[], None]

@@ -45,7 +45,7 @@ FAILED_AS_MEANT = re.compile(
     r"(ValueError: the step failed in step fail|Operation timed out after 0\.7 seconds)\n(  \| .*\n)*",
     re.MULTILINE,
 )
-"""What the log tells of the runs of ``fail``, and of those of ``approve`` that nobody answers."""
+"""The lines of the log about the runs of ``fail``, and about those of ``approve`` that nobody answers."""
 
 
 @pytest.mark.slow

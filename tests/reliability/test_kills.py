@@ -30,7 +30,7 @@ IDLE_TIMEOUT = "0.4"
 
 @dataclass
 class Aftermath:
-    """What was seen of the load and its server, when all was over."""
+    """The state of the load and its server when all was over."""
 
     victim: Victim
     load: Load

@@ -56,7 +56,7 @@ def test_the_server_holds_what_the_model_holds_whatever_is_asked_and_whenever_it
 
 
 def _attack(seed: int, examples: int, steps: int, folder: Path) -> Counter[str]:
-    """What was done in so many sessions, in several processes at a time."""
+    """Run so many sessions, in several processes at a time, and return what was done in them."""
     did: Counter[str] = Counter()
     with ProcessPoolExecutor(WORKERS, mp_context=multiprocessing.get_context("spawn")) as pool:
         parts = [

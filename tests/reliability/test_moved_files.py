@@ -63,7 +63,8 @@ def _move_folder_back(db: Path) -> None:
 
 
 class Move(NamedTuple):
-    """What is done to the files, what the server says of it, and how it is undone; None where it cannot be."""
+    """The change to the files, the server's message about it, and the way to undo it; None where it cannot be
+    undone."""
 
     do: Callable[[Path], None]
     said: str

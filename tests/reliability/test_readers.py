@@ -134,10 +134,10 @@ async def test_the_shared_queue_loses_nothing_that_had_not_left_the_server(
 ) -> None:
     """Readers without a cursor come one after the other; each is cut, and the server is told so by a FIN.
 
-    What can be proved from outside: what left the server (the proxy takes all of it) is the log from the first event
-    to the last without a gap, whoever it went to. The next reader begins with the first event that did not leave whole,
-    or before it, with at most one write's worth of events that did. What left the server and was on its way when a
-    reader's connection broke is lost with the connection: a reader who needs that, too, has a cursor.
+    This can be proved from outside: the bytes that left the server (the proxy takes all of them) are the log from the
+    first event to the last without a gap, whichever reader they went to. The next reader begins with the first event
+    that did not leave whole, or before it, with at most one write's worth of events that did. Bytes on their way when a
+    reader's connection broke are lost with it: a reader that needs those, too, has a cursor.
     """
     wanted = extent.of(short=60, long=600)
     total = Counter[str]()

@@ -25,7 +25,7 @@ WARM = 5
 SLOPE = 1.0
 """MiB that a thousand runs may add to the server's memory, as the project promises itself."""
 LOG = 16 * MIB
-"""What the write-ahead log stays below: 4 MiB are kept, and a checkpoint is due where it is longer."""
+"""The limit of the write-ahead log: 4 MiB are kept, and a checkpoint is due where it is longer."""
 
 
 @pytest.mark.slow

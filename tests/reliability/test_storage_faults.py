@@ -163,7 +163,8 @@ async def test_each_call_of_the_first_start_fails(
 async def test_a_start_after_a_failed_fsync_writes_the_log_into_the_database_and_syncs_it_before_it_serves(
     tmp_path: Path, library: Path, survived: Survived
 ) -> None:
-    """What the page cache shows of the log may not be on the disk after an fsync that failed: it is written anew."""
+    """The page cache may show parts of the log that are not on the disk after an fsync that failed: it is written
+    anew."""
     async with FaultedServer(new_folder(tmp_path, "server"), library) as server:
         trials = Trials(server, Tally())
         await trials.session(Fault("fsync", 7, errno.EIO, lasts=True))

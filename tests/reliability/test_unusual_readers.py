@@ -38,7 +38,7 @@ def _cursor(body: bytes) -> int:
 
 
 async def _rest(server: DurableServer, path: str, body: bytes) -> bytes:
-    """What came of the whole lines, and what follows them."""
+    """Return what came of the whole lines, and what follows them."""
     whole = body[: body.rfind(b"\n") + 1]
     return whole + await body_of(server.port, f"{path}={_cursor(whole)}")
 
@@ -135,8 +135,9 @@ async def _status(server: DurableServer, path: str) -> int:
 async def test_the_readers_of_a_handler_that_is_deleted_get_its_end_or_are_broken_off(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
-    """Who has read all of a run gets the terminal event that the deletion brings. Who is behind is broken off, with a
-    part of the log from the beginning and nothing else, and is told at its return that there is no such handler."""
+    """A reader that has read all of a run gets the terminal event that the deletion brings. One that is behind is
+    broken off, with a part of the log from the beginning and nothing else, and is told at its return that there is no
+    such handler."""
     times = extent.of(short=10, long=100)
     at_tail = behind = 0
     async with DurableServer(tmp_path, TARGET) as server:

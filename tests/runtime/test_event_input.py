@@ -87,11 +87,11 @@ def test_events_inside_of_events_are_not_tried_again_on_each_level(served: Serve
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ({"inner": marked(FOREIGN, {})}, "event: 'inner': it names no type of this workflow"),
+        ({"inner": marked(FOREIGN, {})}, "event: 'inner': its name is not a type of this workflow"),
         ({"inner": {"a": 1}}, "event: 'inner': this is no event of this workflow"),
         (
             {"inner": marked(f"{__name__}.Measured", {}), "also": FOREIGN},
-            "event: 'also': it names no type of this workflow",
+            "event: 'also': its name is not a type of this workflow",
         ),
     ],
 )

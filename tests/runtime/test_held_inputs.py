@@ -1,4 +1,4 @@
-"""What a step made of its events before it waited or failed, when it begins again."""
+"""The events of a step, as the step left them before it waited or failed, when it begins again."""
 
 from __future__ import annotations
 

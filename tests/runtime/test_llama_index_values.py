@@ -126,7 +126,7 @@ async def test_messages_in_a_database_of_their_own_stay_there(codec: Codec, tmp_
 async def test_a_chat_store_with_an_engine_of_its_own_is_refused_by_name(codec: Codec, tmp_path: Path) -> None:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/chat.db")
     memory = Memory.from_defaults(async_engine=engine)
-    with pytest.raises(Unstorable, match=r"sql_store cannot be stored: .*give it async_database_uri"):
+    with pytest.raises(Unstorable, match=r"sql_store cannot be stored: .*with async_database_uri"):
         codec.dumps(memory)
 
 

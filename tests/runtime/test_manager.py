@@ -245,7 +245,7 @@ async def test_a_start_event_comes_in_every_form_of_the_contract(managing: Manag
         ({"qualified_name": "subprocess.Popen", "value": {}}, "'name': Field required"),
         ({"name": "Ada", "_data": 3}, "'_data'"),
         ({"name": "Ada", "_private": 3}, "'_private'"),
-        ({"name": "Ada", "self": 3}, "do not make"),
+        ({"name": "Ada", "self": 3}, "are not valid"),
     ],
 )
 async def test_a_start_event_that_does_not_validate_starts_nothing(managing: Managing, data: object, told: str) -> None:

@@ -1,4 +1,4 @@
-"""How runs come and go: what the store, the steps and the clients do at the wrong moment strands none of them."""
+"""Runs come and go: nothing that the store, the steps or clients do at the wrong moment strands one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step sent before it was interrupted, and sends again."""
+"""Events that a step sent before it was interrupted, and sends again."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Looking(BaseModel):
     [
         (Number, "'token': Input should be a valid integer, unable to parse string as an integer"),
         (Quoting, "'token': the token … is not known"),
-        (Looking, "what is stored does not fit the code any more (KeyError)"),
+        (Looking, "the stored data no longer fits the code (KeyError)"),
     ],
 )
 def test_a_reason_names_the_place_and_the_rule_or_the_exception_however_it_was_wrapped(

@@ -146,7 +146,7 @@ async def test_a_value_that_raises_when_it_is_read_fails_its_run_and_no_start(
     raising.append(end)
     async with managing(keeps=Keeps(timeout=None), asks=Asks(timeout=None)) as manager:
         failed, _ = await ended(manager, ill.handler_id)
-        assert failed.error == "The run could not be resumed: what was kept is not taken by its class any more"
+        assert failed.error == "The run could not be resumed: its class no longer accepts the stored state"
         await manager.send(well.handler_id, ANSWER, None, None)
         assert (await ended(manager, well.handler_id))[0].status == "completed"
 

@@ -1,4 +1,4 @@
-"""What the store says and does when a commit fails, and when it comes right again."""
+"""The store's errors and actions when a commit fails, and when commits succeed again."""
 
 from __future__ import annotations
 

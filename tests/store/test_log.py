@@ -35,7 +35,7 @@ async def killed(path: Path, tmp_path: Path) -> Path:
 
 
 def commits_at(log: bytes) -> list[int]:
-    """Where the frames begin that end a commit."""
+    """The offsets of the frames that end a commit."""
     starts = range(32, len(log), FRAME)
     return [
         start

@@ -47,7 +47,7 @@ from .making import event, run_started
 
 
 async def refusal(path: Path) -> DatabaseError:
-    """How the file is refused; it and its folder are checked to be as before."""
+    """The text of the refusal; the file and its folder are checked to be unchanged."""
     before = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
     with pytest.raises(DatabaseError) as refused:
         await SqliteWorkflowStore(path).open()

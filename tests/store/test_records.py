@@ -1,4 +1,4 @@
-"""What each record does to what readers see; the same for a file and for memory."""
+"""The effect of each record on what readers see; the same for a file and for memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored though the disk is full: what a client ends or deletes, with what comes before it."""
+"""Records that are stored even on a full disk: cancellations and purges, with the earlier writes of their handlers."""
 
 from __future__ import annotations
 

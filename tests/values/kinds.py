@@ -108,7 +108,7 @@ KINDS: list[Kind] = [
     Kind("str", lambda: "a\0ä😀", str, "a\0ä😀"),
     Kind("str with lone surrogates", lambda: "a\ud800\udc00b"),
     Kind("bytes", lambda: b"a\0b", bytes, "a\0b"),
-    Kind("bytes that are no UTF-8", lambda: b"\xff\0"),
+    Kind("bytes that are not UTF-8", lambda: b"\xff\0"),
     Kind("bytearray", lambda: bytearray(b"ab")),
     Kind("date", lambda: dt.date(2026, 1, 2), dt.date, "2026-01-02"),
     Kind("datetime", lambda: dt.datetime(2026, 1, 2, 3, 4, 5, 6), dt.datetime, "2026-01-02T03:04:05.000006"),

@@ -1,4 +1,4 @@
-"""Who may call, and who may not."""
+"""Access control: requests that are let through, and requests that are refused."""
 
 from __future__ import annotations
 

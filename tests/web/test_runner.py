@@ -37,7 +37,7 @@ def unread(port: int, request: bytes) -> socket.socket:
 
 
 async def is_dropped(connection: socket.socket) -> bool:
-    """Whether the server resets this connection, waiting for it, and reading nothing."""
+    """Return whether the server resets this connection; wait for it, and read nothing."""
     poll = select.poll()
     poll.register(connection, 0)
     with connection:

@@ -1,4 +1,4 @@
-"""Who gets a stream, for how long, and what becomes of it when its reader or the server leaves."""
+"""Streams: which requests get one, how long it lasts, and what happens when its reader or the server leaves."""
 
 from __future__ import annotations
 

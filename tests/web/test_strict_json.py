@@ -1,4 +1,4 @@
-"""What is accepted as JSON, and what is not."""
+"""Texts that are accepted as JSON, and texts that are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as written to a reader: bytes that the kernel took while the reader was there."""
+"""Writing to a reader: bytes count as written if the kernel took them while the reader was there."""
 
 from __future__ import annotations
 

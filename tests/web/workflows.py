@@ -16,14 +16,14 @@ class Counted(Event):
 
 
 class CountTo(StartEvent):
-    """How far to count, and what to say each time."""
+    """The number to count to, and the word to say each time."""
 
     n: int = 3
     text: str = ""
 
 
 class CountedAll(StopEvent):
-    """How far it got."""
+    """The count when it stopped."""
 
     total: int
 

@@ -1,4 +1,4 @@
-"""The types for which a wait of a run has begun: up to then an event of the type is early, from then on it is not."""
+"""The event types for which a run has begun to wait: an event of any other type is early."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from workflow_server.execution.engine import Event
 
 
 class BegunWaits:
-    """Types by name, so that they are kept without being found again: after a deploy one may be gone."""
+    """Types, stored by name so that they outlive a deploy that removes one."""
 
     def __init__(self) -> None:
         self._exact: set[str] = set()
         self._with_subclasses: set[str] = set()
 
     def add(self, kind: type[Event], *, with_subclasses: bool) -> None:
-        """A wait for this type has begun, in a step that takes subclasses or does not."""
+        """Note that a wait for this type has begun, in a step that accepts subclasses or one that does not."""
         (self._with_subclasses if with_subclasses else self._exact).add(_name(kind))
 
     def cover(self, kind: type[Event]) -> bool:
-        """Return whether a wait that an event of this class could have answered has begun."""
+        """Return whether a wait has begun that an event of this class could have answered."""
         return _name(kind) in self._exact or any(_name(base) in self._with_subclasses for base in kind.__mro__)
 
     def to_json(self) -> dict[str, list[str]]:
-        """Return what a snapshot keeps."""
+        """Return the part of a snapshot."""
         return {"exact": sorted(self._exact), "subclasses": sorted(self._with_subclasses)}
 
     def restore(self, data: Mapping[str, Iterable[str]]) -> None:
-        """Add what a snapshot kept."""
+        """Add the types of a snapshot."""
         self._exact.update(data.get("exact", ()))
         self._with_subclasses.update(data.get("subclasses", ()))
 

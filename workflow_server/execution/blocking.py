@@ -1,4 +1,4 @@
-"""The watch over the event loop: a step that blocks it is named in the log, while it does."""
+"""The watch over the event loop: it names in the log the step that is blocking it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import traceback
 from types import FrameType
 from typing import NamedTuple
 
-from workflow_server.execution.containment import ContainedTask, Execution, contain
+from workflow_server.execution.containment import ContainedTask, Execution
 from workflow_server.execution.failures import indented, is_machinery
+from workflow_server.execution.step_containment import contain
 
 logger = logging.getLogger(__name__)
 
 TOO_LONG = 1.0
-"""Seconds for which a step may keep the event loop."""
+"""Seconds for which a step may block the event loop before it is logged."""
 LOOKS = 0.25
 """Seconds between two looks at the loop."""
 INTERVAL = 60.0
-"""Seconds in which a step is named once at most."""
+"""Minimum seconds between two log records about the same step."""
 FRAMES = 20
-"""Frames of the stack that are shown, the innermost."""
+"""Maximum number of frames of the stack that are logged, the innermost."""
 
 
 class _Blocking(NamedTuple):
-    """A step that was on the loop's stack when it did not answer."""
+    """A step found on the loop's stack while the loop did not respond."""
 
     frame: FrameType
     execution: Execution
@@ -35,10 +36,10 @@ class _Blocking(NamedTuple):
 
 
 class LoopWatch:
-    """Looks from a thread of its own whether the event loop turns. It costs the loop one callback at each look.
+    """A thread that checks whether the event loop responds. It costs the loop one callback a look.
 
-    A step is named only if one and the same execution of it stood on the stack at all looks for ``TOO_LONG``: where the
-    loop is only busy, nobody is blamed.
+    A step is named only if the same execution of it was on the stack at every look for ``TOO_LONG`` seconds: a loop
+    that is merely busy blames nobody.
     """
 
     def __init__(self) -> None:
@@ -51,11 +52,11 @@ class LoopWatch:
         self._thread = threading.Thread(target=self._watch, name="loop watch", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; the thread is gone within a look."""
+        """Stop the thread; it ends within ``LOOKS`` seconds."""
         self._stopped.set()
 
     def _watch(self) -> None:
@@ -64,7 +65,7 @@ class LoopWatch:
         while not self._stopped.wait(LOOKS):
             turned = self._turned.is_set()
             if not turned or time.monotonic() - self._looked_at >= TOO_LONG:
-                # The loop does not turn, or this thread has not: somebody kept the interpreter's lock.
+                # The loop does not respond, or this thread did not run, because something holds the interpreter's lock.
                 blocking = self._look(blocking)
                 if blocking is not None and time.monotonic() - blocking.since >= TOO_LONG:
                     self._name(blocking)
@@ -74,7 +75,7 @@ class LoopWatch:
                 try:
                     self._loop.call_soon_threadsafe(self._turned.set)
                 except RuntimeError:
-                    # The loop was closed without a stop of the server.
+                    # The loop was closed without stopping the server.
                     return
             self._looked_at = time.monotonic()
 
@@ -85,7 +86,7 @@ class LoopWatch:
             if execution is not None:
                 if before is not None and before.frame is frame:
                     return before
-                # It came after the last look, which was long ago only where it kept this thread from looking.
+                # The step began after the last look; that was long ago only if the step kept this thread from running.
                 return _Blocking(frame, execution, self._looked_at)
             frame = frame.f_back
         return None
@@ -97,8 +98,8 @@ class LoopWatch:
         self._named[blocking.execution.step] = now
         stack = _user_stack(sys._current_frames().get(self._loop_thread))
         logger.warning(
-            "Step %s of handler %s has blocked the event loop for %.1f s, so that nothing else goes on. Let it await,"
-            " or call what takes long with asyncio.to_thread.\n%s",
+            "Step %s of handler %s has blocked the event loop for %.1f s, and with it all other work. Await in it,"
+            " or run slow calls with asyncio.to_thread.\n%s",
             blocking.execution.step,
             blocking.execution.handler_id,
             now - blocking.since,
@@ -107,7 +108,7 @@ class LoopWatch:
 
 
 def _execution_of(frame: FrameType) -> Execution | None:
-    """The step whose containment this frame is."""
+    """Return the step that this frame contains, None for any other frame."""
     if frame.f_code is contain.__code__:
         execution = frame.f_locals.get("execution")
         return execution if isinstance(execution, Execution) else None
@@ -118,7 +119,7 @@ def _execution_of(frame: FrameType) -> Execution | None:
 
 
 def _user_stack(frame: FrameType | None) -> list[str]:
-    """The stack from the step on, without the frames of the server and the engine."""
+    """Return the stack from the step inwards, without the frames of the server and the engine."""
     if frame is None:
         return []
     within: list[tuple[FrameType, int]] = []

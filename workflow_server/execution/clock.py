@@ -1,8 +1,8 @@
-"""The server's own clock: what deadlines are told by, whatever becomes of the wall clock.
+"""The server's own clock, by which deadlines are measured, independent of changes to the wall clock.
 
-It agrees with the wall clock when a database is new, and from then on goes at the pace of the system's uptime. Setting
-the wall clock moves no deadline; how far the two have come apart is kept in the database, in the note of being alive.
-Times that are shown to users are the wall clock's.
+It agrees with the wall clock when a database is new, and from then on advances with the system's uptime. Setting the
+wall clock moves no deadline; the difference between the two is kept in the database, in the note of being alive. Times
+shown to users are the wall clock's.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ from pathlib import Path
 from workflow_server.records import ServerAlive
 
 UPTIME: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""The system's clock that nobody sets; on Linux the one that also counts the time for which the machine is suspended:
-https://man7.org/linux/man-pages/man2/clock_gettime.2.html"""
+"""The system clock that cannot be set; on Linux, the one that also counts the time during which the machine is
+suspended: https://man7.org/linux/man-pages/man2/clock_gettime.2.html"""
 
 LONGEST_SLEEP = 60.0
-"""Seconds after which who waits for a deadline looks at this clock again: the event loop's, by which it waits, stands
-still while the machine is suspended."""
+"""Maximum seconds of one sleep of code that waits for a deadline: the event loop's own clock stands still while the
+machine is suspended, so look at this clock again."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-"""Another text after each start of the system: https://man7.org/linux/man-pages/man5/proc_sys_kernel.5.html"""
+"""A text that differs after each start of the system: https://man7.org/linux/man-pages/man5/proc_sys_kernel.5.html"""
 
 
 class ServerClock:
-    """Server time: it never goes back, and goes on where the server before had left it."""
+    """Server time: it never goes back, and continues where the previous server left it."""
 
     def __init__(self) -> None:
         self._zero = time.time() - _uptime()
         self._boot = _boot()
 
     def now(self) -> float:
-        """Server time, in seconds that began to count where Unix time did."""
+        """Return the server time, in seconds since the Unix epoch."""
         return self._zero + _uptime()
 
     def behind(self) -> float:
-        """Return what to add to a server time to get that of the wall clock."""
+        """Return the seconds to add to a server time to get the wall clock's."""
         return time.time() - self.now()
 
     def read(self) -> ServerAlive:
-        """All clocks, as the next server needs them."""
+        """Return the readings of all clocks, for the next server to resume from."""
         wall = time.time()
         return ServerAlive(wall, self.now() - wall, _uptime(), self._boot)
 
     def resume(self, last: ServerAlive | None) -> float:
-        """Go on from the last note of the server before; returns the seconds for which no server was alive.
+        """Continue from the previous server's last note, and return the seconds for which no server was alive.
 
-        A wall clock that was set forward meanwhile counts as time gone by. One that was set back changes nothing where
-        the system was up all the time; after a restart of the system nothing tells but the wall clock, and the downtime
-        is taken for shorter by so much.
+        A wall clock that was set forward meanwhile counts as elapsed time. One that was set back makes no difference if
+        the system has not restarted; if it has, the wall clock is the only source, and the downtime is underestimated
+        by as much.
         """
         if last is None:
             return 0.0

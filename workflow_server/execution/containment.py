@@ -1,17 +1,16 @@
-"""Containment: what a step raises stays a failure of that step.
+"""Containment: tasks of runs that cannot end the process, nor cancel tasks of other runs.
 
-asyncio lets ``SystemExit`` and ``KeyboardInterrupt`` of any task out of the event loop, which ends the server; the
-engine takes a ``CancelledError`` for its own and goes on waiting for the step; other exceptions that are no
-``Exception`` end its loop without an end of the run. So a step's are turned into an ordinary exception inside the
-step's own task, before asyncio or the engine sees them.
+asyncio lets ``SystemExit`` and ``KeyboardInterrupt`` of any task out of the event loop, which ends the server. The
+engine mistakes a step's ``CancelledError`` for its own and waits for that step for ever. Any other exception that is
+not an ``Exception`` ends the engine's loop without ending the run. All three are therefore turned into an ordinary
+exception inside the step's own task, before asyncio or the engine sees them (``step_containment``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from types import CodeType
 from typing import Any, NamedTuple, TypeVar
@@ -19,29 +18,26 @@ from typing import Any, NamedTuple, TypeVar
 from workflow_server.errors import StepInterrupted
 from workflow_server.execution.failures import message_of, told
 
-T = TypeVar("T")
-
 Rescue = Callable[[BaseException], Any]
-"""Makes the result of a coroutine of what it raised, or returns None where the exception is to be raised."""
+"""Returns the result that stands for what a coroutine raised, or None to let the exception through."""
 
 
 class Execution(NamedTuple):
-    """The step that runs, and whose run it is."""
+    """The running step, and the handler that its run belongs to."""
 
     handler_id: str
     step: str
 
 
 executing: ContextVar[Execution | None] = ContextVar("executing", default=None)
-"""The step that the caller runs in, or that the caller's task was spawned by."""
+"""The step that the caller runs in, or that spawned the caller's task."""
 
 contained: ContextVar[object] = ContextVar("contained", default=None)
-"""Set where the caller is a server or one of its runs, to who that is: nothing that its tasks raise may end the
-process."""
+"""The server or run that the caller belongs to, None outside. Nothing that its tasks raise may end the process."""
 
 
 def interrupted(error: BaseException) -> StepInterrupted:
-    """The ordinary exception that stands for this one."""
+    """Return the ordinary exception that stands for this one."""
     if isinstance(error, asyncio.CancelledError):
         said = message_of(error)
         by = f": {said}" if said else ""
@@ -49,62 +45,8 @@ def interrupted(error: BaseException) -> StepInterrupted:
     return StepInterrupted(told(error))
 
 
-async def contain(call: Callable[[], Awaitable[T]], execution: Execution, is_over: Callable[[], bool]) -> T:
-    """Run a step. ``is_over`` tells whether the server ends what the step is part of: then it may be cancelled.
-
-    Raises:
-        StepInterrupted: the step raised what is no ``Exception``, or an exception that cannot be read.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    asked = task.cancelling()
-    executing.set(execution)
-    if isinstance(task, ServedTask):
-        task.execution = execution
-    try:
-        result = await call()
-        if task.cancelling() > asked and not is_over():
-            # It asked for its own cancellation, which comes with the next suspension.
-            await asyncio.sleep(0)
-    except Exception as error:
-        if message_of(error) is None:
-            raise interrupted(error) from error
-        raise
-    except BaseException as error:
-        if (isinstance(error, asyncio.CancelledError) and is_over()) or _running_task() is not task:
-            # The server ends it, or Python throws away what is left of it.
-            raise
-        _take_back(task, asked)
-        raise interrupted(error) from error
-    if not is_over():
-        _take_back(task, asked)
-    return result
-
-
-def contain_sync(call: Callable[[], T]) -> T:
-    """Run a step that is no coroutine, in its thread.
-
-    Raises:
-        StepInterrupted: it raised what is no ``Exception``, or what cannot go through a future.
-    """
-    try:
-        return call()
-    except Exception as error:
-        # A future refuses the first for good, and makes asyncio's own cancellation of the second.
-        if isinstance(error, (StopIteration, concurrent.futures.CancelledError)) or message_of(error) is None:
-            raise interrupted(error) from error
-        raise
-    except BaseException as error:
-        raise interrupted(error) from error
-
-
-def _take_back(task: asyncio.Task[Any], asked: int) -> None:
-    """Let later waits of the task go on as if it had not been cancelled."""
-    while task.cancelling() > asked:
-        task.uncancel()
-
-
-def _running_task() -> asyncio.Task[Any] | None:
+def running_task() -> asyncio.Task[Any] | None:
+    """Return the running task; None outside of one, where asyncio may raise."""
     try:
         return asyncio.current_task()
     except RuntimeError:
@@ -112,10 +54,10 @@ def _running_task() -> asyncio.Task[Any] | None:
 
 
 class ContainedTask(Coroutine[Any, Any, Any]):
-    """A coroutine that raises no exception that ends the event loop. ``rescue`` may make a result of others, too.
+    """A coroutine that never raises what would end the event loop. ``rescue`` may turn other exceptions into a result.
 
-    A class instead of a coroutine around the coroutine: one that is cancelled before it began must close what is
-    inside it, which never ran.
+    A class rather than a wrapping coroutine: a task that is cancelled before it began must close the inner coroutine,
+    and a wrapper that never ran could not.
     """
 
     __slots__ = ("_inner", "_is_done", "_rescue", "execution", "owner")
@@ -126,7 +68,7 @@ class ContainedTask(Coroutine[Any, Any, Any]):
         self._is_done = False
         self.owner = owner
         self.execution = executing.get()
-        """For the watch, which finds this object on the stack."""
+        """Read by ``blocking``, which finds this object on the stack."""
 
     def send(self, value: Any) -> Any:
         try:
@@ -134,7 +76,7 @@ class ContainedTask(Coroutine[Any, Any, Any]):
         except StopIteration:
             if self._rescue is None or not _cancels_itself():
                 raise
-            # asyncio would take the cancellation for the end of the task: it is let come first, by one more turn.
+            # asyncio would report a cancelled task although it has a result: let the cancellation arrive first.
             self._is_done = True
             return None
         except Exception:
@@ -168,42 +110,42 @@ class ContainedTask(Coroutine[Any, Any, Any]):
         return result
 
     def __getattr__(self, name: str) -> Any:
-        # Whoever looks at a task's coroutine, asyncio's own repr among them, sees the one inside.
+        # Tools that look at a task's coroutine, such as asyncio's own repr, see the inner one.
         return getattr(self._inner, name)
 
 
 def _cancels_itself() -> bool:
-    task = _running_task()
+    task = running_task()
     return isinstance(task, ServedTask) and task.cancelling() > 0 and not task.ended_by_maker
 
 
 class ServedTask(asyncio.Task[Any]):
-    """A task of the server or of a run. A step that cancels all tasks of the loop, as the clean-up of a library may do,
-    reaches those of its own run alone."""
+    """A task of the server or of a run. A step that cancels all tasks of the loop, as a library's clean-up may do,
+    cancels only those of its own run."""
 
     execution: Execution | None = None
-    """The step that it runs, or was spawned by."""
+    """The step that it runs, or that spawned it."""
     ended_by_maker = False
-    """The task that has made it has cancelled it: what it is part of is over."""
+    """Set when the task that created it has cancelled it: whatever it was part of is over."""
     _maker: weakref.ref[asyncio.Task[Any]] | None = None
 
     def made_by(self, maker: asyncio.Task[Any] | None) -> None:
-        """Take note of the task that has made it."""
+        """Remember the task that created it."""
         self._maker = weakref.ref(maker) if maker is not None else None
 
     def cancel(self, msg: Any = None) -> bool:
-        """Cancel it, unless a step asks that has no business with it."""
+        """Cancel it, unless the caller is a step of another run."""
         asking = executing.get()
         if asking is not None and (self.execution is None or self.execution.handler_id != asking.handler_id):
             return False
-        asker = _running_task()
+        asker = running_task()
         if asker is not None and self._maker is not None and self._maker() is asker:
             self.ended_by_maker = True
         return super().cancel(msg)
 
 
 def cancel(task: asyncio.Task[Any]) -> None:
-    """Cancel a task as the server, whatever step the caller runs in."""
+    """Cancel a task on behalf of the server, even when the caller runs in a step."""
     within = executing.set(None)
     try:
         task.cancel()
@@ -212,13 +154,13 @@ def cancel(task: asyncio.Task[Any]) -> None:
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Return whether this is the cancellation of the running task, and was not raised by the code of a value."""
-    task = _running_task()
+    """Return whether the running task is really being cancelled; user code may raise a CancelledError by itself."""
+    task = running_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def tasks_of(owner: object) -> list[asyncio.Task[Any]]:
-    """The contained tasks of this owner that have not ended, but for the caller's own."""
+    """Return the contained tasks of this owner that have not ended, except the caller's own."""
     current = asyncio.current_task()
     found: list[asyncio.Task[Any]] = []
     for task in asyncio.all_tasks():
@@ -229,7 +171,7 @@ def tasks_of(owner: object) -> list[asyncio.Task[Any]]:
 
 
 class Done(Coroutine[Any, Any, None]):
-    """A coroutine of which nothing is left to do; no task need be made of it."""
+    """A coroutine that has already finished, so that no task is made of it."""
 
     def send(self, value: Any) -> Any:  # noqa: ARG002
         raise StopIteration
@@ -238,7 +180,7 @@ class Done(Coroutine[Any, Any, None]):
         raise thrown[0]
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     def __await__(self) -> Generator[Any, Any, None]:
         yield from ()
@@ -252,15 +194,19 @@ Function = TypeVar("Function", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 def harmless(function: Function) -> Function:
-    """Mark a coroutine function of the server's own that lets out nothing that ends the event loop: where many tasks
-    are made of it, they need no containment."""
+    """Mark one of the server's own coroutine functions as never raising what would end the event loop.
+
+    Tasks made of it are not wrapped, which matters where there are many of them.
+    """
     _harmless.add(function.__code__)
     return function
 
 
 class TaskContainment:
-    """The task factory of an event loop on which a server runs: the server's tasks, its runs' and those that steps
-    spawn are contained; tasks of others are made as before."""
+    """The task factory of an event loop on which a server runs.
+
+    It contains the tasks of the server, of its runs, and those that steps spawn. All others are made as before.
+    """
 
     _of_loop: dict[asyncio.AbstractEventLoop, TaskContainment] = {}  # noqa: RUF012 one for each loop, whoever asks
 
@@ -272,9 +218,9 @@ class TaskContainment:
 
     @classmethod
     def enter(cls, rescue_of: Callable[[Any], Rescue | None]) -> TaskContainment:
-        """Contain what runs on the running loop, until ``leave`` was called as often.
+        """Contain the tasks of the running loop until ``leave`` has been called as often as this.
 
-        ``rescue_of`` gives the rescue of a coroutine that is not only to be kept from ending the loop.
+        ``rescue_of`` returns the rescue of a coroutine whose exceptions are to become a result, None for others.
         """
         loop = asyncio.get_running_loop()
         containment = cls._of_loop.get(loop)
@@ -310,7 +256,7 @@ class TaskContainment:
             return self._previous(loop, contained_work, **options)
         task = ServedTask(contained_work, loop=loop, **options)
         task.execution = contained_work.execution
-        task.made_by(_running_task())
+        task.made_by(running_task())
         return task
 
     def _made(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Future[Any]:

@@ -1,4 +1,4 @@
-"""Events as clients read them, encoded once."""
+"""Events in the form in which clients read them, encoded once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from workflow_server.protocol.events import event_base_names
 
 
 def envelope(event: BaseModel) -> str:
-    """The read envelope of an event, as JSON.
+    """Return an event as clients read it: its envelope, as JSON.
 
     Raises:
-        Unstorable: a value of the event is no JSON; the message names its place and its type.
+        Unstorable: a value of the event cannot be written as JSON; the message names its place and its type.
     """
     failures = {name: getattr(event, name, None) for name in _exceptions_of(type(event))}
     replaced = {name: Exception() for name, failure in failures.items() if not _is_writable(failure)}
@@ -36,7 +36,7 @@ def envelope(event: BaseModel) -> str:
 
 @lru_cache(maxsize=4096)
 def _exceptions_of(kind: type[BaseModel]) -> list[str]:
-    """The fields that hold exceptions, as those of the engine's events of failures do."""
+    """Return the names of the fields that hold exceptions, as in the engine's events about failures."""
     return [name for name, field in kind.model_fields.items() if Exception in _parts(field.annotation)]
 
 
@@ -55,8 +55,10 @@ def _text(message: str) -> str:
 
 
 def _with_said(value: str, name: str, error: object) -> str:
-    """An event's JSON with what an exception says as the handler's error has it: the engine writes all of it, and
-    pydantic's exceptions quote the values that they refused."""
+    """Return an event's JSON with an exception's message as in the handler's ``error``.
+
+    The engine writes the whole message, and pydantic's exceptions quote the values that they refused.
+    """
     fields = from_json(value)
     written = fields.get(name)
     if not isinstance(error, Exception) or not isinstance(written, dict) or "exception_message" not in written:

@@ -1,7 +1,7 @@
-"""The events that clients may send to one workflow: which types, in which envelopes, and how they are validated.
+"""The events that clients may send to one workflow: their types, their envelopes, and their validation.
 
-A client's event is validated once, by its own class, and what the step gets is that very object. Names that a client
-sends lead to the workflow's own events and to nothing else, also inside of an event.
+A client's event is validated once, by its own class, and the step gets that very object. Names that a client sends
+resolve to the workflow's own events and to nothing else, also inside of an event.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _ENVELOPE_KEYS = frozenset({
     "type", "types", "value", "data", "qualified_name", "sequence", "time", "__is_pydantic", "__is_component"
 })  # fmt: skip
 _DERIVED_FROM = (Event, InputRequiredEvent, HumanResponseEvent)
-"""The engine's types from which users derive what clients may send."""
+"""The engine's base types of events that clients may send."""
 _NAMES_SHOWN = 20
 _LONGEST_NAME = 100
 
 
 class EventInput:
-    """The door of one workflow."""
+    """Validation of everything that clients send to one workflow."""
 
     def __init__(self, name: str, workflow: Workflow, own: Sequence[type[Event]], closed: RunSerializer) -> None:
         self._name = name
@@ -42,7 +42,7 @@ class EventInput:
         self._steps = accepted_events(workflow)
         self._closed = closed
         self._types: dict[str, set[type[Event]]] = {}
-        # The engine's general answer of a human needs no declaration.
+        # The engine's general HumanResponseEvent needs no declaration.
         self.learn(HumanResponseEvent)
         for kind in own:
             self.learn(kind)
@@ -50,12 +50,12 @@ class EventInput:
     # -- Types ---------------------------------------------------------------------------------
 
     def learn(self, kind: type[Event]) -> None:
-        """Events of this type are events of the workflow."""
+        """Accept events of this type as events of the workflow."""
         for name in (kind.__name__, f"{kind.__module__}.{kind.__name__}", f"{kind.__module__}.{kind.__qualname__}"):
             self._types.setdefault(name, set()).add(kind)
 
     def knows(self, data: object) -> bool:
-        """Return whether the type that this envelope names is known; an envelope that is none is not."""
+        """Return whether this is an envelope of a type that is known."""
         try:
             self._type_of(_object(data, "event"), "event")
         except InvalidEvent:
@@ -80,10 +80,10 @@ class EventInput:
     # -- Start events --------------------------------------------------------------------------
 
     def start_event(self, data: object) -> StartEvent:
-        """The start event of a client's fields, envelope or string; None stands for no fields.
+        """Return the start event of a client's fields, envelope or string; None stands for no fields.
 
         Raises:
-            InvalidEvent: it does not validate, or is of a type that does not start this workflow.
+            InvalidEvent: it does not validate, or its type does not start this workflow.
         """
         fields = _object(data if data is not None and data != "" else {}, "start_event")
         kind, fields = self._start_fields(fields)
@@ -92,7 +92,8 @@ class EventInput:
         return event
 
     def _start_fields(self, fields: dict[str, Any]) -> tuple[type[Event], dict[str, Any]]:
-        """The class and the fields of an envelope, which names an event of the workflow, or else of bare fields."""
+        """Return the class and the fields: of an envelope that names an event of the workflow, or else of bare
+        fields."""
         expected = self._start
         marked = fields.get("__is_pydantic") is True
         names = _names_in(fields)
@@ -116,7 +117,7 @@ class EventInput:
         return expected, fields
 
     def _start_class(self, names: list[str]) -> type[Event] | None:
-        # Both Python clients name the engine's general start event when they are given none.
+        # Without a start event, both Python clients send the engine's general StartEvent by name.
         if not _GENERAL_START.isdisjoint(names):
             return self._start
         return next((kind for name in names if (kind := self._named(name, "start_event")) is not None), None)
@@ -130,10 +131,10 @@ class EventInput:
     # -- Posted events -------------------------------------------------------------------------
 
     def posted_event(self, data: object, step: str | None) -> Event:
-        """The event of a client's envelope, for one step or for all that accept it.
+        """Return the event of a client's envelope, for one step or for all that accept it.
 
         Raises:
-            InvalidEvent: it has no type that clients may send to a run of this workflow, or does not validate.
+            InvalidEvent: clients may not send this type to a run of this workflow, or it does not validate.
             UnknownStep: there is no such step.
             StepRefusesEvent: the step does not accept it.
         """
@@ -168,7 +169,7 @@ class EventInput:
         )
 
     def accepts(self, event: Event) -> bool:
-        """Return whether a step takes the event when a client posts it; otherwise only a wait can."""
+        """Return whether a step takes the event when a client posts it; otherwise only a wait can take it."""
         return any(addressable and _fits(event, accepted, with_subclasses=with_subclasses)
                    for accepted, with_subclasses, addressable in self._steps.values())  # fmt: skip
 
@@ -177,7 +178,7 @@ class EventInput:
             raise UnknownStep(self._name, _cut(step), ", ".join(sorted(self._steps)))
         accepted, with_subclasses, addressable = self._steps[step]
         if not addressable or not _fits(event, accepted, with_subclasses=with_subclasses):
-            names = ", ".join(kind.__name__ for kind in accepted) if addressable else "only what is collected for it"
+            names = ", ".join(kind.__name__ for kind in accepted) if addressable else "only events collected for it"
             raise StepRefusesEvent(step, type(event).__name__, names)
 
     # -- Validation ----------------------------------------------------------------------------
@@ -187,25 +188,25 @@ class EventInput:
         hidden = [key for key in fields if key.startswith("_") and not self._has_field(kind, key) and key != "_data"]
         if hidden or not isinstance(fields.get("_data", {}), dict):
             raise InvalidEvent(f"{where}: '{_cut((hidden or ['_data'])[0])}' is not a field of '{kind.__name__}'.")
-        # A client that only knows the general event sends its fields there.
+        # A client that knows only the general event type sends its fields in ``_data``.
         dynamic = fields.get("_data", {})
         fields = {**fields, **{key: value for key, value in dynamic.items() if key in own and key not in fields}}
         try:
-            # Events inside of events name their types, too: none but the workflow's own are found.
+            # Nested events name their types, too: only the workflow's own are found.
             with self._closed.validation_context():
                 try_first(kind, fields)
                 return _aliased(kind, fields) if _aliases(kind) else kind.model_validate(fields)
         except ValidationError as error:
             raise InvalidEvent(f"{where}: {explain(error, fields, kind)}") from None
         except BaseException as error:
-            # Nothing here gives way: whatever it is, a validator raised it.
+            # Nothing here suspends, so that even a CancelledError comes from a validator.
             logger.debug("The fields of a '%s' raised %s", kind.__name__, type(error).__name__)
-            raise InvalidEvent(f"{where}: these fields do not make a '{kind.__name__}'.") from None
+            raise InvalidEvent(f"{where}: these fields are not valid for '{kind.__name__}'.") from None
 
 
 @lru_cache(maxsize=1_000)
 def _aliases(kind: type[Event]) -> frozenset[str]:
-    """The other names under which the fields of an event are given."""
+    """Return the other names under which clients may send the fields of an event."""
     names: set[str] = set()
     for field in kind.model_fields.values():
         alias = field.validation_alias
@@ -217,7 +218,7 @@ def _aliases(kind: type[Event]) -> frozenset[str]:
 
 
 def _aliased(kind: type[Event], fields: dict[str, Any]) -> Event:
-    """An event some of whose fields have aliases: the engine's own initialiser takes these for undeclared fields."""
+    """Return an event with aliased fields, which the engine's own initialiser would take for undeclared ones."""
     initialiser: Any = kind.__init__
     if initialiser not in (Event.__init__, StartEvent.__init__):
         return kind.model_validate(fields)
@@ -246,7 +247,7 @@ def _fits(event: Event, accepted: tuple[type[Event], ...], *, with_subclasses: b
 
 
 def _why_not_posted(kind: type[Event]) -> str | None:
-    """Return why clients may not send such an event to a run; None where they may."""
+    """Return the reason why clients may not send such an event to a run; None where they may."""
     if issubclass(kind, StartEvent):
         return "starts runs, and cannot be sent to one"
     if issubclass(kind, StopEvent):
@@ -260,10 +261,10 @@ def _why_not_posted(kind: type[Event]) -> str | None:
 
 
 def _names_in(fields: Mapping[str, Any]) -> list[str]:
-    """The names of a type in an envelope, the qualified one first."""
+    """Return the type names of an envelope, the qualified one first."""
     return [name for key in ("qualified_name", "type") if isinstance(name := fields.get(key), str) and name]
 
 
 def _cut(name: str) -> str:
-    """A name that a client sent, as far as it is repeated."""
+    """Return a name that a client sent, shortened for an error message."""
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"

@@ -1,7 +1,7 @@
-"""Failures as they are told: one line that no value can break, and a traceback of the user's own frames.
+"""The text of failures: one line that no value can break, and a traceback with the user's own frames.
 
-What an exception says may hold what a client sent. So it is escaped wherever it is written, and of a failed validation
-only the places and the rules are told, never the input.
+An exception's message may hold data that a client sent. It is therefore escaped wherever it is written, and of a failed
+validation only the places and the rules are reported, never the input.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from workflow_server.printable import without_inputs
 from workflow_server.protocol.explaining import explain
 
 LONGEST_REASON = 2_000
-"""Characters of a failure's one line."""
+"""Maximum characters of a failure's one line."""
 LONGEST_TRACEBACK = 16_000
-"""Bytes of a traceback; of a longer one, the middle is left out."""
+"""Maximum bytes of a traceback; the middle of a longer one is left out."""
 MEMBERS = 5
-"""Exceptions of a group, and errors of a validation, that are told."""
+"""Maximum number of exceptions of a group, and of errors of a validation, that are reported."""
 DEEPEST = 8
-"""Groups within groups, and causes of causes, that are followed."""
+"""Maximum depth of nested groups, and of chains of causes, that is followed."""
 FRAMES = 40
-"""Frames of one traceback, the innermost of more."""
+"""Maximum number of frames of one traceback; the innermost are kept."""
 
 
 _LIBRARY = sysconfig.get_paths()["stdlib"]
@@ -45,7 +45,7 @@ _MACHINERY = (
 
 
 def one_line(text: str) -> str:
-    """The text with everything escaped that could end a line, move a cursor or hide what stands there."""
+    """Return the text with every character escaped that could end a line, move a cursor or hide text."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
@@ -68,7 +68,7 @@ def said(error: BaseException) -> str | None:
 
 
 def told(error: BaseException) -> str:
-    """The exception's class and what it says, on one line of at most ``LONGEST_REASON`` characters."""
+    """Return the exception's class and message in one line of at most ``LONGEST_REASON`` characters."""
     return _shortened(_told(error, DEEPEST), LONGEST_REASON)
 
 
@@ -102,10 +102,10 @@ def _shortened(text: str, limit: int) -> str:
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback of an exception and of what caused it, without the frames of the engine, the server and asyncio.
+    """Return the traceback of an exception and its causes, without frames of the engine, the server and asyncio.
 
-    Each message stands on one line. Empty where no frame of the user's is in it: the exception came out of the
-    database, or was raised by the engine itself.
+    Each message is one line. The result is empty when no frame is the user's: the exception came out of the database,
+    or the engine itself raised it.
     """
     sections = list(_sections(error, DEEPEST, set()))
     if not any(has_frames for _, has_frames in sections):
@@ -114,10 +114,10 @@ def user_traceback(error: BaseException) -> str:
 
 
 def _sections(error: BaseException, depth: int, seen: set[int]) -> Iterator[tuple[str, bool]]:
-    """The exceptions of a chain, oldest first, each with whether it has frames of the user's."""
+    """Yield the exceptions of a chain, oldest first, each with whether it has frames of the user's."""
     seen.add(id(error))
     if isinstance(error, StepInterrupted) and error.__cause__ is not None:
-        # It only stands for what it was made of.
+        # A StepInterrupted only stands for its cause.
         yield from _sections(error.__cause__, depth, seen)
         return
     cause = error.__cause__
@@ -156,12 +156,12 @@ def _frames(trace: TracebackType | None) -> list[str]:
 
 
 def is_machinery(filename: str) -> bool:
-    """Return whether code of this file stands between a user's frames: the engine's, this server's or asyncio's."""
+    """Return whether this file belongs to the engine, this server or asyncio rather than to the user."""
     return filename.startswith(_MACHINERY)
 
 
 def _bounded(text: str) -> str:
-    # A file may be named, and a line of source written, in what is no Unicode.
+    # File names and lines of source may contain text that is not valid Unicode.
     data = text.encode("utf-8", "backslashreplace")
     if len(data) > LONGEST_TRACEBACK:
         half = LONGEST_TRACEBACK // 2 - 10
@@ -174,5 +174,5 @@ def _indented(text: str, margin: str) -> list[str]:
 
 
 def indented(text: str) -> str:
-    """The lines of a text as they stand under a line of the log: none of them begins where a record does."""
+    """Return the text indented for the log: no line of it begins where a log record does."""
     return "\n".join(_indented(text, "    "))

@@ -1,8 +1,8 @@
 """The events of steps that will begin again, as the steps left them.
 
-A step may change the events that it has — its own, those that it collected, the answers to its waits — before it waits
-or fails, and is given those very objects when it begins again: a retry counts its attempts there, say. The journal has
-the events as they were sent, so what became of them stands beside the result.
+A step may change its own event, the events that it collected and the answers to its waits before it waits or fails, and
+gets the same objects when it begins again: a retry may count its attempts there. The journal has the events as they
+were sent, so their changed form is stored beside the step's result.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from workflow_server.execution.send_dedup import Item, under_way
 
 
 class HeldInputs:
-    """The events that one run's steps had when they waited or failed. What is as it was when last recorded is not
-    recorded again."""
+    """The events that one run's steps had when they waited or failed; unchanged ones are not recorded again."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
@@ -38,7 +37,7 @@ class HeldInputs:
         self._held: tuple[Item, _Held] | None = None
 
     def note(self, tick: WorkflowTick, state: BrokerState) -> None:
-        """Look at what the tick finds in ``state``, which is about to take it in."""
+        """Note the step of the tick, in the state before it."""
         self._held = None
         if not isinstance(tick, TickStepResult) or tick.invocation_id is None:
             return
@@ -55,7 +54,7 @@ class HeldInputs:
             self._recorded.pop(item, None)
 
     def to_record(self) -> dict[str, Json]:
-        """The trees of what the step that was noted has, where it begins again and that is not recorded yet.
+        """Return the trees of the noted step's events, if it begins again, as far as they are not recorded yet.
 
         Raises:
             Unstorable: the step put into it what cannot be kept.
@@ -74,7 +73,7 @@ class HeldInputs:
         return trees
 
     def restore(self, trees: dict[str, Json]) -> None:
-        """Give the step that was noted what was recorded.
+        """Put the recorded events into the noted step.
 
         Raises:
             Undecodable: see ``Codec.decode``.
@@ -97,7 +96,7 @@ class _Held(NamedTuple):
     worker: InternalStepWorkerState
 
     def parts(self) -> Iterator[tuple[str, Any]]:
-        """What stands there, under the name that the journal has for it."""
+        """Return the values there, each under its name in the journal."""
         yield _EVENT, self.execution.event
         if self.execution.bound_events:
             yield _BOUND, self.execution.bound_events

@@ -1,9 +1,9 @@
-"""The journal of a run: ticks as JSON and back, and snapshots that stand for a stretch of it.
+"""The journal of a run: its ticks as JSON and back, and snapshots that replace a stretch of it.
 
-A tick names what the state already holds rather than repeating it: the start event, an event that waits for its
-delivery, the event that a step was run for. Beside it stands which of a step's sends only repeat those of an execution
-that was interrupted, and what a step made of its events before it waited or failed: it begins again with these. Design
-and measurements: ``docs/architecture.md``.
+A tick refers to what the state already holds instead of repeating it: the start event, an event that waits for its
+delivery, the event that a step ran for. An entry also names those sends of a step that only repeat sends of an
+interrupted execution, and has the events of a step that will begin again as the step left them (``held_inputs``).
+Design and measurements: ``docs/architecture.md``.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ WaitKey = tuple[str, str]
 
 @dataclass
 class Waits:
-    """Until when the waits of a run last, in Unix seconds; one without a timeout is not listed."""
+    """The deadlines of a run's waits, in Unix seconds; a wait without a timeout is not listed."""
 
     deadlines: dict[WaitKey, float] = field(default_factory=dict)
     begun: BegunWaits = field(default_factory=BegunWaits)
-    """The types for which a wait has begun, whether it lasts or not."""
+    """The types for which a wait has ever begun, open or not."""
 
     def note(self, tick: WorkflowTick, state: BrokerState) -> None:
-        """Take note of the waits that begin with this tick, which ``state`` is about to take in."""
+        """Note the waits that begin with this tick, which is about to be reduced into ``state``."""
         if not isinstance(tick, TickStepResult):
             return
         for item in tick.result:
@@ -71,7 +71,7 @@ class Waits:
                     self.deadlines[key] = tick.stamped_at + item.timeout
 
     def restore_begun(self, state: BrokerState, data: dict[str, list[str]] | None) -> None:
-        """Take up what a snapshot kept of the types; one of an earlier version kept the open waits only."""
+        """Restore the types from a snapshot; one of an earlier version has the open waits only."""
         self.begun.restore(data or {})
         for step_id, waiter in all_waiters(state):
             self._note_type(state, step_id, waiter.waiting_for_event)
@@ -81,14 +81,14 @@ class Waits:
         self.begun.add(kind, with_subclasses=config is not None and config.accept_event_subclasses)
 
     def open(self, state: BrokerState) -> Iterator[tuple[StepId, str, float]]:
-        """The waits that still last, with their deadlines."""
+        """Return the open waits with their deadlines."""
         for step_id, waiter in all_waiters(state):
             deadline = self.deadlines.get((str(step_id), waiter.waiter_id))
             if deadline is not None and waiter.resolved_event is None and not waiter.timed_out:
                 yield step_id, waiter.waiter_id, deadline
 
     def to_json(self, state: BrokerState) -> list[list[Any]]:
-        """The deadlines of the waits that the state holds, for a snapshot."""
+        """Return the deadlines of the waits in the state, for a snapshot."""
         held = {(str(step_id), waiter.waiter_id) for step_id, waiter in all_waiters(state)}
         return [[*key, deadline] for key, deadline in self.deadlines.items() if key in held]
 
@@ -116,7 +116,7 @@ class Journal:
     # -- Writing -------------------------------------------------------------------------------
 
     def before(self, tick: WorkflowTick, state: BrokerState) -> None:
-        """Look at what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
+        """Note what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
         self.source = source_of(tick, state)
         self.waits.note(tick, state)
         self._repeated = self._sends.note(tick, state)
@@ -127,10 +127,10 @@ class Journal:
             self._delivery = tick.emission
 
     def encode(self, tick: WorkflowTick) -> str | None:
-        """The tick's entry, or None for one that replay does not need.
+        """Return the tick's entry, or None for a tick that replay does not need.
 
         Raises:
-            Unstorable: a value of an event cannot be kept; the message names the field.
+            Unstorable: a value of an event cannot be stored; the message names the field.
         """
         if isinstance(tick, (TickIdleCheck, TickPublishEvent)):
             return None
@@ -149,13 +149,13 @@ class Journal:
         return text_of(entry)
 
     def snapshot(self, state: BrokerState) -> str:
-        """The whole state of the loop, with what stands beside it.
+        """Return the whole state of the loop, with the records kept beside it.
 
         Raises:
-            Unstorable: a value in it cannot be kept.
+            Unstorable: a value in it cannot be stored.
         """
         if state.children:
-            raise Unstorable(what="A child workflow of the engine", reason="the runs of its steps are not kept")
+            raise Unstorable(what="A child workflow of the engine", reason="the runs of its steps are not stored")
         return text_of({
             "loop": self._codec.encode(state, "The state of the run"),
             "deadlines": self.waits.to_json(state),
@@ -167,10 +167,10 @@ class Journal:
     # -- Reading -------------------------------------------------------------------------------
 
     def restore(self, snapshot: str | None) -> BrokerState:
-        """The state of a snapshot, or the state before the first tick.
+        """Return the state of a snapshot, or the state before the first tick.
 
         Raises:
-            Undecodable: it cannot be read, or a step that has work is gone from the code.
+            Undecodable: it cannot be read, or the code no longer has a step for which there is work.
         """
         if snapshot is None:
             return new_state(self._workflow)
@@ -187,24 +187,24 @@ class Journal:
         return state
 
     def replay(self, state: BrokerState, data: str) -> BrokerState:
-        """The state after one entry."""
+        """Return the state after one entry."""
         return self.reduce(state, self.decode(state, data))
 
     def reduce(self, state: BrokerState, tick: WorkflowTick) -> BrokerState:
-        """The state after one tick."""
+        """Return the state after one tick."""
         return reduce(state, tick, self._run_id)
 
     def decode(self, state: BrokerState, data: str) -> WorkflowTick:
-        """The tick of an entry that follows on ``state``.
+        """Return the tick of an entry that follows on ``state``.
 
         Raises:
-            Undecodable: the entry names something that the state does not hold, or a type that is gone.
+            Undecodable: the entry refers to something that the state does not hold, or to a type that is gone.
         """
         entry = json.loads(data)
         ref = entry.get("ref")
         if ref == "start":
             if self._start is None:
-                raise Undecodable("the journal names a start event, and there is none")
+                raise Undecodable("the journal refers to a start event, and the run has none")
             return TickAddEvent(event=self._start, stamped_at=entry["stamped_at"])
         if ref is not None:
             delivered = self._delivered(state, EmissionKey(*ref), entry["stamped_at"])
@@ -229,7 +229,7 @@ class Journal:
     def _delivered(self, state: BrokerState, key: EmissionKey, stamped_at: float | None) -> TickAddEvent:
         delivery = state.deliveries.get(key)
         if delivery is None:
-            raise Undecodable(f"the journal delivers {key}, and nothing waits for that")
+            raise Undecodable(f"the journal delivers {key}, which is not waiting for delivery")
         return TickAddEvent(
             event=delivery.event,
             step_id=delivery.step_id,
@@ -249,14 +249,14 @@ def _event_of(state: BrokerState, step: str, invocation_id: str | None) -> Event
 
 
 def all_waiters(state: BrokerState) -> Iterator[tuple[StepId, StepWorkerWaiter[Event]]]:
-    """Every wait that the state holds, with its step."""
+    """Yield every wait in the state, with its step."""
     for step_id, worker in state.workers.items():
         for waiter in worker.collected_waiters:
             yield step_id, waiter
 
 
 def find_waiter(state: BrokerState, key: WaitKey) -> StepWorkerWaiter[Event] | None:
-    """The wait of this step and id."""
+    """Return the wait of this step and id, None where there is none."""
     for step_id, waiter in all_waiters(state):
         if waiter.waiter_id == key[1] and str(step_id) == key[0]:
             return waiter

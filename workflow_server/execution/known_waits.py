@@ -1,7 +1,8 @@
-"""The events for which the steps of a workflow may wait, as far as they are known before they do.
+"""The events that the steps of a workflow may wait for, as far as that is known before they do.
 
-A step waits by what it calls, not by what it declares. What is known of it: for which types runs have waited before;
-whether it has ever begun; and the names in its code and in that of the workflow's own functions that it calls.
+A step waits by calling ``wait_for_event``, not by declaring anything. Three things are known: the types that runs have
+waited for before; whether the step has ever begun; and the names in its code, and in the workflow's own functions that
+it calls.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from workflow_server.execution.engine import Event, Workflow, step_functions
 
 WAITING = "wait_for_event"
 MOST_FUNCTIONS = 200
-"""Functions that are looked into for a step: beyond these it is in the code of libraries."""
+"""Functions searched for one step at most: a step that calls more is in the code of libraries."""
 
 
 class KnownWaits:
-    """The events for which the steps of one workflow may wait."""
+    """The events that the steps of one workflow may wait for."""
 
     def __init__(self, workflow: Workflow) -> None:
         self._kinds: set[type[Event]] = {HumanResponseEvent}
@@ -29,11 +30,11 @@ class KnownWaits:
         self._named = {name: _names(step, workflow) for name, step in step_functions(workflow).items()}
 
     def learn(self, kind: type[Event]) -> None:
-        """A run waits for events of this type."""
+        """Note that a run waits for events of this type."""
         self._kinds.add(kind)
 
     def began(self, step: str) -> None:
-        """The step has begun once: had it waited at its beginning, its wait would be known."""
+        """Note that the step has begun once: if it waited at its beginning, that wait is known now."""
         self._begun.add(step)
 
     def may_wait(self, step: str, event: Event) -> bool:
@@ -45,7 +46,7 @@ class KnownWaits:
 
 
 def _names(step: Callable[..., Any], workflow: Workflow) -> frozenset[str]:
-    """The names in a step's code, and in that of the functions that it names."""
+    """Return the names in a step's code, and in the functions that it names."""
     named: set[str] = set()
     seen: set[int] = set()
     left = [function.__code__ for function in (step,) if isinstance(function, FunctionType)]

@@ -1,4 +1,4 @@
-"""The records of the first builds, read for what is written now: the engine's own JSON of events, ticks and states."""
+"""Records of the first builds, which used the engine's own JSON for events, ticks and states."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class LegacyFormat:
         self._serializer = serializer
 
     def event(self, data: str) -> Event:
-        """A start event or a posted event."""
+        """Return a start event or a posted event."""
         event: Event = self._serializer.deserialize(data)
         return event
 
     def tick(self, entry: dict[str, Any], event: Event | None) -> WorkflowTick:
-        """A tick; ``event`` is that of its step, which was not written beside its result."""
+        """Return a tick. ``event`` is that of its step, which was not written with its result."""
         kept = self._serializer.deserialize_value(entry.pop("kept", {}))
         if event is not None:
             entry["event"] = event
         return _with_requirements(tick_from_json(entry, self._serializer), kept)
 
     def restore(self, snapshot: dict[str, Any], workflow: Workflow) -> tuple[BrokerState, Deadlines]:
-        """The loop's state of a snapshot, and until when its waits last."""
+        """Return the loop's state of a snapshot, and the deadlines of its waits."""
         state = broker_from_json(snapshot["broker"], workflow, self._serializer)
         waits = {(wait["step"], wait["waiter"]): wait for wait in self._serializer.deserialize_value(snapshot["waits"])}
         for step_id, worker in state.workers.items():
@@ -58,11 +58,11 @@ class LegacyFormat:
         return state, {key: wait["deadline"] for key, wait in waits.items() if wait["deadline"] is not None}
 
     def state(self, payload: dict[str, Any]) -> BaseModel:
-        """A state that was encoded by the engine: by a first build, in a client's context, or by another server."""
+        """Return a state that the engine encoded: in a first build, in a client's context, or on another server."""
         return decode_state(payload.get("state_data"), self._serializer)
 
     def empty_state(self, kind: type[BaseModel]) -> Any:
-        """The tree of a state to which nothing was written."""
+        """Return the tree of a state to which nothing was written."""
         return encode_state_tree(kind(), self._serializer)
 
     def wrote(self, patches: Sequence[Patch]) -> bool:

@@ -1,4 +1,4 @@
-"""The end of a run: its terminal event, its status, and the reason that its handler shows."""
+"""The end of a run: its terminal event, its status, and the error that its handler shows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from workflow_server.execution.failures import message_of, told, user_traceback
 from workflow_server.records import RunEnded, Status
 
 RUNTIME = "<runtime>"
-"""Stands for the step of a run that failed outside of its steps."""
+"""Stands in place of a step's name when a run failed outside of its steps."""
 
 
 def failed_event(error: BaseException) -> WorkflowFailedEvent:
-    """The terminal event of a run that failed outside its steps, or of what a step handed on and cannot be stored."""
+    """Return the terminal event of a run that failed outside its steps, or by a value that cannot be stored."""
     text = told(error)
     exception = error if isinstance(error, WorkflowServerError) and text == message_of(error) else RuntimeError(text)
     step = exception.step if isinstance(exception, Unstorable) else None
@@ -27,14 +27,14 @@ def failed_event(error: BaseException) -> WorkflowFailedEvent:
 
 
 def terminal_status(event: StopEvent) -> Status:
-    """The status that this terminal event ends a run with."""
+    """Return the status of a run that ends with this terminal event."""
     if isinstance(event, WorkflowCancelledEvent):
         return "cancelled"
     return "failed" if isinstance(event, (WorkflowFailedEvent, WorkflowTimedOutEvent)) else "completed"
 
 
 def ended(handler_id: str, run_id: str, event: StopEvent, data: str) -> RunEnded:
-    """The record of a run that ends with this event, whose envelope is ``data``."""
+    """Return the record of a run that ends with this event, whose envelope is ``data``."""
     status = terminal_status(event)
     result = data if status == "completed" else None
     return RunEnded(handler_id, run_id, status, _reason(event), result, time.time(), _traceback(event))
@@ -45,7 +45,7 @@ def _reason(event: StopEvent) -> str | None:
         if event.step_name == RUNTIME:
             return message_of(event.exception)
         if isinstance(event.exception, Unstorable):
-            # Its message ends with what to do about it.
+            # Its message ends with the remedy.
             return f"{told(event.exception)} (in step {event.step_name})"
         return f"{told(event.exception)} in step {event.step_name}"
     if isinstance(event, WorkflowTimedOutEvent):

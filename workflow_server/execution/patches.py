@@ -1,12 +1,11 @@
-"""Patches between JSON trees: what one step wrote to ``ctx.store``.
+"""Patches between JSON trees: the changes that one step made to ``ctx.store``.
 
-A patch is recorded against the live state, which may already hold what a concurrent step wrote but has not yet
-finished, and is folded into the durable state, which does not. Hence its operations say what changed rather than what
-the state became: a list that grew is an ``extend``, and a number edited in a transaction carries what it ``was``, so
-that two steps that count the same things both count.
+A patch is computed against the live state, which may already hold writes of concurrent steps that have not finished,
+and is applied to the durable state, which does not hold them. Its operations therefore say what changed and not what
+the state became: a list that grew is an ``extend``, and a number edited in a transaction carries its old value
+(``was``), so that two steps that both increment a counter both count.
 
-A tree may hold nodes with a tag (see ``codec``). Those that stand for something with named parts are changed part by
-part; all others are replaced.
+A tree may hold tagged nodes (see ``codec``). Nodes with named parts are changed part by part; all others are replaced.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from workflow_server.execution.codec import TAG
 from workflow_server.execution.codec.comparing import is_set, same
 
 Json = Any
-"""A JSON value. Trees are never changed in place: applying a patch copies the containers on its paths."""
+"""A JSON value. Trees are never changed in place: applying a patch copies the containers along its paths."""
 
 
 class Operation(TypedDict):
@@ -34,8 +33,10 @@ Patch = list[Operation]
 
 
 def diff(old: Json, new: Json, path: Sequence[str | int] = (), *, counting: bool = False) -> Patch:
-    """The patch that makes ``new`` of ``old``; ``counting`` records a changed number with what it was, 0 where it is
-    new."""
+    """Return the patch that turns ``old`` into ``new``.
+
+    With ``counting``, a changed number is recorded with its old value, which is 0 where the number is new.
+    """
     if same(old, new):
         return []
     if isinstance(old, dict) and isinstance(new, dict):
@@ -54,7 +55,7 @@ def _diff_parts(old: dict[str, Json], new: dict[str, Json], path: Sequence[str |
         patch = _diff_members(old["v"], new["v"], (*path, "v"))
         return patch + diff(old.get("a"), new["a"], (*path, "a"), counting=counting) if "a" in new else patch
     if TAG not in old and [key for key in old if key in new] + [key for key in new if key not in old] != list(new):
-        # The order of a dictionary is kept, too.
+        # A dictionary keeps its order, too.
         return whole
     patch = _removed(old, new, path)
     for key, value in new.items():
@@ -66,7 +67,7 @@ def _diff_parts(old: dict[str, Json], new: dict[str, Json], path: Sequence[str |
 
 
 def _diff_members(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | int]) -> Patch:
-    """Members of a set come and go; they have no order."""
+    """Return the added and removed members of a set, which has no order."""
     added = [_set((*path, key), value, was=None) for key, value in new.items() if key not in old]
     return _removed(old, new, path) + added
 
@@ -76,14 +77,15 @@ def _removed(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | in
 
 
 _PARTED = frozenset({"m", "o", "d", "s", "fs", "t", "q", "r"})
-"""Tags of what has parts that change: models, objects, dictionaries, sets, and sequences, which grow."""
+"""Tags of nodes whose parts can change one by one: models, objects, dictionaries, sets, and sequences, which grow."""
 _PARTED_BASES = frozenset({"dict", "list", "set", "frozenset", "deque"})
 _FIXED = (TAG, "c", "b", "f", "m")
-"""Keys of a node that say what it is, rather than what it holds."""
+"""Keys of a node that say what kind of node it is, rather than what it holds."""
 
 
 def _has_parts_like(old: dict[str, Json], new: dict[str, Json]) -> bool:
-    """Return whether one node may become the other part by part: a dictionary, a set or an object of the same class."""
+    """Return whether one node can become the other part by part: both are dictionaries, sets or objects of one
+    class."""
     if TAG not in old and TAG not in new:
         return True
     tag = new.get(TAG)
@@ -97,10 +99,10 @@ def _has_parts_like(old: dict[str, Json], new: dict[str, Json]) -> bool:
 
 
 def apply(tree: Json, patch: Iterable[Operation], source: Json = None) -> Json:
-    """The tree with the patch applied; ``tree`` itself stays as it was.
+    """Return the tree with the patch applied; ``tree`` itself is not changed.
 
-    ``source`` is the tree that the patch led to. Where an object that the patch changes a part of is not there, since
-    a step made it that has not finished, it is taken over whole from there.
+    ``source`` is the tree that the patch led to. An object that the patch changes in part may be missing in ``tree``,
+    because an unfinished step created it: it is then copied whole from ``source``.
     """
     for operation in patch:
         tree = _apply(tree, operation["path"], operation, source)
@@ -123,7 +125,7 @@ def _apply(node: Json, path: Sequence[str | int], operation: Operation, source: 
     inside = _part(source, key)
     if isinstance(node, list) and isinstance(key, int):
         return _apply_in_list(node, key, rest, operation, inside)
-    # A container that is missing here was made by a step that has not finished: it is made now.
+    # An unfinished step made the container that is missing here: create it now.
     copy = dict(node) if isinstance(node, dict) else {}
     if operation["op"] == "remove" and not rest:
         copy.pop(key, None)
@@ -133,10 +135,9 @@ def _apply(node: Json, path: Sequence[str | int], operation: Operation, source: 
 
 
 def _is_other(node: Json, source: Json) -> bool:
-    """Return whether one of them is an object and the other cannot become it part by part.
+    """Return whether one of them is an object that cannot become the other part by part.
 
-    A patch that was meant for a dictionary of any keys must not change a part, or the class, of an object that stood
-    there before the dictionary.
+    A patch for a plain dictionary must not change a part, or the class, of an object that stood in its place before.
     """
     if not isinstance(source, (dict, list)) or not (_is_object(node) or _is_object(source)):
         return False
@@ -169,7 +170,7 @@ def _changed(current: Json, operation: Operation) -> Json:
     if operation["op"] == "extend":
         return current + value if isinstance(current, list) else value
     was = operation.get("was")
-    # A count that is not there yet stands at nothing.
+    # A counter that is missing counts as 0.
     counted: Json = 0 if current is _MISSING else current
     if was is None or same(counted, was) or not _is_number(counted):
         return value

@@ -1,4 +1,4 @@
-"""The steps and waits that would take an event: the engine's own rules, asked of the state of its loop without changing
+"""The steps and waits that would take an event: the engine's own rules, applied to the loop's state without changing
 it."""
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class BeginningWait(NamedTuple):
     requirements: dict[str, Any]
 
     def is_for(self, event: Event) -> bool:
-        """Return whether the event is of its type, as the engine has it."""
+        """Return whether the event matches its type, by the engine's rule."""
         return event_matches(event, self.kind, allow_subclasses=self.with_subclasses)
 
 
 def accepting_steps(state: BrokerState, event: Event, step: StepId | None) -> list[StepId]:
-    """The steps that take the event where it comes from outside of a fan-out: those that collect a list do not."""
+    """Return the steps that take an event from outside of a fan-out: not those that collect a list."""
     return [
         step_id
         for step_id, config in state.config.steps.items()
@@ -45,7 +45,7 @@ def accepting_steps(state: BrokerState, event: Event, step: StepId | None) -> li
 
 
 def is_ignored(state: BrokerState, event: Event) -> bool:
-    """Return whether the engine takes the event for nothing: only steps accept it that collect what a fan-out emits,
+    """Return whether the engine would drop the event silently: only steps that collect a fan-out's events accept it,
     and no wait is for it."""
     collecting = any(
         config.collection_param is not None
@@ -66,13 +66,13 @@ def is_ignored(state: BrokerState, event: Event) -> bool:
 
 
 def would_queue(state: BrokerState, step_id: StepId) -> bool:
-    """Return whether every worker of the step is at work."""
+    """Return whether all workers of the step are busy."""
     worker = state.workers[step_id]
     return len(worker.in_progress) >= worker.config.num_workers
 
 
 def answers(state: BrokerState, event: Event) -> bool:
-    """Return whether the event answers a wait that is open."""
+    """Return whether the event answers an open wait."""
     return any(
         event_matches(event, waiter.waiting_for_event, allow_subclasses=with_subclasses)
         and meets(event, waiter.requirements)
@@ -81,10 +81,10 @@ def answers(state: BrokerState, event: Event) -> bool:
 
 
 def meets(event: Event, requirements: dict[str, Any]) -> bool:
-    """Return whether the event has what a wait requires.
+    """Return whether the event meets the requirements of a wait.
 
-    Where the values themselves cannot tell (arrays do not), it is taken to have: the engine asks them again, and what
-    they raise then ends the run.
+    Values that cannot be compared (arrays cannot) count as met: the engine compares them again, and what they raise
+    there ends the run.
     """
     try:
         return all(getattr(event, name, None) == value for name, value in requirements.items())
@@ -93,7 +93,7 @@ def meets(event: Event, requirements: dict[str, Any]) -> bool:
 
 
 def beginning_waits(tick: WorkflowTick, state: BrokerState) -> list[BeginningWait]:
-    """The waits that begin with this tick, which ``state`` is about to take in; not those that go on."""
+    """Return the waits that begin with this tick, which is about to be reduced into ``state``; not those that go on."""
     if not isinstance(tick, TickStepResult):
         return []
     worker = state.workers.get(tick.step_id)
@@ -109,7 +109,7 @@ def beginning_waits(tick: WorkflowTick, state: BrokerState) -> list[BeginningWai
 
 
 def is_at_work(state: BrokerState) -> bool:
-    """Return whether a step runs or has work that waits for it."""
+    """Return whether a step runs, or has work in its queue."""
     return any(worker.queue or worker.in_progress for worker in state.workers.values())
 
 
@@ -122,19 +122,18 @@ def _open_waits(state: BrokerState) -> Iterator[tuple[StepWorkerWaiter[Event], b
 
 
 class Weights:
-    """Bytes that the events in a loop's state take up in a snapshot, about. Measuring takes the time of a look at each
-    event, and each is looked at once."""
+    """The approximate size in bytes, in a snapshot, of the events in a loop's state. Each event is measured once."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Event, int]] = {}
 
     def note(self, event: Event, size: int) -> None:
-        """The size of an event that comes into the state is known."""
-        # Holding the event keeps its identity its own.
+        """Note the known size of an event that enters the state."""
+        # Keep a reference to the event: otherwise another object could get its id.
         self._known[id(event)] = (event, size)
 
     def of(self, state: BrokerState) -> int:
-        """The weight of all events in the state."""
+        """Return the size of all events in the state."""
         found: dict[int, tuple[Event, int]] = {}
         for event in events_of(state):
             if isinstance(event, Event) and id(event) not in found:
@@ -144,7 +143,7 @@ class Weights:
 
 
 def _weight(*values: object) -> int:
-    """Bytes of these values; what they hold more than once, or hold each other by, counts once."""
+    """Return the size of these values in bytes; shared and cyclic parts count once."""
     total = 0
     left, seen = list(values), set[int]()
     while left:

@@ -1,4 +1,4 @@
-"""JSON schemas for clients, also of models with a part that has none."""
+"""JSON schemas for clients, also of models with parts that have none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import core_schema
 
 
 class _AnySchema(GenerateJsonSchema):
-    """A field of a class that JSON does not know may be anything; a default that JSON cannot hold is left out."""
+    """Describes a class that JSON does not know as any value, and omits a default that JSON cannot hold."""
 
     ignored_warning_kinds = frozenset({"skipped-choice", "non-serializable-default"})  # type: ignore[assignment]
 
@@ -23,5 +23,5 @@ class _AnySchema(GenerateJsonSchema):
 
 
 def json_schema(kind: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a model."""
+    """Return the JSON schema of a model."""
     return kind.model_json_schema(schema_generator=_AnySchema)

@@ -1,9 +1,10 @@
-"""The sends of steps that were interrupted: a step that begins again and sends the same does not send it twice.
+"""Deduplication of sends: a step that was interrupted and begins again does not send the same event twice.
 
-The engine numbers the sends of one execution, and drops a number that it has had. A step that begins again is another
-execution, with numbers of its own. So what an interrupted execution had sent is remembered for the next one of the
-same work item: where that sends an equal event to the same step, the engine is told that it has had it. A retry, or a
-step that is run again by its wait, sends anew, as in the basic runtime: there the execution before had ended.
+The engine numbers the sends of one execution, and drops a number that it has already seen. A step that begins again is
+another execution with numbers of its own. The sends of an interrupted execution are therefore remembered for the next
+execution of the same work item: where that sends an equal event to the same step, the engine is told that it has seen
+it. A retry, or a step that its own wait runs again, sends anew, as in the basic runtime: its earlier execution had
+ended.
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ Item = tuple[str, str | None]
 
 
 Sent = str
-"""A digest of an event that a step sent, and to which step: a step may send very many."""
+"""A digest of a sent event and its target step, since a step may send very many."""
 
 
 class Sends:
-    """The sends of the executions that are under way in one run."""
+    """The sends of the running executions of one run."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._sent: dict[str, Counter[Sent]] = {}
-        """By invocation: what it has sent and the run has taken."""
+        """By invocation: the sends that the run has taken."""
         self._before: dict[Item, Counter[Sent]] = {}
-        """By work item: what an interrupted execution had sent, and the present one has not sent again."""
+        """By work item: the sends of an interrupted execution that the present one has not repeated yet."""
         self._is_legacy = False
-        """Some of this was noted by a first build."""
+        """True if a first build noted some of this."""
 
     def note(self, tick: WorkflowTick, state: BrokerState, repeated: list[int] | None = None) -> list[int]:
-        """Take note of what the tick brings, which ``state`` is about to take in.
+        """Note the sends of a tick that is about to be reduced into ``state``.
 
-        Returns the numbers of the sends in it that only repeat what was sent; ``state`` is made to ignore them. Where
-        the journal has told which these are, they are given.
+        Returns the numbers of those that only repeat earlier ones; ``state`` is made to ignore them. On replay the
+        journal says which these are, and they are passed in.
         """
         if isinstance(tick, TickSessionStart):
             self._interrupt(state)
@@ -66,7 +67,7 @@ class Sends:
         return []
 
     def _interrupt(self, state: BrokerState) -> None:
-        """Note that what was under way begins again, as another execution."""
+        """Note that all running executions begin again, as other executions."""
         before: dict[Item, Counter[Sent]] = {}
         for item, execution in _executions(state):
             sent = self._before.pop(item, Counter()) + self._sent.get(execution.invocation_id or "", Counter())
@@ -77,7 +78,7 @@ class Sends:
     def _end(
         self, tick: TickStepResult, invocation_id: str, state: BrokerState, repeated: list[int] | None
     ) -> list[int]:
-        """An execution has ended; what it sent last may still be on its way."""
+        """Note that an execution has ended; its last sends may still be on their way."""
         found = under_way(state, invocation_id)
         marked: list[int] = []
         if found is not None and found[0] in self._before:
@@ -113,11 +114,11 @@ class Sends:
     # -- Snapshots -----------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, for a snapshot."""
+        """Return everything, for a snapshot."""
         return {"sent": self._sent, "before": [[*item, sent] for item, sent in self._before.items()]}
 
     def restore(self, data: dict[str, Any], *, is_legacy: bool = False) -> None:
-        """Go on from a snapshot; one that was taken by an earlier version has nothing of it."""
+        """Restore from a snapshot; one of an earlier version has none of this."""
         self._is_legacy = is_legacy
         self._sent = {invocation: Counter(sent) for invocation, sent in data.get("sent", {}).items()}
         self._before = {(step, work_item): Counter(sent) for step, work_item, sent in data.get("before", [])}
@@ -147,17 +148,17 @@ def under_way(state: BrokerState, invocation_id: str) -> tuple[Item, InProgressS
 def _digest(event: Event, step_id: StepId | None, codec: Codec) -> Sent:
     kind = type(event)
     try:
-        # The members of a set have no order, and so have no keys here.
+        # The members of a set have no order: sort the keys that they are written as.
         value = json.dumps(codec.encode(event), sort_keys=True)
     except Unstorable:
-        # The journal refuses it next, with its reason.
+        # The journal refuses it next, and says why.
         value = ""
     named = f"{kind.__module__}.{kind.__qualname__} {step_id} "
     return blake2b((named + value).encode(), digest_size=16).hexdigest()
 
 
 def _legacy_digest(event: Event, step_id: StepId | None) -> Sent:
-    """The digest that the first builds made: of the event as pydantic dumps it."""
+    """Return the digest that the first builds made: of the event as pydantic dumps it."""
     kind = type(event)
     try:
         value = to_json(_in_order(event.model_dump()))

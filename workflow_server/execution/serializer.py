@@ -1,6 +1,6 @@
-"""The engine's JSON serializer, to read what the first builds wrote and what clients send as a ``Context``.
+"""The engine's JSON serializer, for reading records of the first builds and a ``Context`` that a client sends.
 
-What is kept now is written by ``codec``. The first builds escaped a client's dictionary that looked like a type marker.
+``codec`` writes all records now. The first builds escaped a client's dictionary that looked like a type marker.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from workflow_server.protocol.bounded import try_first
 
 _ESCAPED = "__is_plain"
 _tried: ContextVar[dict[int, Mapping[str, Any]] | None] = ContextVar("tried", default=None)
-"""The objects inside of what is being validated that were tried and found to be valid, by identity."""
+"""The objects inside the one under validation that were already found to be valid, by identity."""
 
 
 class RunSerializer(JsonSerializer):
-    """Finds the types of values again. The workflow's own resolve without an import; ``closed``, no others do."""
+    """Resolves the types of values: the workflow's own without an import; when ``closed``, no others."""
 
     def __init__(self, types: Iterable[type[Any]], *, closed: bool = False) -> None:
         super().__init__(allowed_types=() if closed else None)
@@ -38,7 +38,8 @@ class RunSerializer(JsonSerializer):
         self._types[f"{kind.__module__}.{kind.__qualname__}"] = kind
 
     def closed(self) -> RunSerializer:
-        """The same for what comes from a client: a name that is not of the workflow or the engine is refused."""
+        """Return a serializer for client data: it refuses names that belong neither to the workflow nor to the
+        engine."""
         return RunSerializer(self._types.values(), closed=True)
 
     @property
@@ -47,7 +48,7 @@ class RunSerializer(JsonSerializer):
         return frozenset(self._types.values())
 
     def resolve_class(self, qualified_name: str) -> type[Any]:
-        """The class of this name; one that is nested in another is found, too."""
+        """Return the class of this name, also one that is nested in another class."""
         known = self._types.get(qualified_name)
         if known is not None:
             return known
@@ -61,12 +62,12 @@ class RunSerializer(JsonSerializer):
         except ValueError:
             if not self._closed:
                 raise
-            # What the engine says is for who calls it, and repeats the name.
-            raise PydanticCustomError("no_own_type", "it names no type of this workflow") from None
+            # The engine's message is meant for its caller, and repeats the name.
+            raise PydanticCustomError("no_own_type", "its name is not a type of this workflow") from None
 
     @contextmanager
     def validation_context(self) -> Iterator[None]:
-        """Let what is validated inside find its types here."""
+        """Let values that are validated in this context find their types here."""
         token = _tried.set({}) if _tried.get() is None else None
         try:
             with super().validation_context():
@@ -76,7 +77,7 @@ class RunSerializer(JsonSerializer):
                 _tried.reset(token)
 
     def deserialize_value(self, data: Any) -> Any:
-        """The value that was encoded with its types."""
+        """Return the value that was encoded with its types."""
         if isinstance(data, dict) and _ESCAPED in data:
             return {key: self.deserialize_value(item) for key, item in data[_ESCAPED]}
         if self._closed and isinstance(data, dict):
@@ -84,7 +85,8 @@ class RunSerializer(JsonSerializer):
         return super().deserialize_value(data)
 
     def _try_first(self, data: dict[str, Any]) -> None:
-        """Refuse a client's object inside of another one in bounded memory: of its class, that one knows nothing."""
+        """Refuse an invalid object nested in a client's data in bounded memory: the outer class does not know its
+        fields."""
         name, fields = data.get("qualified_name"), data.get("value")
         if not (data.get("__is_pydantic") and isinstance(name, str) and isinstance(fields, Mapping)):
             return
@@ -93,14 +95,14 @@ class RunSerializer(JsonSerializer):
             return
         with self.validation_context():
             tried = _tried.get()
-            # What is inside of what is tried is met again when that is validated: twice as often on each level.
+            # Validation meets nested objects again on each level: without this, twice as often per level.
             if tried is not None and tried.get(id(fields)) is not fields:
                 try_first(kind, fields)
                 tried[id(fields)] = fields
 
 
 def _nested(qualified_name: str) -> type[Any] | None:
-    """The class of a name whose module is imported, by way of the classes that it is nested in."""
+    """Return the class of a name in an imported module, through the classes that it is nested in."""
     parts = qualified_name.split(".")
     for length in range(len(parts) - 1, 0, -1):
         found: Any = sys.modules.get(".".join(parts[:length]))

@@ -1,4 +1,4 @@
-"""Times as steps are told them: by the wall clock, where the run itself goes by the server's."""
+"""Times as steps see them: by the wall clock, while the run itself uses the server's clock."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _FIRST_ATTEMPT = RetryAttempt()
 
 
 class WallClockAttempt(RetryAttempt):
-    """An attempt with its times by the wall clock at the moment when they are asked for: ``ctx.retry_info()`` compares
-    them with that."""
+    """An attempt whose times are the wall clock's at the moment they are read, because ``ctx.retry_info()`` compares
+    them with the wall clock."""
 
     def __init__(self, attempt: RetryAttempt, clock: ServerClock) -> None:
         vars(self).update(vars(attempt), clock=clock)
 
     @property
     def first_attempt_at(self) -> float:
-        """Return when the step was tried first."""
+        """Return the time of the first attempt."""
         first: float = vars(self)["first_attempt_at"]
         return first + self._behind if first else first
 
     @property
     def last_failed_at(self) -> float | None:
-        """Return when it failed last, if it did."""
+        """Return the time of the last failure, None if there was none."""
         last: float | None = vars(self)["last_failed_at"]
         return None if last is None else last + self._behind
 
@@ -45,9 +45,9 @@ class WallClockAttempt(RetryAttempt):
 
 
 def told_by_wall_clock(step: StepWorkerFunction, clock: ServerClock) -> StepWorkerFunction:
-    """The step, told times of the wall clock."""
+    """Return the step with all times that it is given converted to the wall clock."""
 
-    def told(
+    def with_wall_clock(
         state: StepWorkerState,
         step_name: str,
         event: Event,
@@ -66,4 +66,4 @@ def told_by_wall_clock(step: StepWorkerFunction, clock: ServerClock) -> StepWork
             retry=WallClockAttempt(retry, clock),
         )
 
-    return told
+    return with_wall_clock

@@ -1,8 +1,8 @@
-"""The reason why something that is stored cannot be read any more, without a word of what it holds.
+"""The reason why a stored record can no longer be read, without any of its contents.
 
-What exceptions say of it quotes values: pydantic, the standard library and the validators of users do. So of a value
-that does not validate its place and rule are told, of one that the codec does not read what has changed, and of
-everything else the class of the exception.
+Exceptions from pydantic, the standard library and users' validators quote values. So a value that does not validate is
+described by its place and the rule, one that the codec cannot read by what has changed, and anything else by the class
+of the exception.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from workflow_server.execution.codec import Undecodable
 from workflow_server.protocol.explaining import explain
 
 CHAIN = 10
-"""Exceptions behind an exception that are looked at."""
+"""Maximum number of chained exceptions that are looked at."""
 
 
 def unreadable(error: BaseException) -> str:
@@ -27,6 +27,6 @@ def unreadable(error: BaseException) -> str:
             return explain(found)
         if found is None:
             break
-        # Who reads for others wraps what they raised.
+        # Readers wrap the exceptions of the code that they call.
         found = found.__cause__ or found.__context__
-    return f"what is stored does not fit the code any more ({type(error).__name__})"
+    return f"the stored data no longer fits the code ({type(error).__name__})"

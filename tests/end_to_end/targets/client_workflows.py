@@ -1,4 +1,4 @@
-"""What the official clients are tried on."""
+"""Workflows on which the official clients are tried."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Question(InputRequiredEvent):
 
 
 class Answer(Event):
-    """What a wait waits for."""
+    """The event that a wait is for."""
 
     number: int
     text: str = ""

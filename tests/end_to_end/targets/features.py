@@ -21,7 +21,7 @@ class Item(Event):
 
 
 class Piece(Event):
-    """What one item became."""
+    """The result of one item."""
 
     number: int
 
@@ -212,7 +212,7 @@ class OneStep(Workflow):
 
 
 class Inner(Workflow):
-    """What another workflow's step runs by itself."""
+    """The workflow that a step of another one runs by itself."""
 
     @step
     async def think(self, ev: StartEvent) -> StopEvent:
@@ -236,13 +236,13 @@ class Nested(Workflow):
 
 
 class Connection:
-    """What a resource gives to a step; it lives in one process and is never stored."""
+    """A resource that a step gets; it lives in one process and is never stored."""
 
     def __init__(self) -> None:
         self.uses = 0
 
     def use(self) -> int:
-        """How often it was used, this time included."""
+        """Return the number of times that it was used, this time included."""
         self.uses += 1
         return self.uses
 

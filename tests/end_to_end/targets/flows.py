@@ -14,7 +14,7 @@ from tests.end_to_end.targets.marking import gate, mark, side_effect
 
 
 class Begin(StartEvent):
-    """What to do, and how long each step takes."""
+    """The work to do, and the time that each step takes."""
 
     number: int = 0
     pause: float = 0.0

@@ -1,4 +1,4 @@
-"""What the steps of the tests leave outside the database: lines in a ledger, and gates at which they wait.
+"""Marks that the steps of the tests leave outside the database: lines in a ledger, and gates at which they wait.
 
 Both are files, so that they outlive the process whose death is being tested.
 """

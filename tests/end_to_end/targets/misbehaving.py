@@ -202,7 +202,7 @@ class FailingHandler(Workflow):
 
 
 class InThread(Workflow):
-    """A step that is no coroutine."""
+    """A synchronous step."""
 
     @step
     def go(self, ev: StartEvent) -> StopEvent:

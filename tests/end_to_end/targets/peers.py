@@ -37,7 +37,7 @@ class Line(Event):
 
 
 class Answer(HumanResponseEvent):
-    """What a wait waits for."""
+    """The event that a wait is for."""
 
     number: int
     text: str = ""

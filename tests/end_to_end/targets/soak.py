@@ -1,4 +1,4 @@
-"""What a soak runs: the workflows that are started in numbers, and one that counts what the server itself holds."""
+"""The workflows of a soak test: those that are started in numbers, and one that counts what the server itself holds."""
 
 from __future__ import annotations
 

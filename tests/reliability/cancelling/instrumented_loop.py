@@ -18,11 +18,11 @@ LIMIT = 30.0
 """Seconds after which an operation that does not end is called lost."""
 
 CLEAN_UPS = 3
-"""How often ``Moment.AGAIN`` cancels one who is cleaning up."""
+"""Number of times that ``Moment.AGAIN`` cancels an operation that is cleaning up."""
 
 
 class Moment(enum.Enum):
-    """When, at its point, the operation is cancelled."""
+    """The moments, at its point, at which an operation is cancelled."""
 
     AT_ONCE = "before anything else runs"
     WITH_ANSWER = "when what is awaited at the point is done, and who awaits it was not woken yet"
@@ -40,7 +40,7 @@ class Point(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an operation ended. ``began``: any of it ran; ``passed``: it was under way at its point; ``reached``: it was
+    """The end of an operation. ``began``: any of it ran; ``passed``: it was under way at its point; ``reached``: it was
     cancelled before it had ended."""
 
     point: Point

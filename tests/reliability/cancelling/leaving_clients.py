@@ -30,11 +30,11 @@ from workflow_server.web.keys import STREAMS
 from workflow_server.web.streaming.bounded_writer import reset
 
 POINTS = ("before commit", "inside commit", "after commit")
-"""Where a commit can be held."""
+"""The points at which a commit can be held."""
 
 
 GONE = Outcome(Point(1, Moment.AT_ONCE), began=True, passed=True, reached=True, cancelled=True, answer=None, error=None)
-"""How it went for a client that left."""
+"""The result for a client that left."""
 
 
 class HeldCommit:
@@ -193,7 +193,7 @@ async def leave_in_the_body(listening: Listening, operation: Operation, where: i
 
 
 async def leave_a_run(listening: Listening, *, politely: bool) -> None:
-    """Who waits for a run leaves: the run goes on to its end, and nothing waits for that any more."""
+    """Leave while waiting for a run: the run goes on to its end, and nothing waits for it any more."""
     client = await listening.client()
     await client.send(raw("POST", "/workflows/listen/run", {}))
     outcomes = listening.manager._starting._outcomes

@@ -1,4 +1,4 @@
-"""What clients ask of the manager that changes nothing: looks, and readers with a cursor and of the shared queue."""
+"""Requests to the manager that change nothing: looks, and readers with a cursor and of the shared queue."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Read(Operation):
 
 
 class ReadQueue(Operation):
-    """Who leaves the shared queue, or the line for it, leaves it to the next, who loses nothing."""
+    """A reader that leaves the shared queue, or the line for it, hands it to the next, who loses nothing."""
 
     covers = ("RuntimeManager.open_queue", "QueueReader.next_page", "QueueReader.written", "QueueReader.close")
 

@@ -1,4 +1,4 @@
-"""What clients ask of the manager that changes something: starts, continuations, events, cancels and purges."""
+"""Requests to the manager that change something: starts, continuations, events, cancels and purges."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Continue(Operation):
 
 
 class Run(Start):
-    """Who waits for a run and goes away takes nothing from the run, nor from who waits beside."""
+    """A client that waits for a run and goes away takes nothing from the run, nor from others who wait."""
 
     covers = ("RuntimeManager.run",)
 
@@ -262,7 +262,7 @@ class Purge(Operation):
             await self.manager.purge(self.handler_id)
         assert self.reader is not None
         while await self.reader.next_page(LIMIT):
-            """What it still gets."""
+            """The events that it still gets."""
         assert isinstance(self.manager._store, SqliteWorkflowStore)
         assert await rows_of(self.manager._store, self.handler_id) == 0
 

@@ -27,7 +27,7 @@ from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.maintenance import Entry
 
 steps: Counter[str] = Counter()
-"""How often the step of ``Once`` ran, by tag."""
+"""Number of times that the step of ``Once`` ran, by tag."""
 
 IDLE = 0.05
 """Seconds after which the runs of the attack leave memory."""
@@ -63,7 +63,7 @@ class Listen(Workflow):
 
 
 def workflows() -> dict[str, Workflow]:
-    """What the manager serves."""
+    """The workflows that the manager serves."""
     return {
         "once": Once(num_concurrent_runs=2),
         "listen": Listen(timeout=None),
@@ -89,7 +89,7 @@ async def managed(path: Path) -> AsyncIterator[RuntimeManager]:
 
 
 def request(tag: str, *, key: bool = True, handler_id: str | None = None) -> RunRequest:
-    """What ``POST …/run`` with this tag, also as its key, asks of the manager."""
+    """The request that ``POST …/run`` with this tag, also as its key, makes of the manager."""
     start_event = {"tag": tag}
     return RunRequest(
         start_event=start_event, handler_id=handler_id, key=key_of(tag, {"start_event": start_event}) if key else None
@@ -144,11 +144,11 @@ class Operation:
         """Make what the operation needs."""
 
     async def work(self) -> Any:
-        """What is cancelled."""
+        """The coroutine that is cancelled."""
         raise NotImplementedError
 
     def http(self) -> Http | None:
-        """What asks for it over HTTP, where that changes anything."""
+        """The HTTP request that asks for it, where that changes anything."""
         return None
 
     def beside(self) -> list[Any]:

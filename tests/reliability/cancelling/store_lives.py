@@ -16,7 +16,7 @@ from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 from workflow_server.store.sqlite.maintenance import PurgeMarked
 
 KINDS = ("new", "clean", "unclean", "in a purge")
-"""What a file may be when it is opened."""
+"""The states of a file that is opened."""
 
 
 async def no_threads() -> None:

@@ -73,7 +73,7 @@ async def flush(store: SqliteWorkflowStore, name: str) -> None:
 
 
 async def stored_whole(store: SqliteWorkflowStore, name: str, outcome: Outcome) -> None:
-    """Who goes away takes nothing back: the unit is there as soon as it was handed over, and all of it."""
+    """Check that a caller that goes away takes nothing back: the unit it handed over is stored, and all of it."""
     await store.flush()
     handlers, events = await store.query(named(name)), await store.read_events(name, -1, 10)
     assert (len(handlers), len(events)) == ((1, 1) if outcome.began else (0, 0)), outcome

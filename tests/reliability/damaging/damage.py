@@ -1,4 +1,4 @@
-"""What can befall a database file: each kind of damage, done to a copy of a specimen."""
+"""The kinds of damage that can befall a database file, each done to a copy of a specimen."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Damage(NamedTuple):
 
     name: str
     clean: bool
-    """Whether the database was closed cleanly before."""
+    """True if the database was closed cleanly before."""
     do: Callable[[Path, random.Random], None]
     refused_as: Refusals = ()
     always: bool = False
-    """Whether it is refused each time."""
+    """True if the file is refused each time."""
     weight: int = 1
-    """How many of the variants are of this kind."""
+    """Number of the variants that are of this kind."""
 
     @property
     def in_log(self) -> bool:
-        """Whether the database itself is whole, and in the state before the damaged part of its log."""
+        """The damage is in the log alone: the database itself is whole, in the state before the damaged part."""
         return "the log" in self.name
 
 

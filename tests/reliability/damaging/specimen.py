@@ -24,7 +24,7 @@ COMPLETED, WAITING, ANSWERED = 20, 8, 2
 LOG = "-wal"
 
 Rows = dict[tuple[str, str], list[tuple[object, ...]] | None]
-"""What is found in each table under each handler's or run's id, in order; None where it cannot be read."""
+"""The rows of each table under each handler's or run's id, in order; None where they cannot be read."""
 
 KEYS = {
     "handlers": "handler_id", "payloads": "handler_id", "events": "handler_id", "inbox": "handler_id",
@@ -55,7 +55,7 @@ class Asks(Workflow):
 
 
 class Kept(NamedTuple):
-    """What a handler was before its file was damaged."""
+    """A handler as it was before its file was damaged."""
 
     handler: HandlerData
     log: list[StoredEvent]
@@ -79,7 +79,7 @@ class Specimen(NamedTuple):
         return [(kept.handler.handler_id, kept.handler.run_id or "") for kept in self.kept.values()]
 
     def rows(self, path: Path) -> Rows:
-        """What a copy, or the specimen itself, holds."""
+        """Return the rows of a copy, or of the specimen itself."""
         return rows(path, self.runs)
 
     def copy(self, folder: Path, *, clean: bool) -> Path:
@@ -156,7 +156,7 @@ async def read(manager: RuntimeManager, handler_id: str) -> list[StoredEvent]:
 
 
 def rows(path: Path, handlers: Iterable[tuple[str, str]]) -> Rows:
-    """What the database holds of these handlers and their runs, found as the server finds it: by key."""
+    """Return the rows of these handlers and their runs, found as the server finds them: by key."""
     found: Rows = {}
     if not path.exists():
         return found

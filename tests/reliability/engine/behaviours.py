@@ -1,5 +1,5 @@
-"""What the engine's public documentation says of steps, events, collection, retries, waits, state and time, and the
-samples that show it; and what of it a durable run cannot have.
+"""The behaviours that the engine's public documentation promises for steps, events, collection, retries, waits, state
+and time, the samples that show them, and those that a durable run cannot have.
 
 ``where`` is a page of https://developers.llamaindex.ai/python/llamaagents/workflows/ or a docstring of the package.
 """
@@ -194,7 +194,7 @@ DIFFERENCES: list[Difference] = [
     Difference(
         "objects that are shared by reference through the workflow instance or a resource",
         "page: writing durable workflows",
-        "Do not keep in variables of the workflow",
+        "Do not keep data for later steps in variables of the workflow",
     ),
     Difference(
         "the handler in Python: is_done, stream_events, ctx.store and ctx.to_dict from outside",

@@ -45,14 +45,14 @@ class Told(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a sample ended: its status, its result or the fields of the event that tells why there is none."""
+    """The end of a sample: its status, and its result or the fields of the event that tells why there is none."""
 
     status: str
     result: object
 
 
 class Record(NamedTuple):
-    """What was seen of a sample: how it ended, what its runs published, and which steps began."""
+    """The observations of a sample: how it ended, what its runs published, and which steps began."""
 
     outcome: Outcome
     log: list[Told]
@@ -111,7 +111,7 @@ class Server:
         self.manager = RuntimeManager(self.store, idle_timeout=idle_timeout)
         self.manager.add_workflow("sample", sample.workflow())
         self.sent: list[str] = []
-        """What readers may have been sent before this server began."""
+        """The events that readers may have been sent before this server began."""
         self.runs: list[tuple[str | None, datetime | None]] = []
         """The run that the file held before this server began, with the time at which it began."""
         self._sample = sample
@@ -143,7 +143,8 @@ class Server:
     async def finish(self) -> tuple[HandlerData, list[str]]:
         """Make the sample's runs, from wherever the file has them, and return the handler and its log at the end.
 
-        What was asked before is asked again with its key, as a client does that does not know whether it arrived.
+        Requests that were made before are repeated with their keys, as by a client that does not know whether they
+        arrived.
         """
         handler_id: str | None = None
         async with asyncio.timeout(LIMIT):

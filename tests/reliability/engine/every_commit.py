@@ -17,7 +17,7 @@ Times = Counter[Told]
 
 
 class KillPoint(NamedTuple):
-    """What a kill leaves: the file, and the steps that had begun."""
+    """The state that a kill leaves: the file, and the steps that had begun."""
 
     path: Path
     begun: list[str]
@@ -47,7 +47,7 @@ class Durable(NamedTuple):
 
     record: Record
     sent: list[str]
-    """What readers may have been sent before it began."""
+    """The events that readers may have been sent before it began."""
     points: list[KillPoint]
 
 
@@ -93,7 +93,7 @@ def check_same(what: str, found: object, expected: object) -> None:
 
 
 def check_resumed(sample: Sample, basic: Record, whole: Durable, resumed: Durable, *, kills: int) -> None:
-    """What was killed and resumed ended as if it had not been: only what was under way began again."""
+    """Check that a run that was killed and resumed ended like an undisturbed one: only steps under way began again."""
     record = resumed.record
     check_same("the outcome", record.outcome, basic.outcome)
     once, total = Counter(whole.record.begun), Counter(record.begun)

@@ -20,15 +20,15 @@ HELD = 0.5
 
 
 class Tally:
-    """What has happened in all trials."""
+    """The sum of all trials."""
 
     def __init__(self) -> None:
         self.injected: Counter[str] = Counter()
-        """How many trials had a fault that happened, by the kind of call."""
+        """Number of trials with a fault that happened, by the kind of call."""
         self.outcomes: Counter[str] = Counter()
         self.answers: Counter[int] = Counter()
         self.unhealthy = 0
-        """How often the server said that it could not commit, while it could not."""
+        """Number of times that the server said that it could not commit, while it could not."""
 
     @property
     def trials(self) -> int:
@@ -108,7 +108,7 @@ class Trials:
             self.tally.answers.update(script.memory.answers)
 
     async def counts(self) -> dict[str, int]:
-        """How often each kind of call is made in a session without faults."""
+        """Return the number of calls of each kind in a session without faults."""
         await self.judge()
         await self.session(NO_FAULT)
         return self.server.control.counts()
@@ -193,7 +193,7 @@ class Trials:
             self.tally.note(fault, outcome)
 
     async def start_counts(self) -> dict[str, int]:
-        """How often each kind of call is made in a start after a kill."""
+        """Return the number of calls of each kind in a start after a kill."""
         await self.judge()
         await self._interrupted()
         self.server.control.arm(NO_FAULT)

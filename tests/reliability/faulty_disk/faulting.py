@@ -55,7 +55,7 @@ def build(folder: Path) -> Path:
 
 
 class FaultControl:
-    """What is to fail, what was called, and what has failed: shared memory with the process under attack."""
+    """The faults to inject, the calls made, and the calls that failed: memory shared with the process under attack."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,12 +89,12 @@ class FaultControl:
 
     @property
     def injected(self) -> int:
-        """How many calls have failed."""
+        """Return the number of calls that have failed."""
         return self._words[_INJECTED]
 
     @property
     def lasts(self) -> bool:
-        """Whether every call of a kind fails now, or the disk is full."""
+        """The fault is permanent: every call of its kind fails from now on, or the disk is full."""
         armed = self._words[_KIND] != NEVER and self._words[_LASTS] != 0
         return bool(self._words[_FULL]) or (armed and self.injected > 0)
 
@@ -109,7 +109,7 @@ class FaultControl:
         return self._words[_FAILED_FILE]
 
     def counts(self) -> dict[str, int]:
-        """How often each kind was called."""
+        """Return the number of calls of each kind."""
         return {kind: self._words[_COUNTS + place] for place, kind in enumerate(KINDS)}
 
     def trace(self) -> list[Call]:
@@ -127,7 +127,7 @@ class FaultedServer(DurableServer):
         super().__init__(folder, str(TARGET), "--grace-period", "2")
         self.control = FaultControl(folder / "faults.control")
         self.prefix: tuple[str, ...] = ()
-        """What its command is run by."""
+        """The command that runs its own, if any."""
         self._library = library
         self._life = 0
 
@@ -152,7 +152,7 @@ class FaultedServer(DurableServer):
 
     @property
     def log(self) -> str:
-        """What this life of the server has logged."""
+        """The log of this life of the server."""
         with self._log.open("rb") as file:
             file.seek(self._life)
             return file.read().decode()
@@ -167,7 +167,7 @@ class FaultedServer(DurableServer):
 
     @property
     def is_running(self) -> bool:
-        """Whether its process lives."""
+        """Return whether its process is alive."""
         return self._process is not None and self._process.poll() is None
 
     async def until_logged(self, text: str, timeout: float = 30.0) -> None:

@@ -1,7 +1,7 @@
 """One session of a client with a server whose storage fails: what it does, and what it was told.
 
-It does everything that changes the store: start, stream, send, state, continue, cancel, key, purge, end. What was
-refused it asks for again, so that the session goes on when the fault is lifted.
+It does everything that changes the store: start, stream, send, state, continue, cancel, key, purge, end. It repeats
+refused requests, so that the session goes on when the fault is lifted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ServerGone(Exception):
 
 @dataclass
 class Told:
-    """What the client knows of one handler. ``maybe_`` is what was asked for without an answer."""
+    """The client's knowledge of one handler. ``maybe_`` marks requests that got no answer."""
 
     workflow: str
     label: str
@@ -57,11 +57,11 @@ class Memory:
     unanswered: set[str] = field(default_factory=set)
     """The labels of runs that may have been started without a word of it."""
     answers: Counter[int] = field(default_factory=Counter)
-    """How often each status was answered."""
+    """Number of answers with each status."""
 
 
 class ScriptedSession:
-    """What one client does. ``refused`` is called at each 503 and 507, before the client asks again."""
+    """The requests of one client. ``refused`` is called at each 503 and 507, before the client asks again."""
 
     def __init__(self, api: Api, name: str, refused: Callable[[Json], Awaitable[None]]) -> None:
         self.memory = Memory()

@@ -1,4 +1,4 @@
-"""What must hold after the next clean start, by what a client was told before."""
+"""The conditions that must hold after the next clean start, given what a client was told before."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _judge_texts(told: Told, texts: list[str]) -> None:
 
 
 async def _judge_log(api: Api, handler_id: str, told: Told) -> None:
-    """What was read is there, at its place, and nothing is missing in between."""
+    """Check that every event that was read is there, at its place, and that none is missing in between."""
     # A cursor of -1 is the start of the current run; the log goes back to the first.
     first = 0 if await _runs_of(api, handler_id) == 1 else 1
     events: list[StreamEvent] = [event async for event in api.stream(handler_id, first - 1, internal=True)]
@@ -98,7 +98,7 @@ async def _judge_log(api: Api, handler_id: str, told: Told) -> None:
 
 
 async def _runs_of(api: Api, handler_id: str) -> int:
-    """Whether the handler was continued: then its current run does not begin with event 0."""
+    """Return the number of its runs: the current run of a continued handler does not begin with event 0."""
     async for event in api.stream(handler_id, -1, internal=True):
         return 1 if event.sequence == 0 else 2
     return 1

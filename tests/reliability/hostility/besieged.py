@@ -18,7 +18,7 @@ TARGET = Path(__file__).parent.parent / "targets" / "hostile.py"
 TOKEN = "hunter2-hunter2-may-do-all"
 READ_TOKEN = "hunter2-hunter2-may-only-read"
 SIGNS = ("Traceback", "Unhandled", "never retrieved", "never awaited", " ERROR ", " CRITICAL ", SECRET.decode())
-"""What the log of a server may not show, whatever it is sent: failures, and what clients sent."""
+"""Signs that must not be in a server's log, whatever it is sent: of failures, and of texts that clients sent."""
 
 Json = dict[str, Any]
 
@@ -53,7 +53,7 @@ class Besieged:
         return {handler["handler_id"]: handler for handler in (await self.call("GET", "/handlers"))["handlers"]}
 
     async def decided(self) -> Json:
-        """What the waiting run makes of an honest answer: its result, when it has ended."""
+        """Return the result that the waiting run makes of an honest answer, when it has ended."""
         event = {"type": "Decision", "value": {"approved": True, "reason": "honest"}}
         await self.call("POST", f"/events/{self.waiting}", {"event": event})
         async with self.session.get(f"/events/{self.waiting}?after_sequence=-1&sse=false") as stream:
@@ -62,7 +62,7 @@ class Besieged:
         return result
 
     def signs(self) -> Counter[str]:
-        """What the log shows and may not."""
+        """Return the signs of trouble in the log, and the number of each."""
         log = self.process.log.read_text(encoding="utf-8", errors="replace")
         return Counter({sign: log.count(sign) for sign in SIGNS if sign in log})
 

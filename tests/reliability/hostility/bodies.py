@@ -1,4 +1,4 @@
-"""Bodies that are no JSON, no strict JSON, or JSON that names what it must not."""
+"""Bodies that are not JSON, not strict JSON, or JSON with names that are not allowed."""
 
 from __future__ import annotations
 

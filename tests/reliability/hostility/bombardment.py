@@ -54,7 +54,7 @@ class Bombardment:
 
     @property
     def statuses(self) -> Counter[int]:
-        """How often each status was answered."""
+        """The number of answers by status."""
         return Counter(answer.status for answer in self.answers)
 
     @property

@@ -1,4 +1,5 @@
-"""Who may call a server, told a second time: host names, origins, methods and tokens, and what each may expect."""
+"""The rules for who may call a server, written a second time: host names, origins, methods and tokens, and what each
+may expect."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ class Caller(NamedTuple):
 
     @property
     def may_read_across(self) -> bool:
-        """Whether a page of its origin may read the answer; it may read a refusal, too."""
+        """Return whether a page of its origin may read the answer; it may read a refusal, too."""
         return self.origin == ACROSS
 
 

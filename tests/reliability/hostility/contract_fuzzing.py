@@ -20,7 +20,7 @@ WORKFLOWS = ["count", "echo", "fail", "approve"]
 DECISION = '{"type": "Decision", "value": {"approved": true}}'
 
 REFUSED = ["400", "401", "403", "404", "405", "409", "413", "415", "417", "422", "429"]
-"""How invalid data may be refused: never with a 5xx, which schemathesis would also take."""
+"""Statuses with which invalid data may be refused: never a 5xx, which schemathesis would also take."""
 # What a start event or an event has to look like, and which keys were used, only the workflow and the store know: data
 # that is valid by the description may then be refused as the contract says.
 _KNOWN_BY_THE_WORKFLOW = {"positive_data_acceptance": {"expected-statuses": ["2xx", *REFUSED]}}
@@ -33,7 +33,7 @@ _HANDLER = {
 
 @dataclass
 class Fuzzed:
-    """What was sent, what was checked, and what failed."""
+    """The requests sent, the checks made, and the failures."""
 
     cases: Counter[str] = field(default_factory=Counter)
     checks: Counter[str] = field(default_factory=Counter)
@@ -137,7 +137,7 @@ class ContractFuzzer:
 
 
 def _is_no_body(node: CheckNode, interaction: Interaction) -> bool:
-    """Whether a blank body was taken for none, which is ``{}`` here and no JSON for schemathesis."""
+    """Return whether a blank body was taken for none, which is ``{}`` here and invalid JSON for schemathesis."""
     return node.name == "negative_data_rejection" and not (interaction.request.body or b"x").strip()
 
 
@@ -153,7 +153,7 @@ def _told(interaction: Interaction) -> str:
 
 
 def _unlike_the_contract(interaction: Interaction) -> str | None:
-    """What schemathesis does not look at: the body of a 5xx, and each line of NDJSON."""
+    """Check what schemathesis does not: the body of a 5xx, and each line of NDJSON."""
     answer = interaction.response
     if answer is None:
         return "no answer"

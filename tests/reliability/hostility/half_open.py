@@ -16,7 +16,7 @@ GIVEN_UP = 60.0
 
 
 class HalfOpen(NamedTuple):
-    """What a client sends at once, and what it then sends byte by byte."""
+    """The bytes that a client sends at once, and those that it then sends one by one."""
 
     kind: str
     sent: bytes

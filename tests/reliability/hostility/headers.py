@@ -1,4 +1,4 @@
-"""Hostile headers: hosts and origins that are not ours, floods, and what is no header."""
+"""Hostile headers: hosts and origins that are not ours, floods, and lines that are not headers."""
 
 from __future__ import annotations
 

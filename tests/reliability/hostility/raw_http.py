@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class NotAnswers(AssertionError):
-    """What the server sent is no sequence of HTTP answers."""
+    """The bytes that the server sent are not a sequence of HTTP answers."""
 
 
 async def exchange(port: int, pieces: Sequence[bytes], *, patience: float | None = None) -> bytes:
@@ -74,8 +74,7 @@ async def _send(writer: asyncio.StreamWriter, pieces: Sequence[bytes]) -> None:
 def answers(received: bytes, *, bodiless: bool = False) -> list[Answer]:
     """The answers in ``received``; the first has no body where it is ``bodiless`` (that to a HEAD).
 
-    Raises:
-        NotAnswers: something in it is none, or not whole.
+    Raises: NotAnswers: a part of it is not an answer, or not complete.
     """
     found: list[Answer] = []
     rest = received

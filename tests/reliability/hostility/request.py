@@ -1,4 +1,4 @@
-"""What a hostile request is: the bytes, and what may be answered to them."""
+"""A hostile request: its bytes, and the answers that are allowed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Hostile(NamedTuple):
 
     @property
     def bodiless(self) -> bool:
-        """Whether the first answer is one to a HEAD."""
+        """The first answer is one to a HEAD, without a body."""
         return self.pieces[0].lstrip(b"\r\n").startswith(b"HEAD ")
 
 

@@ -17,7 +17,7 @@ def open_unread(port: int, sent: bytes) -> socket.socket:
 
 
 def is_dropped(connection: socket.socket) -> bool:
-    """Whether the other side has given the connection up."""
+    """Return whether the other side has given the connection up."""
     poll = select.poll()
     poll.register(connection, 0)
     return bool(poll.poll(0))
@@ -30,6 +30,6 @@ def resident(pid: int) -> int:
 
 
 def sockets(pid: int) -> int:
-    """How many sockets a process has open."""
+    """Return the number of sockets that a process has open."""
     descriptors = Path(f"/proc/{pid}/fd").iterdir()
     return sum(descriptor.readlink().name.startswith("socket:") for descriptor in descriptors)

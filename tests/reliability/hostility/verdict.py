@@ -1,4 +1,4 @@
-"""What must hold of the answers to one hostile request, whatever it was."""
+"""Conditions that the answers to any hostile request must meet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INSIDE = re.compile(
 
 
 def verdict(hostile: Hostile, received: bytes) -> tuple[str | None, list[Answer]]:
-    """What is wrong with what was received, None where nothing is; and the answers."""
+    """Return the fault in what was received, None where there is none; and the answers."""
     try:
         found = answers(received, bodiless=hostile.bodiless)
     except (NotAnswers, ValueError) as error:
@@ -43,7 +43,7 @@ def verdict(hostile: Hostile, received: bytes) -> tuple[str | None, list[Answer]
 
 
 def _follows_up(hostile: Hostile, rest: list[Answer]) -> bool:
-    """Whether these are the answer to the honest request behind it, or the refusal of what stood there."""
+    """Return whether these answer the honest request behind it, or refuse the bytes that stood in its place."""
     refused = not hostile.follow_up and len(rest) == 1 and rest[0].status == 400
     return refused or [(answer.status, answer.body) for answer in rest] == [(200, b'{"status":"healthy"}')]
 

@@ -18,7 +18,7 @@ RETRY = 0.03
 
 
 class Answer(NamedTuple):
-    """What a request was answered."""
+    """The answer to a request."""
 
     status: int
     body: bytes
@@ -77,7 +77,7 @@ class Requests:
         return answer.json
 
     async def look(self, path: str) -> tuple[int, Any]:
-        """What the server has at this path."""
+        """Get the server's answer at this path."""
         while True:
             await self._up.wait()
             try:
@@ -100,7 +100,7 @@ class Repeater:
     def __init__(self, requests: Requests) -> None:
         self.repeated = 0
         self.refused = 0
-        """How often another body under the same key was refused."""
+        """Number of times that another body under the same key was refused."""
         self.wrong: list[str] = []
         self._requests = requests
 

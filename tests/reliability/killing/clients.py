@@ -13,9 +13,9 @@ from tests.reliability.killing.load import Client, Load, QueueReading, TimedWait
 from tests.reliability.targets.workload import COUNTED, ENDS_INBOX, ITEMS
 
 IMPORTED = 1_000
-"""What the state of an imported handler stands at."""
+"""The count in the state of an imported handler."""
 CONTINUED = 3
-"""How often a handler of ``sums`` runs."""
+"""Number of runs of a handler of ``sums``."""
 
 
 async def write(load: Load, number: int, chance: random.Random) -> None:
@@ -219,4 +219,4 @@ CLIENTS: dict[Client, int] = {
     read_queue: 1,
     repeat: 1,
 }
-"""How many there are of each."""
+"""Number of clients of each kind."""

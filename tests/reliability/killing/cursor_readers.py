@@ -14,7 +14,7 @@ from tests.end_to_end.api import RECONNECT, TERMINAL, Api, Json, StreamEvent
 from tests.end_to_end.ledger import Ledger
 
 RECORDED, OVER = "recorded", "over"
-"""What lines of the ledger begin with that say what a reader saw: a step's result, and the end of a run."""
+"""Beginnings of the lines of the ledger that say what a reader saw: a step's result, and the end of a run."""
 
 PATIENCE = 150.0
 """Seconds after which what a reader waits for will not come any more."""
@@ -57,8 +57,8 @@ class Refused(Exception):
 class CursorReader:
     """All that a handler's readers were sent, in the order in which it came; NDJSON and SSE take turns by chance.
 
-    What it sees of the results of steps and of the ends of runs goes into the ledger at once, so that whatever begins
-    again after that stands behind it.
+    The results of steps and the ends of runs that it sees go into the ledger at once, so that steps that begin again
+    later come after them.
     """
 
     def __init__(self, api: Api, ledger: Ledger, handler_id: str, up: asyncio.Event, chance: random.Random) -> None:
@@ -66,9 +66,9 @@ class CursorReader:
         self.events: list[StreamEvent] = []
         self.connections = 0
         self.cut_off = 0
-        """How often the server died in the middle of a stream."""
+        """Number of times that the server died in the middle of a stream."""
         self.wrong: list[str] = []
-        """What no stream may do."""
+        """Violations of what a stream promises."""
         self._api = api
         self._ledger = ledger
         self._up = up
@@ -126,7 +126,7 @@ class CursorReader:
             await asyncio.sleep(RECONNECT)
 
     async def _read(self, leaves_after: int) -> bool:
-        """Whether the terminal event has come."""
+        """Return whether the terminal event has come."""
         after = self.events[-1].sequence if self.events else -1
         came = 0
         async for event in stream(self._api, self.handler_id, after, sse=self._chance.random() < 0.5):

@@ -1,4 +1,4 @@
-"""What must hold of a load, however often its server was killed. Each function returns what does not."""
+"""Invariants of a load, however often its server was killed. Each function returns the violations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORK = {
     "sums": {"add": 1},
     "imports": {"bring": 1},
 }
-"""How many work items each step has, in a run that completes."""
+"""Number of work items of each step, in a run that completes."""
 
 
 class Work:
@@ -31,24 +31,24 @@ class Work:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = list(entries)
         self.begun: Counter[tuple[str, str, str]] = Counter()
-        """How often each run's step began with each work item."""
+        """Number of times that each run's step began with each work item."""
         for entry in self.entries:
             if entry.kind == "begin":
                 self.begun[run_of(entry.item), entry.step, entry.item] += 1
 
     @property
     def repeated(self) -> int:
-        """How many beginnings were not the first of their work item."""
+        """Return the number of beginnings that were not the first of their work item."""
         return sum(self.begun.values()) - len(self.begun)
 
     @property
     def seen(self) -> int:
-        """How many results of steps, of those that mark their beginning, readers saw recorded."""
+        """Return the number of step results that readers saw recorded, of the steps that mark their beginning."""
         items = self.items()
         return sum(entry.kind == RECORDED and (entry.item, entry.step) in items for entry in self.entries)
 
     def items(self) -> dict[tuple[str, str], int]:
-        """How many work items each run's step had."""
+        """Return the number of work items of each run's step."""
         return dict(Counter((run_id, step) for run_id, step, _ in self.begun))
 
 
@@ -75,7 +75,7 @@ def not_kept(runs: Iterable[Run]) -> list[str]:
 
 
 def outcome(run: Run) -> object:
-    """What a run came to: the value of its plain StopEvent, or the type of its other terminal event."""
+    """Return the end of a run: the value of its plain StopEvent, or the type of its other terminal event."""
     assert run.ended is not None
     if run.ended["status"] == "completed":
         return run.ended["result"]["value"]["result"]

@@ -1,4 +1,5 @@
-"""Where a server kills itself: before, inside and after the commit of each kind of record, and around checkpoints."""
+"""Points at which a server kills itself: before, inside and after the commit of each kind of record, and around
+checkpoints."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ class KillPoint(NamedTuple):
         return f"{self.moment} {self.kind}".strip()
 
     def environment(self, report: Path) -> dict[str, str]:
-        """What a server's environment needs to die here, once the fact is noted in ``report``."""
+        """The variables that a server's environment needs to die here, once the fact is noted in ``report``."""
         return {VARIABLE: json.dumps([self.moment, self.kind, self.nth, str(report)])}
 
 

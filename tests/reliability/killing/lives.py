@@ -17,7 +17,7 @@ from workflow_server.store.sqlite.maintenance import ClocksShifted, ServerStarte
 
 TARGET = str(Path(__file__).parent.parent / "targets" / "killed.py")
 ONCE = {kind.__name__ for kind in (ServerStarted, ClocksShifted, ServerAlive)}
-"""What is written once in a short life."""
+"""Records that are written once in a short life."""
 LONGEST_LIFE = 0.6
 """Seconds that a server lives at most before it is killed at a random moment."""
 PATIENCE = 6.0
@@ -36,7 +36,7 @@ TRIES = 4
 
 
 class Plan(NamedTuple):
-    """How a life is to end: at a point, or after so many seconds; ``stops`` asks the server to stop before."""
+    """The planned end of a life: at a point, or after so many seconds; ``stops`` asks the server to stop before."""
 
     point: KillPoint | None = None
     after: float = 0.0
@@ -90,12 +90,12 @@ class Victim:
         self.at_random = 0
         self.clean_stops = 0
         self.rests = 0
-        """How often the server got the time to clear runs that were on probation."""
+        """Number of times that the server had the time to clear runs that were on probation."""
         self.suspended: set[str] = set()
         """The handlers that were seen on probation."""
         self.while_stopping = 0
         self.at_points: Counter[str] = Counter()
-        """How often the server died at each point."""
+        """Number of times that the server died at each point."""
         self.missed: list[KillPoint] = []
         """The points that were not reached, and so not died at."""
         self._report = folder / "killed-at"
@@ -121,7 +121,7 @@ class Victim:
 
     @property
     def kills(self) -> int:
-        """How often the server was killed."""
+        """The number of times that the server was killed."""
         return self.at_random + sum(self.at_points.values())
 
     def _again(self, todo: list[Plan], plan: Plan, code: int, chance: random.Random) -> None:

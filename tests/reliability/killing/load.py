@@ -1,4 +1,5 @@
-"""What the clients of a server were told, by runs: what each asked for, what it has to become, and what it became."""
+"""The answers that the clients of a server got, by runs: what each asked for, what it has to become, and what it
+became."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ class Run:
     started: Json
     """The handler as the acknowledgement showed it."""
     expected: object
-    """What its plain StopEvent has to hold, or the type of its terminal event where that is another one."""
+    """The expected value of its plain StopEvent, or the type of its terminal event where that is another one."""
     reader: CursorReader
     terminal: StreamEvent | None = None
     ended: Json | None = None
@@ -51,12 +52,12 @@ class TimedWait:
     run: Run
     seconds: float
     answered_at: float | None = None
-    """When the answer had been acknowledged; None where it was refused, or none was sent."""
+    """Time at which the answer had been acknowledged; None where it was refused, or none was sent."""
 
 
 @dataclass
 class QueueReading:
-    """What came out of a handler's shared queue, read by several readers one after the other."""
+    """The events that came out of a handler's shared queue, read by several readers one after the other."""
 
     run: Run
     sequences: list[int]
@@ -169,4 +170,4 @@ class Load:
 
 
 Client = Callable[[Load, int, random.Random], Awaitable[None]]
-"""What a client does once, under a number of its own."""
+"""One task of a client, under a number of its own."""

@@ -23,7 +23,7 @@ SPACING = 5
 """Steps for which the server lives at least: a start of it takes as long as thirty others."""
 
 delays = st.integers(0, 80)
-"""How long the server still has for a request, in tenths of a millisecond."""
+"""Times that the server still has for a request, in tenths of a millisecond."""
 
 Answer = tuple[int, Json] | None
 
@@ -100,7 +100,7 @@ class Dying(Starting, Reading):
         await self.world.settle(handler)
 
     async def _look_for_note(self, handler: ModelHandler, number: int, answer: Answer) -> None:
-        """Whether the note arrived: what is sent after it is taken after it."""
+        """Check whether the note arrived: events sent after it are taken after it."""
         await self.world.settle(handler)
         after = len(handler.lines) - 1
         probe = self.world.number()

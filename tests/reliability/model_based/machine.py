@@ -17,7 +17,7 @@ BATCH = 9
 
 
 class Extract(NamedTuple):
-    """What a worker did, and how it failed if it did."""
+    """A worker's report: what it did, and how it failed if it did."""
 
     counts: Counter[str]
     failure: str | None

@@ -1,4 +1,4 @@
-"""What must hold of one handler, whatever happens to the server: small enough to be believed."""
+"""A model of one handler and its invariants, whatever happens to the server: small enough to be believed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Json = dict[str, Any]
 
 INTERNAL = "InternalDispatchEvent"
 UNHANDLED = "UnhandledEvent"
-"""Tells what became of something that was sent: nobody took it. Who sent it sees that without asking."""
+"""Tells what became of something that was sent: nobody took it. Its sender sees that without asking."""
 WORKING = "Working"
-"""What a step publishes on its way, and publishes again when it begins again."""
+"""Events that a step publishes on its way, and publishes again when it begins again."""
 CANCELLED = "WorkflowCancelledEvent"
 
 
@@ -24,24 +24,24 @@ class Expected(NamedTuple):
     values: tuple[Json, ...]
 
     def fits(self, line: Json) -> bool:
-        """Whether this line of a log is it."""
+        """Return whether this line of a log is the expected one."""
         value = line["value"]
         return line["type"] == self.kind and any(fields.items() <= value.items() for fields in self.values)
 
 
 def is_internal(line: Json) -> bool:
-    """Whether readers see this event only when they ask for it."""
+    """Return whether readers see this event only when they ask for it."""
     return INTERNAL in (line["types"] or ()) and line["type"] != UNHANDLED
 
 
 def counts(line: Json) -> bool:
-    """Whether this event is published exactly once."""
+    """Return whether this event is published exactly once."""
     return line["type"] != WORKING and not is_internal(line)
 
 
 @dataclass
 class Pages:
-    """What the state of a handler holds: a notebook's pages, and the total of ``totals``."""
+    """The state of a handler: a notebook's pages, and the total of ``totals``."""
 
     runs: int = 0
     taken: list[int] = field(default_factory=list)
@@ -65,20 +65,20 @@ class ModelHandler:
     status: str = "running"
     error: str | None = None
     shown: Json | None = None
-    """What GET answers since the run has ended; it never changes again."""
+    """The answer of GET since the run has ended; it never changes again."""
     run_ids: list[str] = field(default_factory=list)
     pages: Pages = field(default_factory=Pages)
     questions: list[int] = field(default_factory=list)
     early: list[int] = field(default_factory=list)
     """The answers that came before the first question of the run, and that it holds."""
     asked: bool = False
-    """Whether the run has asked anything."""
+    """True if the run has asked anything."""
     holding: int | None = None
     """The number of the step that waits at its gate."""
     events: list[Expected] = field(default_factory=list)
     """All that it publishes exactly once, in order."""
     matched: int = 0
-    """How many of ``events`` have been read."""
+    """Number of ``events`` that have been read."""
     lines: list[Json] = field(default_factory=list)
     """The log as it was read, internal events included: it only grows."""
     first: int = 0
@@ -141,7 +141,7 @@ class ModelHandler:
         self.holding = None
 
     def finish(self) -> None:
-        """It was told to finish. What a step that is under way has written is seen, but not kept."""
+        """It was told to finish. The writes of a running step are seen, but not kept."""
         self._drop_early()
         results = [self.pages.notebook()]
         if self.holding is not None:
@@ -186,7 +186,7 @@ class ModelHandler:
 
     @property
     def settled(self) -> bool:
-        """Whether all that it must publish has been read."""
+        """Return whether every event that it must publish has been read."""
         return self.matched == len(self.events)
 
     def learn(self, line: Json) -> None:
@@ -229,7 +229,7 @@ class ModelHandler:
         assert all(count <= 1 + interruptions for count in times.values()), times
 
     def check(self, answer: Json) -> None:
-        """What the server shows of it; what it first shows of its end is what it must always show."""
+        """Compare the handler with what the server shows; the first end that is shown must be shown ever after."""
         shown = {key: answer[key] for key in ("handler_id", "workflow_name", "run_id", "status", "started_at", "error")}
         assert shown == {
             "handler_id": self.handler_id,

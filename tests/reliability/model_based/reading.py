@@ -90,7 +90,7 @@ class Reading(Sending):
         await self._drain_queue(ended[place % len(ended)], sse)
 
     async def _drain_queue(self, handler: ModelHandler, sse: bool) -> None:
-        """What the queue of an ended run still holds is read once; then there is nothing."""
+        """Read the rest of an ended run's queue, which comes once; then there is nothing."""
         form = str(sse).lower()
         last = len(handler.lines) - 1
         async with self.world.stream(handler.handler_id, internal=False, sse=form, acquire_timeout=30) as (code, lines):

@@ -126,7 +126,7 @@ class Sending(Session):
 
     @action(a_handler, place=places, wrong=st.sampled_from(WRONG_EVENTS), keyed=st.booleans())
     async def send_wrongly(self, place: int, wrong: Json, keyed: bool) -> None:
-        """What no run takes is refused, and changes nothing; the key is free for the right one."""
+        """Send an event that no run takes: it is refused and changes nothing, and the key is free for the right one."""
         handler = self.one(place)
         key = f"key-{self.world.number()}" if keyed else None
         well_formed = wrong.keys() <= {"event", "step"} and wrong and wrong["event"] != "["
@@ -180,7 +180,7 @@ class Sending(Session):
 
     @action(a_handler, place=places)
     async def purge(self, place: int) -> None:
-        """What was purged is nowhere any more."""
+        """Purge the handler: nothing of it is left anywhere."""
         handler = self.one(place)
         path = f"/handlers/{handler.handler_id}/cancel?purge=true"
         assert await self.world.wants(200, "POST", path) == {"status": "deleted"}

@@ -23,13 +23,13 @@ MOST_HANDLERS = 10
 """Handlers of a session, so that none is asked for too rarely."""
 
 places = st.integers(0, 59)
-"""Which of those that there are: 60 is divided by most of their numbers."""
+"""The index of an existing one: 60 is divided by most of their numbers."""
 
 Need = Callable[["Session"], bool]
 
 
 class Session(RuleBasedStateMachine):
-    """What all rules share. Whatever is acknowledged goes into the model at once; the answers are the model's."""
+    """The state that all rules share. Each acknowledgement goes into the model at once; the answers are the model's."""
 
     folder: ClassVar[Path]
     counts: ClassVar[Counter[str]]
@@ -85,7 +85,7 @@ class Session(RuleBasedStateMachine):
         raise NotImplementedError
 
     async def instead(self) -> None:
-        """What is done where a rule finds nothing to do."""
+        """The action where a rule finds nothing to do."""
         raise NotImplementedError
 
     # -- Choosing ----------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ class Starting(Session):
 
     @action(a_handler, place=places)
     async def continue_wrongly(self, place: int) -> None:
-        """What cannot be continued is refused, and nothing is begun."""
+        """Continue a handler that cannot be continued: it is refused, and nothing begins."""
         handler = self.one(place)
         body: Json = {"handler_id": handler.handler_id}
         others = {"notes": "other_notes", "other_notes": "notes", "totals": "notes"}

@@ -1,4 +1,4 @@
-"""What the database file holds while no server has it open, against the model."""
+"""The rows of the database file while no server has it open, compared with the model."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class World:
         self.waiting: dict[str, asyncio.Task[tuple[int, Json] | None]] = {}
         """The clients that wait for the end of a run, by its handler."""
         self.told: dict[str, tuple[int, Json]] = {}
-        """What they were told in the moment in which the server died: it must hold."""
+        """The answers that came at the moment in which the server died: they must hold."""
         self.interruptions = 0
         self.counts = counts
         self.transcript: list[str] = []
@@ -198,7 +198,7 @@ class World:
             self.counts["clients that waited for the end"] += 1
 
     async def heard(self, handler_id: str) -> tuple[int, Json] | None:
-        """What the client was told that waits, or waited, for the end of this handler's run; None without one."""
+        """The answer to the client that waits, or waited, for the end of this handler's run; None without one."""
         task = self.waiting.pop(handler_id, None)
         return self.told.pop(handler_id, None) if task is None else await task
 
@@ -258,7 +258,7 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
 
 
 def _threads(pid: int) -> list[str]:
-    """What each thread of the server waits for in the kernel: a commit that hangs is seen here."""
+    """Return what each thread of the server waits for in the kernel: a commit that hangs shows here."""
     tasks = Path(f"/proc/{pid}/task")
     return [f"{task.name} {(task / 'wchan').read_text()}" for task in tasks.iterdir()] if tasks.exists() else []
 

@@ -20,7 +20,7 @@ ROUND = 20
 
 
 def answer_text(number: int) -> str:
-    """What the question of this run is answered with."""
+    """Return the text that answers the question of this run."""
     return f"answer-{number}{'y' * 60_000 if number % ROUND == BIG else ''}"
 
 

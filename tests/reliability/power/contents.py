@@ -1,4 +1,4 @@
-"""What a database of the server holds, to be compared as a whole and searched for what was promised."""
+"""The contents of a server's database, to be compared as a whole and searched for what was promised."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def event_fact(handler_id: str, sequence: int, kind: str, value: object) -> str:
 
 
 def missing(contents: Contents, facts: Sequence[str]) -> list[str]:
-    """Which of these are nowhere in the contents: events, or texts that stand in any column."""
+    """Return those of these events, or texts of any column, that are nowhere in the contents."""
     events = {
         event_fact(handler_id, sequence, (envelope := json.loads(data))["type"], envelope["value"])
         for handler_id, sequence, _, _, data in contents["events"]

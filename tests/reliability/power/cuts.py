@@ -22,7 +22,8 @@ RESUMED = 20
 
 
 LEFT_BESIDE = {f"{DATABASE}-shm": random.Random(0).randbytes(32_768), f"{DATABASE}.lock": b"1\n"}
-"""What need not survive and was not recorded may be there, with anything in it: on every third disk it is."""
+"""Writes that need not survive and were not recorded may be there, with anything in them: on every third disk they
+are."""
 
 
 class PowerCut(NamedTuple):
@@ -46,12 +47,12 @@ class Finding(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What judging came to."""
+    """The result of the judging."""
 
     states: int
     resumed: int
     runs: int
-    """How many runs went on in those that were resumed."""
+    """Number of runs that went on in those that were resumed."""
     ahead: int
     """States in which a transaction was there that nobody had been told of yet."""
     findings: list[Finding]
@@ -86,7 +87,7 @@ class Replay(NamedTuple):
             yield point, disk
 
     def images(self, cuts: Sequence[PowerCut]) -> Iterator[tuple[PowerCut, Image]]:
-        """What each of these cuts leaves, in the order of their points."""
+        """Yield each of these cuts with what it leaves on the disk, in the order of their points."""
         by_point: dict[int, list[PowerCut]] = {}
         for cut in cuts:
             by_point.setdefault(cut.point, []).append(cut)

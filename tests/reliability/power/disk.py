@@ -22,7 +22,7 @@ Image = dict[str, bytes]
 
 
 class Fate(enum.Enum):
-    """What becomes of what was not synced."""
+    """The fate of what was not synced."""
 
     ALL = "all of it is there"
     NONE = "none of it is there"
@@ -125,7 +125,7 @@ class Disk:
     # -- Following -----------------------------------------------------------------------------
 
     def follow(self, operation: Operation) -> None:
-        """What the operation does."""
+        """Apply the operation."""
         match operation.kind:
             case Kind.OPENED:
                 self._open(operation)
@@ -198,7 +198,7 @@ class Disk:
     # -- Cutting -------------------------------------------------------------------------------
 
     def pending(self) -> tuple[list[Naming], dict[str, list[Change]]]:
-        """What is not durable: the names, and the changes by the file's name."""
+        """Return what is not durable: the names, and the changes by the file's name."""
         names = {file: name for name, file in self._names.items()}
         names |= {naming.file: naming.name for naming in self._naming if naming.file is not None}
         changes: dict[str, list[Change]] = {}
@@ -262,7 +262,7 @@ def _named(names: Mapping[str, int], naming: Sequence[Naming]) -> dict[str, int]
 
 
 def _bits(change: Change, fate: Fate, share: float, chance: random.Random) -> int:
-    """Which sectors of the change are there: -1 all, 0 none."""
+    """Choose the sectors of the change that are there: -1 all, 0 none."""
     if chance.random() < share:
         return -1
     if fate is Fate.SOME or change.data is None:

@@ -1,4 +1,4 @@
-"""What was acknowledged by when, and whether what a power cut left agrees with it."""
+"""The history of acknowledgements, and whether the state after a power cut agrees with it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Wrong(AssertionError):
 
 
 class Expectation(NamedTuple):
-    """How a handler must end: its run, and the result of a plain stop event or, None, that it failed. ``ending`` is set
-    when a client has asked for something that changes it and was not answered yet."""
+    """The end that a handler must have: its run, and the result of a plain stop event or, None, that it failed.
+    ``ending`` is set when a client has asked for something that changes it and was not answered yet."""
 
     run_id: str
     result: object
@@ -64,11 +64,11 @@ class Session:
 
     @property
     def commits(self) -> int:
-        """How many transactions there were."""
+        """Return the number of transactions."""
         return len(self._commits)
 
     def is_serving(self, point: int) -> bool:
-        """Whether the server was neither starting nor stopping nor dead."""
+        """Return whether the server was neither starting nor stopping nor dead."""
         lives = [mark["kind"] for mark in self.marks_until(point) if mark["kind"] in _LIFE]
         return bool(lives) and lives[-1] == "opened"
 
@@ -78,11 +78,11 @@ class Session:
         return next(found for found, indices in self._indices.items() if 0 in indices)
 
     def committed(self, point: int) -> int:
-        """How many transactions were acknowledged when so many operations had been done."""
+        """Return the number of transactions that were acknowledged when so many operations had been done."""
         return bisect_right(self._commits, point)
 
     def marks_until(self, point: int) -> list[Mark]:
-        """What had been noted when so many operations had been done."""
+        """Return the marks that had been noted when so many operations had been done."""
         return self.marks[: bisect_right(self._places, point)]
 
     # -- Judging -------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class Session:
         return index
 
     def place(self, point: int, found: str) -> int:
-        """How many transactions have led to the contents with this digest.
+        """Return the number of transactions that have led to the contents with this digest.
 
         Raises:
             Lost, Wrong: those are not all that were acknowledged and, at most, the one that was under way.
@@ -142,7 +142,7 @@ class Session:
             raise Lost(f"these were deleted: {back}")
 
     def expected(self, point: int) -> dict[str, Expectation]:
-        """How the handlers that clients had been told of must end."""
+        """Return the ends that the handlers must have that clients had been told of."""
         expected: dict[str, Expectation] = {}
         for mark in self.marks_until(point):
             match mark:

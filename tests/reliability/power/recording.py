@@ -15,7 +15,7 @@ _HEAD = struct.Struct("=IIQQQ")
 
 
 class Kind(enum.IntEnum):
-    """What was done; the numbers are those of the recorder."""
+    """The kind of an operation; the numbers are those of the recorder."""
 
     OPENED = 1
     WRITTEN = 2
@@ -34,9 +34,9 @@ class Operation(NamedTuple):
     emptied: bool
     file: int
     offset: int
-    """Where it was written, or to which size the file was cut."""
+    """The place of the write, or the size to which the file was cut."""
     data: bytes
-    """What was written."""
+    """The bytes that were written."""
     name: str
     """Of what was opened, made, removed, renamed or, a folder, synced; relative to the recorded folder."""
     new_name: str
@@ -56,8 +56,8 @@ def recorder_environment(library: Path, folder: Path, log: Path) -> dict[str, st
 
 
 def read_log(log: Path) -> list[Operation]:
-    """What was recorded, in order. A process that was killed while it recorded leaves no half operation: each is one
-    write."""
+    """Return the recorded operations, in order. A process that was killed while it recorded leaves no half operation:
+    each is one write."""
     content = log.read_bytes()
     operations: list[Operation] = []
     place = 0

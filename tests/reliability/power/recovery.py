@@ -24,7 +24,7 @@ from workflow_server.store import SqliteWorkflowStore
 
 
 class Recovered(NamedTuple):
-    """What the store says after it was opened."""
+    """The answers of the store after it was opened."""
 
     contents: Contents
     problems: list[str]
@@ -47,7 +47,7 @@ def _look(connection: sqlite3.Connection) -> tuple[Contents, list[str]]:
 
 
 async def look(store: SqliteWorkflowStore) -> Recovered:
-    """What an open store holds."""
+    """Return the contents of an open store."""
     contents, problems = await store._read(_look)
     return Recovered(contents, problems, store.stopped_cleanly)
 

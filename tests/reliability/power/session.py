@@ -120,7 +120,7 @@ async def serve(folder: Path, *, life: int, rounds: int, synchronous: str | None
 
 
 async def give(store: SqliteWorkflowStore, marks: Marks, name: str) -> None:
-    """What only the Python API does: a handler and its state are given as a whole."""
+    """Do what only the Python API can: give a handler and its state as a whole."""
     await store.update(
         PersistentHandler(handler_id=name, workflow_name="chain", status="completed", ctx={"state": {"of": f"{name}!"}})
     )

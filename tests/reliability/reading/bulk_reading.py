@@ -24,7 +24,7 @@ class Body:
         self._line_ended = True
 
     def feed(self, data: bytes) -> bytes:
-        """What these bytes add to the body."""
+        """Return the part of these bytes that belongs to the body."""
         parts = []
         for place, part in self.framing.feed(data):
             if place is not Place.BODY or (part == b" " and self._line_ended):
@@ -67,7 +67,7 @@ class StalledReader:
         self.waiting = 0
         """Bytes that it could read."""
         self.stalled_at = time.monotonic()
-        """When the last of them came."""
+        """Time at which the last of them came."""
         self.cut_at: float | None = None
 
     def look(self, connected_ports: set[int]) -> None:
@@ -79,7 +79,7 @@ class StalledReader:
             self.cut_at = time.monotonic()
 
     async def late(self) -> tuple[bytes, bool]:
-        """What it finds when it reads after all, up to the last whole line, and whether the stream was complete."""
+        """Read after all, and return the text up to the last whole line, and whether the stream was complete."""
         body, parts = Body(), []
         # After some minutes the kernel, too, gives up what the server had left with it, and resets the connection.
         with self.connection, contextlib.suppress(ConnectionResetError):
@@ -135,17 +135,17 @@ class Stream:
 
     @property
     def body(self) -> bytes:
-        """What has come of the body."""
+        """The part of the body that has come."""
         return bytes(self._body)
 
     @property
     def size(self) -> int:
-        """How many bytes have come of the body."""
+        """The number of bytes of the body that have come."""
         return len(self._body)
 
     @property
     def complete(self) -> bool:
-        """Whether the answer has come to its own end."""
+        """Return whether the answer has come to its own end."""
         return self._taken.framing.complete
 
     async def read(self, at_once: int = BLOCK) -> bool:

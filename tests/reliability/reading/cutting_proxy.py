@@ -20,7 +20,7 @@ _IN_CHARACTER = re.compile(rb"[\x80-\xbf]")
 
 
 class Where(Enum):
-    """What kind of place a cut is looked for at."""
+    """The kinds of places at which a cut is made."""
 
     HEAD = "inside the HTTP head"
     FRAME = "inside a chunk's frame"
@@ -30,17 +30,17 @@ class Where(Enum):
 
 
 class How(Enum):
-    """How a connection ends."""
+    """The ways in which a connection ends."""
 
     FIN = "FIN"
     RST = "RST"
     DRAIN = "FIN to the server, whose last bytes are still taken"
-    """The reader's side is closed at the cut. What the server had written out until it saw that is recorded."""
+    """The reader's side is closed at the cut. The bytes that the server had written until it noticed are recorded."""
 
 
 @dataclass
 class Plan:
-    """What happens to one connection: where it is cut, at the earliest after how many bytes, and how."""
+    """The plan for one connection: where it is cut, at the earliest after how many bytes, and how."""
 
     where: Where
     after: int
@@ -53,15 +53,15 @@ class Plan:
 
 @dataclass
 class Passage:
-    """What became of one connection."""
+    """The fate of one connection."""
 
     plan: Plan
     received: bytearray = field(default_factory=bytearray)
     """All that came from the server."""
     cut_at: int | None = None
-    """How many of these bytes were passed on before the cut; None where the stream came to its own end."""
+    """Number of these bytes that were passed on before the cut; None where the stream came to its own end."""
     place: Where | None = None
-    """Where the cut really was."""
+    """The place at which the cut really was."""
 
 
 def planned(random: Random, hows: tuple[How, ...] = (How.FIN, How.RST)) -> Plan:
@@ -94,7 +94,7 @@ class CuttingProxy:
 
     @property
     def cut(self) -> int:
-        """How many connections were cut."""
+        """The number of connections that were cut."""
         return sum(self.ends.values())
 
     async def __aenter__(self) -> Self:

@@ -10,7 +10,7 @@ _SIZE = re.compile(rb"\r\n([0-9a-f]+)\r\n")
 
 
 class Place(Enum):
-    """Where in an answer a byte stands."""
+    """The place in an answer at which a byte stands."""
 
     HEAD = "the HTTP head"
     FRAME = "a chunk's frame"
@@ -21,7 +21,7 @@ class Place(Enum):
 class Framing:
     """Takes the bytes of one answer in whatever pieces they come; an answer without chunks ends with its connection.
 
-    Anything that is no strict framing fails an assertion: a second answer behind the first, bytes past the last chunk.
+    Anything but strict framing fails an assertion: a second answer behind the first, bytes past the last chunk.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a reader has received: whole events, taken out of the bytes of its connections."""
+"""The events that a reader has received, taken out of the bytes of its connections."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Answer:
 
     @property
     def torn(self) -> bytes:
-        """What came of the event that was cut."""
+        """The part that came of the event that was cut."""
         return self._rest[self._beside_end(self._rest) :]
 
     def feed(self, data: bytes) -> list[Received]:

@@ -15,7 +15,7 @@ POLL = 0.02
 
 
 class Cursor(Enum):
-    """How a reader says where it is."""
+    """The ways in which a reader says where it is."""
 
     QUERY = "after_sequence"
     HEADER = "Last-Event-ID"
@@ -28,12 +28,12 @@ class ReturningReader:
     def __init__(self, port: int, handler_id: str, random: Random, *, sse: bool, internal: bool) -> None:
         self.events: list[Received] = []
         self.reconnects = 0
-        """How often it came back after its connection had been broken off."""
+        """Number of times that it came back after its connection had been broken off."""
         self.returned_with: dict[Cursor, int] = dict.fromkeys(Cursor, 0)
         self.torn = 0
-        """How many connections ended in the middle of an event."""
+        """Number of connections that ended in the middle of an event."""
         self.rests = 0
-        """How often a run ended while it was away."""
+        """Number of runs that ended while it was away."""
         self.sse = sse
         self.internal = internal
         self.may_rest_until: asyncio.Event | None = None
@@ -49,7 +49,7 @@ class ReturningReader:
 
     @property
     def ended(self) -> int:
-        """How many runs have ended for this reader."""
+        """The number of runs that have ended for this reader."""
         return sum(event.type == TERMINAL for event in self.events)
 
     async def read(self, runs: int) -> None:

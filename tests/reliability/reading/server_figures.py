@@ -1,4 +1,4 @@
-"""What a server's process holds, as the kernel tells it: memory, descriptors, connections, and the size of its log."""
+"""Figures of a server's process from the kernel: memory, descriptors, connections, and the size of its log."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def resident_memory(pid: int) -> int:
 
 
 def descriptors(pid: int) -> int:
-    """How many descriptors are open."""
+    """Return the number of open descriptors."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 

@@ -62,7 +62,7 @@ async def free_end(ctx: Context, ev: Done) -> StopEvent:
 
 
 class WrongReturn(Workflow):
-    """A step that returns what is no event fails the run."""
+    """A step that returns something other than an event fails the run."""
 
     @step
     async def only(self, ev: StartEvent) -> StopEvent:

@@ -152,7 +152,7 @@ class Aside(Workflow):
 
 
 class Resending(Workflow):
-    """What an attempt sent before it failed has been sent: the next one sends again."""
+    """Events that an attempt sent before it failed have been sent: the next attempt sends again."""
 
     @step(retry_policy=retry_policy(wait=wait_none(), stop=stop_after_attempt(2)))
     async def send(self, ctx: Context, ev: StartEvent) -> Left | Right:

@@ -1,4 +1,5 @@
-"""What a sample workflow is, and what all use: their steps tell that they begin, and stop where a crash may come."""
+"""The definition of a sample workflow, and the steps that all use: they tell that they begin, and stop where a crash
+may come."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ class Cancel(NamedTuple):
 
 
 Reaction = Callable[[Mapping[str, Any]], Sequence[Send | Cancel]]
-"""What a client does when it reads an event of these fields."""
+"""The reaction of a client to an event of these fields."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Right(Event):
 
 
 class Progress(Event):
-    """What a step publishes; ``by`` is its label."""
+    """The event that a step publishes; ``by`` is its label."""
 
     by: str
     text: str = ""

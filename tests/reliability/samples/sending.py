@@ -127,7 +127,7 @@ class SendSlowly(Workflow):
 
 
 class SendAndReturn(Workflow):
-    """What was sent twice comes twice, and what is returned comes too."""
+    """An event sent twice comes twice, and the returned one comes too."""
 
     @step
     async def send(self, ctx: Context, ev: StartEvent) -> Part:
@@ -208,7 +208,7 @@ class Late(Workflow):
 
 
 class Ignored(Workflow):
-    """What a step sends and nobody waits for is told as an UnhandledEvent; the run goes on waiting."""
+    """An event that a step sends and nobody waits for is told as an UnhandledEvent; the run goes on waiting."""
 
     @step
     async def ask(self, ctx: Context, ev: StartEvent) -> Question:
@@ -227,7 +227,7 @@ def to_one(question: Mapping[str, Any]) -> Sequence[Send]:
 
 
 class InStep(Workflow):
-    """What a step may and may not ask of its context."""
+    """The questions that a step may and may not ask of its context."""
 
     @step
     async def only(self, ctx: Context, ev: Begin) -> StopEvent:

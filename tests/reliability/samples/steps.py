@@ -11,7 +11,7 @@ from .sample import Begin, Done, Left, Part, Progress, Right, Sample, begin, cra
 
 
 class Blocking(Workflow):
-    """Steps that are no coroutines."""
+    """Synchronous steps."""
 
     @step
     def work(self, ev: StartEvent) -> Done:

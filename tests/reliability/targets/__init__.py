@@ -1,1 +1,1 @@
-"""What the attacked servers serve."""
+"""The workflows that the attacked servers serve."""

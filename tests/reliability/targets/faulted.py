@@ -14,7 +14,7 @@ checkpoint.COMMITS = 12
 
 
 class Counted(Event):
-    """How far the count has come."""
+    """The count so far."""
 
     n: int
     text: str = ""

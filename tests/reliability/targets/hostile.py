@@ -1,4 +1,5 @@
-"""What hostile clients are let loose on: typed and general start events, a human's answer, failures, large results."""
+"""The workflows that hostile clients attack: typed and general start events, a human's answer, failures, large
+results."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, Star
 
 
 class CountTo(StartEvent):
-    """How far to count, and what to say each time."""
+    """The number to count to, and the word to say each time."""
 
     n: Annotated[int, Field(ge=0, le=20)] = 2
     text: str = ""
@@ -24,7 +25,7 @@ class Counted(Event):
 
 
 class Question(InputRequiredEvent):
-    """What ``Approve`` asks."""
+    """The question that ``Approve`` asks."""
 
     about: str
 
@@ -37,7 +38,7 @@ class Decision(HumanResponseEvent):
 
 
 class CountedAll(StopEvent):
-    """How far it got."""
+    """The count when it stopped."""
 
     total: int
 

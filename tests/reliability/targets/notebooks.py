@@ -1,7 +1,7 @@
 """Workflows that do nothing by themselves: whoever sends them events knows exactly what they have done.
 
-What a step returns is published in the transition that records the step, so exactly once. What it publishes on its way
-(``Working``) is published again when the step is interrupted and begins again.
+The event that a step returns is published in the transition that records the step, so exactly once. Events that it
+publishes on its way (``Working``) are published again when the step is interrupted and begins again.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Held(InputRequiredEvent):
 
 
 class Pages(BaseModel):
-    """What is written in a notebook."""
+    """The pages of a notebook."""
 
     runs: int = 0
     taken: list[int] = []
@@ -158,7 +158,7 @@ class Notebook(Workflow):
 
 
 class Summand(StartEvent):
-    """What to add; nothing less than 0 is added."""
+    """The number to add; nothing less than 0 is added."""
 
     number: Annotated[int, Field(le=1_000)]
 

@@ -12,7 +12,7 @@ class Begin(StartEvent):
     number: int
     size: int = 3
     slow: bool = False
-    """Whether the second step takes its time, where there is time."""
+    """True if the second step takes its time, where there is time."""
 
 
 class Began(Event):
@@ -98,7 +98,7 @@ class Asks(Workflow):
 
 
 class Worked(Event):
-    """What comes before the question is done."""
+    """The work that comes before the question is done."""
 
     number: int
 

@@ -15,7 +15,7 @@ _CHARACTERS = 'aé€😀\u2028\u2029\x85\\"\n\r\x1c,{}日本語ß'
 
 
 class Publish(StartEvent):
-    """How many events, from which seed, how fast."""
+    """The number of events, their seed and their rate."""
 
     seed: int = 0
     count: int = 10

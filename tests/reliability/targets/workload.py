@@ -38,7 +38,7 @@ EARLY = 0.1
 
 
 class Begin(StartEvent):
-    """What to do, and how long each step takes."""
+    """The work to do, and the time that each step takes."""
 
     number: int = 0
     pause: float = 0.0
@@ -184,7 +184,7 @@ class Inbox(Workflow):
 
 
 class Deadline(StartEvent):
-    """How long to wait."""
+    """The time to wait."""
 
     number: int
     seconds: float

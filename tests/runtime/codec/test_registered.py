@@ -39,7 +39,7 @@ def test_a_type_is_kept_from_when_it_is_registered_also_by_codecs_that_have_met_
 
 @pytest.mark.parametrize("kind", [str, int, type(None), "Handle", [Handle]])
 def test_what_json_has_itself_and_what_is_no_class_is_not_registered(kind: Any) -> None:
-    with pytest.raises(TypeError, match=r"register_type\(\) takes a class"):
+    with pytest.raises(TypeError, match=r"register_type\(\) expects a class"):
         register_type(kind, encode=str, decode=str)
 
 

@@ -1,6 +1,7 @@
-"""One codec for all that is kept of a run: the object graph comes back equal and of the same types, or is refused.
+"""The codec for everything that is stored of a run: an object graph comes back equal and of the same types, or is
+refused.
 
-What clients read is another matter (``envelopes.py``). Nothing that a client sends is ever decoded here.
+Clients read a different form (``envelopes.py``). Nothing that a client sends is ever decoded here.
 """
 
 from __future__ import annotations
@@ -28,17 +29,16 @@ __all__ = ["TAG", "Codec", "CompactLayout", "Undecodable", "escaped", "register_
 Json = Any
 
 PROOFS = 3
-"""Values of a shape that are read back when they are written, where it is not certain that they come back as they
-were."""
+"""Number of values of each shape that are read back when they are written, where an exact round trip is not certain."""
 
 MOST_SHAPES = 10_000
-"""Shapes that are remembered; a value of dictionaries with ever new keys is of a new shape each time."""
+"""Maximum number of remembered shapes; dictionaries with ever new keys have a new shape each time."""
 
 
 class Codec:
     """Encodes values as JSON trees and texts, and decodes them.
 
-    ``own`` are classes that need not be found by import; ``compact`` those of the engine that have a short form.
+    ``own`` are classes that resolve without an import; ``compact`` are classes of the engine that have a short form.
     """
 
     def __init__(self, own: Iterable[type[Any]] = (), compact: Iterable[CompactLayout] = ()) -> None:
@@ -52,10 +52,10 @@ class Codec:
         follow(self._encoder)
 
     def encode(self, value: Any, what: str = "The value") -> Json:
-        """The tree of a value; ``what`` names it to the user who wrote it.
+        """Return the tree of a value; ``what`` is its name in error messages.
 
         Raises:
-            Unstorable: something in it cannot be kept; one line with its place, its type and the remedy.
+            Unstorable: something in it cannot be stored; one line with its place, its type and the remedy.
         """
         try:
             return self._encoded_beside_threads(value)
@@ -63,14 +63,14 @@ class Codec:
             reason = f"it is of type {error.of(type(value)).kind}, and {error.reason}"
             raise Unstorable(what=error.place(what), reason=reason) from error
         except RecursionError as error:
-            raise Unstorable(what=what, reason=f"it is nested too deep: {FLATTER}") from error
+            raise Unstorable(what=what, reason=f"it is nested too deeply: {FLATTER}") from error
         except BaseException as error:
-            # Nothing here gives way, so that even a cancellation comes from the code of a value.
-            reason = f"telling what it holds raised {type(error).__name__}: {REMEDY}"
+            # Nothing here suspends, so that even a CancelledError comes from the code of a value.
+            reason = f"reading its contents raised {type(error).__name__}: {REMEDY}"
             raise Unstorable(what=what, reason=reason) from error
 
     def encode_fields(self, model: BaseModel, what: str) -> Json:
-        """The tree of a model, each field a value for itself, so that patches may change one without the others.
+        """Return the tree of a model with each field encoded on its own, so that patches can change them separately.
 
         Raises:
             Unstorable: see ``encode``.
@@ -86,32 +86,31 @@ class Codec:
         return {TAG: "m", "c": name, **layout.state(model, _Fields(self, what), Run())}
 
     def decode(self, tree: Json) -> Any:
-        """The value of a tree, made anew.
+        """Return a new value made from a tree.
 
         Raises:
-            Undecodable: the code has changed since, or the tree is damaged. No value and no class stands in the
-                message.
+            Undecodable: the code has changed since, or the tree is damaged. The message names no value and no class.
         """
         try:
             return Decoding(self._names, self._by_tag, self._models).value(tree)
         except Undecodable:
             raise
         except RecursionError as error:
-            raise Undecodable("it is nested too deep") from error
+            raise Undecodable("it is nested too deeply") from error
         except BaseException as error:
-            # As in ``encode``: a class that ends the process, say, must not end the server.
-            raise Undecodable("what was kept is not taken by its class any more") from error
+            # As in ``encode``: a class that raises SystemExit, say, must not end the server.
+            raise Undecodable("its class no longer accepts the stored state") from error
 
     def dumps(self, value: Any, what: str = "The value") -> str:
-        """The text of a value; see ``encode``."""
+        """Return the text of a value; see ``encode``."""
         return text_of(self.encode(value, what))
 
     def loads(self, text: str) -> Any:
-        """The value of a text; see ``decode``."""
+        """Return the value of a text; see ``decode``."""
         try:
             tree = json.loads(text)
         except ValueError as error:
-            raise Undecodable("it is damaged: what is stored is not JSON") from error
+            raise Undecodable("it is damaged: not valid JSON") from error
         return self.decode(tree)
 
     def _encoded_beside_threads(self, value: Any) -> Json:
@@ -120,7 +119,7 @@ class Codec:
         except RecursionError:
             raise
         except RuntimeError:
-            # So Python tells that a container was changed while it was gone through: by a thread of another step.
+            # Python's way of saying that a thread of another step changed a container during the iteration.
             return self._encoded(value, by_copies=True)
 
     def _encoded(self, value: Any, *, plain_exceptions: bool = False, by_copies: bool = False) -> Json:
@@ -142,7 +141,7 @@ class Codec:
         return tree
 
     def _prove(self, tree: Json) -> None:
-        """Read back what is about to be written."""
+        """Read a tree back before it is written, and compare."""
         try:
             again = Run()
             read = self._encoder.value(self.decode(json.loads(text_of(tree))), again)
@@ -152,11 +151,11 @@ class Codec:
             read = {TAG: "graph", "v": read}
         found = difference(tree, read)
         if found is not None:
-            raise Unkeepable(f"would come back as another value{found}: {REMEDY}")
+            raise Unkeepable(f"would come back as a different value{found}: {REMEDY}")
 
 
 class _Expressions:
-    """Type expressions as values."""
+    """Encodes and decodes type expressions as values."""
 
     def __init__(self, encoder: Encoder, decoding: Decoding) -> None:
         self._encoder = encoder
@@ -172,7 +171,7 @@ class _Expressions:
 
 
 class _Fields:
-    """Encodes each of several named values for itself."""
+    """Encodes each of several named values on its own."""
 
     def __init__(self, codec: Codec, what: str) -> None:
         self._codec = codec

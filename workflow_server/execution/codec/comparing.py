@@ -1,4 +1,4 @@
-"""Comparison of trees: whether two of them say the same, and where they differ."""
+"""Comparison of trees: whether two are equal, and where they differ."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Json = Any
 
 
 def same(left: Json, right: Json) -> bool:
-    """Return whether two trees say the same.
+    """Return whether two trees are equal.
 
-    Unlike in Python, 1, 1.0 and true differ, and so do dictionaries in another order; the members of a set have none.
+    Unlike in Python, 1, 1.0 and true differ, and so do dictionaries in another order; members of a set have no order.
     """
     if left is right:
         return True
@@ -36,13 +36,13 @@ def same(left: Json, right: Json) -> bool:
 
 
 def is_set(node: dict[str, Json]) -> bool:
-    """Return whether a node is that of a set, whose members have no order."""
+    """Return whether a node stands for a set, whose members have no order."""
     tag = node.get(TAG)
     return tag in ("s", "fs") or (tag == "sub" and node["b"] == "set")
 
 
 def difference(left: Json, right: Json) -> str | None:
-    """Return where two trees differ, in words for a user; None where they say the same."""
+    """Return where two trees differ, in words for a user; None where they are equal."""
     if same(left, right):
         return None
     if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():

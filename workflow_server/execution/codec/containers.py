@@ -23,14 +23,14 @@ Json = Any
 PLAIN_BASES: tuple[type[Any], ...] = (
     str, int, float, complex, bytes, bytearray, tuple, list, dict, set, frozenset, deque
 )  # fmt: skip
-"""Builtins of which a subclass is kept as what it holds and its own attributes."""
+"""Builtins whose subclasses are stored as their contents and their own attributes."""
 
 text_of = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-"""A tree as its text, ASCII alone."""
+"""Return a tree as text, in ASCII only."""
 
 
 class Containers:
-    """Encodes containers; ``encode`` does what they hold."""
+    """Encodes containers; ``encode`` encodes their contents."""
 
     def __init__(self, encode: Plan, names: Names) -> None:
         self._encode = encode
@@ -54,7 +54,7 @@ class Containers:
         }
 
     def items(self, value: Iterable[Any], run: Run) -> list[Json]:
-        """Return what a sequence holds, into which the run has gone."""
+        """Return the contents of a sequence that the run has entered."""
         items: list[Json] = []
         encode = self._encode
         item: Any = None
@@ -67,7 +67,7 @@ class Containers:
         return items
 
     def attributes(self, attributes: Mapping[str, Any], run: Run) -> dict[str, Json]:
-        """Values under their names."""
+        """Return the trees of named values."""
         node: dict[str, Json] = {}
         encode = self._encode
         name = ""
@@ -98,12 +98,12 @@ class Containers:
                 return node
         except Unkeepable as error:
             raise error.of(type(item)).at_index(key) from None
-        # Begun anew as one of any keys: its own number stays.
+        # Start again as a dictionary with keys of any type: its number stays the same.
         run.back_to((number, run.depth, run.shared))
         return {TAG: "d", **self._pairs((run.copied(value) if run.by_copies else value).items(), run)}
 
     def _pairs(self, pairs: Iterable[tuple[Any, Any]], run: Run) -> dict[str, Json]:
-        """Values under the texts of their keys, and the keys whose texts do not stand for them."""
+        """Return values under the texts of their keys, and the keys that are not given by their texts."""
         node: dict[str, Json] = {}
         keys: dict[str, Json] = {}
         for key, item in pairs:
@@ -122,7 +122,8 @@ class Containers:
         return {"v": node, "k": keys} if keys else {"v": node}
 
     def _hashed(self, key: Any, run: Run) -> Json:
-        """A key or member. It is hashed when it is read, and what it refers to may not be whole by then."""
+        """Return the tree of a key or member. It is hashed while it is read, when objects that it refers to may be
+        incomplete."""
         outside, run.shared = run.shared, False
         tree = self._encode(key, run)
         run.hashes_others = run.hashes_others or run.shared
@@ -169,7 +170,7 @@ class Containers:
     # -- Subclasses ----------------------------------------------------------------------------
 
     def subclass_plan(self, kind: type[Any], base: type[Any]) -> Plan:
-        """Encodes the values of a class that derives from one of ``PLAIN_BASES``."""
+        """Return the plan for a class that derives from one of ``PLAIN_BASES``."""
         content = self._contents.get(base) or self._fixed_content(base)
         is_numbered = base in self._contents
 
@@ -185,7 +186,7 @@ class Containers:
         return plan
 
     def _dict_content(self, value: dict[Any, Any], run: Run) -> dict[str, Json]:
-        # A subclass may answer otherwise than what it holds: asked is the dictionary itself.
+        # A subclass may override any method: ask the builtin type itself.
         plain: Any = value if isinstance(value, OrderedDict) else run.copied(value)
         view = OrderedDict.items(plain) if isinstance(plain, OrderedDict) else dict.items(plain)
         content = self._pairs(list(view), run)
@@ -210,11 +211,11 @@ def _bytes_content(value: bytearray, run: Run) -> dict[str, Json]:
 
 
 _KNOWN_REDUCERS = (OrderedDict, deque, defaultdict, Counter)
-"""Beside the builtins: containers that say how they are pickled, and of which more is kept here."""
+"""Containers, besides the builtins, that define how they are pickled, and that are stored more completely here."""
 
 
 def reduces_by_itself(kind: type[Any]) -> bool:
-    """Return whether a class that derives from a builtin says itself how it is copied and pickled."""
+    """Return whether a class that derives from a builtin defines how it is copied and pickled."""
     for name in ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__"):
         owner = next((base for base in kind.__mro__ if name in base.__dict__), object)
         if owner.__module__ != "builtins" and owner not in _KNOWN_REDUCERS:
@@ -224,12 +225,13 @@ def reduces_by_itself(kind: type[Any]) -> bool:
 
 _DIGEST = "#"
 _LONGEST_NAME = 300
-"""Characters of the text of a key or member that is itself a container: each level of texts within texts doubles the
-backslashes of those inside."""
+"""Maximum characters of the text of a key or member that is a container: each level of texts within texts doubles the
+backslashes inside."""
 
 
 def _name_of(tree: Json, taken: Mapping[str, Json]) -> str:
-    """The name of a key or member: its text, or a digest of that where it is long or the name of another one."""
+    """Return the name of a key or member: its text, or a digest where the text is long or is the name of another
+    one."""
     text = text_of(tree)
     if text not in taken and (len(text) <= _LONGEST_NAME or type(tree) is str):
         return text
@@ -239,7 +241,7 @@ def _name_of(tree: Json, taken: Mapping[str, Json]) -> str:
 
 
 def _plainly(value: Any, base: type[Any]) -> Any:
-    """Return what a value holds as one of the builtin itself, whatever its class answers."""
+    """Return the contents of a value as the builtin type itself, whatever its class overrides."""
     if base in (tuple, frozenset):
         return base.__iter__(value)
     if base is bytes:

@@ -1,5 +1,4 @@
-"""The declarations of a class about its objects, so that those of an older version of it can be made: new fields have
-their defaults."""
+"""The fields that a class declares, for completing objects that were stored by an older version of it."""
 
 from __future__ import annotations
 
@@ -12,14 +11,14 @@ from workflow_server.execution.codec.failures import Undecodable
 from workflow_server.execution.codec.layout import slots_of
 
 Default = Callable[[Any], Any] | None
-"""Makes the default of a field for an object; None where it has none."""
+"""Returns the default of a field for an object; None where it has none."""
 
 _GENERATED = ("_dataclass_getstate", "slots_getstate")
-"""Names of the pickling methods that dataclasses and attrs generate: these return the fields alone, by place."""
+"""Names of the pickling methods that dataclasses and attrs generate, which return only the fields, by position."""
 
 
 def declared_fields(kind: type[Any]) -> Mapping[str, Default]:
-    """The fields of a dataclass or a class of attrs; none of another class."""
+    """Return the fields of a dataclass or an attrs class; none for any other class."""
     known: Any = kind
     return _fields_of(known)
 
@@ -42,12 +41,12 @@ def _attrs_default(default: Any) -> Default:
     factory = getattr(default, "factory", None)
     if callable(factory):
         return factory if default.takes_self else lambda made: factory()  # noqa: ARG005
-    # The module of attrs is not needed to know what it says where there is no default.
+    # Without a default, the module of attrs is not needed.
     return None if repr(default) == "NOTHING" else lambda made: default  # noqa: ARG005
 
 
 def generates_state(kind: type[Any]) -> bool:
-    """Return whether the way in which a class is pickled was made for it from its fields: its attributes are its
+    """Return whether the pickling methods of a class were generated from its fields: then its attributes are its
     state."""
     method = getattr(kind, "__getstate__", None)
     reduces = any(getattr(kind, name) is not getattr(object, name) for name in ("__reduce_ex__", "__reduce__"))
@@ -60,7 +59,7 @@ def generates_state(kind: type[Any]) -> bool:
 
 
 def complete(made: Any, present: Mapping[str, Any], never: list[str]) -> dict[str, Any]:
-    """The fields that an object of a newer version of its class has more, with their defaults.
+    """Return the fields that a newer version of the class has in addition, with their defaults.
 
     Raises:
         Undecodable: one has no default.

@@ -1,4 +1,4 @@
-"""Values of their trees. What is made is new: the trees stay as they are, whoever changes what was made of them."""
+"""Decoding of trees into new values. The trees stay as they are, whatever happens to the values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIXED: dict[str, Any] = {kind.__name__: kind for kind in (str, int, float, comp
 
 
 class Decoding:
-    """One decoding; objects that others refer to are numbered in the order in which they are made."""
+    """One decoding. Objects that others refer to are numbered in the order in which they are created."""
 
     def __init__(self, names: Names, compact: Mapping[str, CompactLayout], layouts: dict[type, ModelLayout]) -> None:
         self._names = names
@@ -35,10 +35,10 @@ class Decoding:
         self._made: list[Any] = []
 
     def value(self, tree: Json) -> Any:
-        """The value of a tree.
+        """Return the value of a tree.
 
         Raises:
-            Undecodable: the class of something in it is not found, or does not take what was kept.
+            Undecodable: a class in it is not found, or does not accept the stored state.
         """
         if type(tree) is dict:
             tag = tree.get(TAG)
@@ -68,7 +68,7 @@ class Decoding:
         return made
 
     def attributes(self, node: Mapping[str, Json]) -> dict[str, Any]:
-        """Named values."""
+        """Return named values."""
         value = self.value
         return {
             name if name[:1] != TAG else unescaped(name): value(item) if type(item) in (dict, list) else item
@@ -80,7 +80,7 @@ class Decoding:
         return made
 
     def _graph(self, node: Mapping[str, Json]) -> Any:
-        """A value in which something is held twice: its numbers are its own."""
+        """Return a value that holds an object twice: it has numbers of its own."""
         outside, self._made = self._made, []
         try:
             return self.value(node["v"])
@@ -129,7 +129,7 @@ class Decoding:
         layout = self._layouts.get(kind)
         if layout is None:
             if not issubclass(kind, BaseModel):
-                raise Undecodable("what was a model is none any more")
+                raise Undecodable("a class is no longer a pydantic model")
             layout = self._layouts[kind] = ModelLayout(kind)
         made = self._number(object.__new__(kind))
         layout.restore(made, node, self)
@@ -206,14 +206,14 @@ class Decoding:
     def _exception(self, node: Mapping[str, Json]) -> Any:
         kind: Any = self._class(node)
         args = self._items(node["a"])
-        # Made as Python's own exceptions are: what a class of users does beside that is in its attributes.
+        # Created as Python's own exceptions are; anything that a user's class adds is in its attributes.
         maker: Any = next(
             base
             for base in kind.__mro__
             if "__new__" in base.__dict__ and not isinstance(base.__dict__["__new__"], staticmethod)
         )
         made = self._number(maker.__new__(kind, *args))
-        # What the exceptions of Python itself keep beside their arguments is set by their own initialisers.
+        # Python's own exceptions keep more than their arguments, and only their own initialisers set it.
         base: Any = next(base for base in kind.__mro__ if not hasattr(base.__dict__.get("__init__"), "__code__") and
                     "__init__" in base.__dict__)  # fmt: skip
         base.__init__(made, *args)
@@ -243,12 +243,12 @@ class Decoding:
     def _registered(self, node: Mapping[str, Json]) -> Any:
         known = registration(self._class(node))
         if known is None:
-            raise Undecodable("a type that was registered with register_type is not registered any more")
+            raise Undecodable("its type is no longer registered with register_type")
         return self._number(known.decode(self.value(node["v"])))
 
 
 def _new(kind: Any) -> Any:
-    """An object as Python's copying makes it; one whose class wants arguments without asking it."""
+    """Return an object as Python's copying creates it, but without calling a class that demands arguments."""
     try:
         return kind.__new__(kind)
     except TypeError:

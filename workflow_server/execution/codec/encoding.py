@@ -1,6 +1,6 @@
-"""Values as JSON trees: what is no JSON by itself becomes an object with a tag under ``$``.
+"""Encoding of values as JSON trees: everything that JSON does not have becomes an object with a tag under ``$``.
 
-Each class is looked at once, and then encoded in one way.
+The way to encode a class is determined once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Json = Any
 
 
 class Encoder:
-    """Encodes values; ``compact`` are classes of the engine, written with a short tag and without their defaults."""
+    """Encodes values. ``compact`` are classes of the engine, written with a short tag and without default values."""
 
     def __init__(self, names: Names, compact: Mapping[type[Any], CompactLayout]) -> None:
         self._compact = compact
@@ -39,7 +39,7 @@ class Encoder:
         self.forget_plans()
 
     def forget_plans(self) -> None:
-        """Look at every class anew: a type was registered."""
+        """Determine the way to encode each class anew: a type was registered."""
         self._plans = {
             **self._containers.plans,
             FunctionType: self._objects.function,
@@ -48,10 +48,10 @@ class Encoder:
         }
 
     def value(self, value: Any, run: Run) -> Json:
-        """The tree of a value.
+        """Return the tree of a value.
 
         Raises:
-            Unkeepable: it cannot be kept.
+            Unkeepable: it cannot be stored.
         """
         kind = type(value)
         if kind is str:

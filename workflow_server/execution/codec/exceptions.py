@@ -1,4 +1,5 @@
-"""Exceptions: their arguments and attributes, what they were raised from, and those that the engine keeps."""
+"""Encoding of exceptions: their arguments, attributes and causes, and those that the engine stores of failed
+attempts."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _LOST: Json = object()
 
 
 class Exceptions:
-    """Encodes exceptions; ``encode`` does what they hold."""
+    """Encodes exceptions; ``encode`` encodes what they hold."""
 
     def __init__(self, encode: Plan, names: Names, containers: Containers) -> None:
         self._encode = encode
@@ -25,12 +26,12 @@ class Exceptions:
         self._containers = containers
 
     def exactly(self, value: BaseException, run: Run) -> Json:
-        """An exception as it is, but for its traceback."""
+        """Return the tree of an exception, complete but for its traceback."""
         known = run.seen(value)
         if known is not None:
             return known
         run.deeper()
-        # Some have more than args and attributes: OSError keeps the name of a file, ImportError that of a module.
+        # Some have more state than args and attributes: OSError has a file name, ImportError a module name.
         reduced: Any = value.__reduce__()
         state = reduced[2] if len(reduced) > 2 else {}
         node = {TAG: "x", "c": self._names.of(type(value)), "a": self._arguments(reduced[1], run)}
@@ -52,7 +53,7 @@ class Exceptions:
             raise error.at_attribute("args") from None
 
     def _chain(self, value: BaseException, run: Run) -> dict[str, Json]:
-        """Its cause and context, where they can be kept: they tell of it and are no part of it."""
+        """Return its cause and context where they can be stored; they describe the exception and are not part of it."""
         chain: dict[str, Json] = {"sup": 1} if value.__suppress_context__ else {}
         for key, other in (("cause", value.__cause__), ("context", value.__context__)):
             if other is not None and (encoded := self._if_keepable(other, run)) is not _LOST:
@@ -68,7 +69,7 @@ class Exceptions:
             return _LOST
 
     def attributes(self, attributes: Mapping[str, Any], run: Run) -> dict[str, Json]:
-        """Values under their names; exceptions among them as far as they can be kept."""
+        """Return the trees of named values; exceptions among them as completely as possible."""
         failures = {name: item for name, item in attributes.items() if isinstance(item, BaseException)}
         if not failures:
             return self._containers.attributes(attributes, run)
@@ -81,8 +82,10 @@ class Exceptions:
         return node
 
     def as_far_as_kept(self, value: BaseException, run: Run) -> Json:
-        """An exception that the engine keeps of a failed attempt: a step must be tried again also when something that
-        hangs on its exception cannot be kept. What can be is; its message always is."""
+        """Return an exception of a failed attempt as completely as possible.
+
+        A step must be retried even when its exception holds something that cannot be stored. The message always can be.
+        """
         run.has_failures = True
         exact = _LOST if run.plain_exceptions else self._if_keepable(value, run)
         if exact is not _LOST:

@@ -1,4 +1,4 @@
-"""Reasons why a value cannot be kept, with the place in it, or why one that was kept cannot be read."""
+"""Reasons why a value cannot be stored, with the place in it, or why a stored one cannot be read."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from inspect import getattr_static
 
 LONGEST_KEY = 40
 LONGEST_PLACE = 200
-"""Characters of a key, and of all keys, that are shown of a place in a value."""
+"""Maximum characters shown of a key, and of all keys together, in the place of a value."""
 
 
 class Unkeepable(Exception):
-    """A value cannot be kept. The message says why, ``place`` says where."""
+    """A value cannot be stored. The message says why, ``place`` says where."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
         self.kind: str | None = None
-        """The type of the value that cannot be kept, for the user who wrote it."""
+        """The type of the value that cannot be stored, as shown to its author."""
         self._path: list[str] = []
         self._root: str | None = None
         self._model: tuple[str, int] | None = None
 
     def of(self, kind: type) -> Unkeepable:
-        """The same, with the type of the value where it is not known yet."""
+        """Set the type of the value if it is not known yet, and return this."""
         if self.kind is None:
             self.kind = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
         return self
 
     def at_index(self, index: object) -> Unkeepable:
-        """The same, seen from the container that has it at this key or index."""
+        """Add the key or index at which a container holds it, and return this."""
         shown = repr(index) if isinstance(index, (str, int)) else type(index).__name__
         return self._inside(f"[{shortened(shown)}]")
 
     def at_key(self, key: object) -> Unkeepable:
-        """The same, seen from the container of which it is a part of this key or member."""
+        """Add that it is part of this key or member of a container, and return this."""
         return self._inside(f".key({type(key).__name__})")
 
     def at_attribute(self, name: str) -> Unkeepable:
-        """The same, seen from the object that has it as this attribute."""
+        """Add the attribute by which an object holds it, and return this."""
         return self._inside(f".{shortened(name)}" if name.isidentifier() else f".{shortened(ascii(name))}")
 
     def _inside(self, step: str) -> Unkeepable:
@@ -46,7 +46,7 @@ class Unkeepable(Exception):
         return self
 
     def in_model(self, kind: type) -> Unkeepable:
-        """The same, seen from a model of this class: the outermost one is where a user begins to look."""
+        """Add the class of the model around it, and return this: a user begins to look at the outermost one."""
         if self._root is None:
             if self._path[-2:] and self._path[-1] == "._data":
                 # An undeclared field of an event: users know it as a field.
@@ -57,7 +57,7 @@ class Unkeepable(Exception):
         return self
 
     def in_engine(self, name: str) -> Unkeepable:
-        """The same, seen from an object of the engine: what is around it says nothing to a user."""
+        """Drop the place inside an object of the engine, which means nothing to a user, and return this."""
         if self._root is None:
             if self._model is not None:
                 self._root = self._model[0]
@@ -67,13 +67,13 @@ class Unkeepable(Exception):
         return self
 
     def place(self, outside: str) -> str:
-        """Return where it stands, as one would write it in Python: ``outside.items[3]['key']``."""
+        """Return the place as one would write it in Python: ``outside.items[3]['key']``."""
         inside = "".join(reversed(self._path))
         return (self._root or outside) + (inside if len(inside) <= LONGEST_PLACE else f"{inside[:LONGEST_PLACE]}…")
 
 
 class Undecodable(ValueError):
-    """A value that was kept cannot be read: the code has changed since, or the file is damaged."""
+    """A stored value cannot be read: the code has changed since, or the file is damaged."""
 
 
 def _as_field(key: str) -> str:
@@ -88,5 +88,5 @@ def _as_property(kind: type, attribute: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """A key as far as it is shown."""
+    """Return a key, shortened for display."""
     return text if len(text) <= LONGEST_KEY else f"{text[: LONGEST_KEY - 1]}…"

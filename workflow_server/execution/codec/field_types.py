@@ -1,4 +1,4 @@
-"""The types of a model's fields: whether they have changed since a model was kept, and whether it still suits them."""
+"""The types of a model's fields: whether they have changed since a model was stored, and whether it still fits them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from workflow_server.execution.codec.failures import Undecodable
 
 
 def fingerprint(kind: type[BaseModel]) -> str:
-    """A short text that changes with the names and types of the class's fields, and is the same in every process."""
+    """Return a short text that changes with the names and types of the class's fields, equal in every process."""
     fields = [f"{name}: {_described(field.annotation)}" for name, field in kind.model_fields.items()]
     return blake2b("\n".join(fields).encode(), digest_size=4).hexdigest() if fields else ""
 
 
 def fitted(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as the types of today take them; those whose types cannot say stay as they are.
+    """Return the values, validated by the types of today; those whose types have no validator stay as they are.
 
     Raises:
         Undecodable: one does not fit.
@@ -30,16 +30,16 @@ def fitted(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
         try:
             fit[name] = _type_of(kind, name).validate_python(value) if name in kind.model_fields else value
         except ValidationError as error:
-            reason = f"the field '{name}' of a class has another type now, which does not take what was kept"
+            reason = f"the field '{name}' of a class has another type now, which does not accept the stored value"
             raise Undecodable(reason) from error
         except PydanticUserError:
-            # A type that is complete only as a part of its class: of that, no validator is run.
+            # A type that is only complete as part of its class has no validator of its own.
             continue
     return fit
 
 
 def _described(annotation: Any) -> str:
-    """A type expression without what differs between processes, such as the addresses of functions."""
+    """Return a type expression without parts that differ between processes, such as the addresses of functions."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return _described(args[0])
@@ -61,5 +61,5 @@ def _type_of(kind: type[BaseModel], name: str) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:
-        # A type with a configuration of its own takes no other.
+        # A type that has a configuration accepts no other.
         return TypeAdapter(annotation)

@@ -1,4 +1,4 @@
-"""The parts of an object that are kept, by its class."""
+"""The parts of an object that are stored, by its class."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 Json = Any
 
 TAG = "$"
-"""The key of an object that is no plain dictionary. A dictionary that has it is written as pairs."""
+"""The key that marks an object as anything but a plain dictionary. A dictionary with this key is written as pairs."""
 
 
 def escaped(name: str) -> str:
-    """A name as it stands in a tree, where ``$`` alone is the tag."""
+    """Return a name as it is written in a tree, where ``$`` alone is the tag."""
     return name + TAG if name[:1] == TAG and not name.strip(TAG) else name
 
 
 def unescaped(name: str) -> str:
-    """The name of one that was escaped."""
+    """Return the original of an escaped name."""
     return name[1:] if name[:1] == TAG and not name.strip(TAG) else name
 
 
 def slots_of(kind: type) -> list[str]:
-    """The names of the slots of a class and its bases."""
+    """Return the names of the slots of a class and its bases."""
     return list(copyreg._slotnames(kind))  # type: ignore[attr-defined]
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
-    """The attributes that an object itself has: its ``__dict__`` and its slots, whatever its class answers."""
+    """Return the attributes of the object itself: its ``__dict__`` and its slots, whatever its class overrides."""
     attributes = dict(_dict_of(value))
     for name in slots_of(type(value)):
         try:
@@ -59,7 +59,7 @@ def _dict_of(value: Any) -> Mapping[str, Any]:
 
 
 def is_component(kind: type) -> bool:
-    """Return whether the engine would take an object of this class for one of its components."""
+    """Return whether the engine would treat an object of this class as one of its components."""
     return all(callable(getattr(kind, name, None)) for name in ("class_name", "to_dict", "from_dict"))
 
 
@@ -67,11 +67,12 @@ class AttributeEncoder(Protocol):
     """Encodes named values."""
 
     def attributes(self, attributes: Mapping[str, Any], run: Run) -> dict[str, Json]:
-        """The trees of the values, under their names."""
+        """Return the trees of the values, under their names."""
 
 
 class ModelLayout:
-    """A pydantic model: its ``__dict__``, what else it was given, its private attributes and which fields were set."""
+    """A pydantic model: its ``__dict__``, its extra and private attributes, and the names of the fields that were
+    set."""
 
     def __init__(self, kind: type[BaseModel]) -> None:
         self._kind = kind
@@ -89,12 +90,12 @@ class ModelLayout:
         )
 
     def state(self, value: BaseModel, encoder: AttributeEncoder, run: Run) -> dict[str, Json]:
-        """The parts of a model's node."""
+        """Return the parts of a model's node."""
         values = value.__dict__
         node: dict[str, Json] = {"h": self._fingerprint} if self._fingerprint else {}
         node["v"] = encoder.attributes(values, run)
         if values.keys() != self._fields:
-            # What is missing was never there, and what is more was put there: the class did not change since.
+            # The class has not changed: fields missing here never existed, and extra ones were added by hand.
             node["u"] = [name for name in self._fields if name not in values]
             node["o"] = [name for name in values if name not in self._fields]
         if value.__pydantic_fields_set__ != values.keys():
@@ -114,7 +115,7 @@ class ModelLayout:
         return node
 
     def restore(self, value: BaseModel, node: Mapping[str, Json], decoding: Decoding) -> None:
-        """Give a model its state back, without a validator, a default or its ``__init__``."""
+        """Restore a model's state, without any validator, default or ``__init__``."""
         values = decoding.attributes(node["v"])
         fields_set = set(node["s"]) if "s" in node else set(values)
         if node.get("h", "") != self._fingerprint:
@@ -158,7 +159,7 @@ class ModelLayout:
         return values
 
     def _follow_the_class(self, values: dict[str, Any], node: Mapping[str, Json]) -> None:
-        """The class may have changed since: a new field has its default, and one that is gone is gone."""
+        """Adapt to a class that has changed since: new fields get their defaults, and removed ones are dropped."""
         never = node.get("u", ())
         for name, field in self._kind.model_fields.items():
             if name not in values and name not in never:
@@ -178,8 +179,8 @@ _MISSING: Any = object()
 class CompactLayout:
     """A class of the engine: a short tag, and the fields that differ from their defaults.
 
-    ``exceptions`` are fields whose exception is kept as far as it can be; ``left_out`` are fields that are not kept but
-    given back by who reads.
+    ``exceptions`` are fields whose exceptions are stored as completely as possible; ``left_out`` are fields that are
+    not stored, and that the reader restores.
     """
 
     def __init__(
@@ -194,11 +195,11 @@ class CompactLayout:
 
     @property
     def fields(self) -> set[str]:
-        """The names of the fields that are kept."""
+        """Return the names of the stored fields."""
         return set(self._defaults)
 
     def differing(self, value: Any) -> Iterator[tuple[str, Any]]:
-        """The fields with values of their own."""
+        """Return the fields that differ from their defaults."""
         values = value.__dict__
         for name, default in self._defaults.items():
             item = values[name]
@@ -208,7 +209,7 @@ class CompactLayout:
                 yield name, item
 
     def restore(self, value: Any, node: Mapping[str, Json], decoding: Decoding) -> None:
-        """Give an object its fields back."""
+        """Restore the fields of an object."""
         values = {**self._left_out, **self._fresh_defaults(node)}
         values |= decoding.attributes({name: item for name, item in node.items() if name != TAG})
         if not self._is_model:

@@ -1,4 +1,4 @@
-"""Values of llama-index-core that its own ways of copying do not keep. Imported when one of them turns up.
+"""Values of llama-index-core that its own copying does not preserve. Imported when one of them turns up.
 
 The memory of an agent holds its conversation in a chat store, and the function that counts its tokens.
 """
@@ -17,8 +17,7 @@ from workflow_server.execution.codec.registered import register_type, registered
 
 
 def _encode_encoding(value: Any) -> Any:
-    """The name of one of tiktoken's encodings, also of a copy of it, which is another object with the same state; the
-    state of any other."""
+    """Return the name of one of tiktoken's encodings, also of an equal copy, or else the encoding's state."""
     known = tiktoken.registry.ENCODINGS.get(value.name)
     return value.name if known is not None and known.__dict__ is value.__dict__ else value.__getstate__()
 
@@ -27,21 +26,20 @@ def _decode_encoding(told: Any) -> Any:
     if not isinstance(told, str):
         return tiktoken.Encoding(**told)
     if told not in tiktoken.registry.ENCODINGS:
-        # llama-index-core brings the file of its encoding along, which tiktoken alone would fetch from the network.
+        # llama-index-core ships the file of its encoding, which tiktoken alone would download.
         get_tokenizer()
     return tiktoken.get_encoding(told)
 
 
 def _encode_chat_store(value: SQLAlchemyChatStore) -> dict[str, Any]:
-    """Return what a store is made with. The messages of one that is in memory are part of it; those of any other stay
-    in its database."""
+    """Return the arguments of a store. Messages in memory are part of them; those of a real database stay there."""
     engine = value._async_engine
     told = {name: getattr(value, name) for name in ("table_name", "async_database_uri", "db_schema")}
     if engine is None:
-        # Messages that were given to it wait until it is opened.
+        # Messages that were added before it was opened wait until it is.
         return {**told, "db_data": value._db_data}
     if make_url(value.async_database_uri) != engine.url:
-        raise Unkeepable("has an engine of its own, which cannot be made again: give it async_database_uri")
+        raise Unkeepable("has its own database engine, which cannot be stored: construct it with async_database_uri")
     return {**told, "db_data": value.model_dump().get("db_data")}
 
 

@@ -1,8 +1,8 @@
-"""Names of classes and functions, as they stand in the database, and back.
+"""Names of classes and functions, as they are stored in the database, and back.
 
-A name is ``module:qualname``, or ``qualname`` alone for a builtin. A parametrised model is an object:
-``{"origin": name, "args": [...]}``, and a parameter that is no class ``{"value": tree}``. Only a name that leads back
-to the very same object is written.
+A name is ``module:qualname``, or ``qualname`` alone for a builtin. A parametrised model is an object, ``{"origin":
+name, "args": [...]}``, with a parameter that is not a class as ``{"value": tree}``. A name is only written if it leads
+back to the very same object.
 
 Names come from the project's own database and from nowhere else: nothing that a client sends is ever resolved here.
 """
@@ -20,26 +20,26 @@ from workflow_server.execution.codec.failures import Undecodable, Unkeepable
 Json = Any
 
 MOST_CLASSES = 10_000
-"""Classes that are remembered: a program may make new ones without end."""
+"""Maximum number of remembered classes: a program may create classes without end."""
 
 _TOP_LEVEL = "define it at the top level of a module"
 
 
 class Expressions(Protocol):
-    """Encodes and decodes what parametrises a class and is none itself: ``list[int]``, ``int | None``."""
+    """Encodes and decodes parameters of classes that are not classes themselves: ``list[int]``, ``int | None``."""
 
     def encode(self, value: Any) -> Json:
-        """The tree of a type expression."""
+        """Return the tree of a type expression."""
 
     def decode(self, tree: Json) -> Any:
-        """The type expression of a tree."""
+        """Return the type expression of a tree."""
 
 
 class Names:
     """Finds names for classes and functions, and classes and functions for names.
 
-    ``own`` are classes that resolve without an import, by the names that they have here: a workflow's own events may be
-    local to the function that makes the workflow.
+    ``own`` are classes that resolve without an import, by the names they have here: a workflow's own events may be
+    local to the function that creates the workflow.
     """
 
     expressions: Expressions
@@ -54,10 +54,10 @@ class Names:
     # -- Writing -------------------------------------------------------------------------------
 
     def of(self, kind: Any) -> Json:
-        """The name of a class.
+        """Return the name of a class.
 
         Raises:
-            Unkeepable: it has none by which it is found again.
+            Unkeepable: it cannot be found by any name.
         """
         named = self._names.get(kind)
         if named is None:
@@ -68,17 +68,17 @@ class Names:
         return named
 
     def of_function(self, function: Any, qualname: str | None = None) -> str:
-        """The name of a function or another global object, which must be found again under it.
+        """Return the name of a function or another global object.
 
         Raises:
-            Unkeepable: it is not.
+            Unkeepable: it cannot be found by its name.
         """
         name = qualname or getattr(function, "__qualname__", None) or getattr(function, "__name__", "")
         qualname = str(name)
         module = getattr(function, "__module__", None) or _module_of(function, qualname)
         name = _name(module or "builtins", qualname)
         if _or_none(self.resolve, name) is not function:
-            raise Unkeepable(f"is a function that is not found again by its name: {_TOP_LEVEL}")
+            raise Unkeepable(f"is a function that cannot be found by its name: {_TOP_LEVEL}")
         return name
 
     def _of_type(self, kind: Any) -> Json:
@@ -88,10 +88,10 @@ class Names:
         name = _name(kind.__module__, kind.__qualname__)
         if self._own.get(name) is kind or _or_none(self.resolve, name) is kind:
             return name
-        # A class that was made by a function (create_model, namedtuple) may be kept under another name.
+        # A class that a function created (create_model, namedtuple) may be bound to another name.
         alias = _alias(kind, kind.__module__, "types")
         if alias is None:
-            raise Unkeepable(f"is of a class that is not found again by its name: {_TOP_LEVEL}")
+            raise Unkeepable(f"is of a class that cannot be found by its name: {_TOP_LEVEL}")
         return alias
 
     def _parametrised(self, kind: type[Any], origin: Any, args: tuple[Any, ...]) -> Json:
@@ -105,7 +105,7 @@ class Names:
         alias = _alias(kind, kind.__module__, origin.__module__)
         if alias is None:
             raise Unkeepable(
-                "is of a parametrised class that is not found again by its parameters: give it a name at the top level "
+                "is of a parametrised class that cannot be found by its parameters: give it a name at the top level "
                 "of a module"
             )
         return alias
@@ -118,7 +118,7 @@ class Names:
     # -- Reading -------------------------------------------------------------------------------
 
     def resolve(self, name: Json) -> Any:
-        """The class, function or type expression of a name.
+        """Return the class, function or type expression of a name.
 
         Raises:
             Undecodable: there is none.
@@ -131,14 +131,14 @@ class Names:
         return found
 
     def resolve_class(self, name: Json) -> type[Any]:
-        """The class of a name.
+        """Return the class of a name.
 
         Raises:
             Undecodable: there is none.
         """
         kind = self.resolve(name)
         if not isinstance(kind, type):
-            raise Undecodable("what was a class is none any more")
+            raise Undecodable("the name of a class no longer stands for one")
         return kind
 
     def _resolve_expression(self, name: dict[str, Any]) -> Any:
@@ -156,17 +156,17 @@ def _name(module: str, qualname: str) -> str:
 def _import(name: str) -> Any:
     module, _, qualname = name.rpartition(":")
     try:
-        # A module that is loaded may not be importable: the program's main module, or a file that is served.
+        # A loaded module may not be importable: the program's main module, or a file that is served.
         found: Any = sys.modules.get(module or "builtins") or importlib.import_module(module)
         for part in qualname.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise Undecodable("its class or function is not found in the code any more") from error
+        raise Undecodable("its class or function is no longer in the code") from error
     return found
 
 
 def _alias(kind: type[Any], *modules: str) -> str | None:
-    """The name under which one of these modules holds a class."""
+    """Return the name by which one of these modules holds a class."""
     for module in modules:
         for attribute, value in list(vars(sys.modules.get(module, types)).items()):
             if value is kind:
@@ -175,7 +175,7 @@ def _alias(kind: type[Any], *modules: str) -> str | None:
 
 
 def _module_of(function: Any, qualname: str) -> str | None:
-    """The module of a C function that does not name its own, as pickle looks for it."""
+    """Return the module of a C function that does not name its own, searched for as pickle does."""
     for name, module in list(sys.modules.items()):
         if name != "__main__" and module is not None and getattr(module, qualname, None) is function:
             return name

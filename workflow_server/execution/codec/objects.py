@@ -1,4 +1,4 @@
-"""Objects of classes: models, the engine's own, components, and all that Python itself can copy and pickle."""
+"""Objects of classes: models, the engine's own, components, and everything that Python itself can copy and pickle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Json = Any
 
 
 class Objects:
-    """Encodes objects; ``encode`` does what they hold."""
+    """Encodes objects; ``encode`` encodes what they hold."""
 
     def __init__(self, encode: Plan, names: Names, containers: Containers, exceptions: Exceptions) -> None:
         self._encode = encode
@@ -34,8 +34,10 @@ class Objects:
     # -- Models --------------------------------------------------------------------------------
 
     def model_plan(self, kind: type[BaseModel]) -> Plan:
-        """Encodes the models of a class. Where that says how it is pickled, and its plain state cannot be kept, it is
-        kept as it says."""
+        """Return the plan for the models of a class.
+
+        If the class defines how it is pickled, and its plain state cannot be stored, its own way is used.
+        """
         layout = ModelLayout(kind)
         parts: AttributeEncoder = self._exceptions if keeps_failures(kind) else self._containers
 
@@ -47,7 +49,7 @@ class Objects:
             try:
                 node = {TAG: "m", "c": self._names.of(kind), **layout.state(value, parts, run)}
             except Unkeepable as error:
-                # Some classes leave out what they cannot pickle, with nothing but a warning.
+                # Some classes drop attributes that they cannot pickle, with no more than a warning.
                 if not layout.overrides_state or _loses_attributes(value, kind):
                     raise error.in_model(kind) from None
                 run.back_to(mark)
@@ -59,7 +61,7 @@ class Objects:
         return plan
 
     def compact_plan(self, layout: CompactLayout) -> Plan:
-        """Encodes the engine's objects of a class."""
+        """Return the plan for a class of the engine."""
 
         def plan(value: Any, run: Run) -> Json:
             known = run.enter(value)
@@ -81,7 +83,7 @@ class Objects:
     # -- Named ---------------------------------------------------------------------------------
 
     def enum(self, value: Enum, run: Run) -> Json:
-        """A member of an enum, or several flags."""
+        """Encode a member of an enum, or several flags."""
         kind = type(value)
         name = self._names.of(kind)
         if value.name is not None and kind.__members__.get(value.name) is value:
@@ -91,21 +93,21 @@ class Objects:
         return node
 
     def class_(self, value: Any, run: Run) -> Json:  # noqa: ARG002
-        """A class."""
+        """Encode a class."""
         return {TAG: "type", "c": self._names.of(value)}
 
     def function(self, value: FunctionType, run: Run) -> Json:  # noqa: ARG002
-        """A function of a module."""
+        """Encode a function of a module."""
         return {TAG: "fn", "c": self._names.of_function(value)}
 
     # -- By what their classes say -------------------------------------------------------------
 
     def registered(self, value: Any, run: Run) -> Json:
-        """A value whose type was registered."""
+        """Encode a value whose type was registered."""
         return self._told("reg", value, registered[type(value)].encode, run)
 
     def or_component(self, exact: Plan) -> Plan:
-        """Encodes as ``exact`` does, and what that cannot keep as the engine keeps its components."""
+        """Return a plan like ``exact``, which falls back to the engine's own way for its components."""
 
         def plan(value: Any, run: Run) -> Json:
             mark = run.mark()
@@ -132,7 +134,7 @@ class Objects:
         except Unkeepable as error:
             raise error.of(kind) from None
         except Exception as error:
-            raise Unkeepable(f"cannot be kept, since telling how raised {type(error).__name__}").of(kind) from error
+            raise Unkeepable(f"the method that stores it raised {type(error).__name__}").of(kind) from error
         node = {TAG: tag, "c": self._names.of(kind), "v": self._encode(told, run)}
         run.must_be_proven(kind, node)
         run.depth -= 1
@@ -142,7 +144,7 @@ class Objects:
     # -- By what Python knows ------------------------------------------------------------------
 
     def any_object(self, value: Any, run: Run) -> Json:
-        """An object as Python's own copying knows it: how to make it, and its state."""
+        """Encode an object as Python's copying sees it: the way to create it, and its state."""
         known = run.seen(value)
         if known is not None:
             return known
@@ -174,7 +176,7 @@ class Objects:
         return self._containers.items(parts, run)
 
     def plain_object(self, value: Any, run: Run) -> Json:
-        """An object that is nothing but its attributes."""
+        """Encode an object that consists of its attributes only."""
         known = run.enter(value)
         if known is not None:
             return known
@@ -191,8 +193,7 @@ class Objects:
 
 
 def _loses_attributes(value: BaseModel, kind: type[BaseModel]) -> bool:
-    """Return whether a model that is made of the state that its class tells lacks attributes that the class left out,
-    or has others in their place."""
+    """Return whether a model recreated from the state that its class returns would lack attributes, or have others."""
     state: Any = value.__getstate__()
     if not isinstance(state, dict):
         return False
@@ -219,7 +220,7 @@ _NEW: Any = copyreg.__newobj__  # type: ignore[attr-defined]
 
 
 def _forgotten(value: Any, kind: type[Any], state: Any) -> dict[str, Any]:
-    """The attributes of a subclass of what is written in C, where Python's copying forgets them."""
+    """Return attributes that Python's copying forgets, as it does for subclasses of types written in C."""
     if any(hasattr(getattr(kind, name, None), "__code__") for name in ("__reduce_ex__", "__reduce__", "__getstate__")):
         return {}
     attributes = attributes_of(value)
@@ -237,4 +238,4 @@ def _reduced(value: Any, kind: type[Any]) -> Any:
     try:
         return reduce(value) if reduce is not None else value.__reduce_ex__(4)
     except Exception as error:
-        raise Unkeepable(f"cannot be kept: {REMEDY}").of(kind) from error
+        raise Unkeepable(f"cannot be copied or pickled: {REMEDY}").of(kind) from error

@@ -1,4 +1,4 @@
-"""Types whose users say how their values are kept."""
+"""Types whose users define how their values are stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Registered(NamedTuple):
-    """The way in which values of one type are kept."""
+    """The functions that store and restore values of one type."""
 
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
@@ -24,17 +24,16 @@ _BROUGHT_ALONG = {
     ("llama_index.core.storage.chat_store.sql", "SQLAlchemyChatStore"): "workflow_server.execution.codec.llama_index",
 }
 """Types of libraries, by module and name, with the module of this server that registers them. It is imported when such
-a value turns up: then the library is there."""
+a value turns up, since the library is loaded then."""
 
 _KEEP_FAILURES = frozenset({("llama_index.core.tools.types", "ToolOutput"), ("workflows.events", "StepFailedEvent")})
-"""Models, of libraries and of the engine, that hold the exception of something that failed, to tell of it: the run goes
-on."""
+"""Models, of libraries and of the engine, that report a failure by holding its exception, while the run goes on."""
 
 _followers: WeakSet[Any] = WeakSet()
 
 
 def registration(cls: type) -> Registered | None:
-    """Return how values of a type are kept, where someone said so: its users first, then this server."""
+    """Return the registration of a type, None without one: a user's own goes before this server's."""
     place = (cls.__module__, cls.__qualname__)
     if cls not in registered and place in _BROUGHT_ALONG:
         importlib.import_module(_BROUGHT_ALONG[place])
@@ -42,23 +41,23 @@ def registration(cls: type) -> Registered | None:
 
 
 def keeps_failures(cls: type) -> bool:
-    """Return whether an exception that a model of this class holds is kept as far as it can be, as the engine's are."""
+    """Return whether exceptions in models of this class are stored as completely as possible, like the engine's own."""
     return any((base.__module__, base.__qualname__) in _KEEP_FAILURES for base in cls.__mro__)
 
 
 def register_type(cls: type[T], *, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
-    """Let values of a type stand in events and in ``ctx.store`` of durable runs.
+    """Let values of a type be stored in events and in ``ctx.store`` of durable runs.
 
-    ``encode`` makes of a value one that can be kept: numbers, texts, bytes, lists, dictionaries, models and so on.
-    ``decode`` makes the value of it again, in another process perhaps; what it is given is its own to keep. Register
-    the type where its module is loaded, before a run is resumed that holds one. Subclasses are types of their own.
-    Registering a type again replaces what was said before.
+    ``encode`` turns a value into one that can be stored: numbers, texts, bytes, lists, dictionaries, models and so on.
+    ``decode`` turns that back into the value, possibly in another process; it may keep its argument. Register the type
+    in the module that defines or imports it, before a run is resumed that holds one. Subclasses are not included.
+    Registering a type again replaces the earlier registration.
 
     Raises:
-        TypeError: ``cls`` is no class, or is one of those that JSON has itself.
+        TypeError: ``cls`` is not a class, or is one of JSON's own types.
     """
     if not isinstance(cls, type) or cls in (str, int, float, bool, type(None)):
-        raise TypeError(f"register_type() takes a class that JSON does not have itself, not {cls!r}")
+        raise TypeError(f"register_type() expects a class other than JSON's own types, not {cls!r}")
     registered[cls] = Registered(encode, decode)
     for encoder in _followers:
         encoder.forget_plans()

@@ -1,4 +1,4 @@
-"""One encoding: what it has met, so that an object that is held twice is one object when it is read."""
+"""One encoding: the objects that it has met, so that an object held twice is one object when it is read."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Plan = Callable[[Any, "Run"], Json]
 Mark = tuple[int, int, bool]
 
 MAX_DEPTH = 150
-"""Levels that a value may be nested: encoding and decoding take up to three frames of Python's 1,000 for each."""
+"""Maximum nesting of a value: encoding and decoding take up to three of Python's 1,000 frames for each level."""
 
 REMEDY = "leave it out of events and of ctx.store, or register its type with workflow_server.register_type"
 FLATTER = "leave it out of events and of ctx.store, or keep it flatter"
 
 
 class Run:
-    """The objects that one encoding has met, numbered in the order in which they will be made again.
+    """The objects that one encoding has met, numbered in the order in which they will be created again.
 
-    An object that is made before what it holds is numbered first (``enter``), one that is made of what it holds
+    An object that is created before its contents is numbered first (``enter``), one that is created from its contents
     afterwards (``number``).
     """
 
@@ -45,25 +45,25 @@ class Run:
 
     def __init__(self, *, plain_exceptions: bool = False, by_copies: bool = False) -> None:
         self.met: dict[int, tuple[int, Any]] = {}
-        """By identity: the number, and the object itself, which must live as long as its identity counts."""
+        """By identity: the number, and the object itself, which must live as long as its identity is used."""
         self.depth = 0
         self.shared = False
         self.unproven: set[object] = set()
-        """Shapes of values that are not certain to come back as they were."""
+        """Shapes of values whose exact round trip is not certain."""
         self.by_copies = by_copies
-        """Containers are looked through by copies of them: a thread changes some meanwhile."""
+        """True to iterate over copies of containers, because another thread changes them meanwhile."""
         self.plain_exceptions = plain_exceptions
-        """Of the exceptions of failed attempts, only the message is kept."""
+        """True to store only the messages of exceptions of failed attempts."""
         self.has_failures = False
-        """There are exceptions of failed attempts."""
+        """True once an exception of a failed attempt was met."""
         self.hashes_others = False
-        """A key or a member refers to something that was met before: it is certain only when it was read back."""
+        """True once a key or member refers to an object met before: only reading it back makes that certain."""
         self.left_to_class: Unkeepable | None = None
-        """Reason why the state of an object could not be kept, so that it was kept in the way its class defines; raised
-        if that way loses something."""
+        """Reason why an object's state could not be stored and its class's own way was used; raised if that loses
+        something."""
 
     def enter(self, value: Any) -> Json | None:
-        """Number an object and go into it; what refers to it where it was met before."""
+        """Number an object and go one level deeper; returns a reference instead if the object was met before."""
         known = self.met.get(id(value))
         if known is not None:
             self.shared = True
@@ -73,7 +73,7 @@ class Run:
         return None
 
     def seen(self, value: Any) -> Json | None:
-        """Return what refers to an object that was met before."""
+        """Return a reference to an object that was met before, None for a new one."""
         known = self.met.get(id(value))
         if known is None:
             return None
@@ -81,30 +81,33 @@ class Run:
         return {TAG: "ref", "n": known[0]}
 
     def number(self, value: Any) -> None:
-        """Number an object of which something was encoded already."""
+        """Number an object after its contents were encoded."""
         self.met[id(value)] = (len(self.met), value)
 
     def deeper(self) -> None:
-        """Go into something that is not numbered. Who has gone in takes one of ``depth`` when all of it is done."""
+        """Go one level deeper. The caller subtracts one from ``depth`` when the whole object is encoded."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise Unkeepable(f"is nested deeper than {MAX_DEPTH} levels: {FLATTER}")
 
     def must_be_proven(self, kind: type[Any], node: Json) -> None:
-        """It is not certain that this value comes back as it was."""
+        """Note that an exact round trip of this value is not certain."""
         self.unproven.add((kind, shape_of(node)))
 
     def copied(self, mapping: Mapping[Key, Part]) -> Mapping[Key, Part]:
-        """A dictionary, or a copy that Python makes of it in one go: a list of its items would be made of new objects,
-        between which other threads may run."""
+        """Return the mapping, or a copy of it.
+
+        Python copies a dictionary in one go; building a list of its items creates objects, and other threads may run in
+        between.
+        """
         return dict.copy(mapping) if self.by_copies and isinstance(mapping, dict) else mapping
 
     def mark(self) -> Mark:
-        """Return where this encoding stands, to go back to."""
+        """Return the position of this encoding, to go back to."""
         return len(self.met), self.depth, self.shared
 
     def back_to(self, mark: Mark) -> None:
-        """Forget what was met since."""
+        """Forget everything that was met since."""
         count, self.depth, self.shared = mark
         while len(self.met) > count:
             self.met.popitem()

@@ -1,4 +1,4 @@
-"""Values without parts, of types that Python brings along: their texts, and back."""
+"""Values without parts, of types that come with Python: their texts, and back."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from workflow_server.execution.codec.layout import TAG
 
 Json = Any
 Part = Callable[[Any], Json]
-"""Encodes or decodes a value that belongs to another one."""
+"""Encodes or decodes a value that is part of another one."""
 
 _PLAIN_BITS = 63
-"""Integers up to this size are JSON numbers; Python reads none of more than 4,300 digits."""
+"""Size of integers, in bits, up to which they are JSON numbers; Python reads at most 4,300 digits."""
 
 
 def is_plain_integer(value: int) -> bool:
@@ -34,12 +34,12 @@ _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def is_plain_text(value: str) -> bool:
-    """Return whether a text is written as a JSON string. JSON makes one character of two surrogates side by side."""
+    """Return whether a text is written as a JSON string; JSON would join two adjacent surrogates into one character."""
     return value.isascii() or _SPLIT_PAIR.search(value) is None
 
 
 def text_node(value: str) -> Json:
-    """A text that is not plain ASCII."""
+    """Return the tree of a text that is not plain ASCII."""
     if is_plain_text(value):
         return value
     return {TAG: "str", "v": _base64(value.encode("utf-8", "surrogatepass"))}
@@ -47,7 +47,7 @@ def text_node(value: str) -> Json:
 
 def _zone(value: zoneinfo.ZoneInfo, part: Part) -> Json:  # noqa: ARG001
     if value.key is None:
-        raise Unkeepable("is a time zone without a name, which is not found again").of(zoneinfo.ZoneInfo)
+        raise Unkeepable("is a time zone without a name, which cannot be found again").of(zoneinfo.ZoneInfo)
     return {TAG: "zone", "v": value.key}
 
 

@@ -1,4 +1,4 @@
-"""Shapes of trees: the part of a tree that decides whether a value has to be read back before it is written."""
+"""Shapes of trees: the part of a tree that decides whether a value is read back before it is written."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Json = Any
 
 _LEVELS = 3
 _PARTS = 16
-"""Levels of a tree, and parts of each container, that belong to its shape. Values of a new shape are read back."""
+"""Levels of a tree, and parts of each container, that count for its shape. Values of a new shape are read back."""
 
 
 def shape_of(tree: Json, levels: int = _LEVELS) -> object:
-    """The shape of a tree: the classes and names in it, and not its values."""
+    """Return the shape of a tree: its classes and names, without its values."""
     if type(tree) is list:
         return ("l", *(shape_of(item, levels - 1) for item in tree[:_PARTS])) if levels else "l"
     if type(tree) is not dict:

@@ -73,6 +73,6 @@ Lifecycle = MigrationApplied | ServerStarted | ServerStopped
 """Entries that opening and closing write, each in a transaction of its own."""
 
 Entry = Record | Maintenance | Lifecycle
-"""Whatever is written."""
+"""Everything that is written."""
 
 MAINTENANCE: frozenset[type[Entry]] = frozenset((HandlerReplaced, StateGiven, ClocksShifted, PurgeMarked, PurgeSliced))

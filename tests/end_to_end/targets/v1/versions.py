@@ -1,4 +1,4 @@
-"""What is served first; ``v2/versions.py`` is what became of it."""
+"""The first version of a target; ``v2/versions.py`` is the second."""
 
 from __future__ import annotations
 
