@@ -1,4 +1,4 @@
-"""Who sees that a value cannot be stored: the step that sets it in ``ctx.store``, or nobody but the run."""
+"""The refusal of values that cannot be stored: its step, its place, and the code that sees it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _LONG_NUMBER = re.compile(f"[0-9]{{{LONGEST_NUMBER}}}")
 
 
 def unwritable(event: BaseModel, error: Exception | None = None) -> Unstorable:
-    """Return the refusal of an event: ``error`` says why it cannot be written, or it holds a number that is too long."""
+    """Return the refusal of an event: ``error`` says why it cannot be written, or a number in it is too long."""
     name = type(event).__name__
     for field, value in _fields(event).items():
         found = _found(value, frozenset())
