@@ -45,7 +45,7 @@ OTHERS = [
     ("failing_handler", None, "SystemExit: 6 in step handle"),
     ("no_resource", None, "SystemExit: 5 in step go"),
     ("no_policy", None, "SystemExit: 7 in step go"),
-    ("unwritten", "published", "publish and return plain data or models, and keep the rest in ctx.store"),
+    ("unwritten", "published", "and keep the rest in ctx.store (in step go)"),
     ("in_thread", "exit", "SystemExit: 3 in step go"),
     ("in_thread", "stop_iteration", "StopIteration in step go"),
     ("in_thread", "cancelled", "CancelledError in step go"),
