@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.backend import FailureKind, TransactionError
 from workflow_server.store.sqlite import checkpoint
 from workflow_server.store.sqlite.checkpoint import Checkpointer
 from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT
-from workflow_server.store.sqlite.transaction import TransactionError, Verdict
 
 from .making import event, run_started
 
@@ -70,7 +70,7 @@ def test_a_checkpoint_whose_fsync_fails_is_an_unknown_outcome_and_want_of_room_i
     if fatal:
         with pytest.raises(TransactionError) as failure:
             Checkpointer(path).run(connection)
-        assert failure.value.verdict is Verdict.UNKNOWN
+        assert failure.value.kind is FailureKind.UNKNOWN
     else:
         Checkpointer(path).run(connection)
     connection.close()

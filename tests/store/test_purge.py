@@ -21,9 +21,9 @@ from workflow_server.records import (
 )
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 from workflow_server.store.sqlite import purge
-from workflow_server.store.sqlite.transaction import Entries
 from workflow_server.store.sqlite.wal import log_of
 
+from .fault_injection import HookedStore, Written
 from .making import event, run_ended, run_started, tick
 
 CANARY = "a secret that a client sent"
@@ -111,19 +111,19 @@ async def test_a_purge_that_a_start_finishes_leaves_nothing_either(path: Path) -
     await store.close()
 
 
-async def test_what_is_overwritten_goes_through_the_log_in_small_parts(store: SqliteWorkflowStore, path: Path) -> None:
+async def test_what_is_overwritten_goes_through_the_log_in_small_parts(store: HookedStore, path: Path) -> None:
     await store.append(run_started("a"))
     for sequence in range(20):
         await store.append(event("a", sequence, data=value("a", 1 << 20)))
     assert store._writer is not None
-    assert await store._writer.empty_log()
+    assert await store._writer.erase_deleted()
     sizes: list[int] = []
 
-    def look(point: str, _: Sequence[Entries]) -> None:
-        if point == "after commit":
+    def look(moment: str, _: Sequence[Written]) -> None:
+        if moment == "after commit":
             sizes.append(log_of(path).stat().st_size)
 
-    store.fault = look
+    store.hook = look
     assert await store.delete(HandlerQuery()) == 1
     assert len(sizes) >= 20
     assert max(sizes) < 12 << 20

@@ -27,6 +27,7 @@ from workflow_server.records import (
     StoredRun,
     UntakenEvent,
 )
+from workflow_server.store.listeners import CommitListener
 
 
 class HandlerQuery(BaseModel):
@@ -71,19 +72,12 @@ Commit = Awaitable[None]
 """Awaited, it returns once all of its unit is durable; awaiting also wakes the writer. A cancelled wait cancels
 nothing but the wait."""
 
-CommitListener = Callable[[Sequence[Record]], None]
-"""Called on the event loop with the records of a transaction, in order, right after it was committed and before
-anybody who waits for it goes on. It must not raise."""
-
 
 class AbstractWorkflowStore(ABC):
     """Durable storage of handlers, runs, events and state for one server.
 
     Records become durable in the order in which they were handed over. Reads see only what is committed.
     """
-
-    on_commit: CommitListener | None = None
-    """Set by the owner before ``open``."""
 
     on_failure: Callable[[BaseException], None] | None = None
     """Called once when the store can no longer be trusted (see ``CommitUnknown``); set by the owner before ``open``."""
@@ -138,6 +132,15 @@ class AbstractWorkflowStore(ABC):
         """The first inbox id that is free, as of ``open``."""
 
     # -- Writing -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def subscribe(self, listener: CommitListener) -> Callable[[], None]:
+        """Let ``listener`` hear of each transaction from now on; return a function that ends that.
+
+        Listeners are called one after the other, in the order in which they subscribed. One that raises keeps neither
+        the others from hearing nor those who wait from learning that their unit is stored; but as it may no longer know
+        what is stored, the store then fails (``ListenerFailed``), and commits nothing more.
+        """
 
     @abstractmethod
     def append(self, *records: Record) -> Commit:

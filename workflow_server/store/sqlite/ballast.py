@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from workflow_server.errors import FileBesideLinked
-from workflow_server.store.sqlite.beside import beside, open_beside
+from workflow_server.store.sqlite.sidecar import open_sidecar, sidecar
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ LEAST = 64 << 10
 """Bytes of the smallest piece by which the reserve grows, so that it takes as much of the room as there is."""
 
 
-class Reserve:
+class Ballast:
     """A file beside the database at ``path`` that takes up room and holds nothing; a database in memory has none.
 
     It is given back for as long as one transaction takes. Where another program takes that room meanwhile, the
@@ -25,7 +25,7 @@ class Reserve:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._file = None if path is None else beside(path, "-reserve")
+        self._file = None if path is None else sidecar(path, "-reserve")
         self._held = 0
 
     def fill(self) -> None:
@@ -33,7 +33,7 @@ class Reserve:
         if self._file is None or self._held >= SIZE:
             return
         try:
-            descriptor = open_beside(self._file, os.O_RDWR | os.O_CREAT)
+            descriptor = open_sidecar(self._file, os.O_RDWR | os.O_CREAT)
         except (OSError, FileBesideLinked) as error:
             logger.warning("no room is kept for cancellations on a full disk: %s", _reason(error))
             return
@@ -58,7 +58,7 @@ class Reserve:
         if self._file is None or not self._held:
             return
         try:
-            descriptor = open_beside(self._file, os.O_RDWR)
+            descriptor = open_sidecar(self._file, os.O_RDWR)
             try:
                 os.ftruncate(descriptor, 0)
                 self._held = 0

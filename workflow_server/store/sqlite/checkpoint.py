@@ -6,8 +6,9 @@ import logging
 import sqlite3
 from pathlib import Path
 
+from workflow_server.store.backend import FailureKind, TransactionError
 from workflow_server.store.sqlite.connection import BUSY_TIMEOUT, JOURNAL_SIZE_LIMIT
-from workflow_server.store.sqlite.transaction import Fault, TransactionError, Verdict, describe
+from workflow_server.store.sqlite.transaction import describe
 from workflow_server.store.sqlite.wal import log_of
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ class Checkpointer:
     def __init__(self, path: Path | None) -> None:
         self._log = None if path is None else log_of(path)
         self._commits = 0
-        self.fault: Fault | None = None
 
     def count_commit(self) -> None:
         self._commits += 1
@@ -64,16 +64,11 @@ class Checkpointer:
         if self._log is None:
             return True
         self._commits = 0
-        fault = self.fault
         try:
-            if fault:
-                fault("before checkpoint", ())
             busy, frames, folded = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-            if fault:
-                fault("after checkpoint", ())
         except sqlite3.Error as error:
             if error.sqlite_errorcode & 0xFF not in _HARMLESS:
-                raise TransactionError(Verdict.UNKNOWN, describe(error)) from error
+                raise TransactionError(FailureKind.UNKNOWN, describe(error)) from error
             # Nothing is lost: the log keeps it, and the next checkpoint takes it along.
             logger.warning("checkpoint put off: %s", describe(error))
             return False

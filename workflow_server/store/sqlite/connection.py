@@ -33,10 +33,18 @@ Access = Literal["mode=rw", "mode=ro", "immutable=1"]
 """Modes of opening a file: one that is ``immutable`` is only read, and must have no log."""
 
 
-async def connect(path: Path | None, access: Access = "mode=rw") -> aiosqlite.Connection:
-    """A connection to an existing file, or to a database in memory; transactions are begun by statements only."""
+ConnectionFactory = Callable[..., sqlite3.Connection]
+"""The ``factory`` of ``sqlite3.connect``: a subclass of ``sqlite3.Connection``, or a function with its parameters."""
+
+
+async def connect(
+    path: Path | None, access: Access = "mode=rw", *, factory: ConnectionFactory = sqlite3.Connection
+) -> aiosqlite.Connection:
+    """Connect to an existing file, or to a database in memory; transactions are begun by statements only."""
     target = ":memory:" if path is None else f"{path.as_uri()}?{access}"
-    connection = aiosqlite.connect(target, uri=path is not None, isolation_level=None, cached_statements=256)
+    connection = aiosqlite.connect(
+        target, uri=path is not None, isolation_level=None, cached_statements=256, factory=factory
+    )
     # aiosqlite's threads keep a process alive; one that fails must end, with whatever commit its thread hangs in.
     connection._thread.daemon = True
     await connection

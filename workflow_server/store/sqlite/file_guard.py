@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 Identity = tuple[int, int]
 
 
-class Presence:
+class FileGuard:
     """The database at ``path`` and its log, as they were when they were opened.
 
     A file that was deleted or replaced is written to without an error, and what is written to it is lost. Looking costs

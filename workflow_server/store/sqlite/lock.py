@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workflow_server.errors import DatabaseLocked
 from workflow_server.forking import WithheldFiles
-from workflow_server.store.sqlite.beside import beside, open_beside
+from workflow_server.store.sqlite.sidecar import open_sidecar, sidecar
 
 
 class ServerLock:
@@ -22,12 +22,12 @@ class ServerLock:
 
     @property
     def file(self) -> Path:
-        return beside(self._path, ".lock")
+        return sidecar(self._path, ".lock")
 
     def acquire(self) -> None:
         """Take the lock or raise DatabaseLocked; never waits."""
         # A file of its own, because closing any descriptor of the database would drop SQLite's own locks on it.
-        descriptor = open_beside(self.file, os.O_RDWR | os.O_CREAT)
+        descriptor = open_sidecar(self.file, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -22,11 +22,9 @@ from workflow_server.errors import (
     DiskFailed,
 )
 from workflow_server.records import ServerAlive
-from workflow_server.store.sqlite.beside import check_beside, narrow_modes
-from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT, connect, run_on
+from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT, ConnectionFactory, connect, run_on
 from workflow_server.store.sqlite.integrity import examine_database, server_row
 from workflow_server.store.sqlite.lock import ServerLock
-from workflow_server.store.sqlite.maintenance import ServerStarted
 from workflow_server.store.sqlite.migrations import Migration, known_migrations, migrate, pending_migrations
 from workflow_server.store.sqlite.preflight import (
     check_filesystem,
@@ -35,8 +33,9 @@ from workflow_server.store.sqlite.preflight import (
     create_file,
     sync_folder,
 )
+from workflow_server.store.sqlite.sidecar import check_sidecars, restrict_modes
 from workflow_server.store.sqlite.statements import load_single
-from workflow_server.store.sqlite.transaction import Fault, describe, is_full, lone_transaction
+from workflow_server.store.sqlite.transaction import describe, is_full, lone_transaction
 from workflow_server.store.sqlite.wal import write_anew
 
 logger = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ def _locked(path: Path, known: int, *, allow_network_filesystem: bool) -> Server
     check_folder(path)
     if not allow_network_filesystem:
         check_filesystem(path)
-    check_beside(path)
+    check_sidecars(path)
     lock = ServerLock(path)
     if not lock.file.exists():
         # No server holds it, so that it may be read; a foreign file then gets no lock file beside it.
@@ -106,8 +105,11 @@ def _check_links(path: Path) -> None:
         raise DatabaseLinked(path=str(path), names=names)
 
 
-async def open_database(path: Path | None, fault: Fault | None = None) -> Opened:
-    """Open, check and migrate the database at ``path``, which is locked; None is one in memory."""
+async def open_database(path: Path | None, factory: ConnectionFactory = sqlite3.Connection) -> Opened:
+    """Open, check and migrate the database at ``path``, which is locked; None is one in memory.
+
+    ``factory`` makes the connection that is returned, the only one that writes.
+    """
     name = ":memory:" if path is None else str(path)
     if path is not None and not is_fixed(sqlite3.sqlite_version_info):
         logger.warning(
@@ -119,11 +121,11 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
     try:
         if path is not None:
             await examine_database(path, known)
-            narrow_modes(path)
-        connection = await connect(path)
+            restrict_modes(path)
+        connection = await connect(path, factory=factory)
         try:
             stopped_cleanly, last_alive, inbox_id = await run_on(
-                connection, lambda sqlite: _prepare(sqlite, known, name, fault)
+                connection, lambda sqlite: _prepare(sqlite, known, name)
             )
             if path is not None:
                 sync_folder(path.parent)
@@ -167,7 +169,7 @@ def _explain_system(error: OSError, path: str) -> DatabaseError:
 
 
 def _prepare(
-    connection: sqlite3.Connection, known: Sequence[Migration], name: str, fault: Fault | None
+    connection: sqlite3.Connection, known: Sequence[Migration], name: str
 ) -> tuple[bool, ServerAlive | None, int]:
     pending = pending_migrations(connection, known, name)
     fresh = len(pending) == len(known)
@@ -175,11 +177,11 @@ def _prepare(
     _set_durability(connection, name, wal=not fresh)
     if not fresh and name != ":memory:":
         _fold_in_log(connection, Path(name))
-    migrate(connection, pending, fault)
+    migrate(connection, pending)
     # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
     _set_durability(connection, name, wal=True)
     last_alive = ServerAlive(*connection.execute(_READS["last_alive"]).fetchone())
-    with lone_transaction(connection, ServerStarted(), fault):
+    with lone_transaction(connection):
         connection.execute(_WRITES["server_started"])
     inbox_id: int = connection.execute(_READS["last_inbox_id"]).fetchone()[0]
     return stopped_cleanly, None if last_alive.at is None else last_alive, inbox_id + 1

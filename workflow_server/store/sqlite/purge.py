@@ -7,9 +7,9 @@ import logging
 
 from workflow_server.errors import StorageError
 from workflow_server.store.base import Commit
+from workflow_server.store.group_commit import GroupCommit
 from workflow_server.store.sqlite import reads
 from workflow_server.store.sqlite.readers import ReaderPool
-from workflow_server.store.sqlite.writer import GroupCommitWriter
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Purge:
     """Deletes the handlers that are marked. SQLite overwrites what is deleted (``secure_delete``); what the log had of
     it goes with the log's content."""
 
-    def __init__(self, writer: GroupCommitWriter, readers: ReaderPool) -> None:
+    def __init__(self, writer: GroupCommit, readers: ReaderPool) -> None:
         self._writer = writer
         self._readers = readers
         self._task: asyncio.Task[None] | None = None
@@ -52,14 +52,14 @@ class Purge:
             if previous is not None:
                 await asyncio.wait([previous])
             while part := await self._readers.read(reads.next_purge):
-                await self._writer.append((part,))
+                await self._writer.append((part,), internal=True)
             await self._empty_log()
         except StorageError as error:
             logger.warning("a deletion was interrupted (%s): the next start finishes it", error)
             raise
 
     async def _empty_log(self) -> None:
-        if not await self._writer.empty_log() and (self._emptying is None or self._emptying.done()):
+        if not await self._writer.erase_deleted() and (self._emptying is None or self._emptying.done()):
             logger.info("what was deleted stays in the write-ahead log until no other program reads that")
             self._emptying = asyncio.create_task(self._keep_trying(), name="store-empty-log")
 
@@ -68,6 +68,6 @@ class Purge:
         delay = EMPTYING_RETRY
         while self._writer.is_open:
             await asyncio.sleep(delay)
-            if await self._writer.empty_log():
+            if await self._writer.erase_deleted():
                 return
             delay = min(2 * delay, LONGEST_RETRY)

@@ -17,8 +17,8 @@ from workflow_server.records import (
     TickAppended,
     UntakenEvent,
 )
+from workflow_server.store.internal_records import PurgeSliced
 from workflow_server.store.sqlite.connection import DAMAGED
-from workflow_server.store.sqlite.maintenance import PurgeSliced
 from workflow_server.store.sqlite.statements import load_single
 
 READS = load_single("reads")

@@ -11,7 +11,7 @@ from typing import Any
 from workflow_server.protocol.events import read_result
 from workflow_server.records import STATUSES
 from workflow_server.store.base import HandlerQuery, PersistentHandler, from_timestamp
-from workflow_server.store.sqlite.maintenance import Entry, HandlerReplaced, StateGiven
+from workflow_server.store.internal_records import Entries, HandlerReplaced, StateGiven
 from workflow_server.store.sqlite.reads import READS
 
 Row = tuple[Any, ...]
@@ -50,7 +50,7 @@ def handler_from_row(row: Row) -> PersistentHandler:
     )
 
 
-def entries_from_handler(handler: PersistentHandler) -> tuple[Entry, ...]:
+def entries_from_handler(handler: PersistentHandler) -> Entries:
     """Return what stores a handler: its row and, from its ``ctx``, the state that a later run finds."""
     state = handler.ctx.get("state")
     # State hangs on a run; that of a handler without one hangs on a run of the handler's own name.

@@ -1,17 +1,19 @@
-"""The writer: one task that alone touches the write connection, and commits in groups."""
+"""Group commit: units gather while a transaction runs, and one task stores all that gathered in the next one.
+
+It knows no database; see ``backend`` for what a database has to do.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Sequence
 from time import monotonic
-
-import aiosqlite
+from typing import cast
 
 from workflow_server.errors import (
     CommitUnknown,
+    ListenerFailed,
     StorageError,
     StorageFull,
     StoreClosed,
@@ -19,60 +21,44 @@ from workflow_server.errors import (
     StoreUnavailable,
     UnitRefused,
 )
-from workflow_server.store.sqlite.ballast import Reserve
-from workflow_server.store.sqlite.batch import Batch, Unit
-from workflow_server.store.sqlite.checkpoint import Checkpointer
-from workflow_server.store.sqlite.connection import run_on
-from workflow_server.store.sqlite.file_guard import Presence
-from workflow_server.store.sqlite.maintenance import Entry
-from workflow_server.store.sqlite.priority import is_urgent, urgent_units
-from workflow_server.store.sqlite.transaction import (
-    Entries,
-    Fault,
-    Refusals,
-    TransactionError,
-    Verdict,
-    commit_units,
-    describe,
-)
+from workflow_server.records import Record
+from workflow_server.store.backend import Backend, FailureKind, Refusals, TransactionError
+from workflow_server.store.batch import Batch, Unit
+from workflow_server.store.internal_records import Entries
+from workflow_server.store.listeners import CommitListeners
+from workflow_server.store.priority import is_urgent, urgent_units
 
 logger = logging.getLogger(__name__)
 
 GATHER = 0.003
-"""Seconds for which appends gather while nobody waits for them: halves the number of commits."""
+"""Seconds for which units gather while nobody waits for them: halves the number of commits."""
 
 FULL_RETRY = 1.0
 """Seconds between two tries while the disk is full."""
 
 
-class GroupCommitWriter:
+class GroupCommit:
     """Stores units in the order in which they were appended, all that gathered in one transaction.
 
-    ``on_commit`` gets the entries of each transaction; ``on_refused`` each unit that can never be stored;
-    ``on_failure`` is called once, when nothing can be stored any more.
+    ``backoff`` are the seconds to wait before each new try of a transaction that failed. ``listeners`` hear of each
+    transaction, ``on_refused`` of each unit that can never be stored; ``on_failure`` is called once, when nothing can
+    be stored any more.
     """
 
     def __init__(
         self,
-        connection: aiosqlite.Connection,
-        checkpointer: Checkpointer,
-        presence: Presence | None,
-        reserve: Reserve,
+        backend: Backend,
         *,
         backoff: Sequence[float],
-        on_commit: Callable[[list[Entry]], None],
+        listeners: CommitListeners,
         on_refused: Callable[[Entries, StorageError], None],
-        on_failure: Callable[[BaseException], None],
+        on_failure: Callable[[StorageError], None],
     ) -> None:
-        self.fault: Fault | None = None
         self.problem: str | None = None
         self.transactions = 0
-        self._connection = connection
-        self._checkpointer = checkpointer
-        self._presence = presence
-        self._reserve = reserve
+        self._backend = backend
         self._backoff = tuple(backoff)
-        self._on_commit = on_commit
+        self._listeners = listeners
         self._on_refused = on_refused
         self._on_failure = on_failure
         self._gathering = Batch()
@@ -86,24 +72,24 @@ class GroupCommitWriter:
         self._failed: StorageError | None = None
         self._full_until = 0.0
         self._waits_for_room = False
-        self._emptying: list[asyncio.Future[bool]] = []
-        """One for each who waits until nothing of what was deleted is left in the log."""
+        self._erasing: list[asyncio.Future[bool]] = []
+        """One future per caller of ``erase_deleted``."""
         self._task = asyncio.create_task(self._run(), name="store-writer")
 
     @property
     def is_open(self) -> bool:
-        """Return whether anything is committed any more."""
+        """Return whether units are still accepted."""
         return self._failed is None and not self._closing.is_set()
 
     @property
     def backlog(self) -> int:
-        """Return how many entries wait for their commit."""
+        """Return the number of records that wait for their commit."""
         return self._backlog
 
-    def append(self, entries: Entries) -> Unit:
-        """Hand over a unit; never suspends. Await it for its commit."""
+    def append(self, entries: Entries, *, internal: bool = False) -> Unit:
+        """Hand over a unit; never suspends. Awaiting the unit returns when it is durable."""
         batch = self._gathering
-        unit = Unit(entries, batch, self._wanted.set)
+        unit = Unit(entries, batch, self._wanted.set, internal=internal)
         if self._failed is not None or self._closing.is_set():
             unit.error = self._failed or StoreClosed()
             return unit
@@ -115,11 +101,11 @@ class GroupCommitWriter:
             self._look_again.set()
         return unit
 
-    async def commit(self, entries: Entries) -> None:
-        """Store a unit that may be refused: where it raises StorageFull or StoreUnavailable, it never will be."""
+    async def commit(self, entries: Entries, *, internal: bool = False) -> None:
+        """Store a unit that may be refused: where this raises StorageFull or StoreUnavailable, it never will be."""
         if self._waits_for_room or monotonic() < self._full_until:
             raise StorageFull
-        unit = self.append(entries)
+        unit = self.append(entries, internal=internal)
         unit.answer = asyncio.get_running_loop().create_future()
         await unit
 
@@ -127,12 +113,13 @@ class GroupCommitWriter:
         """Return when all that was appended before is stored."""
         await self.append(())
 
-    async def empty_log(self) -> bool:
-        """Return when nothing of what was deleted before is left in the log; False where that cannot be at present."""
-        if self._failed is not None or self._closing.is_set() or self._waits_for_room:
+    async def erase_deleted(self) -> bool:
+        """Erase what was deleted before, between two transactions; return False where that is not possible at present
+        (see ``Backend``)."""
+        if not self.is_open or self._waits_for_room:
             return False
         asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._emptying.append(asked)
+        self._erasing.append(asked)
         self._wanted.set()
         return await asked
 
@@ -151,14 +138,14 @@ class GroupCommitWriter:
                 await self._wanted.wait()
                 self._wanted.clear()
                 await self._store_gathered()
-                if self._emptying and self._failed is None:
-                    await self._empty_log()
+                if self._erasing and self._failed is None:
+                    await self._erase()
         except BaseException as error:
-            self._fail(CommitUnknown(reason=f"the writer ended: {describe(error)}"), cause=error)
+            self._fail(CommitUnknown(reason=f"the writer ended: {type(error).__name__}: {error}"), cause=error)
             if not isinstance(error, Exception):
                 raise
         finally:
-            self._answer_emptying(emptied=False)
+            self._answer_erasing(erased=False)
 
     async def _store_gathered(self) -> None:
         if self._timer is not None:
@@ -168,10 +155,11 @@ class GroupCommitWriter:
             self._storing, self._gathering = self._gathering, Batch()
             await self._store(self._storing)
             self._storing = None
-            if self._failed is None and self._checkpointer.is_due():
-                await self._checkpoint()
+            if self._failed is None:
+                await self._maintain()
 
     async def _store(self, batch: Batch) -> None:
+        """Try until the batch is settled."""
         tries = 0
         while batch.units:
             try:
@@ -179,17 +167,17 @@ class GroupCommitWriter:
             except StoreGone as gone:
                 self._fail(gone, cause=gone)
             except TransactionError as failure:
-                if failure.verdict is Verdict.FULL:
+                if failure.kind is FailureKind.FULL:
                     await self._wait_for_room(batch)
-                elif failure.verdict is Verdict.UNAVAILABLE and tries < len(self._backoff):
+                elif failure.kind is FailureKind.UNAVAILABLE and tries < len(self._backoff):
                     self.problem = failure.reason
                     logger.warning("commit failed, trying again: %s", failure.reason)
                     await asyncio.sleep(self._backoff[tries])
                     tries += 1
-                elif failure.verdict is Verdict.UNAVAILABLE and any(unit.answer for unit in batch.units):
+                elif failure.kind is FailureKind.UNAVAILABLE and any(unit.answer for unit in batch.units):
                     self._refuse_refusable(batch, StoreUnavailable(reason=failure.reason))
                 else:
-                    self._fail(_failure(failure), cause=failure)
+                    self._fail(_error(failure), cause=failure)
             else:
                 return
             if self._failed is not None:
@@ -197,48 +185,45 @@ class GroupCommitWriter:
         batch.settle()
 
     async def _transact(self, batch: Batch) -> None:
-        """One try to store the batch; it settles the batch, or leaves it as it is."""
+        """Try once to store the batch; settle it, or leave it as it is."""
         units = batch.units
         payload = [unit.entries for unit in units if unit.entries]
-        refusals = await run_on(self._connection, lambda sqlite: self._write(sqlite, payload)) if payload else {}
+        refusals = await self._backend.commit(payload) if payload else {}
         self.problem = None
         self._waits_for_room, self._full_until = False, 0.0
-        self._show(units, refusals)
+        error = self._show(units, refusals)
         batch.settle()
-        self._tell_refused(units)
+        self._report(units, error)
 
-    def _write(self, sqlite: sqlite3.Connection, payload: Sequence[Entries]) -> Refusals:
-        """On the connection's thread: commit, and see that it was committed to where the next start looks."""
-        refusals = commit_units(sqlite, payload, self.fault)
-        if self._presence is not None:
-            self._presence.check()
-        if self.problem is not None:
-            self._reserve.fill()
-        return refusals
-
-    def _show(self, units: Sequence[Unit], refusals: Refusals) -> None:
-        """Hand on what was stored, and give the others their error."""
-        stored: list[Entry] = []
+    def _show(self, units: Sequence[Unit], refusals: Refusals) -> Exception | None:
+        """Tell the listeners what was stored, and give the other units their error; return what a listener raised."""
+        records: list[Record] = []
+        stored = False
         places = iter(range(len(units)))
         for unit in units:
             self._backlog -= len(unit.entries)
             refusal = refusals.get(next(places)) if unit.entries else None
-            if refusal is None:
-                stored.extend(unit.entries)
-            else:
-                unit.error = UnitRefused(reason=describe(refusal))
-        if stored:
-            self.transactions += 1
-            self._checkpointer.count_commit()
-            self._on_commit(stored)
+            if refusal is not None:
+                unit.error = UnitRefused(reason=refusal)
+            elif unit.entries:
+                stored = True
+                if not unit.internal:
+                    records.extend(cast("tuple[Record, ...]", unit.entries))
+        self.transactions += stored
+        return self._listeners.tell(records) if records else None
 
-    def _tell_refused(self, units: Sequence[Unit]) -> None:
+    def _report(self, units: Sequence[Unit], error: Exception | None) -> None:
+        """Report the refused units, and the ``error`` of a listener, which no longer knows what is stored."""
         for unit in units:
             if unit.error is not None:
                 self._on_refused(unit.entries, unit.error)
+        if error is not None:
+            self._fail(ListenerFailed(reason=f"{type(error).__name__}: {error}"), cause=error)
+
+    # -- A full disk ---------------------------------------------------------------------------
 
     async def _wait_for_room(self, batch: Batch) -> None:
-        """The disk is full: those who can be refused are, the others wait."""
+        """Refuse the units that can be refused; let the others wait."""
         full = StorageFull()
         self.problem = str(full)
         self._refuse_refusable(batch, full)
@@ -254,7 +239,7 @@ class GroupCommitWriter:
         if not self._waits_for_room:
             logger.error("the disk is full: %d records wait for room", self._backlog)
         self._waits_for_room = True
-        self._answer_emptying(emptied=False)
+        self._answer_erasing(erased=False)
         self._look_again.clear()
         if self._closing.is_set() or urgent_units(self._gathering.units):
             return
@@ -265,36 +250,22 @@ class GroupCommitWriter:
             logger.info("trying again whether there is room")
 
     async def _store_urgent(self, batch: Batch) -> None:
-        """Store what a client ends or deletes into the room that was kept for it, before all else that waits."""
+        """Store cancellations and deletions before all else that waits, with the room that was kept for them."""
         units = urgent_units([*batch.units, *self._gathering.units])
         if not units:
             return
-        payload = [unit.entries for unit in units]
         try:
-            refusals = await run_on(self._connection, lambda sqlite: self._write_with_reserve(sqlite, payload))
+            refusals = await self._backend.commit_urgent([unit.entries for unit in units])
         except StoreGone as gone:
             self._fail(gone, cause=gone)
         except TransactionError as failure:
-            if failure.verdict not in (Verdict.FULL, Verdict.UNAVAILABLE):
-                self._fail(_failure(failure), cause=failure)
+            if failure.kind not in (FailureKind.FULL, FailureKind.UNAVAILABLE):
+                self._fail(_error(failure), cause=failure)
         else:
-            self._show(units, refusals)
+            error = self._show(units, refusals)
             for waiting in (batch, self._gathering):
                 waiting.settle_only(frozenset(units))
-            self._tell_refused(units)
-
-    def _write_with_reserve(self, sqlite: sqlite3.Connection, payload: Sequence[Entries]) -> Refusals:
-        # Where the database can take what the log holds, the log begins anew, in the room that it takes up already. Not
-        # with the reserve: what others have written would use it up.
-        self._checkpointer.run(sqlite)
-        self._reserve.give()
-        # Nor what is only overwritten: where there is no room, that it is deleted comes first.
-        sqlite.execute("PRAGMA secure_delete = FAST")
-        try:
-            return self._write(sqlite, payload)
-        finally:
-            sqlite.execute("PRAGMA secure_delete = ON")
-            self._reserve.fill()
+            self._report(units, error)
 
     def _refuse_refusable(self, batch: Batch, error: StorageError) -> None:
         for unit in batch.units:
@@ -303,32 +274,32 @@ class GroupCommitWriter:
                 unit.refuse(error)
         batch.units = [unit for unit in batch.units if unit.answer is None]
 
-    async def _checkpoint(self) -> None:
+    # -- Between transactions ------------------------------------------------------------------
+
+    async def _maintain(self) -> None:
         try:
-            await run_on(self._connection, self._fold_log)
+            await self._backend.maintain()
         except TransactionError as failure:
             self._fail(CommitUnknown(reason=failure.reason), cause=failure)
 
-    def _fold_log(self, sqlite: sqlite3.Connection) -> None:
-        self._checkpointer.run(sqlite)
-        self._reserve.fill()
-
-    async def _empty_log(self) -> None:
+    async def _erase(self) -> None:
+        erased = False
         try:
-            emptied = await run_on(self._connection, self._checkpointer.empty)
+            erased = await self._backend.erase_deleted()
         except TransactionError as failure:
             self._fail(CommitUnknown(reason=failure.reason), cause=failure)
-            emptied = False
-        self._answer_emptying(emptied=emptied)
+        self._answer_erasing(erased=erased)
 
-    def _answer_emptying(self, *, emptied: bool) -> None:
-        for asked in self._emptying:
+    def _answer_erasing(self, *, erased: bool) -> None:
+        for asked in self._erasing:
             if not asked.done():
-                asked.set_result(emptied)
-        self._emptying.clear()
+                asked.set_result(erased)
+        self._erasing.clear()
+
+    # -- The end -------------------------------------------------------------------------------
 
     def _fail(self, error: StorageError, *, cause: BaseException) -> None:
-        """Nothing is ever committed again: tell everybody who waits, and the owner once."""
+        """Commit nothing any more: tell everybody who waits, and the owner once."""
         if self._failed is not None:
             return
         self._failed = error
@@ -337,13 +308,13 @@ class GroupCommitWriter:
         logger.critical("the store has failed: %s", error, exc_info=None if isinstance(error, StoreGone) else cause)
         for batch in (self._storing, self._gathering):
             if batch is not None and not batch.is_settled:
-                # What only gathered was not tried: but nobody may count on it either.
+                # The gathered units were not even tried, but nobody may count on them either.
                 batch.settle(error)
         self._backlog = 0
         self._on_failure(error)
 
 
-def _failure(failure: TransactionError) -> StorageError:
-    if failure.verdict is Verdict.UNKNOWN:
+def _error(failure: TransactionError) -> StorageError:
+    if failure.kind is FailureKind.UNKNOWN:
         return CommitUnknown(reason=failure.reason)
     return StoreUnavailable(reason=failure.reason)

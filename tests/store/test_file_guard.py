@@ -18,7 +18,7 @@ from workflow_server.errors import DatabaseMissing, LogSetAside, StoreGone
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite import file_guard as presence
 from workflow_server.store.sqlite.checkpoint import COMMITS_OVER_SIZE, Checkpointer
-from workflow_server.store.sqlite.file_guard import Presence
+from workflow_server.store.sqlite.file_guard import FileGuard
 
 from .making import run_started
 
@@ -43,7 +43,7 @@ async def test_a_commit_to_a_file_that_is_gone_is_not_acknowledged(path: Path, r
     store.on_failure = failures.append
     committed: list[object] = []
     await store.open()
-    store.on_commit = committed.extend
+    store.subscribe(committed.extend)
     remove(path)
     with pytest.raises(StoreGone):
         await store.commit(run_started("a"))
@@ -141,7 +141,7 @@ async def test_a_file_that_cannot_be_looked_at_is_not_taken_for_one_that_is_gone
 
 def test_looking_costs_little_beside_a_commit(path: Path) -> None:
     path.touch()
-    presence = Presence(path)
+    presence = FileGuard(path)
     began = time.process_time()
     for _ in range(1000):
         presence.check()

@@ -22,12 +22,12 @@ _IS_LINK = frozenset((errno.ELOOP, errno.EMLINK))
 """Errors of ``open`` where ``O_NOFOLLOW`` meets a link: the first on Linux and macOS, the second on FreeBSD."""
 
 
-def beside(path: Path, end: str) -> Path:
+def sidecar(path: Path, end: str) -> Path:
     """The file beside the database at ``path`` whose name has this end."""
     return path.with_name(path.name + end)
 
 
-def open_beside(file: Path, flags: int) -> int:
+def open_sidecar(file: Path, flags: int) -> int:
     """Open a file beside a database to write to it; with ``O_CREAT`` it is made so that only its owner may read it.
 
     Raises:
@@ -50,14 +50,14 @@ def open_beside(file: Path, flags: int) -> int:
     return descriptor
 
 
-def check_beside(path: Path) -> None:
+def check_sidecars(path: Path) -> None:
     """Look at what stands beside the database at ``path``, and open nothing.
 
     Raises:
-        FileBesideLinked: see ``open_beside``.
+        FileBesideLinked: see ``open_sidecar``.
     """
     for end in ENDS:
-        file = beside(path, end)
+        file = sidecar(path, end)
         try:
             found = file.lstat()
         except FileNotFoundError:
@@ -74,9 +74,9 @@ def _check(file: Path, found: os.stat_result) -> None:
         raise FileBesideLinked(file=str(file), found="not a regular file")
 
 
-def narrow_modes(path: Path) -> None:
+def restrict_modes(path: Path) -> None:
     """Let nobody but their owner read the database at ``path`` and the files beside it, and say where others could."""
-    for file in (path, *(beside(path, end) for end in ENDS)):
+    for file in (path, *(sidecar(path, end) for end in ENDS)):
         try:
             found = file.lstat()
             wide = stat.S_IMODE(found.st_mode)
