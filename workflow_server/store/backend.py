@@ -10,6 +10,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+from workflow_server.errors import CommitUnknown, StorageError, StoreUnavailable
 from workflow_server.store.internal_records import Entries
 
 Refusals = Mapping[int, str]
@@ -36,6 +37,12 @@ class TransactionError(Exception):
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
+
+    def storage_error(self) -> StorageError:
+        """Return the error for those who wait."""
+        if self.kind is FailureKind.UNKNOWN:
+            return CommitUnknown(reason=self.reason)
+        return StoreUnavailable(reason=self.reason)
 
 
 class Backend(ABC):

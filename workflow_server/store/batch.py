@@ -36,6 +36,14 @@ class Batch:
                 unit.answer.set_result(None)
         self._wake()
 
+    def refuse(self, error: StorageError) -> int:
+        """Take out the units that may be refused, and give them the error; return the number of their records."""
+        refused = [unit for unit in self.units if unit.answer is not None]
+        self.units = [unit for unit in self.units if unit.answer is None]
+        for unit in refused:
+            unit.refuse(error)
+        return sum(len(unit.entries) for unit in refused)
+
     def settle_only(self, units: Collection[Unit]) -> None:
         """Settle these of its units; the others stay in the batch, to be stored later."""
         apart = Batch()

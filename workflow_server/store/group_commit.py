@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
-from typing import cast
+from typing import TypeVar, cast
 
 from workflow_server.errors import (
     CommitUnknown,
@@ -18,7 +18,6 @@ from workflow_server.errors import (
     StorageFull,
     StoreClosed,
     StoreGone,
-    StoreUnavailable,
     UnitRefused,
 )
 from workflow_server.records import Record
@@ -29,6 +28,8 @@ from workflow_server.store.listeners import CommitListeners
 from workflow_server.store.priority import is_urgent, urgent_units
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 GATHER = 0.003
 """Seconds for which units gather while nobody waits for them: halves the number of commits."""
@@ -68,7 +69,7 @@ class GroupCommit:
         self._timer: asyncio.TimerHandle | None = None
         self._closing = asyncio.Event()
         self._look_again = asyncio.Event()
-        """Set where there is a reason not to wait for room any longer."""
+        """Set to end a wait for room."""
         self._failed: StorageError | None = None
         self._full_until = 0.0
         self._waits_for_room = False
@@ -114,8 +115,7 @@ class GroupCommit:
         await self.append(())
 
     async def erase_deleted(self) -> bool:
-        """Erase what was deleted before, between two transactions; return False where that is not possible at present
-        (see ``Backend``)."""
+        """Erase what was deleted before (see ``Backend``); return False where that is not possible at present."""
         if not self.is_open or self._waits_for_room:
             return False
         asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -139,7 +139,8 @@ class GroupCommit:
                 self._wanted.clear()
                 await self._store_gathered()
                 if self._erasing and self._failed is None:
-                    await self._erase()
+                    erased = await self._guarded(self._backend.erase_deleted())
+                    self._answer_erasing(erased=erased is True)
         except BaseException as error:
             self._fail(CommitUnknown(reason=f"the writer ended: {type(error).__name__}: {error}"), cause=error)
             if not isinstance(error, Exception):
@@ -156,7 +157,7 @@ class GroupCommit:
             await self._store(self._storing)
             self._storing = None
             if self._failed is None:
-                await self._maintain()
+                await self._guarded(self._backend.maintain())
 
     async def _store(self, batch: Batch) -> None:
         """Try until the batch is settled."""
@@ -175,9 +176,9 @@ class GroupCommit:
                     await asyncio.sleep(self._backoff[tries])
                     tries += 1
                 elif failure.kind is FailureKind.UNAVAILABLE and any(unit.answer for unit in batch.units):
-                    self._refuse_refusable(batch, StoreUnavailable(reason=failure.reason))
+                    self._backlog -= batch.refuse(failure.storage_error())
                 else:
-                    self._fail(_error(failure), cause=failure)
+                    self._fail(failure.storage_error(), cause=failure)
             else:
                 return
             if self._failed is not None:
@@ -189,6 +190,7 @@ class GroupCommit:
         units = batch.units
         payload = [unit.entries for unit in units if unit.entries]
         refusals = await self._backend.commit(payload) if payload else {}
+        self.transactions += len(refusals) < len(payload)
         self.problem = None
         self._waits_for_room, self._full_until = False, 0.0
         error = self._show(units, refusals)
@@ -198,18 +200,14 @@ class GroupCommit:
     def _show(self, units: Sequence[Unit], refusals: Refusals) -> Exception | None:
         """Tell the listeners what was stored, and give the other units their error; return what a listener raised."""
         records: list[Record] = []
-        stored = False
         places = iter(range(len(units)))
         for unit in units:
             self._backlog -= len(unit.entries)
             refusal = refusals.get(next(places)) if unit.entries else None
             if refusal is not None:
                 unit.error = UnitRefused(reason=refusal)
-            elif unit.entries:
-                stored = True
-                if not unit.internal:
-                    records.extend(cast("tuple[Record, ...]", unit.entries))
-        self.transactions += stored
+            elif not unit.internal:
+                records.extend(cast("tuple[Record, ...]", unit.entries))
         return self._listeners.tell(records) if records else None
 
     def _report(self, units: Sequence[Unit], error: Exception | None) -> None:
@@ -226,8 +224,7 @@ class GroupCommit:
         """Refuse the units that can be refused; let the others wait."""
         full = StorageFull()
         self.problem = str(full)
-        self._refuse_refusable(batch, full)
-        self._refuse_refusable(self._gathering, full)
+        self._backlog -= batch.refuse(full) + self._gathering.refuse(full)
         self._full_until = monotonic() + FULL_RETRY
         await self._store_urgent(batch)
         if not batch.units or self._failed is not None:
@@ -260,35 +257,23 @@ class GroupCommit:
             self._fail(gone, cause=gone)
         except TransactionError as failure:
             if failure.kind not in (FailureKind.FULL, FailureKind.UNAVAILABLE):
-                self._fail(_error(failure), cause=failure)
+                self._fail(failure.storage_error(), cause=failure)
         else:
+            self.transactions += len(refusals) < len(units)
             error = self._show(units, refusals)
             for waiting in (batch, self._gathering):
                 waiting.settle_only(frozenset(units))
             self._report(units, error)
 
-    def _refuse_refusable(self, batch: Batch, error: StorageError) -> None:
-        for unit in batch.units:
-            if unit.answer is not None:
-                self._backlog -= len(unit.entries)
-                unit.refuse(error)
-        batch.units = [unit for unit in batch.units if unit.answer is None]
+    # -- Between transactions, and the end -----------------------------------------------------
 
-    # -- Between transactions ------------------------------------------------------------------
-
-    async def _maintain(self) -> None:
+    async def _guarded(self, work: Awaitable[T]) -> T | None:
+        """Await work of the backend; where it fails, so does the store."""
         try:
-            await self._backend.maintain()
+            return await work
         except TransactionError as failure:
             self._fail(CommitUnknown(reason=failure.reason), cause=failure)
-
-    async def _erase(self) -> None:
-        erased = False
-        try:
-            erased = await self._backend.erase_deleted()
-        except TransactionError as failure:
-            self._fail(CommitUnknown(reason=failure.reason), cause=failure)
-        self._answer_erasing(erased=erased)
+            return None
 
     def _answer_erasing(self, *, erased: bool) -> None:
         for asked in self._erasing:
@@ -296,15 +281,12 @@ class GroupCommit:
                 asked.set_result(erased)
         self._erasing.clear()
 
-    # -- The end -------------------------------------------------------------------------------
-
     def _fail(self, error: StorageError, *, cause: BaseException) -> None:
         """Commit nothing any more: tell everybody who waits, and the owner once."""
         if self._failed is not None:
             return
         self._failed = error
         self.problem = str(error)
-        # Where a file is gone, it does not matter which line of ours saw it.
         logger.critical("the store has failed: %s", error, exc_info=None if isinstance(error, StoreGone) else cause)
         for batch in (self._storing, self._gathering):
             if batch is not None and not batch.is_settled:
@@ -312,9 +294,3 @@ class GroupCommit:
                 batch.settle(error)
         self._backlog = 0
         self._on_failure(error)
-
-
-def _error(failure: TransactionError) -> StorageError:
-    if failure.kind is FailureKind.UNKNOWN:
-        return CommitUnknown(reason=failure.reason)
-    return StoreUnavailable(reason=failure.reason)

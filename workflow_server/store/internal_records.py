@@ -35,13 +35,13 @@ class ClocksShifted(NamedTuple):
 
 
 class PurgeMarked(NamedTuple):
-    """These handlers (a JSON list) are hidden from now on, and their rows are to be deleted."""
+    """A deletion: these handlers (a JSON list) are hidden from now on, and their rows are to be removed."""
 
     handler_ids: str
 
 
 class PurgeSliced(NamedTuple):
-    """The next slice of the marked handlers' rows is deleted: at most so many rows of each kind."""
+    """One step of a deletion: at most so many rows of each kind of the marked handlers are removed."""
 
     events: int
     ticks: int

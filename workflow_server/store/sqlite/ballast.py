@@ -1,4 +1,4 @@
-"""Room on the disk that is kept for what must be stored though the disk is full."""
+"""The ballast: a file that takes up room on the disk, to be given back when cancellations meet a full disk."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 SIZE = 4 << 20
 """Bytes: about 100 cancellations, each of which writes some ten pages of 4 KiB to the log."""
 LEAST = 64 << 10
-"""Bytes of the smallest piece by which the reserve grows, so that it takes as much of the room as there is."""
+"""Bytes of the smallest piece by which the ballast grows, so that it takes up as much of the room as there is."""
 
 
 class Ballast:
     """A file beside the database at ``path`` that takes up room and holds nothing; a database in memory has none.
 
-    It is given back for as long as one transaction takes. Where another program takes that room meanwhile, the
-    transaction fails for want of room as it would have without the reserve.
+    The room is given back for as long as one transaction takes. Where another program takes it meanwhile, the
+    transaction fails as it would have without ballast.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -29,7 +29,7 @@ class Ballast:
         self._held = 0
 
     def fill(self) -> None:
-        """Take up as much of the reserve as there is room for."""
+        """Let the file grow to its full size, or as far as there is room."""
         if self._file is None or self._held >= SIZE:
             return
         try:
@@ -70,13 +70,13 @@ class Ballast:
             logger.warning("the room that was kept on the disk is not given back: %s", _reason(error))
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Remove the file."""
         if self._file is None:
             return
         try:
             self._file.unlink(missing_ok=True)
         except OSError as error:
-            # The file system has become one that is only read, say. What closes has more to give back.
+            # The file system has become read-only, say. A close goes on: it has more to give back.
             logger.warning("%s is left behind: %s", self._file, error.strerror)
         self._held = 0
 
@@ -85,7 +85,7 @@ def _take_up(descriptor: int, offset: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, offset, size)
         return
-    # macOS does not have it: what is written takes up room everywhere.
+    # macOS has no posix_fallocate; writing takes up room everywhere.
     end = offset + size
     while offset < end:
         offset += os.pwrite(descriptor, bytes(min(LEAST, end - offset)), offset)

@@ -1,4 +1,4 @@
-"""Checkpoints: when and how the write-ahead log is folded back into the database."""
+"""Checkpoints, which fold the write-ahead log back into the database."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ COMMITS = 250
 """Commits between two checkpoints: a lone commit writes about four pages, so this is SQLite's usual 1,000 pages."""
 
 EMPTYING_TIMEOUT = 250
-"""Milliseconds for which the log waits to be emptied until its readers are done: nothing is committed meanwhile."""
+"""Milliseconds to wait for readers before the log is emptied: nothing is committed meanwhile."""
 
 COMMITS_OVER_SIZE = 8
-"""As many while the log is over its size, so that a reader who keeps it there does not cost a checkpoint a commit."""
+"""The same while the log is over its size limit: a reader that keeps it there must not cost a checkpoint a commit."""
 
 _HARMLESS = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL))
 
@@ -41,9 +41,9 @@ class Checkpointer:
         return self._commits >= COMMITS or _size(self._log) > JOURNAL_SIZE_LIMIT
 
     def empty(self, connection: sqlite3.Connection) -> bool:
-        """Fold back all and cut the log off, so that nothing of what was deleted is left in it.
+        """Fold back the whole log and truncate it, so that no deleted content is left in it.
 
-        Returns False where a reader holds the log for longer than a moment, or where there is no room.
+        Return False where a reader holds the log for longer than a moment, or where there is no room.
 
         Raises:
             TransactionError: see ``run``.
@@ -55,11 +55,11 @@ class Checkpointer:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT:d}")
 
     def run(self, connection: sqlite3.Connection, mode: str = "PASSIVE") -> bool:
-        """Fold back what no reader holds; runs on the write connection's thread. Returns whether that was all.
+        """Fold back what no reader holds, on the write connection's thread; return True where that was all.
 
         Raises:
-            TransactionError: the database could not be written or synced. What it holds is no longer known, and a
-                second fsync that succeeds would prove nothing: https://www.usenix.org/conference/atc20/presentation/rebello
+            TransactionError: the database could not be written or synced. Its content is no longer known, and a second
+                fsync that succeeds would prove nothing: https://www.usenix.org/conference/atc20/presentation/rebello
         """
         if self._log is None:
             return True
@@ -69,7 +69,7 @@ class Checkpointer:
         except sqlite3.Error as error:
             if error.sqlite_errorcode & 0xFF not in _HARMLESS:
                 raise TransactionError(FailureKind.UNKNOWN, describe(error)) from error
-            # Nothing is lost: the log keeps it, and the next checkpoint takes it along.
+            # Nothing is lost: the log keeps it for the next checkpoint.
             logger.warning("checkpoint put off: %s", describe(error))
             return False
         return not busy and bool(frames == folded)
@@ -79,5 +79,5 @@ def _size(log: Path) -> int:
     try:
         return log.stat().st_size
     except OSError:
-        # That it is gone is found out, and named, by the next commit.
+        # A missing log is found, and named, by the file guard at the next commit.
         return 0

@@ -33,10 +33,10 @@ class Migration(NamedTuple):
 
 
 def known_migrations(path: str, folder: Traversable | None = None) -> list[Migration]:
-    """The migrations of this installation in order; ``path`` is the database that they are for.
+    """Return the migrations of this installation in order; ``path`` names the database in errors.
 
     Raises:
-        MigrationMissing: the numbers have a gap or a double.
+        MigrationMissing: a number is missing or there twice.
     """
     found: list[Migration] = []
     for file in (folder or files("workflow_server.migrations")).iterdir():
@@ -53,7 +53,7 @@ def known_migrations(path: str, folder: Traversable | None = None) -> list[Migra
 
 
 def pending_migrations(connection: sqlite3.Connection, known: Sequence[Migration], path: str) -> list[Migration]:
-    """Those that the database has not had yet. Writes nothing.
+    """Return the migrations that the database has not had yet; write nothing.
 
     Raises:
         DatabaseNewer, MigrationEdited, MigrationMissing: the database was migrated with others.

@@ -1,4 +1,4 @@
-"""The opening of a database: every check comes before the first write."""
+"""Opening a database: all checks before the first write, then the migrations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _READS = load_single("reads")
 _WRITES = load_single("server")
 
 _TOO_SHORT = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
-"""Codes that SQLite counts as I/O errors, though the file is damaged."""
+"""Codes of damaged files that SQLite counts as I/O errors."""
 
 FIXED_SQLITE = {(3, 44): 6, (3, 50): 7, (3, 51): 3}
 """The first release of each line without the WAL reset bug: https://www.sqlite.org/wal.html"""
@@ -60,16 +60,16 @@ class Opened(NamedTuple):
 
 
 def is_fixed(version: tuple[int, ...]) -> bool:
-    """Return whether this SQLite is free of the bug that two connections can meet when they reset a WAL at once."""
+    """Return True where this SQLite has no WAL reset bug, which two connections can meet when they reset a WAL."""
     line, patch = version[:2], version[2]
     return line > (3, 51) or patch >= FIXED_SQLITE.get((line[0], line[1]), 1 << 30)
 
 
 def lock_database(path: Path, *, allow_network_filesystem: bool) -> ServerLock:
-    """Check all that can be checked without SQLite, lock, and make the file where there is none.
+    """Check all that can be checked without SQLite, lock, and create the file where there is none.
 
     Raises:
-        DatabaseError: what is wrong; a refused file was left byte for byte, and nothing was put beside it.
+        DatabaseError: the file cannot be used; it was left byte for byte, and nothing was put beside it.
     """
     try:
         return _locked(path, len(known_migrations(str(path))), allow_network_filesystem=allow_network_filesystem)
@@ -84,7 +84,7 @@ def _locked(path: Path, known: int, *, allow_network_filesystem: bool) -> Server
     check_sidecars(path)
     lock = ServerLock(path)
     if not lock.file.exists():
-        # No server holds it, so that it may be read; a foreign file then gets no lock file beside it.
+        # No server holds it, so it may be read. A foreign file must not get a lock file beside it.
         check_header(path, known)
     lock.acquire()
     try:
@@ -99,7 +99,7 @@ def _locked(path: Path, known: int, *, allow_network_filesystem: bool) -> Server
 
 
 def _check_links(path: Path) -> None:
-    # The lock and the WAL go by the file's name: under a second one, another server would find neither.
+    # The lock and the WAL go by the file's name: under a second name, another server would find neither.
     names = path.stat().st_nlink if path.exists() else 1
     if names > 1:
         raise DatabaseLinked(path=str(path), names=names)
@@ -138,11 +138,11 @@ async def open_database(path: Path | None, factory: ConnectionFactory = sqlite3.
 
 
 def explain(error: sqlite3.Error | OSError | UnicodeDecodeError, path: str) -> DatabaseError:
-    """Return what an error of SQLite or of the operating system while opening means to a user."""
+    """Return the error for users that stands for one of SQLite or of the operating system while opening."""
     if isinstance(error, OSError):
         return _explain_system(error, path)
     if isinstance(error, UnicodeDecodeError):
-        # SQLite's message quotes a schema that it does not understand, and Python cannot read the quotation.
+        # SQLite's message quotes a schema that is no text, which Python cannot decode.
         return DatabaseDamaged(path=path, problem="its schema is not text")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     primary = code & 0xFF
@@ -178,7 +178,7 @@ def _prepare(
     if not fresh and name != ":memory:":
         _fold_in_log(connection, Path(name))
     migrate(connection, pending)
-    # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
+    # A new file is migrated before it gets a WAL: so its own header says whose it is, whatever happens to the WAL.
     _set_durability(connection, name, wal=True)
     last_alive = ServerAlive(*connection.execute(_READS["last_alive"]).fetchone())
     with lone_transaction(connection):
@@ -188,15 +188,15 @@ def _prepare(
 
 
 def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
-    """Let the database itself hold all that its log holds, synced, before anything is served or added.
+    """Write the log's content into the database, synced, before anything is served or added.
 
-    After an fsync that failed, the system may show pages of the log that the disk never got, and a second fsync leaves
-    them out: what was appended behind them would be lost with them. Writing them anew is what helps:
+    After a failed fsync the system may show pages of the log that the disk never got and that no later fsync writes:
+    what is appended behind them would be lost with them. Writing them anew helps:
     https://www.usenix.org/conference/atc20/presentation/rebello
     """
     busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy and frames:
-        # Another program reads the log, such as a backup: a start must not fail for that, nor wait until it is done.
+        # A program such as a backup reads the log. A start must neither fail for that nor wait for its end.
         logger.info("%s is read by another program: its log is written anew where it is", path)
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -208,7 +208,7 @@ def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
 def _set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    # What is deleted is overwritten, not only forgotten: a client's secrets are in it.
+    # Deleted content is overwritten: it holds secrets of clients.
     connection.execute("PRAGMA secure_delete = ON")
     # The writer checkpoints itself: SQLite drops the errors of its automatic checkpoints, a failed fsync among them.
     connection.execute("PRAGMA wal_autocheckpoint = 0")

@@ -1,4 +1,4 @@
-"""Handlers as users of the store know them, from and to their rows."""
+"""Conversion of ``PersistentHandler`` from and to rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = tuple[Any, ...]
 
 
 def find_handlers(connection: sqlite3.Connection, query: HandlerQuery) -> list[Row]:
-    """The rows that match, oldest first."""
+    """Return the rows that match, oldest first."""
     statuses = STATUSES if query.status_in is None else query.status_in
     parameters = {
         "handler_ids": _json(query.handler_id_in),
@@ -51,9 +51,9 @@ def handler_from_row(row: Row) -> PersistentHandler:
 
 
 def entries_from_handler(handler: PersistentHandler) -> Entries:
-    """Return what stores a handler: its row and, from its ``ctx``, the state that a later run finds."""
+    """Return the records that store a handler: its row and, from its ``ctx``, the state that a later run finds."""
     state = handler.ctx.get("state")
-    # State hangs on a run; that of a handler without one hangs on a run of the handler's own name.
+    # State belongs to a run; where a handler has none, to a run of the handler's own name.
     run_id = handler.run_id or (handler.handler_id if state else None)
     row = HandlerReplaced(
         handler_id=handler.handler_id,
@@ -76,7 +76,7 @@ def _json(values: Sequence[str] | None) -> str | None:
 
 
 def _timestamp(time: datetime | None) -> float | None:
-    """A time without a zone is UTC."""
+    """Return the Unix time; a time without a zone is UTC."""
     if time is None:
         return None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
