@@ -57,27 +57,23 @@ def test_it_takes_what_there_is_room_for(path: Path, small_files: int) -> None:
     assert file.stat().st_size == small_files
 
 
-def test_a_missing_folder_is_no_error_and_neither_is_a_database_in_memory(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_folder_is_no_error_nor_is_memory(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for reserve in (Ballast(path / "missing" / "db"), Ballast(None)):
         reserve.fill()
         reserve.give()
         reserve.remove()
     assert [record.getMessage() for record in caplog.records] == [
-        "no room is kept for cancellations on a full disk: No such file or directory"
+        "cannot keep room for cancellations on a full disk: No such file or directory"
     ]
 
 
-def test_one_that_cannot_be_removed_keeps_nothing_from_closing_and_is_named(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_that_cannot_be_removed_is_named(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = path.with_name(path.name + "-reserve")
     file.mkdir()
     reserve = Ballast(path)
     reserve.fill()
     reserve.remove()
-    assert f"{file} is left behind" in caplog.text
+    assert f"{file} could not be removed" in caplog.text
 
 
 def test_a_system_without_posix_fallocate_takes_up_as_much(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +81,7 @@ def test_a_system_without_posix_fallocate_takes_up_as_much(path: Path, monkeypat
     test_it_takes_up_blocks_of_the_disk_gives_them_back_and_goes(path)
 
 
-def test_a_system_without_posix_fallocate_takes_what_there_is_room_for(
+def test_without_posix_fallocate_it_takes_what_there_is_room_for(
     path: Path, small_files: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "posix_fallocate", raising=False)

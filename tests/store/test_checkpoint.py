@@ -62,9 +62,7 @@ class FailingConnection(sqlite3.Connection):
 
 
 @pytest.mark.parametrize(("code", "fatal"), [(sqlite3.SQLITE_IOERR_FSYNC, True), (sqlite3.SQLITE_FULL, False)])
-def test_a_checkpoint_whose_fsync_fails_is_an_unknown_outcome_and_want_of_room_is_not(
-    path: Path, code: int, fatal: bool
-) -> None:
+def test_a_failed_fsync_of_a_checkpoint_is_an_unknown_outcome(path: Path, code: int, fatal: bool) -> None:
     connection = sqlite3.connect(path, factory=FailingConnection)
     connection.code = code
     if fatal:

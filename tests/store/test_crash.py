@@ -56,7 +56,7 @@ async def killed_while_working(path: Path, label: str, lines: int) -> dict[str, 
 
 
 @pytest.mark.slow
-async def test_what_was_acknowledged_survives_sigkill_and_no_unit_is_cut(path: Path) -> None:
+async def test_acknowledged_units_survive_sigkill_and_none_is_cut(path: Path) -> None:
     acknowledged: dict[str, int] = {}
     chance = random.Random(2)
     for kill in range(5):
@@ -76,7 +76,7 @@ async def test_what_was_acknowledged_survives_sigkill_and_no_unit_is_cut(path: P
 @pytest.mark.parametrize(
     ("point", "there"), [("before commit", False), ("inside commit", False), ("after commit", True)]
 )
-async def test_a_process_killed_at_a_commit_leaves_all_of_it_or_nothing(path: Path, point: str, *, there: bool) -> None:
+async def test_a_kill_at_a_commit_leaves_all_of_it_or_nothing(path: Path, point: str, *, there: bool) -> None:
     script = f"""
 import asyncio, os, signal, sys
 from workflow_server.records import RunStarted, TickAppended
@@ -121,7 +121,7 @@ asyncio.run(main())
         ("after commit", "ServerStopped", True),
     ],
 )
-async def test_a_process_killed_while_it_opens_or_closes_leaves_a_database_that_says_how_it_was_left(
+async def test_after_a_kill_at_open_or_close_the_file_says_how_it_was(
     path: Path, moment: str, kind: str, *, clean: bool
 ) -> None:
     there = kind != "MigrationApplied"

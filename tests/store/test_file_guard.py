@@ -72,7 +72,7 @@ async def test_a_store_that_is_closed_after_its_file_is_gone_says_so(path: Path)
     assert [type(failure) for failure in failures] == [StoreGone]
 
 
-async def test_the_log_of_a_database_that_is_gone_is_set_aside_and_can_be_put_back(path: Path) -> None:
+async def test_the_log_of_a_missing_database_can_be_put_back(path: Path) -> None:
     store = SqliteWorkflowStore(path)
     store.on_failure = lambda error: None
     await store.open()
@@ -113,9 +113,7 @@ async def test_a_start_forgets_no_log_that_was_set_aside(path: Path) -> None:
     await again.close()
 
 
-async def test_a_file_that_cannot_be_looked_at_is_not_taken_for_one_that_is_gone(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_out_of_reach_is_not_taken_for_a_missing_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SqliteWorkflowStore(path)
     failures: list[BaseException] = []
     store.on_failure = failures.append

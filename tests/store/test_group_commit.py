@@ -46,7 +46,7 @@ async def test_fifty_concurrent_committers_share_a_few_transactions(store: Hooke
     assert len(await store.running_runs()) == 50
 
 
-async def test_a_waiter_goes_on_only_after_its_commit_and_after_the_listener(store: HookedStore) -> None:
+async def test_a_waiter_goes_on_after_its_commit_and_the_listener(store: HookedStore) -> None:
     order: list[str] = []
     store.subscribe(lambda _: order.append("listener"))
     gate = Gate("inside commit")
@@ -115,7 +115,7 @@ async def test_flush_waits_for_all_that_was_handed_over(store: HookedStore) -> N
     assert store.transactions == before, "with nothing to store there is nothing to commit"
 
 
-async def test_a_full_disk_refuses_new_work_and_keeps_the_rest_in_order(
+async def test_a_full_disk_refuses_new_work_and_keeps_the_rest(
     store: HookedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group_commit, "FULL_RETRY", 0.05)
@@ -178,7 +178,7 @@ async def test_a_full_disk_recovers_with_the_next_work_that_fits(
     assert store.problem is None
 
 
-async def test_closing_with_a_full_disk_ends_and_says_what_was_not_stored(
+async def test_closing_with_a_full_disk_says_what_was_not_stored(
     failing_store: tuple[HookedStore, list[BaseException]],
 ) -> None:
     store, failures = failing_store
@@ -193,7 +193,7 @@ async def test_closing_with_a_full_disk_ends_and_says_what_was_not_stored(
     assert len(failures) == 1
 
 
-async def test_a_failed_commit_is_tried_again_and_the_problem_shown_meanwhile(store: HookedStore) -> None:
+async def test_a_failed_commit_is_retried_and_the_problem_shown(store: HookedStore) -> None:
     problems: list[str | None] = []
     fails = failing(sqlite3.SQLITE_CANTOPEN, times=2)
 

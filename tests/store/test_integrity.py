@@ -185,7 +185,7 @@ async def test_code_that_would_run_with_our_writes_is_refused_by_name(
     assert {file.name for file in path.parent.iterdir()} == {path.name, path.name + ".lock"}
 
 
-async def test_a_trigger_in_a_file_that_only_looks_like_ours_is_refused(path: Path) -> None:
+async def test_a_trigger_in_a_file_that_looks_like_ours_is_refused(path: Path) -> None:
     edit(
         path,
         f"PRAGMA application_id = {APPLICATION_ID}",

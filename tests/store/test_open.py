@@ -132,9 +132,7 @@ async def test_a_program_that_reads_the_log_keeps_no_server_out(path: Path, monk
     await store.close()
 
 
-async def test_a_log_in_use_that_the_disk_does_not_take_anew_is_refused(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_log_in_use_that_cannot_be_rewritten_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "BUSY_TIMEOUT", 50)
     left = await killed(path)
     reader = sqlite3.connect(left, isolation_level=None)

@@ -26,7 +26,7 @@ def units(*entries: Entries) -> list[Unit]:
     return [Unit(each, batch, lambda: None) for each in entries]
 
 
-def test_what_concerns_the_same_run_comes_along_in_order_and_nothing_else_does() -> None:
+def test_an_urgent_unit_takes_along_the_units_of_its_run() -> None:
     cancelled = (event("a", 1), run_ended("a", status="cancelled"))
     waiting = units((tick("a", 0),), (tick("b", 0),), (event("a", 0),), cancelled, (event("a", 2),), (event("b", 0),))
     assert urgent_units(waiting) == [waiting[0], waiting[2], waiting[3]]
@@ -56,7 +56,7 @@ def full_but_for(*handlers: str) -> Hook:
     return hook
 
 
-async def test_on_a_full_disk_a_cancellation_is_stored_before_what_others_wait_with(path: Path) -> None:
+async def test_a_cancellation_is_stored_before_units_of_others(path: Path) -> None:
     store = HookedStore(path)
     failures: list[BaseException] = []
     committed: list[Record] = []
@@ -87,9 +87,7 @@ async def test_on_a_full_disk_a_cancellation_is_stored_before_what_others_wait_w
     assert failures == []
 
 
-async def test_new_work_is_tried_again_also_where_a_cancellation_took_along_all_that_waited(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_new_work_is_accepted_after_a_cancellation_took_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "FULL_RETRY", 0.05)
     store = HookedStore(path)
     await store.open()

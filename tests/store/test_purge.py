@@ -82,7 +82,7 @@ async def test_the_run_before_of_a_continued_handler_is_purged_with_it(store: Sq
     assert found(path, "a") == {}
 
 
-async def test_a_program_that_reads_the_log_holds_nobody_up_and_the_log_is_emptied_when_it_is_done(
+async def test_a_reader_of_the_log_delays_only_its_emptying(
     store: SqliteWorkflowStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(purge, "EMPTYING_RETRY", 0.05)

@@ -32,7 +32,7 @@ async def test_memory_stores_share_nothing_and_leave_nothing(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_close_returns_when_all_is_closed_though_another_was_cancelled(path: Path) -> None:
+async def test_close_returns_when_all_is_closed_beside_a_cancelled_one(path: Path) -> None:
     store = SqliteWorkflowStore(path)
     await store.open()
     assert store._database.opened is not None

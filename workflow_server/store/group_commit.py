@@ -244,7 +244,7 @@ class GroupCommit:
             async with asyncio.timeout(FULL_RETRY):
                 await self._look_again.wait()
         except TimeoutError:
-            logger.info("trying again whether there is room")
+            logger.info("checking again whether there is room")
 
     async def _store_urgent(self, batch: Batch) -> None:
         """Store cancellations and deletions before all else that waits, with the room that was kept for them."""

@@ -38,7 +38,7 @@ async def test_a_handler_is_read_back_as_it_was_given(store: AbstractWorkflowSto
     assert await store.query(HandlerQuery()) == [failed]
 
 
-async def test_all_conditions_must_hold_and_an_empty_list_matches_nothing(store: AbstractWorkflowStore) -> None:
+async def test_all_conditions_must_hold_and_empty_lists_match_nothing(store: AbstractWorkflowStore) -> None:
     await store.append(
         run_started("a", workflow="x", at=3.0), run_started("b", workflow="y", at=2.0), run_started("c", at=1.0)
     )
@@ -59,7 +59,7 @@ async def test_all_conditions_must_hold_and_an_empty_list_matches_nothing(store:
     assert len(await found(HandlerQuery())) == 3
 
 
-async def test_a_context_given_with_a_handler_is_the_state_of_a_later_run(
+async def test_a_context_of_a_handler_is_the_state_of_a_later_run(
     store: AbstractWorkflowStore,
 ) -> None:
     handler = PersistentHandler(handler_id="a", workflow_name="flow", status="completed", ctx={"state": {"n": 1}})
@@ -117,7 +117,7 @@ async def test_a_list_is_read_by_pages_oldest_first(store: AbstractWorkflowStore
     assert await listed(store, names=[]) == []
 
 
-async def test_a_page_is_bounded_in_size_and_holds_one_handler_at_least(store: AbstractWorkflowStore) -> None:
+async def test_a_page_is_bounded_in_size_but_for_its_last_handler(store: AbstractWorkflowStore) -> None:
     large = '{"value": {"result": "%s"}, "type": "StopEvent", "types": null, "qualified_name": null}' % ("x" * 500_000)
     for n in range(6):
         await store.append(run_started(f"h{n}"), run_ended(f"h{n}")._replace(result=large))

@@ -30,7 +30,7 @@ async def test_reopening_finds_all_records_and_the_last_sign_of_life(make_store:
     await store.close()
 
 
-async def test_shifted_clocks_are_not_shifted_again_by_a_start_that_dies(make_store: MakeStore) -> None:
+async def test_shifted_clocks_are_not_shifted_again(make_store: MakeStore) -> None:
     """The sign of life that the downtime is measured by moves along."""
     store = make_store()
     await store.open()

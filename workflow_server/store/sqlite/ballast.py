@@ -35,7 +35,7 @@ class Ballast:
         try:
             descriptor = open_sidecar(self._file, os.O_RDWR | os.O_CREAT)
         except (OSError, FileBesideLinked) as error:
-            logger.warning("no room is kept for cancellations on a full disk: %s", _reason(error))
+            logger.warning("cannot keep room for cancellations on a full disk: %s", _reason(error))
             return
         try:
             self._allocate(descriptor)
@@ -48,7 +48,7 @@ class Ballast:
             try:
                 _take_up(descriptor, self._held, size)
             except OSError as error:
-                logger.debug("no %d KiB more are kept for cancellations: %s", size >> 10, error.strerror)
+                logger.debug("cannot keep %d KiB more for cancellations: %s", size >> 10, error.strerror)
                 size //= 2
             else:
                 self._held += size
@@ -67,7 +67,7 @@ class Ballast:
             finally:
                 os.close(descriptor)
         except (OSError, FileBesideLinked) as error:
-            logger.warning("the room that was kept on the disk is not given back: %s", _reason(error))
+            logger.warning("cannot give back the room that was kept for cancellations: %s", _reason(error))
 
     def remove(self) -> None:
         """Remove the file."""
@@ -77,7 +77,7 @@ class Ballast:
             self._file.unlink(missing_ok=True)
         except OSError as error:
             # The file system has become read-only, say. A close goes on: it has more to give back.
-            logger.warning("%s is left behind: %s", self._file, error.strerror)
+            logger.warning("%s could not be removed: %s", self._file, error.strerror)
         self._held = 0
 
 

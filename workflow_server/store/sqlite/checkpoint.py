@@ -70,7 +70,7 @@ class Checkpointer:
             if error.sqlite_errorcode & 0xFF not in _HARMLESS:
                 raise TransactionError(FailureKind.UNKNOWN, describe(error)) from error
             # Nothing is lost: the log keeps it for the next checkpoint.
-            logger.warning("checkpoint put off: %s", describe(error))
+            logger.warning("checkpoint postponed: %s", describe(error))
             return False
         return not busy and bool(frames == folded)
 

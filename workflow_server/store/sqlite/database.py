@@ -92,7 +92,7 @@ class Database:
                 error = CommitUnknown(reason=failure.reason)
                 error.__cause__ = failure
                 return error
-            logger.warning("the disk is full: the next start checks %s, which holds all", self.location)
+            logger.warning("the disk is full: the clean stop of %s is not noted, but all is stored", self.location)
         return None
 
     async def close(self) -> None:

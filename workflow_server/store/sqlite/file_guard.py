@@ -47,7 +47,7 @@ class FileGuard:
         try:
             self._set_log_aside()
         except OSError as error:
-            logger.warning("%s is left as it is: %s", self._log, error.strerror)
+            logger.warning("%s could not be renamed: %s", self._log, error.strerror)
 
     def _set_log_aside(self) -> None:
         if _identity(self._database) == self._opened[self._database]:
@@ -55,8 +55,8 @@ class FileGuard:
         if self._opened[self._log] is not None and _identity(self._log) == self._opened[self._log]:
             os.replace(self._log, self._left_log)
             logger.warning(
-                "the log of the database that is gone was renamed to %s. It holds what was committed last: to put the "
-                "database back, rename it to %s.",
+                "the log of the missing database was renamed to %s. It holds the last commits: to put the database "
+                "back, rename it to %s.",
                 self._left_log,
                 self._log,
             )

@@ -121,11 +121,11 @@ def server_row(connection: sqlite3.Connection, name: str) -> tuple[float | None,
 
 
 def _note_unclean_stop(path: Path) -> None:
-    logger.warning("%s was not closed cleanly: its runs go on from their last commit", path)
+    logger.warning("%s was not closed cleanly: its runs resume from their last commit", path)
     if not has_log(path):
         logger.warning(
-            "%s has no write-ahead log (-wal) beside it. That is right for a backup; where the log was lost, what was "
-            "committed last was lost with it.",
+            "%s has no write-ahead log (-wal) beside it. That is right for a backup; where the log was lost, the "
+            "last commits were lost with it.",
             path,
         )
 

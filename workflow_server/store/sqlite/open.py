@@ -197,7 +197,7 @@ def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
     busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy and frames:
         # A program such as a backup reads the log. A start must neither fail for that nor wait for its end.
-        logger.info("%s is read by another program: its log is written anew where it is", path)
+        logger.info("another program reads %s: its log is rewritten in place", path)
         connection.execute("BEGIN IMMEDIATE")
         try:
             write_anew(path)

@@ -63,7 +63,7 @@ class Purge:
 
     async def _empty_log(self) -> None:
         if not await self._writer.erase_deleted() and (self._emptying is None or self._emptying.done()):
-            logger.info("what was deleted stays in the write-ahead log until no other program reads that")
+            logger.info("deleted content stays in the write-ahead log until no other program reads that log")
             self._emptying = asyncio.create_task(self._keep_trying(), name="store-empty-log")
 
     async def _keep_trying(self) -> None:
