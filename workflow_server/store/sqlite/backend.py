@@ -63,7 +63,7 @@ class SqliteBackend(Backend):
             raise
         self._checkpointer.count_commit()
         if self._guard is not None:
-            # Before anybody is told of the commit: is it where the next start looks for it?
+            # Before anybody is told of the commit: it must be where the next start looks for it.
             self._guard.check()
         if self._has_failed:
             self._has_failed = False
@@ -71,11 +71,11 @@ class SqliteBackend(Backend):
         return refusals
 
     def _commit_urgent(self, sqlite: sqlite3.Connection, units: Sequence[Entries]) -> Refusals:
-        # Where the database can take what the log holds, the log begins anew, in the room that it takes up already. Not
-        # with the ballast's room: what others have written would use it up.
+        # After a checkpoint the log begins anew, in the room that it takes up already. The ballast is given back only
+        # then: the checkpoint, which writes the commits before this one, would use its room up.
         self._checkpointer.run(sqlite)
         self._ballast.give()
-        # Without room, deleting comes first: deleted content is overwritten later, by what comes in its place.
+        # Overwriting deleted content would need room: it is left to what is written in its place later.
         sqlite.execute("PRAGMA secure_delete = FAST")
         try:
             return self._commit(sqlite, units)

@@ -75,7 +75,7 @@ class Database:
         self.backend = SqliteBackend(connection, self._checkpointer, self._guard, self._ballast)
 
     def _withhold(self) -> None:
-        # A child that ends as a program does closes what it has: SQLite would take its log for one that nobody uses.
+        # A forked child that ends normally closes its descriptors: SQLite would take the log for one that nobody uses.
         if self._path is not None:
             self._withheld.add(self._path, sidecar(self._path, "-wal"), sidecar(self._path, "-shm"))
 

@@ -83,7 +83,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         if self._database.opened is not None:
             raise RuntimeError("this store is open")
         try:
-            # As a whole: while its thread is at work the lock must stay, and afterwards nobody would give it back.
+            # Run to its end: while the thread works the lock must be held, and then somebody has to release it.
             await run_to_completion(self._open(), "store-open")
         except asyncio.CancelledError:
             await run_to_completion(self._abandon(), "store-abandon")
