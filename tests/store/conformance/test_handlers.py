@@ -180,14 +180,29 @@ async def test_a_deletion_finds_what_was_appended_before_it(store: AbstractWorkf
     assert [run.handler_id for run in await store.running_runs()] == ["b"]
 
 
-async def test_a_cancelled_deletion_goes_on(store: AbstractWorkflowStore) -> None:
+async def test_a_handler_under_deletion_is_hidden_from_all_reads(store: AbstractWorkflowStore) -> None:
     await store.append(run_started("a"), *(event("a", n) for n in range(4000)))
-    marked = asyncio.ensure_future(store.delete(HandlerQuery()))
+    await store.append(KeyAnswered("run", "k", "a", "a-1", "h", "{}", 1.0))
+    deleting = asyncio.ensure_future(store.delete(HandlerQuery()))
     while await store.query(HandlerQuery()):  # noqa: ASYNC110 only a read tells
         await asyncio.sleep(0)
-    marked.cancel()
-    await asyncio.gather(marked, return_exceptions=True)
+    assert await store.read_events("a", -1, 10) == []
+    assert await store.find_answer("run", "k") is None
     assert await store.load_run("a") is None
+    assert await store.event_range("a") is None
+    assert await store.running_runs() == []
+    assert await listed(store) == []
+    assert await store.delete(HandlerQuery(handler_id_in=["a"])) == 0
+    assert await deleting == 1
+
+
+async def test_a_cancelled_deletion_goes_on(store: AbstractWorkflowStore) -> None:
+    await store.append(run_started("a"), *(event("a", n) for n in range(4000)))
+    deleting = asyncio.ensure_future(store.delete(HandlerQuery()))
+    while await store.query(HandlerQuery()):  # noqa: ASYNC110 only a read tells
+        await asyncio.sleep(0)
+    deleting.cancel()
+    await asyncio.gather(deleting, return_exceptions=True)
     while await store.is_being_deleted("a"):  # noqa: ASYNC110 only a read tells
         await asyncio.sleep(0.001)
     await store.append(run_started("a"))
