@@ -63,16 +63,14 @@ class Batch:
 
 
 class Unit:
-    """Records that are stored together or not at all; awaiting it returns when they are.
+    """Records that are stored together or not at all; awaiting it returns when they are."""
 
-    An ``internal`` unit holds the store's own records, which no listener hears of.
-    """
+    __slots__ = ("_wake", "answer", "batch", "entries", "error")
 
-    __slots__ = ("_wake", "answer", "batch", "entries", "error", "internal")
+    internal = False
 
-    def __init__(self, entries: Entries, batch: Batch, wake: Callable[[], None], *, internal: bool = False) -> None:
+    def __init__(self, entries: Entries, batch: Batch, wake: Callable[[], None]) -> None:
         self.entries = entries
-        self.internal = internal
         self.batch = batch
         self.error: StorageError | None = None
         self.answer: asyncio.Future[None] | None = None
@@ -91,3 +89,11 @@ class Unit:
             yield from (self.answer or self.batch.settled()).__await__()
         if self.error is not None:
             raise self.error
+
+
+class InternalUnit(Unit):
+    """A unit of the store's own records, which no listener hears of."""
+
+    __slots__ = ()
+
+    internal = True

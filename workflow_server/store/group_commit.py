@@ -22,8 +22,8 @@ from workflow_server.errors import (
 )
 from workflow_server.records import Record
 from workflow_server.store.backend import Backend, FailureKind, Refusals, TransactionError
-from workflow_server.store.batch import Batch, Unit
-from workflow_server.store.internal_records import Entries
+from workflow_server.store.batch import Batch, InternalUnit, Unit
+from workflow_server.store.internal_records import Entries, Entry
 from workflow_server.store.listeners import CommitListeners
 from workflow_server.store.priority import is_urgent, urgent_units
 
@@ -90,7 +90,7 @@ class GroupCommit:
     def append(self, entries: Entries, *, internal: bool = False) -> Unit:
         """Hand over a unit; never suspends. Awaiting the unit returns when it is durable."""
         batch = self._gathering
-        unit = Unit(entries, batch, self._wanted.set, internal=internal)
+        unit = (InternalUnit if internal else Unit)(entries, batch, self._wanted.set)
         if self._failed is not None or self._closing.is_set():
             unit.error = self._failed or StoreClosed()
             return unit
@@ -199,16 +199,17 @@ class GroupCommit:
 
     def _show(self, units: Sequence[Unit], refusals: Refusals) -> Exception | None:
         """Tell the listeners what was stored, and give the other units their error; return what a listener raised."""
-        records: list[Record] = []
+        stored: list[Entry] = []
         places = iter(range(len(units)))
+        settled = 0
         for unit in units:
-            self._backlog -= len(unit.entries)
-            refusal = refusals.get(next(places)) if unit.entries else None
-            if refusal is not None:
-                unit.error = UnitRefused(reason=refusal)
+            settled += len(unit.entries)
+            if refusals and unit.entries and (reason := refusals.get(next(places))) is not None:
+                unit.error = UnitRefused(reason=reason)
             elif not unit.internal:
-                records.extend(cast("tuple[Record, ...]", unit.entries))
-        return self._listeners.tell(records) if records else None
+                stored += unit.entries
+        self._backlog -= settled
+        return self._listeners.tell(cast("list[Record]", stored)) if stored else None
 
     def _report(self, units: Sequence[Unit], error: Exception | None) -> None:
         """Report the refused units, and the ``error`` of a listener, which no longer knows what is stored."""
