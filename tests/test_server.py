@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import clean_environment
+from tests.store.fault_injection import HookedStore, Written
 from workflow_server.errors import ServerStopped, StorageFull
 from workflow_server.server import WorkflowServer
-from workflow_server.store.sqlite.maintenance import ClocksShifted
+from workflow_server.store.internal_records import ClocksShifted
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 
@@ -75,14 +76,14 @@ def test_an_interpreter_without_docstrings_is_refused_in_words(tmp_path: Path) -
 
 
 async def test_a_start_for_which_there_is_no_room_any_more_says_so_and_gives_everything_back(tmp_path: Path) -> None:
-    def full(point: str, units: Sequence[Sequence[object]]) -> None:
-        if point == "before commit" and any(type(entry) is ClocksShifted for unit in units for entry in unit):
+    def full(moment: str, records: Sequence[Written]) -> None:
+        if moment == "before commit" and any(type(record) is ClocksShifted for record in records):
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode = sqlite3.SQLITE_FULL
             raise error
 
-    store = SqliteWorkflowStore(tmp_path / "server.db")
-    store.fault = full
+    store = HookedStore(tmp_path / "server.db")
+    store.hook = full
     with pytest.raises(StorageFull):
         async with asyncio.timeout(20):
             await WorkflowServer(workflow_store=store).start()

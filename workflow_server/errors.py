@@ -247,6 +247,14 @@ class CommitUnknown(StorageError):
 
 
 @dataclass(eq=False)
+class ListenerFailed(StorageError):
+    """A listener failed at a commit, which is stored ({reason}): what is in memory may differ from what is stored, so
+    nothing more is committed."""
+
+    reason: str
+
+
+@dataclass(eq=False)
 class StoreGone(StorageError):
     """'{path}' was {what} while the server ran: what it stores from now on would be lost. Put the file back
     with its log, or restore a backup, and start the server again."""

@@ -1,9 +1,12 @@
-"""The records that a run leaves behind, in the order in which they become durable.
+"""Records: what the store is handed, in the order in which it becomes durable, and what it returns.
 
-Everything above the store speaks to it in these records. Each is one row written, changed or
-deleted; a *unit* of records becomes durable together or not at all. Times named ``started_at``, ``began_at``,
-``ended_at`` and ``answered_at`` are the wall clock's, in Unix seconds (UTC), all others the server's clock's;
-texts named ``data``, ``event``, ``result``, ``response`` or ``patch`` hold JSON.
+A *unit* of records becomes durable together or not at all. Times named ``started_at``, ``began_at``, ``ended_at`` and
+``answered_at`` are the wall clock's, in Unix seconds (UTC), all others the server's clock's; texts named ``data``,
+``event``, ``result``, ``response`` or ``patch`` hold JSON.
+
+A record that is *refused* takes its unit with it (``UnitRefused``); one that is *ignored* changes nothing. Of a run
+that the store does not know, a record that adds something is refused, and one that changes or removes something
+ignored.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ class RunStarted(NamedTuple):
 
 
 class RunBegan(NamedTuple):
-    """The run got its slot and its clock starts: ``alive_since`` is now less the time that it has been alive."""
+    """The run got its slot and its clock starts: ``alive_since`` is now less the time that it has been alive.
+
+    Ignored where the run is not running, as are ``RunReleased``, ``RunLoaded`` and ``RunAttempted``.
+    """
 
     handler_id: str
     run_id: str
@@ -82,7 +88,7 @@ class RunAttempted(NamedTuple):
 
 
 class TickAppended(NamedTuple):
-    """One entry of a run's journal; ``seq`` counts 0, 1, 2 … without a gap."""
+    """One entry of a run's journal; ``seq`` counts 0, 1, 2 … without a gap. Ignored where the run has ended."""
 
     run_id: str
     seq: int
@@ -90,7 +96,8 @@ class TickAppended(NamedTuple):
 
 
 class SnapshotTaken(NamedTuple):
-    """The run's state after the tick ``seq``: the journal up to and with it is no longer needed."""
+    """The run's state after the tick ``seq``: it replaces the snapshot before it and the journal up to that tick.
+    Ignored where the run has ended."""
 
     run_id: str
     seq: int
@@ -98,8 +105,8 @@ class SnapshotTaken(NamedTuple):
 
 
 class StateReplaced(NamedTuple):
-    """The contents of ``ctx.store`` after patch ``seq`` (-1 before the first): the patches up to it are no longer
-    needed."""
+    """The contents of ``ctx.store`` after patch ``seq`` (-1 before the first): they replace those before, and the
+    patches up to ``seq``."""
 
     run_id: str
     seq: int
@@ -115,7 +122,10 @@ class StatePatched(NamedTuple):
 
 
 class EventAppended(NamedTuple):
-    """One entry of a handler's event log: ``data`` is the read envelope without its sequence."""
+    """One entry of a handler's event log: ``data`` is the read envelope without its sequence.
+
+    Refused where the run is not running, or where the sequence is taken.
+    """
 
     handler_id: str
     sequence: int
@@ -125,7 +135,7 @@ class EventAppended(NamedTuple):
 
 
 class InboxPosted(NamedTuple):
-    """An event that a client posted, until its run takes it. Refused where the run is no longer running."""
+    """An event that a client posted, until its run takes it. Refused where the run is not running."""
 
     inbox_id: int
     handler_id: str
@@ -159,7 +169,7 @@ class InboxTaken(NamedTuple):
 
 
 class KeyAnswered(NamedTuple):
-    """The first answer to an idempotency key; it lasts as long as its handler."""
+    """The first answer to an idempotency key; it lasts as long as its handler. A second one is refused."""
 
     scope: str
     key: str
@@ -171,7 +181,7 @@ class KeyAnswered(NamedTuple):
 
 
 class QueueAdvanced(NamedTuple):
-    """The shared queue of a handler has been written out up to, but without, ``sequence``."""
+    """The shared queue of a handler has been written out up to, but without, ``sequence``; it never goes back."""
 
     handler_id: str
     sequence: int
@@ -220,7 +230,7 @@ class StoredEvent(NamedTuple):
 
 
 class StoredRun(NamedTuple):
-    """All that the store has of a handler's current run, read in one consistent view."""
+    """All that is stored of a handler's current run, read in one consistent view."""
 
     handler_id: str
     workflow_name: str
@@ -312,7 +322,7 @@ class InboxLoad(NamedTuple):
     """Bytes of all of them."""
 
     def plus(self, other: InboxLoad) -> InboxLoad:
-        """Both together."""
+        """Return the sum of both."""
         return InboxLoad(self.waiting + other.waiting, self.early + other.early, self.size + other.size)
 
 

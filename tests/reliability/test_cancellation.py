@@ -30,6 +30,7 @@ from tests.reliability.cancelling.looking_operations import LOOKING
 from tests.reliability.cancelling.manager_operations import CHANGING, RunAgain, Send, Start
 from tests.reliability.cancelling.operation import cancel_operation, managed, nothing_is_held, steps
 from tests.reliability.reporting import Extent, Survived
+from tests.store.fault_injection import COMMIT_MOMENTS
 from workflow_server.execution.event_log import EventReader, QueueReader
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
@@ -169,7 +170,7 @@ async def test_clients_leave_in_the_middle(
             await server.nothing_is_open()
             await ended_tasks(before)
 
-        for kind, point in _times(extent.of(short=1, long=15), itertools.product(held, leaving_clients.POINTS)):
+        for kind, point in _times(extent.of(short=1, long=15), itertools.product(held, COMMIT_MOMENTS)):
             operation = kind(server.manager, f"t{next(numbers)}")
             await leaving_clients.leave_while_held(server, operation, point, politely=chance.random() < 0.5)
             await settled()

@@ -16,7 +16,7 @@ from tests.end_to_end.api import Api, Reader
 from tests.reliability.faulty_disk.fault_trials import assert_explained, new_folder
 from tests.reliability.faulty_disk.faulting import FaultedServer, build
 from tests.reliability.reporting import Extent, Survived
-from workflow_server.store.sqlite.writer import FULL_RETRY
+from workflow_server.store.group_commit import FULL_RETRY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

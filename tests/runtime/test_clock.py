@@ -119,14 +119,13 @@ async def test_that_the_wall_clock_was_set_is_noted_before_long(wall: Wall, mana
     """A crash right after it would make a downtime of it."""
     store = SqliteWorkflowStore(database)
     noted = asyncio.Event()
-    async with managing(store=store) as manager:
+    async with managing(store=store):
 
         def committed(records: Sequence[Record]) -> None:
-            manager._on_commit(records)
             if any(isinstance(record, ServerAlive) and record.ahead < -HOUR / 2 for record in records):
                 noted.set()
 
-        store.on_commit = committed
+        store.subscribe(committed)
         # The first note is taken.
         await asyncio.sleep(0)
         await store.flush()

@@ -15,12 +15,11 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, StartEvent, StopEvent
 
+from tests.store.fault_injection import BEGIN, Hook, HookedStore
 from workflow_server.execution import recorder
 from workflow_server.execution.mailbox import Mailbox
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.runs.manager import RuntimeManager
-from workflow_server.store.sqlite.store import SqliteWorkflowStore
-from workflow_server.store.sqlite.transaction import Fault
 
 from .conftest import Managing
 from .waiting import ended, released
@@ -294,19 +293,19 @@ async def test_a_held_event_does_not_keep_a_wait_from_timing_out(managing: Manag
 async def test_a_held_event_survives_a_kill_at_every_commit_and_is_given_once(tmp_path: Path) -> None:
     copies: list[Path] = []
 
-    def copy(moment: str, units: object) -> None:
+    def copy(moment: str, records: object) -> None:
         if moment == "after commit":
             copies.append(tmp_path / f"copy-{len(copies)}.sqlite3")
             for suffix in ("", "-wal"):
                 shutil.copyfile(f"{live}{suffix}", f"{copies[-1]}{suffix}")
 
-    async def serve(path: Path, fault: Fault | None = None) -> object:
-        store = SqliteWorkflowStore(path)
+    async def serve(path: Path, hook: Hook | None = None) -> object:
+        store = HookedStore(path)
         manager = RuntimeManager(store, idle_timeout=None)
         manager.add_workflow("sample", Asks({"by": "ada"}), [Approval, Go])
         manager.listen()
         await store.open()
-        store.fault = fault
+        store.hook = hook
         await manager.resume()
         try:
             handler_id = (await manager.start("sample", RunRequest(key=IdempotencyKey("run", "")))).handler_id
@@ -372,9 +371,9 @@ async def test_a_step_does_not_begin_where_one_that_was_started_before_has_ended
         async def late(self, ev: Next) -> None:
             began.append("late")
 
-    store = SqliteWorkflowStore(":memory:")
+    store = HookedStore(":memory:")
     async with managing(store=store, sample=Ending()) as manager:
-        store.fault = lambda moment, _: time.sleep(0.02) if moment == "before commit" else None
+        store.hook = lambda moment, _: time.sleep(0.02) if moment == BEGIN else None
         # The first run shows that ``quick`` does not wait: from then on what comes behind it shares its commit.
         for _ in range(3):
             handler_id = (await manager.start("sample", RunRequest())).handler_id
@@ -397,10 +396,10 @@ async def test_a_fan_out_shares_its_commits(managing: Managing) -> None:
                 state["done"] = state.get("done", 0) + 1
                 return StopEvent(result=200) if state["done"] == 200 else None
 
-    store = SqliteWorkflowStore(":memory:")
+    store = HookedStore(":memory:")
     async with managing(store=store, sample=FanOut()) as manager:
         # As long as on a slow disk: what is sent meanwhile is to share one commit.
-        store.fault = lambda moment, _: time.sleep(0.1) if moment == "before commit" else None
+        store.hook = lambda moment, _: time.sleep(0.1) if moment == BEGIN else None
         before = store.transactions
         handler_id = (await manager.start("sample", RunRequest())).handler_id
         handler, _ = await ended(manager, handler_id)

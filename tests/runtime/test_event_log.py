@@ -38,7 +38,7 @@ def logs(store: SqliteWorkflowStore) -> EventLogs:
             if isinstance(record, QueueAdvanced):
                 logs.queue_advanced(record)
 
-    store.on_commit = publish
+    store.subscribe(publish)
     return logs
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.store.fault_injection import HookedStore, Written
 from workflow_server.errors import (
     CompletedHandlerNotFound,
     ContextRefused,
@@ -38,7 +39,6 @@ from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, RunEnded
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
-from workflow_server.store.sqlite.transaction import Entries
 
 from .conftest import Managing
 from .waiting import asked, released, until
@@ -641,7 +641,7 @@ async def test_a_step_that_ends_within_the_grace_period_is_recorded(managing: Ma
 async def test_a_repeated_request_in_the_moment_in_which_the_run_ends_takes_nothing_from_the_first(
     managing: Managing, database: Path
 ) -> None:
-    store = SqliteWorkflowStore(database)
+    store = HookedStore(database)
     workflow = Held()
     key = RunRequest(start_event={"name": "a"}, key=IdempotencyKey("k", "hash"))
     async with managing(held=workflow, store=store) as manager:
@@ -649,12 +649,12 @@ async def test_a_repeated_request_in_the_moment_in_which_the_run_ends_takes_noth
         await until(lambda: workflow.began == ["a"])
         committed, go_on = threading.Event(), threading.Event()
 
-        def hold(point: str, units: Sequence[Entries]) -> None:
-            if point == "after commit" and any(type(entry) is RunEnded for entries in units for entry in entries):
+        def hold(moment: str, records: Sequence[Written]) -> None:
+            if moment == "after commit" and any(type(record) is RunEnded for record in records):
                 committed.set()
                 assert go_on.wait(30)
 
-        store.fault = hold
+        store.hook = hold
         workflow.gate.set()
         await until(committed.is_set)
         try:

@@ -10,11 +10,11 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.store.fault_injection import on_write_connection
 from workflow_server.errors import HandlerNotFound, HandlerNotRunning, UnitRefused
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
-from workflow_server.store.sqlite.connection import run_on
 
 from .conftest import Managing
 from .waiting import asked, until
@@ -37,8 +37,7 @@ async def limit(manager: RuntimeManager) -> None:
     """Let the store hold no longer values."""
     store = manager._store
     assert isinstance(store, SqliteWorkflowStore)
-    assert store._opened is not None
-    await run_on(store._opened.connection, lambda sqlite: sqlite.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST))
+    await on_write_connection(store, lambda sqlite: sqlite.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST))
 
 
 async def test_a_run_whose_end_cannot_be_stored_is_failed_with_the_reason(managing: Managing) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.store.fault_injection import HookedStore, Written
 from workflow_server.errors import (
     HandlerNotFound,
     InvalidEvent,
@@ -27,7 +28,6 @@ from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, RunReleased, StoredRun
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
-from workflow_server.store.sqlite.transaction import Entries
 
 from .conftest import Managing
 from .waiting import asked, ended, released, until
@@ -243,14 +243,14 @@ async def _answered(manager: RuntimeManager) -> tuple[str, RunSession]:
 async def test_a_refusal_that_meets_a_run_on_its_way_out_does_not_strand_it(managing: Managing, database: Path) -> None:
     held, go_on = threading.Event(), threading.Event()
 
-    def hold_release(point: str, units: Sequence[Entries]) -> None:
-        if point == "before commit" and any(isinstance(entry, RunReleased) for unit in units for entry in unit):
+    def hold_release(moment: str, records: Sequence[Written]) -> None:
+        if moment == "before commit" and any(isinstance(record, RunReleased) for record in records):
             held.set()
             go_on.wait(20)
 
-    store = SqliteWorkflowStore(database)
+    store = HookedStore(database)
     async with managing(ask=Ask(timeout=None), idle_timeout=0.05, store=store) as manager:
-        store.fault = hold_release
+        store.hook = hold_release
         handler = await manager.start("ask", RunRequest())
         await until(held.is_set)
         assert handler.run_id is not None
@@ -258,7 +258,7 @@ async def test_a_refusal_that_meets_a_run_on_its_way_out_does_not_strand_it(mana
         manager._roster.on_refused([refused], UnitRefused(reason="too large"))
         await asyncio.sleep(0)
         go_on.set()
-        store.fault = None
+        store.hook = None
         await manager.send(handler.handler_id, REPLY, None, None)
         assert (await asyncio.wait_for(ended(manager, handler.handler_id), 20))[0].status == "completed"
         await until(lambda: not manager._roster.sessions)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.store import MemoryWorkflowStore, SqliteWorkflowStore
+from tests.store.fault_injection import HookedStore
 
 
 @pytest.fixture
@@ -14,16 +14,19 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteWorkflowStore]:
-    store = SqliteWorkflowStore(path, persistence_backoff=(0.01, 0.02))
+async def store(path: Path) -> AsyncIterator[HookedStore]:
+    store = HookedStore(path, persistence_backoff=(0.01, 0.02))
     await store.open()
     yield store
     await store.close()
 
 
-@pytest.fixture(params=["file", "memory"])
-async def any_store(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[SqliteWorkflowStore]:
-    store = SqliteWorkflowStore(path) if request.param == "file" else MemoryWorkflowStore()
+@pytest.fixture
+async def failing_store(path: Path) -> AsyncIterator[tuple[HookedStore, list[BaseException]]]:
+    """A store that is expected to fail for good, and what it reported."""
+    store = HookedStore(path, persistence_backoff=(0.01, 0.02))
+    failures: list[BaseException] = []
+    store.on_failure = failures.append
     await store.open()
-    yield store
+    yield store, failures
     await store.close()

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.backend import FailureKind, TransactionError
 from workflow_server.store.sqlite import checkpoint
 from workflow_server.store.sqlite.checkpoint import Checkpointer
 from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT
-from workflow_server.store.sqlite.transaction import TransactionError, Verdict
 
 from .making import event, run_started
 
@@ -62,15 +62,13 @@ class FailingConnection(sqlite3.Connection):
 
 
 @pytest.mark.parametrize(("code", "fatal"), [(sqlite3.SQLITE_IOERR_FSYNC, True), (sqlite3.SQLITE_FULL, False)])
-def test_a_checkpoint_whose_fsync_fails_is_an_unknown_outcome_and_want_of_room_is_not(
-    path: Path, code: int, fatal: bool
-) -> None:
+def test_a_failed_fsync_of_a_checkpoint_is_an_unknown_outcome(path: Path, code: int, fatal: bool) -> None:
     connection = sqlite3.connect(path, factory=FailingConnection)
     connection.code = code
     if fatal:
         with pytest.raises(TransactionError) as failure:
             Checkpointer(path).run(connection)
-        assert failure.value.verdict is Verdict.UNKNOWN
+        assert failure.value.kind is FailureKind.UNKNOWN
     else:
         Checkpointer(path).run(connection)
     connection.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 
 from .making import run_started
@@ -55,7 +56,7 @@ async def killed_while_working(path: Path, label: str, lines: int) -> dict[str, 
 
 
 @pytest.mark.slow
-async def test_what_was_acknowledged_survives_sigkill_and_no_unit_is_cut(path: Path) -> None:
+async def test_acknowledged_units_survive_sigkill_and_none_is_cut(path: Path) -> None:
     acknowledged: dict[str, int] = {}
     chance = random.Random(2)
     for kill in range(5):
@@ -75,25 +76,25 @@ async def test_what_was_acknowledged_survives_sigkill_and_no_unit_is_cut(path: P
 @pytest.mark.parametrize(
     ("point", "there"), [("before commit", False), ("inside commit", False), ("after commit", True)]
 )
-async def test_a_process_killed_at_a_commit_leaves_all_of_it_or_nothing(path: Path, point: str, *, there: bool) -> None:
+async def test_a_kill_at_a_commit_leaves_all_of_it_or_nothing(path: Path, point: str, *, there: bool) -> None:
     script = f"""
 import asyncio, os, signal, sys
 from workflow_server.records import RunStarted, TickAppended
-from workflow_server.store import SqliteWorkflowStore
+from tests.store.fault_injection import HookedStore
 
-def fault(at, units):
+def kill(at, records):
     if at == {point!r}:
         os.kill(os.getpid(), signal.SIGKILL)
 
 async def main():
-    store = SqliteWorkflowStore(sys.argv[1])
+    store = HookedStore(sys.argv[1])
     await store.open()
-    store.fault = fault
+    store.hook = kill
     await store.commit(RunStarted("a", "flow", "a-1", 1.0, 0, None), TickAppended("a-1", 0, "{{}}"))
 
 asyncio.run(main())
 """
-    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(path))
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(path), cwd=ROOT)
     assert await worker.wait() == -signal.SIGKILL
     store = SqliteWorkflowStore(path)
     await store.open()
@@ -120,7 +121,7 @@ asyncio.run(main())
         ("after commit", "ServerStopped", True),
     ],
 )
-async def test_a_process_killed_while_it_opens_or_closes_leaves_a_database_that_says_how_it_was_left(
+async def test_after_a_kill_at_open_or_close_the_file_says_how_it_was(
     path: Path, moment: str, kind: str, *, clean: bool
 ) -> None:
     there = kind != "MigrationApplied"
@@ -131,21 +132,21 @@ async def test_a_process_killed_while_it_opens_or_closes_leaves_a_database_that_
         await made.close()
     script = f"""
 import asyncio, os, signal, sys
-from workflow_server.store import SqliteWorkflowStore
+from tests.store.fault_injection import HookedStore
 
-def fault(at, units):
-    if at == {moment!r} and {kind!r} in ("", *(type(entry).__name__ for unit in units for entry in unit)):
+def kill(at, records):
+    if at == {moment!r} and {kind!r} in ("", *(type(record).__name__ for record in records)):
         os.kill(os.getpid(), signal.SIGKILL)
 
 async def main():
-    store = SqliteWorkflowStore(sys.argv[1])
-    store.fault = fault
+    store = HookedStore(sys.argv[1])
+    store.hook = kill
     await store.open()
     await store.close()
 
 asyncio.run(main())
 """
-    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(path))
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(path), cwd=ROOT)
     assert await worker.wait() == -signal.SIGKILL
     store = SqliteWorkflowStore(path)
     await store.open()

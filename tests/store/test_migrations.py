@@ -88,7 +88,7 @@ def test_a_database_with_a_gap_is_refused(folder: Path, connection: sqlite3.Conn
         pending_migrations(connection, known_migrations("some.db", folder), "some.db")
 
 
-def test_a_database_of_the_first_version_keeps_its_posted_events_and_counts_them(tmp_path: Path) -> None:
+def test_posted_events_of_the_first_version_are_kept_and_counted(tmp_path: Path) -> None:
     known = known_migrations("old.db")
     connection = sqlite3.connect(tmp_path / "old.db", isolation_level=None)
     connection.executescript(known[0].script)

@@ -45,14 +45,14 @@ def test_no_statement_scans_a_table_that_has_an_index(statement: str, schema: sq
     assert [step for step in plan if step.startswith("SCAN") and not SERVED.search(step)] == []
 
 
-def test_every_kind_of_record_has_its_statements_and_every_parameter_is_a_field() -> None:
+def test_each_kind_of_record_has_statements_with_its_fields() -> None:
     assert set(get_args(Record)) <= set(STATEMENTS)
     for kind, statements in STATEMENTS.items():
         used = {name for statement in statements for name in re.findall(r":([a-z_0-9]+)", statement)}
         assert used == set(kind._fields), kind
 
 
-def test_a_name_given_twice_and_a_statement_without_an_end_are_errors() -> None:
+def test_a_repeated_name_and_an_unfinished_statement_are_errors() -> None:
     assert list(split("-- a comment\nSELECT 1;\nSELECT ';';")) == ["SELECT 1;", "SELECT ';';"]
     with pytest.raises(ValueError, match="not complete"):
         list(split("SELECT 1"))

@@ -109,7 +109,9 @@ def test_every_error_that_a_request_can_cause_has_a_status_of_its_own() -> None:
             assert status_of(kind.__new__(kind)) != 500
 
 
-@pytest.mark.parametrize("kind", [errors.StoreUnavailable, errors.CommitUnknown, errors.UnitRefused])
+@pytest.mark.parametrize(
+    "kind", [errors.StoreUnavailable, errors.CommitUnknown, errors.ListenerFailed, errors.UnitRefused]
+)
 def test_the_stores_own_reasons_stay_inside(kind: type[errors.StoreUnavailable]) -> None:
     answer = error_response(kind("INSERT INTO events failed in /srv/data.db"))
     assert answer.body is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.store.test_failures import fill_up, make_room
+from tests.store.failing import fill_up, make_room
 from tests.web.conftest import Serve, Served
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 

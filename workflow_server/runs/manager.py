@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -69,6 +69,7 @@ class RuntimeManager:
         self._sending = Sending(self._roster)
         self._services: list[asyncio.Task[None]] = []
         self._containment: TaskContainment | None = None
+        self._unsubscribe: Callable[[], None] | None = None
         self._watch: LoopWatch | None = None
 
     # -- Life ----------------------------------------------------------------------------------
@@ -83,7 +84,7 @@ class RuntimeManager:
         Where ``stop`` is not called, ``release`` undoes it.
         """
         self._containment = TaskContainment.enter(rescue_of)
-        self._store.on_commit = self._on_commit
+        self._unsubscribe = self._store.subscribe(self._on_commit)
         self._store.on_refused = self._on_refused
 
     async def resume(self) -> int:
@@ -132,7 +133,10 @@ class RuntimeManager:
             self._store.append(self._roster.clock.read())
 
     def release(self) -> None:
-        """Give the event loop back."""
+        """Give the event loop back, and hear of no more commits."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
         if self._watch is not None:
             self._watch.stop()
             self._watch = None

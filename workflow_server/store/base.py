@@ -1,6 +1,7 @@
-"""The seam between the runtime and its storage.
+"""The contract of the store. The layers above use nothing below it, so that another database can stand here.
 
-Everything above speaks to this class and to nothing below it, so that another database can stand here.
+``tests/store/conformance`` holds it as tests that every store passes; ``records`` says what each record does, and
+``group_commit`` has for any database what is promised here of order, retries, full disks and waiting.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from workflow_server.records import (
     StoredRun,
     UntakenEvent,
 )
+from workflow_server.store.listeners import CommitListener
 
 
 class HandlerQuery(BaseModel):
-    """A choice of handlers: all given conditions must hold. None is no condition, an empty list matches nothing."""
+    """A selection of handlers: all given conditions must hold. None is no condition, an empty list matches nothing."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,87 +64,107 @@ class PersistentHandler(BaseModel):
     @field_validator("result", mode="before")
     @classmethod
     def _take_events(cls, result: Any) -> Any:
-        # Whatever else it is, pydantic says what would be right.
+        # Of anything else, pydantic's own error says what would be right.
         is_event = isinstance(result, BaseModel) and not isinstance(result, EventEnvelope)
         return EventEnvelope.from_event(result) if is_event else result
 
 
 Commit = Awaitable[None]
-"""Awaited, it returns once all of its unit is durable; awaiting also wakes the writer. A cancelled wait cancels
-nothing but the wait."""
-
-CommitListener = Callable[[Sequence[Record]], None]
-"""Called on the event loop with the records of a transaction, in order, right after it was committed and before
-anybody who waits for it goes on. It must not raise."""
+"""Awaiting it returns once the whole unit is durable, and makes the store commit soon. It may be awaited by several
+tasks, and again; cancelling a wait cancels nothing else."""
 
 
 class AbstractWorkflowStore(ABC):
     """Durable storage of handlers, runs, events and state for one server.
 
-    Records become durable in the order in which they were handed over. Reads see only what is committed.
+    - **Order.** Units become durable in the order in which they were handed over; the records of a unit take effect in
+      its order. Two units may share a transaction.
+    - **Atomicity.** A unit becomes durable as a whole or not at all. One that can never be stored is refused alone; the
+      units beside it in its transaction are stored.
+    - **Durability.** What was acknowledged survives the death of the process and of the machine.
+    - **Visibility.** Reads see only what is committed, each in one consistent view. When a transaction is committed,
+      first the listeners hear of it, on the event loop and in order, and then its waiters go on.
+    - **Failures.** A try whose outcome is known to be nothing may be repeated. Where the outcome is not known, the
+      store fails: it commits nothing more, and all who wait are told (``CommitUnknown``). A start then finds what is
+      stored.
+    - **Isolation.** One server has the store open; another one is kept out, or told.
+
+    All methods are called on one event loop, and none blocks it. A cancelled call leaves nothing half done.
     """
 
-    on_commit: CommitListener | None = None
-    """Set by the owner before ``open``."""
-
     on_failure: Callable[[BaseException], None] | None = None
-    """Called once when the store can no longer be trusted (see ``CommitUnknown``); set by the owner before ``open``."""
+    """Called once, on the event loop, when the store has failed; set by the owner before ``open``."""
 
     on_refused: Callable[[Sequence[Record], StorageError], None] | None = None
-    """Called with each unit that can never be stored, whether anybody waits for it or not; set by the owner before
-    ``open``."""
+    """Called, on the event loop, with each unit that can never be stored, also where nobody waits for it; set by the
+    owner before ``open``."""
 
     # -- Life ----------------------------------------------------------------------------------
 
     @abstractmethod
     async def open(self) -> None:
-        """Lock, open, check and migrate. Cancelled, it returns when all is closed and unlocked again.
+        """Lock, open, check and migrate, and begin to finish deletions that were interrupted.
+
+        A closed store may be opened again.
+
+        Cancelled, it returns when all is closed and unlocked again.
 
         Raises:
-            DatabaseError: what is wrong with the database, and what to do; it was left as it was.
+            DatabaseError: why the database cannot be used, and what to do; it was left as it was.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Commit what was handed over, checkpoint, close, unlock. May be called twice; cancelled, it goes on, and
-        the next call returns when it is done."""
+        """Commit what was handed over, note the clean stop, close and unlock. May be called twice.
+
+        Cancelled, it goes on, and the next call returns when it is done.
+        """
 
     @property
     @abstractmethod
     def location(self) -> str:
-        """Return what to call this store to a user: the path of its file, or ``:memory:``."""
+        """Return the name of this store for users: the path of its file, say, or ``:memory:``; no credentials."""
 
     @property
     @abstractmethod
     def problem(self) -> str | None:
-        """Return why the store cannot commit at present, or None where it can."""
+        """Return the reason why the store cannot commit at present; None where it can."""
 
     @property
     @abstractmethod
     def backlog(self) -> int:
-        """Return how many records wait for their commit."""
+        """Return the number of records that wait for their commit."""
 
     @property
     @abstractmethod
     def last_alive(self) -> ServerAlive | None:
-        """The last note of the server before this one; None in a new database."""
+        """The last sign of life of the server before this one; None in a new database."""
 
     @property
     @abstractmethod
     def stopped_cleanly(self) -> bool:
-        """Return whether the server before this one closed the store; also where there was none."""
+        """True if the server before this one closed the store, or if there was none."""
 
     @property
     @abstractmethod
     def next_inbox_id(self) -> int:
-        """The first inbox id that is free, as of ``open``."""
+        """The first free inbox id, as of ``open``."""
 
     # -- Writing -------------------------------------------------------------------------------
 
     @abstractmethod
+    def subscribe(self, listener: CommitListener) -> Callable[[], None]:
+        """Let ``listener`` hear of each transaction from now on; return a function that ends that.
+
+        Listeners are called one after the other, in the order in which they subscribed. One that raises keeps neither
+        the others from hearing nor those who wait from learning that their unit is stored; but as it may no longer know
+        what is stored, the store then fails (``ListenerFailed``), and commits nothing more.
+        """
+
+    @abstractmethod
     def append(self, *records: Record) -> Commit:
-        """Hand over one unit of records. Never suspends and never refuses for want of room: when the disk is full
-        the unit waits until there is room.
+        """Hand over one unit of records. Never suspends; on a full disk the unit waits until there is room, but for a
+        cancellation or a deletion, which is stored first with what its handler wrote before.
 
         The returned commit need not be awaited. Awaiting it raises:
             UnitRefused: this unit, and no other, can never be stored (a value too large, say).
@@ -151,10 +173,13 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     async def commit(self, *records: Record) -> None:
-        """Store one unit for somebody who can be refused: returns when it is durable. Where it raises StorageFull
-        or StoreUnavailable, nothing of it was or will be stored.
+        """Store one unit for a caller that can be refused, and return when it is durable.
 
         Cancelling the caller does not take the unit back.
+
+        Raises:
+            StorageFull, StoreUnavailable: nothing of it was or will be stored.
+            UnitRefused, StorageError: as for ``append``.
         """
 
     @abstractmethod
@@ -165,74 +190,88 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     async def load_run(self, handler_id: str) -> StoredRun | None:
-        """All of a handler's current run in one consistent view, or None where there is no such handler."""
+        """Return all that is stored of a handler's current run, or None where there is no such handler."""
 
     @abstractmethod
     async def running_runs(self) -> list[RunningRun]:
-        """Every run that is running, oldest first."""
+        """Return all runs that are running, in the order in which they were requested."""
 
     @abstractmethod
     async def inbox_load(self, run_id: str) -> InboxLoad:
-        """Return how much is posted to this run that it has not taken."""
+        """Return the load of the run's inbox: what was posted and not taken."""
 
     @abstractmethod
     async def untaken_events(self, run_id: str) -> list[UntakenEvent]:
-        """Return what is posted to this run that it has not taken, in order."""
+        """Return the events in the run's inbox, in order."""
 
     @abstractmethod
     async def read_events(
         self, handler_id: str, after: int, limit: int, characters: int | None = None
     ) -> list[StoredEvent]:
-        """Up to ``limit`` events with a sequence greater than ``after``, in order, and no further one once they have so
-        many ``characters``; at least one where there is one."""
+        """Return up to ``limit`` events with a sequence greater than ``after``, in order.
+
+        The page ends with the event by which it has so many ``characters``; it holds one event at least where there is
+        one.
+        """
 
     @abstractmethod
     async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:
-        """The first sequence of the current run, the last sequence of the log (first - 1 where it is empty), and
-        the next one of the shared queue; None where there is no such handler."""
+        """Return the first sequence of the current run, the last sequence of the log (first - 1 where it is empty), and
+        the next sequence of the shared queue; None where there is no such handler."""
 
     @abstractmethod
     async def is_being_deleted(self, handler_id: str) -> bool:
-        """Return whether there are still rows of a handler that is not seen any more: its id is not free yet."""
+        """Return True while rows are left of a deleted handler: its id is not free yet."""
 
     @abstractmethod
     async def find_answer(self, scope: str, key: str) -> StoredAnswer | None:
-        """Return what this idempotency key was answered with."""
+        """Return the answer that this idempotency key was given; None where it was not used."""
 
     # -- Handlers ------------------------------------------------------------------------------
 
     @abstractmethod
     async def query(self, query: HandlerQuery) -> list[PersistentHandler]:
-        """The handlers that match, oldest first."""
+        """Return the handlers that match, oldest first."""
 
     @abstractmethod
     async def list_page(
         self, statuses: Sequence[Status], workflow_names: Sequence[str] | None, cursor: ListCursor | None
     ) -> HandlersPage:
-        """The next handlers of these statuses and workflows (None: of all), oldest first; a cursor of None begins.
+        """Return the next page of the handlers of these statuses and workflows (None: of all), oldest first.
 
-        A page is bounded in number and size, but for its last handler. What is started or continued while the list is
-        read is left out where it was not reached yet, so that a list has an end and no handler is in it twice.
+        A list begins with a cursor of None, and ends with the page whose cursor is None. A page is bounded in number
+        and size, but for its last handler. A handler that is started or continued while the list is read is left out
+        where it was not reached yet: so a list has an end, and no handler is in it twice.
         """
 
     @abstractmethod
     async def update(self, handler: PersistentHandler) -> None:
-        """Insert or replace a handler's record."""
+        """Insert or replace a handler's record; with a ``ctx``, also the state that a later run finds.
+
+        Raises:
+            StorageError: as ``commit``.
+        """
 
     @abstractmethod
     async def delete(self, query: HandlerQuery) -> int:
-        """Delete the handlers that match, with all that belongs to them; returns how many there were.
+        """Delete the handlers that match, with all that belongs to them; return their number.
 
-        A deletion that was interrupted is finished at the next ``open``; its handlers are not seen again.
+        They are hidden from all reads by one commit, in order with the records handed over before, and then deleted in
+        parts, so that nobody waits long beside it. A deletion that was interrupted is finished after the next ``open``.
         """
 
     @abstractmethod
     async def shift_clocks(self, seconds: float) -> None:
-        """Add ``seconds``, for which the server was down, to ``alive_since`` of every running run."""
+        """Add ``seconds``, for which the server was down, to ``alive_since`` of all running runs and to the last sign
+        of life, so that no later start adds them again.
+
+        Raises:
+            StorageError: as ``commit``.
+        """
 
 
 def from_timestamp(timestamp: float | None) -> datetime | None:
-    """The time in UTC; None where there is none, or no calendar has it."""
+    """Return the time in UTC; None where there is none, or where it is out of the calendar's range."""
     if timestamp is None:
         return None
     try:

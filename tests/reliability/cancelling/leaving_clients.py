@@ -17,38 +17,33 @@ from aiohttp import web
 from tests.reliability.cancelling.instrumented_loop import LIMIT, Moment, Outcome, Point
 from tests.reliability.cancelling.operation import IDLE, Http, Operation, last_event, told, work_done, workflows
 from tests.runtime.waiting import until
+from tests.store.fault_injection import HookedStore, Written
 from tests.web.workflows import Count
 from workflow_server.records import InboxPosted
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
-from workflow_server.store import SqliteWorkflowStore
-from workflow_server.store.sqlite.maintenance import Entry
-from workflow_server.store.sqlite.transaction import Entries
+from workflow_server.store.internal_records import Entry
 from workflow_server.web.http_server.runner import HttpRunner
 from workflow_server.web.keys import STREAMS
 from workflow_server.web.streaming.bounded_writer import reset
-
-POINTS = ("before commit", "inside commit", "after commit")
-"""The points at which a commit can be held."""
-
 
 GONE = Outcome(Point(1, Moment.AT_ONCE), began=True, passed=True, reached=True, cancelled=True, answer=None, error=None)
 """The result for a client that left."""
 
 
 class HeldCommit:
-    """A fault that holds the writer at ``point`` of the first commit with a record of this kind, until ``let_go``."""
+    """A hook that holds the writer at ``moment`` of the first commit with a record of this kind, until ``let_go``."""
 
-    def __init__(self, point: str, kind: type[Entry]) -> None:
+    def __init__(self, moment: str, kind: type[Entry]) -> None:
         self.reached = asyncio.Event()
-        self._point = point
+        self._moment = moment
         self._kind = kind
         self._let_go = threading.Event()
         self._loop = asyncio.get_running_loop()
 
-    def __call__(self, point: str, units: Sequence[Entries]) -> None:
-        if point == self._point and any(type(entry) is self._kind for entries in units for entry in entries):
+    def __call__(self, moment: str, records: Sequence[Written]) -> None:
+        if moment == self._moment and any(type(record) is self._kind for record in records):
             self._loop.call_soon_threadsafe(self.reached.set)
             assert self._let_go.wait(2 * LIMIT)
 
@@ -89,8 +84,8 @@ class Listening(NamedTuple):
         return self.server._manager
 
     @property
-    def store(self) -> SqliteWorkflowStore:
-        assert isinstance(self.server._store, SqliteWorkflowStore)
+    def store(self) -> HookedStore:
+        assert isinstance(self.server._store, HookedStore)
         return self.server._store
 
     async def client(self) -> Client:
@@ -132,9 +127,7 @@ def raw_post(asked: Http) -> bytes:
 @asynccontextmanager
 async def listening(db: Path, *, handler_cancellation: bool) -> AsyncIterator[Listening]:
     """A server as ``serve`` runs it; or mounted by somebody who lets aiohttp cancel the handlers of who has left."""
-    server = WorkflowServer(
-        workflow_store=SqliteWorkflowStore(db), idle_timeout=IDLE, settings=Settings(grace_period=1.0)
-    )
+    server = WorkflowServer(workflow_store=HookedStore(db), idle_timeout=IDLE, settings=Settings(grace_period=1.0))
     for name, workflow in {**workflows(), "count": Count()}.items():
         server.add_workflow(name, workflow)
     own = HttpRunner(server.app, max_connections=100)
@@ -154,7 +147,7 @@ async def leave_while_held(listening: Listening, operation: Operation, point: st
     asked = operation.http()
     assert asked is not None
     held = HeldCommit(point, asked.held)
-    listening.store.fault = held
+    listening.store.hook = held
     try:
         client = await listening.client()
         await client.send(raw_post(asked))
@@ -164,7 +157,7 @@ async def leave_while_held(listening: Listening, operation: Operation, point: st
         await listening.nobody_is_connected()
     finally:
         held.let_go()
-        listening.store.fault = None
+        listening.store.hook = None
     await asyncio.wait_for(asyncio.gather(*beside), LIMIT)
     await operation.check(GONE)
 

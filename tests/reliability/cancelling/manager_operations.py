@@ -11,7 +11,7 @@ from workflow_server.errors import HandlerNotRunning, RunAlreadyEnded
 from workflow_server.protocol.handlers import HandlerData
 from workflow_server.records import InboxPosted, RunEnded, RunStarted
 from workflow_server.store import SqliteWorkflowStore
-from workflow_server.store.sqlite.maintenance import PurgeMarked
+from workflow_server.store.internal_records import PurgeMarked
 
 # -- Starting --------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.protocol.strict_json import canonical_json
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store import SqliteWorkflowStore
-from workflow_server.store.sqlite.maintenance import Entry
+from workflow_server.store.internal_records import Entry
 
 steps: Counter[str] = Counter()
 """Number of times that the step of ``Once`` ran, by tag."""

@@ -13,7 +13,7 @@ from tests.reliability.cancelling.store_operations import SLICED, named
 from tests.store.making import event, run_started
 from workflow_server.errors import StoreClosed
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
-from workflow_server.store.sqlite.maintenance import PurgeMarked
+from workflow_server.store.internal_records import PurgeMarked
 
 KINDS = ("new", "clean", "unclean", "in a purge")
 """The states of a file that is opened."""

@@ -206,7 +206,7 @@ async def nothing_is_left(store: SqliteWorkflowStore) -> None:
     assert store.problem is None
     assert store.backlog == 0
     assert not store._deleting.locked()
-    opened, pool = store._opened, store._readers
+    opened, pool = store._database.opened, store._database.readers
     assert opened is not None
     assert pool is not None
     assert pool._free.qsize() == READERS

@@ -14,10 +14,10 @@ from workflows import Context, Workflow, step
 from workflows.context import JsonSerializer
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.store.fault_injection import HookedStore, on_write_connection
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, StoredEvent
 from workflow_server.runs.manager import RuntimeManager
-from workflow_server.store.sqlite.connection import run_on
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 COMPLETED, WAITING, ANSWERED = 20, 8, 2
@@ -95,7 +95,7 @@ class Specimen(NamedTuple):
 async def make_specimen(folder: Path) -> Specimen:
     """Run workflows over a database, and copy it before and after its server stops."""
     live, unclean = folder / "live.sqlite3", folder / "unclean.sqlite3"
-    store = SqliteWorkflowStore(live)
+    store = HookedStore(live)
     async with asyncio.timeout(60):
         manager = await serve(store)
         handlers = [await _start(manager, number) for number in range(COMPLETED + WAITING + ANSWERED)]
@@ -103,14 +103,11 @@ async def make_specimen(folder: Path) -> Specimen:
             await asked(manager, handler.handler_id)
         for handler in handlers[: COMPLETED // 2]:
             await answer(manager, handler.handler_id)
-        assert store._opened is not None
         await store.flush()
-        await run_on(
-            store._opened.connection, lambda sqlite: sqlite.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        )
+        await on_write_connection(store, lambda sqlite: sqlite.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
         runs = [(handler.handler_id, handler.run_id or "") for handler in handlers]
         states = [rows(live, runs)]
-        store.fault = lambda moment, _: states.append(rows(live, runs)) if moment == "after commit" else None
+        store.hook = lambda moment, _: states.append(rows(live, runs)) if moment == "after commit" else None
         for handler in handlers[COMPLETED // 2 : COMPLETED]:
             await answer(manager, handler.handler_id)
         await manager.stop(1.0)
@@ -122,7 +119,7 @@ async def make_specimen(folder: Path) -> Specimen:
         for number, handler in enumerate(handlers):
             shown = await manager.get_handler(handler.handler_id)
             kept[handler.handler_id] = Kept(shown, await store.read_events(handler.handler_id, -1, 1_000), number)
-        store.fault = None
+        store.hook = None
         for suffix in ("", LOG):
             shutil.copyfile(f"{live}{suffix}", f"{unclean}{suffix}")
         await store.close()

@@ -15,14 +15,13 @@ from workflows.events import Event, StopEvent
 from workflows.handler import WorkflowHandler
 
 from tests.reliability.samples.sample import Cancel, Sample, Send, begun, give_way, pause
+from tests.store.fault_injection import Hook, HookedStore
 from workflow_server.errors import HandlerNotRunning, RunAlreadyEnded
 from workflow_server.execution.envelopes import envelope
 from workflow_server.execution.outcomes import terminal_status
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.base import HandlerQuery
-from workflow_server.store.sqlite.store import SqliteWorkflowStore
-from workflow_server.store.sqlite.transaction import Fault
 
 LIMIT = 60
 """Seconds for a sample; each takes a fraction of one."""
@@ -107,7 +106,7 @@ class Server:
     """A manager that serves one sample from a database file; ``idle_timeout`` as in the settings."""
 
     def __init__(self, path: Path, sample: Sample, *, idle_timeout: float | None = None) -> None:
-        self.store = SqliteWorkflowStore(path)
+        self.store = HookedStore(path)
         self.manager = RuntimeManager(self.store, idle_timeout=idle_timeout)
         self.manager.add_workflow("sample", sample.workflow())
         self.sent: list[str] = []
@@ -116,12 +115,12 @@ class Server:
         """The run that the file held before this server began, with the time at which it began."""
         self._sample = sample
 
-    async def start(self, fault: Fault | None = None) -> None:
+    async def start(self, hook: Hook | None = None) -> None:
         """Open the store and take up what it holds. A step at a crash point waits for the commit of what it wrote."""
         pause.set(self._flush)
         self.manager.listen()
         await self.store.open()
-        self.store.fault = fault
+        self.store.hook = hook
         for handler in await self.store.query(HandlerQuery()):
             self.sent = await self._log(handler.handler_id)
             self.runs = [(handler.run_id, handler.started_at)]

@@ -31,7 +31,7 @@ class DiskCopies:
         self._live = live
         self._steps = steps
 
-    def __call__(self, moment: str, units: object) -> None:
+    def __call__(self, moment: str, records: object) -> None:
         if moment != "after commit":
             return
         copy = self._live.with_name(f"{self._live.stem}-{len(self.points):03}.sqlite3")

@@ -11,25 +11,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from tests.store.fault_injection import BEGIN, COMMIT_MOMENTS, Lifecycle, MigrationApplied, Written
 from workflow_server.records import Record
-from workflow_server.store.sqlite.maintenance import Lifecycle, Maintenance, MigrationApplied
-from workflow_server.store.sqlite.transaction import Entries
+from workflow_server.store.internal_records import InternalRecord
 
 VARIABLE = "KILL_POINT"
 """The variable of the environment in which a server is told where to die."""
 
-COMMIT = ("before commit", "inside commit", "after commit")
 INTO_CHECKPOINT = "into checkpoint"
 CHECKPOINT = ("before checkpoint", INTO_CHECKPOINT, "after checkpoint")
 INTO = 0.000_3
 """Seconds after which a checkpoint that has begun is cut short; SQLite lets other threads run meanwhile."""
 
-KINDS = tuple(kind.__name__ for kind in (*get_args(Record), *get_args(Maintenance), *get_args(Lifecycle)))
-"""Every kind of entry that the store writes: a new one is attacked as soon as it is there."""
+KINDS = tuple(kind.__name__ for kind in (*get_args(Record), *get_args(InternalRecord), *get_args(Lifecycle)))
+"""Every kind of record that the store writes: a new one is attacked as soon as it is there."""
 
 
 class KillPoint(NamedTuple):
-    """The ``nth`` time that a transaction with an entry of this kind comes to this moment. Checkpoints have no kind."""
+    """The ``nth`` time that a transaction with a record of this kind comes to this moment. Checkpoints have no kind."""
 
     moment: str
     kind: str = ""
@@ -47,12 +46,12 @@ class KillPoint(NamedTuple):
 
 def commit_points() -> list[KillPoint]:
     """All points at commits but for those at migrations, which happen once in the life of a database."""
-    return [KillPoint(moment, kind) for kind in KINDS if kind != MigrationApplied.__name__ for moment in COMMIT]
+    return [KillPoint(moment, kind) for kind in KINDS if kind != MigrationApplied.__name__ for moment in COMMIT_MOMENTS]
 
 
 def migration_points() -> list[KillPoint]:
     """The points at a migration, in an order in which each can be reached on one new database."""
-    return [KillPoint(moment, MigrationApplied.__name__) for moment in COMMIT]
+    return [KillPoint(moment, MigrationApplied.__name__) for moment in COMMIT_MOMENTS]
 
 
 def checkpoint_points() -> list[KillPoint]:
@@ -61,12 +60,14 @@ def checkpoint_points() -> list[KillPoint]:
 
 
 class KillTrigger:
-    """A ``Fault`` of the store that kills the process at a point."""
+    """A hook of the store that kills the process at a point."""
 
     def __init__(self, point: KillPoint, report: Path) -> None:
         self._point = point
         self._report = report
         self._seen = 0
+        self._counted = False
+        """The current transaction has come to the point already."""
 
     @classmethod
     def from_environment(cls) -> KillTrigger | None:
@@ -77,14 +78,18 @@ class KillTrigger:
         moment, kind, nth, report = json.loads(given)
         return cls(KillPoint(moment, kind, nth), Path(report))
 
-    def __call__(self, moment: str, units: Sequence[Entries]) -> None:
+    def __call__(self, moment: str, records: Sequence[Written]) -> None:
         """Called on the writer's thread."""
         point = self._point
+        if moment == BEGIN:
+            self._counted = False
         into = point.moment == INTO_CHECKPOINT and moment == "before checkpoint"
         if not (into or moment == point.moment):
             return
-        if point.kind and not any(type(entry).__name__ == point.kind for unit in units for entry in unit):
-            return
+        if point.kind:
+            if self._counted or not any(type(record).__name__ == point.kind for record in records):
+                return
+            self._counted = True
         self._seen += 1
         if self._seen < point.nth:
             return

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from tests.end_to_end.server_process import DidNotStart, DurableServer
 from tests.reliability.killing.kill_points import KillPoint, checkpoint_points, commit_points, migration_points
+from tests.store.fault_injection import ServerStarted, ServerStopped
 from workflow_server.records import ServerAlive
-from workflow_server.store.sqlite.maintenance import ClocksShifted, ServerStarted, ServerStopped
+from workflow_server.store.internal_records import ClocksShifted
 
 TARGET = str(Path(__file__).parent.parent / "targets" / "killed.py")
 ONCE = {kind.__name__ for kind in (ServerStarted, ClocksShifted, ServerAlive)}

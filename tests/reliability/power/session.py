@@ -22,14 +22,13 @@ import aiohttp
 from tests.reliability.power.clients import Clients
 from tests.reliability.power.contents import digest, read_contents
 from tests.reliability.targets.power_flows import WORKFLOWS, Answer, Chain
+from tests.store.fault_injection import HookedStore, Lifecycle, Written, on_write_connection
 from workflow_server.execution import recorder
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
 from workflow_server.store import PersistentHandler, SqliteWorkflowStore
 from workflow_server.store.sqlite import checkpoint
 from workflow_server.store.sqlite import open as opening
-from workflow_server.store.sqlite.connection import run_on
-from workflow_server.store.sqlite.maintenance import Lifecycle
 
 DATABASE = "runs.sqlite3"
 MARKS = "acknowledged"
@@ -49,13 +48,13 @@ class Marks:
         os.write(self._file, json.dumps({"kind": kind, **fields}).encode() + b"\n")
 
 
-class NotingStore(SqliteWorkflowStore):
+class NotingStore(HookedStore):
     """The server's store; it notes its life and its commits. ``synchronous`` replaces, behind the server's back, what
     the server has set."""
 
     def __init__(self, path: Path, marks: Marks, synchronous: str | None = None) -> None:
         super().__init__(path)
-        self._database = path
+        self._file = path
         self._marks = marks
         self._synchronous = synchronous
 
@@ -63,27 +62,26 @@ class NotingStore(SqliteWorkflowStore):
         self._marks("opening")
         await super().open()
         if self._synchronous is not None:
-            assert self._opened is not None
             pragma = f"PRAGMA synchronous = {self._synchronous}"
-            await run_on(self._opened.connection, lambda sqlite: sqlite.execute(pragma))
+            await on_write_connection(self, lambda sqlite: sqlite.execute(pragma))
         self._marks("opened", digest=self._digest())
-        self.fault = self._note
+        self.hook = self._note
 
     async def close(self) -> None:
         self._marks("closing")
         await super().close()
         self._marks("closed")
 
-    def _note(self, moment: str, units: Sequence[Sequence[object]]) -> None:
+    def _note(self, moment: str, records: Sequence[Written]) -> None:
         # What opening and closing write is told by the marks of opening and closing.
-        if moment == "after commit" and not isinstance(units[0][0], Lifecycle):
+        if moment == "after commit" and not isinstance(records[0], Lifecycle):
             # On the writer's thread: nobody has been told of the commit yet, and no other can come in between.
-            kinds = sorted({type(entry).__name__ for unit in units for entry in unit})
+            kinds = sorted({type(record).__name__ for record in records})
             self._marks("commit", digest=self._digest(), kinds=kinds)
 
     def _digest(self) -> str:
         # Opened for each look: a connection that stays would be the last one, and would fold back the log.
-        with closing(sqlite3.connect(f"{self._database.as_uri()}?mode=rw", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{self._file.as_uri()}?mode=rw", uri=True)) as connection:
             return digest(read_contents(connection))
 
 

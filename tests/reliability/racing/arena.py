@@ -162,14 +162,8 @@ async def arena(path: Path) -> AsyncIterator[Arena]:
     for place in range(SIDE_BY_SIDE):
         manager.add_workflow(f"queue{place}", Racer(timeout=None, num_concurrent_runs=1))
     manager.listen()
-    commits, on_commit = Commits(), store.on_commit
-    assert on_commit is not None
-
-    def committed(records: Sequence[Record]) -> None:
-        on_commit(records)
-        commits.add(records)
-
-    store.on_commit = committed
+    commits = Commits()
+    store.subscribe(commits.add)
     await store.open()
     await manager.resume()
     try:

@@ -9,11 +9,12 @@ from workflows.events import StopEvent
 
 from tests.reliability.killing.kill_points import KillTrigger
 from tests.reliability.targets.workload import Begin, begin, workflows
-from workflow_server import PersistentHandler, SqliteWorkflowStore, WorkflowServer
+from tests.store.fault_injection import HookedStore
+from workflow_server import PersistentHandler, WorkflowServer
 from workflow_server.settings import Settings
 
-store = SqliteWorkflowStore(Settings.load().db)
-store.fault = KillTrigger.from_environment()
+store = HookedStore(Settings.load().db)
+store.hook = KillTrigger.from_environment()
 
 IMPORTED_TOTAL = 1_000
 

@@ -1,4 +1,4 @@
-"""Checkpoints: when and how the write-ahead log is folded back into the database."""
+"""Checkpoints, which fold the write-ahead log back into the database."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import logging
 import sqlite3
 from pathlib import Path
 
+from workflow_server.store.backend import FailureKind, TransactionError
 from workflow_server.store.sqlite.connection import BUSY_TIMEOUT, JOURNAL_SIZE_LIMIT
-from workflow_server.store.sqlite.transaction import Fault, TransactionError, Verdict, describe
+from workflow_server.store.sqlite.transaction import describe
 from workflow_server.store.sqlite.wal import log_of
 
 logger = logging.getLogger(__name__)
@@ -16,10 +17,10 @@ COMMITS = 250
 """Commits between two checkpoints: a lone commit writes about four pages, so this is SQLite's usual 1,000 pages."""
 
 EMPTYING_TIMEOUT = 250
-"""Milliseconds for which the log waits to be emptied until its readers are done: nothing is committed meanwhile."""
+"""Milliseconds to wait for readers before the log is emptied: nothing is committed meanwhile."""
 
 COMMITS_OVER_SIZE = 8
-"""As many while the log is over its size, so that a reader who keeps it there does not cost a checkpoint a commit."""
+"""The same while the log is over its size limit: a reader that keeps it there must not cost a checkpoint a commit."""
 
 _HARMLESS = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL))
 
@@ -30,7 +31,6 @@ class Checkpointer:
     def __init__(self, path: Path | None) -> None:
         self._log = None if path is None else log_of(path)
         self._commits = 0
-        self.fault: Fault | None = None
 
     def count_commit(self) -> None:
         self._commits += 1
@@ -41,9 +41,9 @@ class Checkpointer:
         return self._commits >= COMMITS or _size(self._log) > JOURNAL_SIZE_LIMIT
 
     def empty(self, connection: sqlite3.Connection) -> bool:
-        """Fold back all and cut the log off, so that nothing of what was deleted is left in it.
+        """Fold back the whole log and truncate it, so that no deleted content is left in it.
 
-        Returns False where a reader holds the log for longer than a moment, or where there is no room.
+        Return False where a reader holds the log for longer than a moment, or where there is no room.
 
         Raises:
             TransactionError: see ``run``.
@@ -55,27 +55,22 @@ class Checkpointer:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT:d}")
 
     def run(self, connection: sqlite3.Connection, mode: str = "PASSIVE") -> bool:
-        """Fold back what no reader holds; runs on the write connection's thread. Returns whether that was all.
+        """Fold back what no reader holds, on the write connection's thread; return True where that was all.
 
         Raises:
-            TransactionError: the database could not be written or synced. What it holds is no longer known, and a
-                second fsync that succeeds would prove nothing: https://www.usenix.org/conference/atc20/presentation/rebello
+            TransactionError: the database could not be written or synced. Its content is no longer known, and a second
+                fsync that succeeds would prove nothing: https://www.usenix.org/conference/atc20/presentation/rebello
         """
         if self._log is None:
             return True
         self._commits = 0
-        fault = self.fault
         try:
-            if fault:
-                fault("before checkpoint", ())
             busy, frames, folded = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-            if fault:
-                fault("after checkpoint", ())
         except sqlite3.Error as error:
             if error.sqlite_errorcode & 0xFF not in _HARMLESS:
-                raise TransactionError(Verdict.UNKNOWN, describe(error)) from error
-            # Nothing is lost: the log keeps it, and the next checkpoint takes it along.
-            logger.warning("checkpoint put off: %s", describe(error))
+                raise TransactionError(FailureKind.UNKNOWN, describe(error)) from error
+            # Nothing is lost: the log keeps it for the next checkpoint.
+            logger.warning("checkpoint postponed: %s", describe(error))
             return False
         return not busy and bool(frames == folded)
 
@@ -84,5 +79,5 @@ def _size(log: Path) -> int:
     try:
         return log.stat().st_size
     except OSError:
-        # That it is gone is found out, and named, by the next commit.
+        # A missing log is found, and named, by the file guard at the next commit.
         return 0

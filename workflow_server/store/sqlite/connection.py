@@ -1,4 +1,4 @@
-"""The connections of the store, and the one way to run a function on a connection's thread."""
+"""Connections to SQLite, and functions run on a connection's thread."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ JOURNAL_SIZE_LIMIT = 4 * 1024 * 1024
 """Bytes that the WAL keeps when it starts anew: SQLite's usual 1,000 pages of 4 KiB."""
 
 DAMAGED = "\ufffd"
-"""Beginning of a text that is not UTF-8: no reader of JSON takes such a text for a whole value."""
+"""Prefix of a text that was not UTF-8: no JSON parser takes such a text for a whole value."""
 
 
 def text(data: bytes) -> str:
-    """A column's text. One that is damaged is read too, so that it cannot hide the rows beside it."""
+    """Return a column's text. Damaged text is read, too, so that it cannot hide the rows beside it."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -30,14 +30,22 @@ def text(data: bytes) -> str:
 
 
 Access = Literal["mode=rw", "mode=ro", "immutable=1"]
-"""Modes of opening a file: one that is ``immutable`` is only read, and must have no log."""
+"""Modes of opening a file; ``immutable`` is for a file without a log that is only read."""
 
 
-async def connect(path: Path | None, access: Access = "mode=rw") -> aiosqlite.Connection:
-    """A connection to an existing file, or to a database in memory; transactions are begun by statements only."""
+ConnectionFactory = Callable[..., sqlite3.Connection]
+"""The ``factory`` of ``sqlite3.connect``: a subclass of ``sqlite3.Connection``, or a function with its parameters."""
+
+
+async def connect(
+    path: Path | None, access: Access = "mode=rw", *, factory: ConnectionFactory = sqlite3.Connection
+) -> aiosqlite.Connection:
+    """Connect to an existing file, or to a database in memory; transactions are begun by statements only."""
     target = ":memory:" if path is None else f"{path.as_uri()}?{access}"
-    connection = aiosqlite.connect(target, uri=path is not None, isolation_level=None, cached_statements=256)
-    # aiosqlite's threads keep a process alive; one that fails must end, with whatever commit its thread hangs in.
+    connection = aiosqlite.connect(
+        target, uri=path is not None, isolation_level=None, cached_statements=256, factory=factory
+    )
+    # aiosqlite's threads keep a process alive: one that fails must be able to end though a commit hangs in a thread.
     connection._thread.daemon = True
     await connection
     try:
@@ -51,13 +59,13 @@ async def connect(path: Path | None, access: Access = "mode=rw") -> aiosqlite.Co
 def _set_up(connection: sqlite3.Connection) -> None:
     connection.text_factory = text
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT:d}")
-    # Nothing that stands in the file may call what reaches beyond it: https://www.sqlite.org/security.html
+    # Nothing stored in the file may call functions that reach beyond it: https://www.sqlite.org/security.html
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
 
 
 async def run_on(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
-    """Run ``function`` on the connection's thread, in one hop and never between another one's statements."""
+    """Run ``function`` on the connection's thread: one hop, and never between the statements of another function."""
     # aiosqlite's public methods are one hop each: a transaction of them takes four times as long as one function,
     # and a cancelled caller would leave it open in the middle. Its own methods are built on _execute.
     execute: Callable[..., Awaitable[T]] = connection._execute

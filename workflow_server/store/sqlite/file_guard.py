@@ -1,4 +1,4 @@
-"""A check that the files that are written to are still those that the next start will find."""
+"""The file guard: a check that the files being written are those that the next start will find."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 Identity = tuple[int, int]
 
 
-class Presence:
-    """The database at ``path`` and its log, as they were when they were opened.
+class FileGuard:
+    """The identity of the database at ``path`` and of its log when they were opened.
 
-    A file that was deleted or replaced is written to without an error, and what is written to it is lost. Looking costs
-    2 to 4 µs, a commit 600: so it is done after each, before anybody is told that it holds.
+    SQLite writes into a file that was deleted or replaced without an error, and what it writes is lost. A check costs
+    2 to 4 µs, a commit 600: so each commit is checked before anybody is told of it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class Presence:
         self._opened = {name: _identity(name) for name in (self._database, self._log)}
 
     def check(self) -> None:
-        """Return where all is as it was.
+        """Check that both files are in their places.
 
         Raises:
             StoreGone: a file was deleted, moved or replaced, or cannot be reached.
@@ -42,12 +42,12 @@ class Presence:
                 raise StoreGone(path=name, what="deleted or moved away" if found is None else "replaced by another")
 
     def set_log_aside(self) -> None:
-        """Rename the log where the database is gone: SQLite would delete it, or write it into another database that
-        stands there now. Called when all connections are closed."""
+        """Rename the log where the database is gone: SQLite would delete it, or write it into another database in that
+        place. Called when all connections are closed."""
         try:
             self._set_log_aside()
         except OSError as error:
-            logger.warning("%s is left as it is: %s", self._log, error.strerror)
+            logger.warning("%s could not be renamed: %s", self._log, error.strerror)
 
     def _set_log_aside(self) -> None:
         if _identity(self._database) == self._opened[self._database]:
@@ -55,8 +55,8 @@ class Presence:
         if self._opened[self._log] is not None and _identity(self._log) == self._opened[self._log]:
             os.replace(self._log, self._left_log)
             logger.warning(
-                "the log of the database that is gone was renamed to %s. It holds what was committed last: to put the "
-                "database back, rename it to %s.",
+                "the log of the missing database was renamed to %s. It holds the last commits: to put the database "
+                "back, rename it to %s.",
                 self._left_log,
                 self._log,
             )

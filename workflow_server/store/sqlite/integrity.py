@@ -1,8 +1,8 @@
-"""Everything that is known of a database before anything is written to it: whose it is, and whether it is whole.
+"""Checks of a whole database before anything is written to it: its schema and its integrity.
 
-All of it is read at each start, since a file is also damaged while it lies still or is moved, and a start is when
-somebody is there to mend it. ``integrity_check`` took 1.2 s for a file of 465 MB with 1.5 million events, and
-``quick_check``, which finds no rows in the wrong order and no index that lacks one, no less (2 busy cores).
+The whole file is read at each start: files are damaged at rest and when they are moved, too, and at a start somebody is
+there to mend it. ``integrity_check`` took 1.2 s for a file of 465 MB with 1.5 million events; ``quick_check``, which
+finds neither rows in the wrong order nor missing entries of an index, took as long (2 busy cores).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 _READS = load_single("reads")
 
 LARGE = 1 << 30
-"""Bytes of a database that take so long to read that it is said."""
+"""Bytes of a database from which on its reading is logged, since it takes long."""
 
 
 async def examine_database(path: Path, known: Sequence[Migration]) -> None:
-    """Read the database at ``path``, which is locked, and write nothing to it.
+    """Check the database at ``path``, which is locked, and write nothing to it.
 
     Raises:
-        DatabaseError: what is wrong.
+        DatabaseError: the database is damaged, altered or newer.
         sqlite3.Error: SQLite cannot read it.
     """
     connection = await connect(path, _access(path))
@@ -45,7 +45,7 @@ async def examine_database(path: Path, known: Sequence[Migration]) -> None:
 
 def _access(path: Path) -> Access:
     if path.with_name(path.name + "-journal").exists():
-        # A crash cut off a transaction while the file was made (it has no log until then): it has to be rolled back.
+        # A crash interrupted the transaction that makes the file, before it gets a log: SQLite has to roll that back.
         return "mode=rw"
     # A connection that can write would fold the log into the file when it is closed, also into one that is refused;
     # one that only reads leaves an empty log where there was none.
@@ -69,7 +69,7 @@ def _examine(connection: sqlite3.Connection, known: Sequence[Migration], path: P
 
 
 def _has_any_of(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> bool:
-    """Return whether something is there just as these migrations make it."""
+    """Return True where anything is in the schema exactly as these migrations make it."""
     model = sqlite3.connect(":memory:", isolation_level=None)
     try:
         migrate(model, migrations)
@@ -80,14 +80,13 @@ def _has_any_of(connection: sqlite3.Connection, migrations: Sequence[Migration])
 
 
 def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], name: str) -> None:
-    """Check that all that the migrations made is there as they made it.
+    """Check that the schema has all that the migrations made, as they made it.
 
-    Tables, views and indexes that others added are theirs; but nothing of theirs may run when we write, or decide what
-    may be written.
+    Others may add tables, views and indexes, but nothing that runs with our writes or can refuse them.
 
     Raises:
-        DatabaseAltered: something of the kind is there.
-        DatabaseDamaged: something of ours is not there, or not as it was made.
+        DatabaseAltered: such a thing was added.
+        DatabaseDamaged: something of ours is missing, or was changed.
     """
     model = sqlite3.connect(":memory:", isolation_level=None)
     try:
@@ -102,7 +101,7 @@ def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], 
     foreign = sorted(
         f"{kind} '{title}' on '{table}'"
         for kind, title, table, _ in set(connection.execute(_READS["rules"])) - rules
-        # A trigger on another table may run, too: by way of a foreign key.
+        # A trigger on another table may run, too, through a foreign key.
         if kind == "trigger" or table.lower() in ours
     )
     if foreign:
@@ -110,10 +109,10 @@ def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], 
 
 
 def server_row(connection: sqlite3.Connection, name: str) -> tuple[float | None, int]:
-    """Return when the server was last alive, and whether it stopped cleanly.
+    """Return the time of the server's last sign of life, and 1 where it stopped cleanly, 0 where not.
 
     Raises:
-        DatabaseDamaged: the row is not there.
+        DatabaseDamaged: the row is missing.
     """
     row: tuple[float | None, int] | None = connection.execute(_READS["server"]).fetchone()
     if row is None:
@@ -122,11 +121,11 @@ def server_row(connection: sqlite3.Connection, name: str) -> tuple[float | None,
 
 
 def _note_unclean_stop(path: Path) -> None:
-    logger.warning("%s was not closed cleanly: its runs go on from their last commit", path)
+    logger.warning("%s was not closed cleanly: its runs resume from their last commit", path)
     if not has_log(path):
         logger.warning(
-            "%s has no write-ahead log (-wal) beside it. That is right for a backup; where the log was lost, what was "
-            "committed last was lost with it.",
+            "%s has no write-ahead log (-wal) beside it. That is right for a backup; where the log was lost, the "
+            "last commits were lost with it.",
             path,
         )
 

@@ -1,4 +1,4 @@
-"""The list of handlers, page by page: however long it is, and however large the results, one page is in memory."""
+"""The list of handlers by pages: one page is in memory, however long the list and however large the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workflow_server.store.sqlite.connection import DAMAGED
 from workflow_server.store.sqlite.reads import READS
 
 PAGE = 100
-"""Handlers of a page, at most."""
+"""The largest number of handlers of a page."""
 CHARACTERS = 65_536
 """Characters of results and errors after which a page ends."""
 
@@ -24,7 +24,7 @@ def read_page(
     workflow_names: Sequence[str] | None,
     cursor: ListCursor | None,
 ) -> HandlersPage:
-    """The handlers after ``cursor``, in one read transaction; at least one where there is one."""
+    """Return the handlers after ``cursor``, read in one transaction; at least one where there is one."""
     connection.execute("BEGIN")
     try:
         begun = _begin(connection, statuses) if cursor is None else cursor
@@ -48,7 +48,7 @@ def _read_page(
     cursor: ListCursor,
 ) -> HandlersPage:
     names = None if workflow_names is None else json.dumps(workflow_names)
-    # The index orders the handlers of each status: so no page sorts those of all pages.
+    # The index orders the handlers of each status, so that no page sorts the whole list.
     parameters = {**cursor._asdict(), "workflow_names": names, "limit": PAGE}
     ordered = [
         connection.execute(READS["handlers_in_order"], {**parameters, "status": status}).fetchall()

@@ -1,4 +1,4 @@
-"""One server a database: a lock on a file beside it, which the kernel drops when the process dies, however it dies."""
+"""The server's lock: one server a database, by a lock on a sidecar file that the kernel drops with the process."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 
 from workflow_server.errors import DatabaseLocked
 from workflow_server.forking import WithheldFiles
-from workflow_server.store.sqlite.beside import beside, open_beside
+from workflow_server.store.sqlite.sidecar import open_sidecar, sidecar
 
 
 class ServerLock:
-    """An exclusive lock for the database at ``path``. The lock file holds the holder's process id and stays when the
-    lock goes: removing it could let two servers in."""
+    """An exclusive lock for the database at ``path``.
+
+    The lock file names its holder's process, and is not removed with the lock: that could let two servers in.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -22,12 +24,16 @@ class ServerLock:
 
     @property
     def file(self) -> Path:
-        return beside(self._path, ".lock")
+        return sidecar(self._path, ".lock")
 
     def acquire(self) -> None:
-        """Take the lock or raise DatabaseLocked; never waits."""
+        """Take the lock; never waits.
+
+        Raises:
+            DatabaseLocked: another server holds it.
+        """
         # A file of its own, because closing any descriptor of the database would drop SQLite's own locks on it.
-        descriptor = open_beside(self.file, os.O_RDWR | os.O_CREAT)
+        descriptor = open_sidecar(self.file, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -40,11 +46,11 @@ class ServerLock:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-        # It is held for as long as any process has it open.
+        # The lock lasts as long as any process has the file open, a forked child included.
         self._withheld.add(descriptor)
 
     def sign(self) -> None:
-        """Write who holds the lock."""
+        """Write the process id of the holder into the file."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -12,9 +12,8 @@ from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 from workflow_server.errors import DatabaseNewer, MigrationEdited, MigrationMissing
-from workflow_server.store.sqlite.maintenance import MigrationApplied
 from workflow_server.store.sqlite.statements import load_single, split
-from workflow_server.store.sqlite.transaction import Fault, lone_transaction
+from workflow_server.store.sqlite.transaction import lone_transaction
 
 APPLICATION_ID = 0x77665356
 """Marks a SQLite file as one of workflow_server: 'wfSV' in ASCII."""
@@ -34,10 +33,10 @@ class Migration(NamedTuple):
 
 
 def known_migrations(path: str, folder: Traversable | None = None) -> list[Migration]:
-    """The migrations of this installation in order; ``path`` is the database that they are for.
+    """Return the migrations of this installation in order; ``path`` names the database in errors.
 
     Raises:
-        MigrationMissing: the numbers have a gap or a double.
+        MigrationMissing: a number is missing or there twice.
     """
     found: list[Migration] = []
     for file in (folder or files("workflow_server.migrations")).iterdir():
@@ -54,7 +53,7 @@ def known_migrations(path: str, folder: Traversable | None = None) -> list[Migra
 
 
 def pending_migrations(connection: sqlite3.Connection, known: Sequence[Migration], path: str) -> list[Migration]:
-    """Those that the database has not had yet. Writes nothing.
+    """Return the migrations that the database has not had yet; write nothing.
 
     Raises:
         DatabaseNewer, MigrationEdited, MigrationMissing: the database was migrated with others.
@@ -72,14 +71,15 @@ def pending_migrations(connection: sqlite3.Connection, known: Sequence[Migration
     return list(known[len(applied) :])
 
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], fault: Fault | None = None) -> None:
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
     """Apply ``migrations``, each in one transaction; the first failure leaves those before it in place."""
     for migration in migrations:
-        record = MigrationApplied(migration.number, migration.name, migration.sha256, time.time())
-        with lone_transaction(connection, record, fault):
+        number, name, sha256, _ = migration
+        record = {"number": number, "name": name, "sha256": sha256, "applied_at": time.time()}
+        with lone_transaction(connection):
             for statement in split(migration.script):
                 connection.execute(statement)
-            connection.execute(_WRITES["migration_applied"], record._asdict())
+            connection.execute(_WRITES["migration_applied"], record)
             # In the same transaction, so that the file is never ours without saying so; PRAGMA takes no parameters.
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
-            connection.execute(f"PRAGMA user_version = {migration.number:d}")
+            connection.execute(f"PRAGMA user_version = {number:d}")

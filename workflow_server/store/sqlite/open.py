@@ -1,4 +1,4 @@
-"""The opening of a database: every check comes before the first write."""
+"""Opening a database: all checks before the first write, then the migrations."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ from workflow_server.errors import (
     DiskFailed,
 )
 from workflow_server.records import ServerAlive
-from workflow_server.store.sqlite.beside import check_beside, narrow_modes
-from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT, connect, run_on
+from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT, ConnectionFactory, connect, run_on
 from workflow_server.store.sqlite.integrity import examine_database, server_row
 from workflow_server.store.sqlite.lock import ServerLock
-from workflow_server.store.sqlite.maintenance import ServerStarted
 from workflow_server.store.sqlite.migrations import Migration, known_migrations, migrate, pending_migrations
 from workflow_server.store.sqlite.preflight import (
     check_filesystem,
@@ -35,8 +33,9 @@ from workflow_server.store.sqlite.preflight import (
     create_file,
     sync_folder,
 )
+from workflow_server.store.sqlite.sidecar import check_sidecars, restrict_modes
 from workflow_server.store.sqlite.statements import load_single
-from workflow_server.store.sqlite.transaction import Fault, describe, is_full, lone_transaction
+from workflow_server.store.sqlite.transaction import describe, is_full, lone_transaction
 from workflow_server.store.sqlite.wal import write_anew
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ _READS = load_single("reads")
 _WRITES = load_single("server")
 
 _TOO_SHORT = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
-"""Codes that SQLite counts as I/O errors, though the file is damaged."""
+"""Codes of damaged files that SQLite counts as I/O errors."""
 
 FIXED_SQLITE = {(3, 44): 6, (3, 50): 7, (3, 51): 3}
 """The first release of each line without the WAL reset bug: https://www.sqlite.org/wal.html"""
@@ -61,16 +60,16 @@ class Opened(NamedTuple):
 
 
 def is_fixed(version: tuple[int, ...]) -> bool:
-    """Return whether this SQLite is free of the bug that two connections can meet when they reset a WAL at once."""
+    """Return True where this SQLite has no WAL reset bug, which two connections can meet when they reset a WAL."""
     line, patch = version[:2], version[2]
     return line > (3, 51) or patch >= FIXED_SQLITE.get((line[0], line[1]), 1 << 30)
 
 
 def lock_database(path: Path, *, allow_network_filesystem: bool) -> ServerLock:
-    """Check all that can be checked without SQLite, lock, and make the file where there is none.
+    """Check all that can be checked without SQLite, lock, and create the file where there is none.
 
     Raises:
-        DatabaseError: what is wrong; a refused file was left byte for byte, and nothing was put beside it.
+        DatabaseError: the file cannot be used; it was left byte for byte, and nothing was put beside it.
     """
     try:
         return _locked(path, len(known_migrations(str(path))), allow_network_filesystem=allow_network_filesystem)
@@ -82,10 +81,10 @@ def _locked(path: Path, known: int, *, allow_network_filesystem: bool) -> Server
     check_folder(path)
     if not allow_network_filesystem:
         check_filesystem(path)
-    check_beside(path)
+    check_sidecars(path)
     lock = ServerLock(path)
     if not lock.file.exists():
-        # No server holds it, so that it may be read; a foreign file then gets no lock file beside it.
+        # No server holds it, so it may be read. A foreign file must not get a lock file beside it.
         check_header(path, known)
     lock.acquire()
     try:
@@ -100,14 +99,17 @@ def _locked(path: Path, known: int, *, allow_network_filesystem: bool) -> Server
 
 
 def _check_links(path: Path) -> None:
-    # The lock and the WAL go by the file's name: under a second one, another server would find neither.
+    # The lock and the WAL go by the file's name: under a second name, another server would find neither.
     names = path.stat().st_nlink if path.exists() else 1
     if names > 1:
         raise DatabaseLinked(path=str(path), names=names)
 
 
-async def open_database(path: Path | None, fault: Fault | None = None) -> Opened:
-    """Open, check and migrate the database at ``path``, which is locked; None is one in memory."""
+async def open_database(path: Path | None, factory: ConnectionFactory = sqlite3.Connection) -> Opened:
+    """Open, check and migrate the database at ``path``, which is locked; None is one in memory.
+
+    ``factory`` makes the connection that is returned, the only one that writes.
+    """
     name = ":memory:" if path is None else str(path)
     if path is not None and not is_fixed(sqlite3.sqlite_version_info):
         logger.warning(
@@ -119,11 +121,11 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
     try:
         if path is not None:
             await examine_database(path, known)
-            narrow_modes(path)
-        connection = await connect(path)
+            restrict_modes(path)
+        connection = await connect(path, factory=factory)
         try:
             stopped_cleanly, last_alive, inbox_id = await run_on(
-                connection, lambda sqlite: _prepare(sqlite, known, name, fault)
+                connection, lambda sqlite: _prepare(sqlite, known, name)
             )
             if path is not None:
                 sync_folder(path.parent)
@@ -136,11 +138,11 @@ async def open_database(path: Path | None, fault: Fault | None = None) -> Opened
 
 
 def explain(error: sqlite3.Error | OSError | UnicodeDecodeError, path: str) -> DatabaseError:
-    """Return what an error of SQLite or of the operating system while opening means to a user."""
+    """Return the error for users that stands for one of SQLite or of the operating system while opening."""
     if isinstance(error, OSError):
         return _explain_system(error, path)
     if isinstance(error, UnicodeDecodeError):
-        # SQLite's message quotes a schema that it does not understand, and Python cannot read the quotation.
+        # SQLite's message quotes a schema that is no text, which Python cannot decode.
         return DatabaseDamaged(path=path, problem="its schema is not text")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     primary = code & 0xFF
@@ -167,7 +169,7 @@ def _explain_system(error: OSError, path: str) -> DatabaseError:
 
 
 def _prepare(
-    connection: sqlite3.Connection, known: Sequence[Migration], name: str, fault: Fault | None
+    connection: sqlite3.Connection, known: Sequence[Migration], name: str
 ) -> tuple[bool, ServerAlive | None, int]:
     pending = pending_migrations(connection, known, name)
     fresh = len(pending) == len(known)
@@ -175,27 +177,27 @@ def _prepare(
     _set_durability(connection, name, wal=not fresh)
     if not fresh and name != ":memory:":
         _fold_in_log(connection, Path(name))
-    migrate(connection, pending, fault)
-    # A new file is migrated before it gets a WAL: its own header then says whose it is, whatever happens to the WAL.
+    migrate(connection, pending)
+    # A new file is migrated before it gets a WAL: so its own header says whose it is, whatever happens to the WAL.
     _set_durability(connection, name, wal=True)
     last_alive = ServerAlive(*connection.execute(_READS["last_alive"]).fetchone())
-    with lone_transaction(connection, ServerStarted(), fault):
+    with lone_transaction(connection):
         connection.execute(_WRITES["server_started"])
     inbox_id: int = connection.execute(_READS["last_inbox_id"]).fetchone()[0]
     return stopped_cleanly, None if last_alive.at is None else last_alive, inbox_id + 1
 
 
 def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
-    """Let the database itself hold all that its log holds, synced, before anything is served or added.
+    """Write the log's content into the database, synced, before anything is served or added.
 
-    After an fsync that failed, the system may show pages of the log that the disk never got, and a second fsync leaves
-    them out: what was appended behind them would be lost with them. Writing them anew is what helps:
+    After a failed fsync the system may show pages of the log that the disk never got and that no later fsync writes:
+    what is appended behind them would be lost with them. Writing them anew helps:
     https://www.usenix.org/conference/atc20/presentation/rebello
     """
     busy, frames, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy and frames:
-        # Another program reads the log, such as a backup: a start must not fail for that, nor wait until it is done.
-        logger.info("%s is read by another program: its log is written anew where it is", path)
+        # A program such as a backup reads the log. A start must neither fail for that nor wait for its end.
+        logger.info("another program reads %s: its log is rewritten in place", path)
         connection.execute("BEGIN IMMEDIATE")
         try:
             write_anew(path)
@@ -206,7 +208,7 @@ def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
 def _set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    # What is deleted is overwritten, not only forgotten: a client's secrets are in it.
+    # Deleted content is overwritten: it holds secrets of clients.
     connection.execute("PRAGMA secure_delete = ON")
     # The writer checkpoints itself: SQLite drops the errors of its automatic checkpoints, a failed fsync among them.
     connection.execute("PRAGMA wal_autocheckpoint = 0")

@@ -1,4 +1,4 @@
-"""The place of a database, and whether it can be used there: everything that is known before SQLite opens the file."""
+"""Checks before SQLite opens a database: its folder, its file system and its header."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a missing folder, a folder in the file's place, and what cannot be written."""
+    """Refuse a missing folder, a folder in the file's place, and a file or folder that cannot be written."""
     if not path.parent.is_dir():
         raise FolderMissing(folder=str(path.parent))
     if path.exists() and not path.is_file():
@@ -47,7 +47,7 @@ def check_folder(path: Path) -> None:
 
 
 def check_filesystem(path: Path, mounts: Path | None = None) -> None:
-    """Refuse a network file system; where nothing is known of mounts, nothing is refused."""
+    """Refuse a network file system. Where the mounts are not known, nothing is refused."""
     mounts = mounts or MOUNTS
     if not mounts.exists():
         return
@@ -57,7 +57,8 @@ def check_filesystem(path: Path, mounts: Path | None = None) -> None:
 
 
 def filesystem_of(path: Path, mounts: str) -> str:
-    """The kind of the file system that ``path`` lies on, from the text of /proc/mounts; later mounts cover earlier."""
+    """Return the kind of the file system of ``path``, from the text of /proc/mounts; later mounts cover earlier
+    ones."""
     best, kind = -1, ""
     for line in mounts.splitlines():
         fields = line.split()
@@ -69,18 +70,18 @@ def filesystem_of(path: Path, mounts: str) -> str:
 
 
 def check_header(path: Path, known: int) -> None:
-    """Refuse a file that is not ours or newer than migration ``known``, from its first bytes; and none with a log.
+    """Refuse, by its first bytes, a file of another program or newer than migration ``known``, and a log without its
+    file.
 
-    A file that a power cut left half made is as good as an empty one.
+    A file that a power cut left half made counts as empty.
 
-    Only to be called while SQLite has not opened the file in this process: closing it would drop SQLite's locks.
+    Only to be called while SQLite has not opened the file in this process: closing the file would drop SQLite's locks.
     """
     if not path.exists() or path.stat().st_size == 0:
-        # SQLite would take the log for that of another database and delete it; a new one has none until it is ours.
+        # SQLite would delete the log as that of another database. A new database has none.
         if has_log(path):
             raise DatabaseMissing(path=str(path), log=log_of(path).name)
-        # A supervisor starts the server again when its database was moved away: what was served until then would be
-        # forgotten without a word.
+        # A supervisor starts the server again when its database was moved away: a new database would hide that.
         if has_left_log(path):
             raise DatabaseMissing(path=str(path), log=left_log_of(path).name)
         return
@@ -96,19 +97,18 @@ def check_header(path: Path, known: int) -> None:
     if version > known:
         raise DatabaseNewer(path=str(path), found=version, known=known)
     if not set(header[18:20]) <= {1, 2}:
-        # SQLite takes another number for a format of its future, and the file for one that it may not write.
+        # SQLite takes another number for a future format, and the file for one that it may not write.
         raise DatabaseDamaged(path=str(path), problem="its header names a format that SQLite does not have")
     if has_left_log(path) and not has_log(path):
-        # The file alone may look as if it was closed cleanly: that it was in use may stand in its log only.
+        # The file alone may look cleanly closed: the note that it was in use may be in its log only.
         raise LogSetAside(path=str(path), left=left_log_of(path).name, log=log_of(path).name)
 
 
 def _is_half_made(path: Path) -> bool:
-    """Return whether the transaction that was to fill the file was interrupted: its journal says that the file was
-    empty.
+    """Return True where the transaction that makes the file was interrupted: its journal says that the file was empty.
 
-    SQLite takes such a transaction back when it opens the file. Until then any part of its pages may be there, and the
-    first bytes of the file need not be.
+    SQLite rolls such a transaction back when it opens the file. Until then any of its pages may be there, without the
+    first bytes of the file.
     """
     journal = path.with_name(path.name + "-journal")
     if not journal.exists():
@@ -123,7 +123,7 @@ def _integer(header: bytes, offset: int) -> int:
 
 
 def create_file(path: Path) -> None:
-    """Make an empty file that only its owner may read, and make its name durable; an existing one stays."""
+    """Create an empty, private file and make its name durable; leave an existing one alone."""
     if path.exists():
         return
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,4 +1,4 @@
-"""The deletion of handlers: slice by slice, until nothing of them is left in the database and its log."""
+"""Purging: the rows of deleted handlers are removed in slices, until nothing of them is left in database and log."""
 
 from __future__ import annotations
 
@@ -7,34 +7,37 @@ import logging
 
 from workflow_server.errors import StorageError
 from workflow_server.store.base import Commit
+from workflow_server.store.group_commit import GroupCommit
 from workflow_server.store.sqlite import reads
 from workflow_server.store.sqlite.readers import ReaderPool
-from workflow_server.store.sqlite.writer import GroupCommitWriter
 
 logger = logging.getLogger(__name__)
 
 EMPTYING_RETRY = 1.0
-"""Seconds until a log that another program reads is tried to be emptied again; after each try, twice as many."""
+"""Seconds until the next try to empty a log that another program reads; doubled after each try."""
 LONGEST_RETRY = 60.0
+"""Seconds between two tries, at most."""
 
 
 class Purge:
-    """Deletes the handlers that are marked. SQLite overwrites what is deleted (``secure_delete``); what the log had of
-    it goes with the log's content."""
+    """Removes the rows of the handlers that are marked as deleted.
 
-    def __init__(self, writer: GroupCommitWriter, readers: ReaderPool) -> None:
+    SQLite overwrites what is deleted (``secure_delete``); the log's copies go when the log is emptied.
+    """
+
+    def __init__(self, writer: GroupCommit, readers: ReaderPool) -> None:
         self._writer = writer
         self._readers = readers
         self._task: asyncio.Task[None] | None = None
         self._emptying: asyncio.Task[None] | None = None
 
     def start(self, marking: Commit | None = None) -> asyncio.Task[None]:
-        """Delete what is marked when ``marking`` is committed, after what is being deleted already."""
+        """Remove the marked handlers once ``marking`` is committed and the purges before are done."""
         self._task = asyncio.create_task(self._run(marking, self._task), name="store-purge")
         return self._task
 
     async def finished(self) -> None:
-        """Return when what was started has ended, however it did."""
+        """Return when the last purge has ended, also where it failed."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -52,22 +55,22 @@ class Purge:
             if previous is not None:
                 await asyncio.wait([previous])
             while part := await self._readers.read(reads.next_purge):
-                await self._writer.append((part,))
+                await self._writer.append((part,), internal=True)
             await self._empty_log()
         except StorageError as error:
             logger.warning("a deletion was interrupted (%s): the next start finishes it", error)
             raise
 
     async def _empty_log(self) -> None:
-        if not await self._writer.empty_log() and (self._emptying is None or self._emptying.done()):
-            logger.info("what was deleted stays in the write-ahead log until no other program reads that")
+        if not await self._writer.erase_deleted() and (self._emptying is None or self._emptying.done()):
+            logger.info("deleted content stays in the write-ahead log until no other program reads that log")
             self._emptying = asyncio.create_task(self._keep_trying(), name="store-empty-log")
 
     async def _keep_trying(self) -> None:
-        # A backup may read the log for long, and nobody who deletes waits for that.
+        # A backup may read the log for long, and no deletion waits for that.
         delay = EMPTYING_RETRY
         while self._writer.is_open:
             await asyncio.sleep(delay)
-            if await self._writer.empty_log():
+            if await self._writer.erase_deleted():
                 return
             delay = min(2 * delay, LONGEST_RETRY)

@@ -1,4 +1,4 @@
-"""A few read-only connections, each of which serves one whole read at a time."""
+"""The reader pool: a few read-only connections, each of which serves one whole read at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ READERS = 3
 
 
 class ReaderPool:
-    """Reads see only what is committed, and leave nothing open behind them: an open cursor would let the log grow."""
+    """Connections for reads, which see only what is committed.
+
+    A read leaves no cursor open: that would let the log grow.
+    """
 
     def __init__(self, connections: list[aiosqlite.Connection], *, owned: bool) -> None:
         self._connections = connections
@@ -32,7 +35,7 @@ class ReaderPool:
 
     @classmethod
     async def open(cls, path: Path) -> ReaderPool:
-        """Connections of its own to the file at ``path``."""
+        """Open connections of the pool's own to the file at ``path``."""
         connections: list[aiosqlite.Connection] = []
         try:
             for _ in range(READERS):
@@ -46,14 +49,15 @@ class ReaderPool:
 
     @classmethod
     def sharing(cls, connection: aiosqlite.Connection) -> ReaderPool:
-        """A database in memory has one connection: its thread runs whole functions, so reads fall between commits."""
+        """Share the one connection of a database in memory: its thread runs whole functions, so reads fall between
+        commits."""
         return cls([connection], owned=False)
 
     async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``function`` on a free connection.
 
         Raises:
-            StoreClosed, StoreUnavailable: the read did not come about.
+            StoreClosed, StoreUnavailable: nothing was read.
         """
         if self._closed:
             raise StoreClosed
@@ -63,7 +67,7 @@ class ReaderPool:
         except sqlite3.Error as error:
             raise StoreUnavailable(reason=describe(error)) from error
         except ValueError as error:
-            # aiosqlite says so when the connection was closed in the meantime.
+            # aiosqlite raises it where the connection was closed in the meantime.
             if self._closed:
                 raise StoreClosed from error
             raise

@@ -1,4 +1,4 @@
-"""The queries of the store, each in one function that runs whole on a connection's thread."""
+"""The queries of the store, one function each, which runs whole on a connection's thread."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from workflow_server.records import (
     TickAppended,
     UntakenEvent,
 )
+from workflow_server.store.internal_records import PurgeSliced
 from workflow_server.store.sqlite.connection import DAMAGED
-from workflow_server.store.sqlite.maintenance import PurgeSliced
 from workflow_server.store.sqlite.statements import load_single
 
 READS = load_single("reads")
@@ -28,7 +28,7 @@ PURGE_SIZE = 1 << 20
 
 
 def load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | None:
-    """All of a run in one read transaction."""
+    """Read a handler's current run in one transaction."""
     connection.execute("BEGIN")
     try:
         return _load_run(connection, handler_id)
@@ -82,7 +82,7 @@ def read_events(
     size = 0
     cursor = connection.execute(READS["events"], {"handler_id": handler_id, "after": after, "limit": limit})
     for sequence, internal, data in cursor:
-        # A damaged event is shown as far as it can be read: its reader goes on to those after it.
+        # A damaged event is returned as far as it can be read, so that its readers get on to the next ones.
         page.append(StoredEvent(sequence, bool(internal), data.removeprefix(DAMAGED)))
         size += len(data)
         if characters is not None and size >= characters:
@@ -110,9 +110,9 @@ def purge_left(connection: sqlite3.Connection) -> bool:
 
 
 def next_purge(connection: sqlite3.Connection) -> PurgeSliced | None:
-    """The next slice of what is marked: rows of ``PURGE_SIZE`` bytes in all, and one at least; None where all is gone.
+    """Return the next slice of the marked rows, ``PURGE_SIZE`` bytes and one row at least; None where all are gone.
 
-    What is deleted is overwritten, and so it is written to the log: that must not grow by all of it at once.
+    Deleted content is overwritten, by way of the log: a slice bounds the log's growth.
     """
     if not purge_left(connection):
         return None

@@ -1,4 +1,4 @@
-"""Handlers as users of the store know them, from and to their rows."""
+"""Conversion of ``PersistentHandler`` from and to rows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from workflow_server.protocol.events import read_result
 from workflow_server.records import STATUSES
 from workflow_server.store.base import HandlerQuery, PersistentHandler, from_timestamp
-from workflow_server.store.sqlite.maintenance import Entry, HandlerReplaced, StateGiven
+from workflow_server.store.internal_records import Entries, HandlerReplaced, StateGiven
 from workflow_server.store.sqlite.reads import READS
 
 Row = tuple[Any, ...]
 
 
 def find_handlers(connection: sqlite3.Connection, query: HandlerQuery) -> list[Row]:
-    """The rows that match, oldest first."""
+    """Return the rows that match, oldest first."""
     statuses = STATUSES if query.status_in is None else query.status_in
     parameters = {
         "handler_ids": _json(query.handler_id_in),
@@ -50,10 +50,10 @@ def handler_from_row(row: Row) -> PersistentHandler:
     )
 
 
-def entries_from_handler(handler: PersistentHandler) -> tuple[Entry, ...]:
-    """Return what stores a handler: its row and, from its ``ctx``, the state that a later run finds."""
+def entries_from_handler(handler: PersistentHandler) -> Entries:
+    """Return the records that store a handler: its row and, from its ``ctx``, the state that a later run finds."""
     state = handler.ctx.get("state")
-    # State hangs on a run; that of a handler without one hangs on a run of the handler's own name.
+    # State belongs to a run; where a handler has none, to a run of the handler's own name.
     run_id = handler.run_id or (handler.handler_id if state else None)
     row = HandlerReplaced(
         handler_id=handler.handler_id,
@@ -76,7 +76,7 @@ def _json(values: Sequence[str] | None) -> str | None:
 
 
 def _timestamp(time: datetime | None) -> float | None:
-    """A time without a zone is UTC."""
+    """Return the Unix time; a time without a zone is UTC."""
     if time is None:
         return None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

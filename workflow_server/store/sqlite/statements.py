@@ -12,7 +12,7 @@ Statements = dict[str, tuple[str, ...]]
 
 
 def load(name: str) -> Statements:
-    """The statements of ``sql/<name>.sql``: those under each ``-- name: xyz``, in order."""
+    """Return the statements of ``sql/<name>.sql``, in order, by the ``-- name: xyz`` that they stand under."""
     text = files("workflow_server.store.sqlite").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
     statements: Statements = {}
     for block in text.split(_MARK)[1:]:
@@ -24,7 +24,7 @@ def load(name: str) -> Statements:
 
 
 def load_single(name: str) -> dict[str, str]:
-    """As ``load``, for a file in which each name is one statement."""
+    """Return the statements of a file in which each name is one statement; see ``load``."""
     single: dict[str, str] = {}
     for title, statements in load(name).items():
         (single[title],) = statements
@@ -32,7 +32,7 @@ def load_single(name: str) -> dict[str, str]:
 
 
 def split(script: str) -> Iterator[str]:
-    """The statements of a script, one by one, without comment lines."""
+    """Yield the statements of a script, without comment lines."""
     statement = ""
     for line in script.splitlines():
         if not line.lstrip().startswith("--"):

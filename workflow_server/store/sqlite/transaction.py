@@ -1,8 +1,7 @@
-"""One transaction of the writer: what runs on the connection's thread, and what its failures mean."""
+"""One transaction: the statements of its records, and the meaning of SQLite's errors."""
 
 from __future__ import annotations
 
-import enum
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -11,27 +10,19 @@ from itertools import chain, groupby
 from typing import NamedTuple, get_args
 
 from workflow_server.records import Record
-from workflow_server.store.sqlite.maintenance import MAINTENANCE, Entry, Lifecycle
+from workflow_server.store.backend import FailureKind, TransactionError
+from workflow_server.store.internal_records import Entries, Entry, InternalRecord
 from workflow_server.store.sqlite.statements import load
-
-Entries = tuple[Entry, ...]
-
-Fault = Callable[[str, Sequence[Entries]], None]
-"""A test's way to fail or kill at a commit: called on the writer's thread with ``before commit``, ``inside commit``
-or ``after commit`` and the units of the transaction, and with ``before checkpoint`` or ``after checkpoint`` and none.
-The transactions of opening and closing are among them, and have one ``Lifecycle`` entry each."""
-
-Refusals = dict[int, Exception]
-"""Errors of the units that cannot be stored, by their place in the batch."""
 
 _BY_NAME = load("records")
 
 STATEMENTS: dict[type[Entry], tuple[str, ...]] = {
-    kind: _BY_NAME[kind.__name__] for kind in (*get_args(Record), *MAINTENANCE)
+    kind: _BY_NAME[kind.__name__] for kind in (*get_args(Record), *get_args(InternalRecord))
 }
+"""The statements of each kind of record, in order."""
 
 
-class _Bound(NamedTuple):
+class BoundStatement(NamedTuple):
     """A statement whose parameters are the first ``width`` fields of its record, by place: no dictionary is made."""
 
     sql: str
@@ -40,7 +31,7 @@ class _Bound(NamedTuple):
     """They are all of its fields."""
 
     @classmethod
-    def of(cls, kind: type[Entry], statement: str) -> _Bound:
+    def of(cls, kind: type[Entry], statement: str) -> BoundStatement:
         fields = kind._fields
         used = [fields.index(name) + 1 for name in _PARAMETER.findall(statement)]
         sql = _PARAMETER.sub(lambda match: f"?{fields.index(match[1]) + 1}", statement)
@@ -50,29 +41,11 @@ class _Bound(NamedTuple):
 
 _PARAMETER = re.compile(r":([a-z_0-9]+)")
 
-_BOUND: dict[type[Entry], tuple[_Bound, ...]] = {
-    kind: tuple(_Bound.of(kind, statement) for statement in statements) for kind, statements in STATEMENTS.items()
+BOUND_STATEMENTS: dict[type[Entry], tuple[BoundStatement, ...]] = {
+    kind: tuple(BoundStatement.of(kind, statement) for statement in statements)
+    for kind, statements in STATEMENTS.items()
 }
-
-
-class Verdict(enum.Enum):
-    """The consequence of a failed transaction for its units."""
-
-    FULL = "nothing was stored, for want of room"
-    UNAVAILABLE = "nothing was stored, and a later try may succeed"
-    REFUSED = "nothing was stored, because of a value that can never be stored"
-    BROKEN = "nothing was stored, and nothing can be any more"
-    UNKNOWN = "whether it was stored is not known"
-
-
-class TransactionError(Exception):
-    """A transaction failed: ``verdict`` says what that means, the cause is its ``__cause__``."""
-
-    def __init__(self, verdict: Verdict, reason: str) -> None:
-        super().__init__(reason)
-        self.verdict = verdict
-        self.reason = reason
-
+"""The statements as they are executed."""
 
 _RETRIED = frozenset((
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM,
@@ -83,69 +56,58 @@ _UNSYNCED = frozenset((sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYN
 _KNOWN_AT_COMMIT = frozenset((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL))
 
 
-def commit_units(connection: sqlite3.Connection, units: Sequence[Entries], fault: Fault | None) -> Refusals:
+def commit_units(connection: sqlite3.Connection, units: Sequence[Entries]) -> dict[int, str]:
     """Store all units in one transaction, but for those that can never be stored.
 
+    Returns:
+        The reasons of the latter, by their place among the units.
+
     Raises:
-        TransactionError: with any verdict but REFUSED.
+        TransactionError: with any kind but REFUSED.
     """
     try:
-        return _transact(connection, units, _write_all, fault)
+        return _transact(connection, units, _write_all)
     except TransactionError as failure:
-        if failure.verdict is not Verdict.REFUSED:
+        if failure.kind is not FailureKind.REFUSED:
             raise
-    return _transact(connection, units, _write_each, fault)
+    return _transact(connection, units, _write_each)
 
 
 def _transact(
     connection: sqlite3.Connection,
     units: Sequence[Entries],
-    write: Callable[[sqlite3.Connection, Sequence[Entries]], Refusals],
-    fault: Fault | None,
-) -> Refusals:
+    write: Callable[[sqlite3.Connection, Sequence[Entries]], dict[int, str]],
+) -> dict[int, str]:
     committing = False
     try:
-        if fault:
-            fault("before commit", units)
         connection.execute("BEGIN IMMEDIATE")
         refusals = write(connection, units)
         committing = True
-        if fault:
-            fault("inside commit", units)
         connection.execute("COMMIT")
-        if fault:
-            fault("after commit", units)
     except Exception as error:
-        verdict = judge(error, committing=committing)
+        kind = failure_kind(error, committing=committing)
         if not _rolled_back(connection):
-            verdict = Verdict.UNKNOWN
-        raise TransactionError(verdict, describe(error)) from error
+            kind = FailureKind.UNKNOWN
+        raise TransactionError(kind, describe(error)) from error
     return refusals
 
 
 @contextmanager
-def lone_transaction(connection: sqlite3.Connection, entry: Lifecycle, fault: Fault | None) -> Iterator[None]:
+def lone_transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Commit what is written inside as a transaction of its own, or roll it back where the block raises."""
-    units = ((entry,),)
-    if fault:
-        fault("before commit", units)
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-        if fault:
-            fault("inside commit", units)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    if fault:
-        fault("after commit", units)
 
 
-def _write_all(connection: sqlite3.Connection, units: Sequence[Entries]) -> Refusals:
+def _write_all(connection: sqlite3.Connection, units: Sequence[Entries]) -> dict[int, str]:
     for kind, entries in groupby(chain.from_iterable(units), type):
-        statements = _BOUND[kind]
+        statements = BOUND_STATEMENTS[kind]
         if len(statements) == 1:
             # A step that publishes many events: one call for all of them.
             sql, width, is_whole = statements[0]
@@ -157,17 +119,17 @@ def _write_all(connection: sqlite3.Connection, units: Sequence[Entries]) -> Refu
     return {}
 
 
-def _write_each(connection: sqlite3.Connection, units: Sequence[Entries]) -> Refusals:
-    refusals: Refusals = {}
+def _write_each(connection: sqlite3.Connection, units: Sequence[Entries]) -> dict[int, str]:
+    refusals: dict[int, str] = {}
     for place, entries in enumerate(units):
         connection.execute("SAVEPOINT unit")
         try:
             _write_all(connection, (entries,))
         except Exception as error:
-            if judge(error, committing=False) is not Verdict.REFUSED or not connection.in_transaction:
+            if failure_kind(error, committing=False) is not FailureKind.REFUSED or not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK TO unit")
-            refusals[place] = error
+            refusals[place] = describe(error)
         connection.execute("RELEASE unit")
     return refusals
 
@@ -181,8 +143,9 @@ def _rolled_back(connection: sqlite3.Connection) -> bool:
     return True
 
 
-def judge(error: Exception, *, committing: bool) -> Verdict:
-    """Return what a failure means: up to COMMIT nothing is stored; from there on only few errors say that it was not.
+def failure_kind(error: Exception, *, committing: bool) -> FailureKind:
+    """Return the meaning of an error: up to COMMIT nothing is stored; from there on only few errors say so.
+
     After an fsync that failed nothing is known at any time: what it was to sync may never reach the disk, and a large
     transaction begins the log anew, with an fsync of its header, before its COMMIT.
 
@@ -191,24 +154,23 @@ def judge(error: Exception, *, committing: bool) -> Verdict:
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if code in _UNSYNCED or (committing and primary not in _KNOWN_AT_COMMIT):
-        return Verdict.UNKNOWN
+        return FailureKind.UNKNOWN
     if is_full(error):
-        return Verdict.FULL
+        return FailureKind.FULL
     if primary in _BROKEN:
-        return Verdict.BROKEN
+        return FailureKind.BROKEN
     if primary in _RETRIED or isinstance(error, (MemoryError, OSError)):
-        return Verdict.UNAVAILABLE
-    return Verdict.REFUSED
+        return FailureKind.UNAVAILABLE
+    return FailureKind.REFUSED
 
 
 def is_full(error: BaseException) -> bool:
-    """Return whether the disk was full. SQLite has a code of its own for it, but where its shared memory cannot
-    grow."""
+    """Return whether the disk was full: SQLite has two codes for that, one of them for its shared memory."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and (code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def describe(error: BaseException) -> str:
-    """An error in a few words, with SQLite's own name for it where it has one."""
+    """Return an error in a few words, with SQLite's own name for it where it has one."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return f"{name}: {error}"

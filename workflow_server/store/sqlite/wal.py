@@ -1,10 +1,10 @@
-"""The write-ahead log as a file: where it lies, whether commits were lost in it, and how it is written anew.
+"""The write-ahead log as a file: its name, commits that were lost in it, and writing it anew.
 
-SQLite ends the log at the first frame that it cannot read, and drops what follows without a word. That is right for
-what a power cut tore: the last commit, which nobody was told of. But each commit is synced before a frame of the next
-one is written (``synchronous=FULL``), so where a commit that another one follows lies behind the end, it had been whole
-once. Each frame's checksum goes on from that of the frame before it; so what an earlier power cut left further behind
-is not taken for what follows.
+SQLite ends the log at the first frame that it cannot read, and drops the frames behind it silently. That is right for
+the last commit, which a power cut may have torn and nobody was told of. But each commit is synced before a frame of the
+next one is written (``synchronous=FULL``): a commit behind the end that another commit follows was whole once, and is
+lost by damage. Each frame's checksum continues that of the frame before it, so frames that an earlier power cut left
+further behind are not taken for followers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Frame(NamedTuple):
         return self.header[8:16]
 
     def follows(self, other: _Frame, order: str) -> bool:
-        """Return whether it was written right behind the other one; ``order`` is that of the bytes in a word."""
+        """Return True where this frame was written right behind the other; ``order`` is the byte order of words."""
         words = struct.unpack(f"{order}{2 + len(self.page) // 4}I", self.header[:8] + self.page)
         first, second = struct.unpack(">2I", other.header[16:24])
         for one, two in zip(words[::2], words[1::2], strict=True):
@@ -48,33 +48,33 @@ class _Frame(NamedTuple):
 
 
 def log_of(path: Path) -> Path:
-    """The log of the database at ``path``."""
+    """Return the path of the log of the database at ``path``."""
     return path.with_name(path.name + "-wal")
 
 
 def left_log_of(path: Path) -> Path:
-    """Return what the log of the database at ``path`` is renamed to when the database is gone."""
+    """Return the path that the log of the database at ``path`` is renamed to when the database is gone."""
     return path.with_name(path.name + "-wal.left")
 
 
 def has_log(path: Path) -> bool:
-    """Return whether there is a log with anything in it."""
+    """Return True where there is a log that is not empty."""
     log = log_of(path)
     return log.exists() and log.stat().st_size > 0
 
 
 def has_left_log(path: Path) -> bool:
-    """Return whether there is the log of a database that was here and is gone."""
+    """Return True where the log of a database that is gone was set aside."""
     return left_log_of(path).exists()
 
 
 def write_anew(path: Path) -> None:
-    """Write each byte of the log again where it is, and sync: what the system shows, the disk then has.
+    """Write each byte of the log again in its place, and sync, so that the disk has what the system shows.
 
-    Only to be called while nobody else can write to the log. SQLite has no locks on it that closing it could drop.
+    Only to be called while nobody else can write to the log. SQLite holds no locks on it that closing it could drop.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the log could not be written.
     """
     descriptor = os.open(log_of(path), os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -87,9 +87,9 @@ def write_anew(path: Path) -> None:
 
 
 def lost_commits(path: Path, page_size: int) -> int:
-    """Return how many commits that were synced the log has behind the frame at which SQLite ended it.
+    """Return the number of synced commits behind the frame at which SQLite ended the log.
 
-    Only to be called when SQLite has read the log, and when no connection of this process is open: closing a file
+    Only to be called when SQLite has read the log, and while no connection of this process is open: closing a file
     would drop SQLite's locks on it.
     """
     if not has_log(path):
@@ -106,7 +106,7 @@ def lost_commits(path: Path, page_size: int) -> int:
 
 
 def _recovered_frames(index: Path) -> int | None:
-    """Return how many frames SQLite found whole, as the index that it made of the log says."""
+    """Return the number of frames that SQLite found whole, by the index that it made of the log; None without one."""
     if not index.exists():
         return None
     with index.open("rb") as file:

@@ -1,4 +1,4 @@
--- Each read is one statement. A handler that is being purged is not there.
+-- Each read is one statement. Handlers that are being purged are left out.
 
 -- name: run
 SELECT
@@ -95,7 +95,7 @@ ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC
 LIMIT 1;
 
 -- name: handlers_in_order
--- Not compared as rows of two values: SQLite finds no row by these in an index to an expression.
+-- The pair is not compared as a row value: SQLite cannot use an index on an expression for that.
 SELECT coalesce(started_at, 0.0), handler_id, status
 FROM handlers
 WHERE status = :status
@@ -121,7 +121,7 @@ WHERE h.handler_id = :handler_id;
 -- name: purge_left
 SELECT 1 FROM handlers WHERE purging = 1 LIMIT 1;
 
--- What a purge deletes next, in the order in which it does, with the bytes of each row.
+-- The rows that a purge deletes next, in its order, by their size in bytes.
 
 -- name: purge_events
 SELECT length(CAST(e.data AS BLOB))
@@ -167,11 +167,11 @@ SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations';
 SELECT number, name, sha256 FROM migrations ORDER BY number;
 
 -- name: schema
--- Of what SQLite makes itself, an index to each primary key, it keeps no SQL.
+-- SQLite keeps no SQL of what it makes itself: an index to each primary key.
 SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index', 'trigger');
 
 -- name: rules
--- What runs with a write to a table, or can refuse it: a foreign key of a table refuses a deletion in the one it names.
+-- Whatever runs with a write to a table or can refuse it. A foreign key refuses deletions in the table that it names.
 SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger'
 UNION ALL
 SELECT 'unique index', indexes.name, tbl_name, ''

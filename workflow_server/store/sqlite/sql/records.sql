@@ -1,7 +1,7 @@
--- What each record does, under the record's name; the parameters are its fields. A record may be several statements.
+-- The statements of each record, under its name; the parameters are its fields.
 
 -- name: RunStarted
--- Continuing a handler removes what the run before left, but for its events.
+-- Continuing a handler removes all records of the run before but its events.
 DELETE FROM ticks WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM snapshots WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM state_records WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
@@ -71,8 +71,7 @@ UPDATE handlers SET attempts = :attempts, probations = :probations
 WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
 
 -- name: TickAppended
--- A journal is kept for a run that runs: what comes after its end would stay for ever. A run that is not there is
--- no such case, and its tick fails at the foreign key.
+-- Ignored where the run has ended: nothing would ever remove it. For an unknown run it fails at the foreign key.
 INSERT INTO ticks (run_id, seq, data)
 SELECT :run_id, :seq, :data
 WHERE NOT EXISTS (SELECT 1 FROM handlers WHERE run_id = :run_id AND status <> 'running');
@@ -117,7 +116,7 @@ UPDATE handlers SET queue_sequence = :sequence WHERE handler_id = :handler_id AN
 UPDATE server SET alive_at = :at, clock_ahead = :ahead, uptime = :uptime, boot = :boot WHERE id = 1;
 
 -- name: HandlerReplaced
--- What hangs on a run goes before its handler points at another one.
+-- The records of the run before go before the handler points at another run.
 DELETE FROM ticks
 WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id)
     AND (run_id IS NOT :run_id OR :status <> 'running');
@@ -150,7 +149,7 @@ ON CONFLICT (run_id) DO UPDATE SET seq = excluded.seq, data = excluded.data;
 DELETE FROM state_patches WHERE run_id = :run_id;
 
 -- name: ClocksShifted
--- The last sign of life moves along, so that a start that dies right after this does not count the time again.
+-- The last sign of life is shifted, too, so that a start that dies right after this does not add the time again.
 UPDATE handlers SET alive_since = alive_since + :seconds WHERE status = 'running' AND alive_since IS NOT NULL;
 UPDATE server SET alive_at = alive_at + :seconds, uptime = uptime + :seconds WHERE id = 1;
 

@@ -1,4 +1,4 @@
--- What is written outside of the writer's units: at open and at close.
+-- Writes outside of units: at open and at close.
 
 -- name: migration_applied
 INSERT INTO migrations (number, name, sha256, applied_at) VALUES (:number, :name, :sha256, :applied_at);

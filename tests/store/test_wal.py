@@ -61,7 +61,7 @@ async def test_the_last_commit_may_be_torn_since_nobody_was_told_of_it(killed: P
     await store.close()
 
 
-async def test_a_log_that_is_damaged_before_other_commits_is_refused_untouched(killed: Path) -> None:
+async def test_a_log_damaged_before_other_commits_is_refused(killed: Path) -> None:
     log = bytearray(log_of(killed).read_bytes())
     place = commits_at(bytes(log))[-3]
     log[place + 100] ^= 1

@@ -11,14 +11,13 @@ import pytest
 
 from tests.runtime.waiting import until
 from workflow_server.errors import StorageFull
-from workflow_server.records import Record
-from workflow_server.store import HandlerQuery, SqliteWorkflowStore
-from workflow_server.store.sqlite import writer
-from workflow_server.store.sqlite.batch import Batch, Unit
-from workflow_server.store.sqlite.maintenance import PurgeMarked
-from workflow_server.store.sqlite.priority import is_urgent, urgent_units
-from workflow_server.store.sqlite.transaction import Entries, Fault
+from workflow_server.records import Record, RunEnded
+from workflow_server.store import HandlerQuery, group_commit
+from workflow_server.store.batch import Batch, Unit
+from workflow_server.store.internal_records import Entries, PurgeMarked
+from workflow_server.store.priority import is_urgent, urgent_units
 
+from .fault_injection import INSIDE, Hook, HookedStore, Written
 from .making import event, run_ended, run_started, tick
 
 
@@ -27,7 +26,7 @@ def units(*entries: Entries) -> list[Unit]:
     return [Unit(each, batch, lambda: None) for each in entries]
 
 
-def test_what_concerns_the_same_run_comes_along_in_order_and_nothing_else_does() -> None:
+def test_an_urgent_unit_takes_along_the_units_of_its_run() -> None:
     cancelled = (event("a", 1), run_ended("a", status="cancelled"))
     waiting = units((tick("a", 0),), (tick("b", 0),), (event("a", 0),), cancelled, (event("a", 2),), (event("b", 0),))
     assert urgent_units(waiting) == [waiting[0], waiting[2], waiting[3]]
@@ -44,29 +43,29 @@ def test_what_a_run_does_by_itself_waits_for_room(status: str) -> None:
     assert urgent_units(units((run_started("a"),), (event("a", 0),))) == []
 
 
-def full_but_for(*handlers: str) -> Fault:
+def full_but_for(*handlers: str) -> Hook:
     """A disk that has room for the units of these handlers alone."""
 
-    def fault(point: str, payload: Sequence[Entries]) -> None:
-        names = {getattr(entry, "handler_id", None) for unit in payload for entry in unit}
-        if point == "before commit" and not names <= {*handlers, None}:
+    def hook(moment: str, records: Sequence[Written]) -> None:
+        names = {getattr(record, "handler_id", None) for record in records}
+        if moment == INSIDE and not names <= {*handlers, None}:
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode = sqlite3.SQLITE_FULL
             raise error
 
-    return fault
+    return hook
 
 
-async def test_on_a_full_disk_a_cancellation_is_stored_before_what_others_wait_with(path: Path) -> None:
-    store = SqliteWorkflowStore(path)
+async def test_a_cancellation_is_stored_before_units_of_others(path: Path) -> None:
+    store = HookedStore(path)
     failures: list[BaseException] = []
     committed: list[Record] = []
     store.on_failure = failures.append
     await store.open()
-    store.on_commit = committed.extend
+    store.subscribe(committed.extend)
     await store.append(run_started("a"), run_started("b"))
     committed.clear()
-    store.fault = full_but_for("b")
+    store.hook = full_but_for("b")
     others = store.append(event("a", 0))
     before = store.append(event("b", 0))
     with pytest.raises(StorageFull):
@@ -79,7 +78,7 @@ async def test_on_a_full_disk_a_cancellation_is_stored_before_what_others_wait_w
     with pytest.raises(StorageFull):
         await store.commit(run_started("d"))
     assert [handler.status for handler in await store.query(HandlerQuery(handler_id_in=["b"]))] == ["cancelled"]
-    store.fault = None
+    store.hook = None
     await others
     assert committed[-1] == event("a", 0)
     assert store.backlog == 0
@@ -88,25 +87,23 @@ async def test_on_a_full_disk_a_cancellation_is_stored_before_what_others_wait_w
     assert failures == []
 
 
-async def test_new_work_is_tried_again_also_where_a_cancellation_took_along_all_that_waited(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "FULL_RETRY", 0.05)
-    store = SqliteWorkflowStore(path)
+async def test_new_work_is_accepted_after_a_cancellation_took_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "FULL_RETRY", 0.05)
+    store = HookedStore(path)
     await store.open()
     await store.append(run_started("a"), run_started("b"))
     full = full_but_for()
 
-    def full_but_for_ends(point: str, payload: Sequence[Entries]) -> None:
-        if not any(is_urgent(entries) for entries in payload):
-            full(point, payload)
+    def full_but_for_ends(moment: str, records: Sequence[Written]) -> None:
+        if not any(isinstance(record, RunEnded) for record in records):
+            full(moment, records)
 
-    store.fault = full_but_for_ends
+    store.hook = full_but_for_ends
     waiting = store.append(event("b", 0))
     await until(lambda: store._writer is not None and store._writer._waits_for_room)
     await store.append(run_ended("b", status="cancelled"))
     await waiting
-    store.fault = None
+    store.hook = None
     await asyncio.sleep(0.1)
     await store.commit(event("a", 0))
     await store.close()

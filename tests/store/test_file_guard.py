@@ -18,7 +18,7 @@ from workflow_server.errors import DatabaseMissing, LogSetAside, StoreGone
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite import file_guard as presence
 from workflow_server.store.sqlite.checkpoint import COMMITS_OVER_SIZE, Checkpointer
-from workflow_server.store.sqlite.file_guard import Presence
+from workflow_server.store.sqlite.file_guard import FileGuard
 
 from .making import run_started
 
@@ -43,7 +43,7 @@ async def test_a_commit_to_a_file_that_is_gone_is_not_acknowledged(path: Path, r
     store.on_failure = failures.append
     committed: list[object] = []
     await store.open()
-    store.on_commit = committed.extend
+    store.subscribe(committed.extend)
     remove(path)
     with pytest.raises(StoreGone):
         await store.commit(run_started("a"))
@@ -72,7 +72,7 @@ async def test_a_store_that_is_closed_after_its_file_is_gone_says_so(path: Path)
     assert [type(failure) for failure in failures] == [StoreGone]
 
 
-async def test_the_log_of_a_database_that_is_gone_is_set_aside_and_can_be_put_back(path: Path) -> None:
+async def test_the_log_of_a_missing_database_can_be_put_back(path: Path) -> None:
     store = SqliteWorkflowStore(path)
     store.on_failure = lambda error: None
     await store.open()
@@ -113,9 +113,7 @@ async def test_a_start_forgets_no_log_that_was_set_aside(path: Path) -> None:
     await again.close()
 
 
-async def test_a_file_that_cannot_be_looked_at_is_not_taken_for_one_that_is_gone(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_out_of_reach_is_not_taken_for_a_missing_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SqliteWorkflowStore(path)
     failures: list[BaseException] = []
     store.on_failure = failures.append
@@ -141,7 +139,7 @@ async def test_a_file_that_cannot_be_looked_at_is_not_taken_for_one_that_is_gone
 
 def test_looking_costs_little_beside_a_commit(path: Path) -> None:
     path.touch()
-    presence = Presence(path)
+    presence = FileGuard(path)
     began = time.process_time()
     for _ in range(1000):
         presence.check()

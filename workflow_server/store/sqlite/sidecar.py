@@ -1,4 +1,4 @@
-"""The files beside a database: each is this server's own, reached under one name only, and never through a link."""
+"""Sidecar files: those beside a database, each reached under its own name only and never through a link."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from workflow_server.errors import FileBesideLinked
 logger = logging.getLogger(__name__)
 
 PRIVATE = 0o600
-"""The mode of a database and of all that stands beside it: it holds what clients sent, secrets among it."""
+"""The mode of a database and of its sidecar files: they hold what clients sent, secrets among it."""
 
-ENDS = (".lock", "-reserve", "-wal", "-shm", "-journal", "-wal.left")
-"""Ends of the names of the files beside a database."""
+SUFFIXES = (".lock", "-reserve", "-wal", "-shm", "-journal", "-wal.left")
+"""Suffixes of the names of sidecar files."""
 
 _IS_LINK = frozenset((errno.ELOOP, errno.EMLINK))
 """Errors of ``open`` where ``O_NOFOLLOW`` meets a link: the first on Linux and macOS, the second on FreeBSD."""
 
 
-def beside(path: Path, end: str) -> Path:
-    """The file beside the database at ``path`` whose name has this end."""
-    return path.with_name(path.name + end)
+def sidecar(path: Path, suffix: str) -> Path:
+    """Return the path of the sidecar file with this suffix of the database at ``path``."""
+    return path.with_name(path.name + suffix)
 
 
-def open_beside(file: Path, flags: int) -> int:
-    """Open a file beside a database to write to it; with ``O_CREAT`` it is made so that only its owner may read it.
+def open_sidecar(file: Path, flags: int) -> int:
+    """Open a sidecar file to write to it; with ``O_CREAT`` it is made readable for its owner only.
 
     Raises:
         FileBesideLinked: it is a link, or has a second name: what is written to it would change a file elsewhere.
         OSError: it cannot be opened.
     """
     try:
-        # A pipe in its place would let an open wait for its other end.
+        # With O_NONBLOCK, the open of a pipe in its place does not wait for the other end.
         flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(file, flags, PRIVATE)
     except OSError as error:
@@ -50,14 +50,14 @@ def open_beside(file: Path, flags: int) -> int:
     return descriptor
 
 
-def check_beside(path: Path) -> None:
-    """Look at what stands beside the database at ``path``, and open nothing.
+def check_sidecars(path: Path) -> None:
+    """Check the sidecar files of the database at ``path``, and open none of them.
 
     Raises:
-        FileBesideLinked: see ``open_beside``.
+        FileBesideLinked: see ``open_sidecar``.
     """
-    for end in ENDS:
-        file = beside(path, end)
+    for suffix in SUFFIXES:
+        file = sidecar(path, suffix)
         try:
             found = file.lstat()
         except FileNotFoundError:
@@ -74,9 +74,9 @@ def _check(file: Path, found: os.stat_result) -> None:
         raise FileBesideLinked(file=str(file), found="not a regular file")
 
 
-def narrow_modes(path: Path) -> None:
-    """Let nobody but their owner read the database at ``path`` and the files beside it, and say where others could."""
-    for file in (path, *(beside(path, end) for end in ENDS)):
+def restrict_modes(path: Path) -> None:
+    """Make the database at ``path`` and its sidecar files private to their owner, and log which were not."""
+    for file in (path, *(sidecar(path, suffix) for suffix in SUFFIXES)):
         try:
             found = file.lstat()
             wide = stat.S_IMODE(found.st_mode)

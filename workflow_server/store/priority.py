@@ -1,4 +1,4 @@
-"""The records that are stored though the disk is full: what a client ends or deletes, with all that comes before it."""
+"""Priority on a full disk: cancellations and deletions are stored first, with what their handlers wrote before them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import json
 from collections.abc import Sequence
 
 from workflow_server.records import RunEnded
-from workflow_server.store.sqlite.batch import Unit
-from workflow_server.store.sqlite.maintenance import Entry, PurgeMarked, PurgeSliced
-from workflow_server.store.sqlite.transaction import Entries
+from workflow_server.store.batch import Unit
+from workflow_server.store.internal_records import Entries, Entry, PurgeMarked, PurgeSliced
 
 
 def is_urgent(entries: Entries) -> bool:
-    """Return whether a client waits for this to end or delete something, which it may want to do because the disk is
-    full."""
+    """Return whether a unit cancels or deletes something: a client may do so because the disk is full."""
     return any(
         isinstance(entry, (PurgeMarked, PurgeSliced)) or (isinstance(entry, RunEnded) and entry.status == "cancelled")
         for entry in entries
@@ -21,8 +19,10 @@ def is_urgent(entries: Entries) -> bool:
 
 
 def urgent_units(units: Sequence[Unit]) -> list[Unit]:
-    """The units that are urgent, in order, and those before them that concern the same handlers: the log of a handler
-    has no gap."""
+    """Return the urgent units, in order, and those before them that concern the same handlers.
+
+    So the event log of a handler has no gap.
+    """
     found: list[Unit] = []
     names: set[str] = set()
     for unit in reversed(units):
@@ -36,7 +36,7 @@ def urgent_units(units: Sequence[Unit]) -> list[Unit]:
 
 
 def _names(unit: Unit) -> set[str]:
-    """The handlers and runs that a unit concerns."""
+    """Return the ids of the handlers and runs that a unit concerns."""
     return {name for entry in unit.entries for name in _names_of(entry)}
 
 

@@ -1,4 +1,4 @@
-"""Room that is kept, given back, and taken again."""
+"""Room on the disk that is kept for cancellations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.store.sqlite.ballast import LEAST, SIZE, Reserve
+from workflow_server.store.sqlite.ballast import LEAST, SIZE, Ballast
+
+
+def test_a_link_in_the_place_of_the_ballast_is_not_followed(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    target, file = path.with_name("somebody's"), path.with_name(path.name + "-reserve")
+    target.write_text("precious")
+    reserve = Ballast(path)
+    reserve.fill()
+    file.unlink()
+    file.symlink_to(target)
+    reserve.give()
+    reserve.fill()
+    assert target.read_text() == "precious"
+    assert "symbolic link" in caplog.text
 
 
 @pytest.fixture
@@ -26,7 +39,7 @@ def small_files() -> Iterator[int]:
 
 
 def test_it_takes_up_blocks_of_the_disk_gives_them_back_and_goes(path: Path) -> None:
-    reserve, file = Reserve(path), path.with_name(path.name + "-reserve")
+    reserve, file = Ballast(path), path.with_name(path.name + "-reserve")
     reserve.fill()
     assert file.stat().st_blocks * 512 >= SIZE
     assert file.stat().st_mode & 0o777 == 0o600
@@ -39,32 +52,28 @@ def test_it_takes_up_blocks_of_the_disk_gives_them_back_and_goes(path: Path) -> 
 
 
 def test_it_takes_what_there_is_room_for(path: Path, small_files: int) -> None:
-    reserve, file = Reserve(path), path.with_name(path.name + "-reserve")
+    reserve, file = Ballast(path), path.with_name(path.name + "-reserve")
     reserve.fill()
     assert file.stat().st_size == small_files
 
 
-def test_a_missing_folder_is_no_error_and_neither_is_a_database_in_memory(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    for reserve in (Reserve(path / "missing" / "db"), Reserve(None)):
+def test_a_missing_folder_is_no_error_nor_is_memory(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for reserve in (Ballast(path / "missing" / "db"), Ballast(None)):
         reserve.fill()
         reserve.give()
         reserve.remove()
     assert [record.getMessage() for record in caplog.records] == [
-        "no room is kept for cancellations on a full disk: No such file or directory"
+        "cannot keep room for cancellations on a full disk: No such file or directory"
     ]
 
 
-def test_one_that_cannot_be_removed_keeps_nothing_from_closing_and_is_named(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_that_cannot_be_removed_is_named(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = path.with_name(path.name + "-reserve")
     file.mkdir()
-    reserve = Reserve(path)
+    reserve = Ballast(path)
     reserve.fill()
     reserve.remove()
-    assert f"{file} is left behind" in caplog.text
+    assert f"{file} could not be removed" in caplog.text
 
 
 def test_a_system_without_posix_fallocate_takes_up_as_much(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +81,7 @@ def test_a_system_without_posix_fallocate_takes_up_as_much(path: Path, monkeypat
     test_it_takes_up_blocks_of_the_disk_gives_them_back_and_goes(path)
 
 
-def test_a_system_without_posix_fallocate_takes_what_there_is_room_for(
+def test_without_posix_fallocate_it_takes_what_there_is_room_for(
     path: Path, small_files: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "posix_fallocate", raising=False)

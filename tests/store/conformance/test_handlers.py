@@ -1,0 +1,219 @@
+"""Handlers as users of the store know them: query, list, update, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+from tests.store.making import event, run_ended, run_started, tick
+from workflow_server.protocol.events import EventEnvelope
+from workflow_server.records import (
+    STATUSES,
+    InboxPosted,
+    KeyAnswered,
+    ListCursor,
+    SnapshotTaken,
+    StatePatched,
+    StateReplaced,
+    Status,
+)
+from workflow_server.store import AbstractWorkflowStore, HandlerQuery, PersistentHandler
+
+
+async def test_a_handler_is_read_back_as_it_was_given(store: AbstractWorkflowStore) -> None:
+    handler = PersistentHandler(
+        handler_id="a",
+        workflow_name="flow",
+        status="completed",
+        run_id="r",
+        result=EventEnvelope(value={"result": [1, "é"]}, type="StopEvent", types=["X"], qualified_name="m.StopEvent"),
+        started_at=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
+        updated_at=datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC),
+        completed_at=datetime(2026, 1, 2, 3, 4, 6, 1, UTC),
+    )
+    await store.update(handler)
+    assert await store.query(HandlerQuery(handler_id_in=["a"])) == [handler]
+    failed = handler.model_copy(update={"status": "failed", "result": None, "error": "it broke"})
+    await store.update(failed)
+    assert await store.query(HandlerQuery()) == [failed]
+
+
+async def test_all_conditions_must_hold_and_empty_lists_match_nothing(store: AbstractWorkflowStore) -> None:
+    await store.append(
+        run_started("a", workflow="x", at=3.0), run_started("b", workflow="y", at=2.0), run_started("c", at=1.0)
+    )
+    await store.append(run_ended("b"))
+
+    async def found(query: HandlerQuery) -> list[str]:
+        return [handler.handler_id for handler in await store.query(query)]
+
+    assert await found(HandlerQuery()) == ["c", "b", "a"]
+    assert await found(HandlerQuery(status_in=["running"])) == ["c", "a"]
+    assert await found(HandlerQuery(workflow_name_in=["x", "y", "x"])) == ["b", "a"]
+    assert await found(HandlerQuery(workflow_name_in=["x", "y"], status_in=["running"])) == ["a"]
+    assert await found(HandlerQuery(handler_id_in=["a", "b"], status_in=["completed"])) == ["b"]
+    assert await found(HandlerQuery(handler_id_in=["a", "b"], workflow_name_in=["x"])) == ["a"]
+    for nothing in (HandlerQuery(handler_id_in=[]), HandlerQuery(workflow_name_in=[]), HandlerQuery(status_in=[])):
+        assert await found(nothing) == []
+        assert await store.delete(nothing) == 0
+    assert len(await found(HandlerQuery())) == 3
+
+
+async def test_a_context_of_a_handler_is_the_state_of_a_later_run(
+    store: AbstractWorkflowStore,
+) -> None:
+    handler = PersistentHandler(handler_id="a", workflow_name="flow", status="completed", ctx={"state": {"n": 1}})
+    await store.update(handler)
+    run = await store.load_run("a")
+    assert run is not None
+    assert run.state == StateReplaced(run.run_id, -1, '{"n": 1}')
+    (read,) = await store.query(HandlerQuery())
+    assert read.ctx == {}
+
+
+async def test_a_context_replaces_the_patches_of_its_run_too(store: AbstractWorkflowStore) -> None:
+    await store.append(run_started("a"), StatePatched("a-1", 0, "old"), run_ended("a"))
+    (handler,) = await store.query(HandlerQuery())
+    await store.update(handler.model_copy(update={"ctx": {"state": {"n": 2}}}))
+    run = await store.load_run("a")
+    assert run is not None
+    assert (run.state, run.patches) == (StateReplaced("a-1", -1, '{"n": 2}'), [])
+
+
+async def test_two_deletions_count_the_same_handlers_once(store: AbstractWorkflowStore) -> None:
+    await store.append(*(run_started(f"h{n}") for n in range(10)))
+    query = HandlerQuery(status_in=["running"])
+    assert sorted(await asyncio.gather(store.delete(query), store.delete(query))) == [0, 10]
+    assert await store.query(HandlerQuery()) == []
+
+
+# -- Lists -----------------------------------------------------------------------------------------
+
+
+async def listed(store: AbstractWorkflowStore, *statuses: Status, names: list[str] | None = None) -> list[str]:
+    """Read a list to its end."""
+    found: list[str] = []
+    cursor: ListCursor | None = None
+    while True:
+        page = await store.list_page(statuses or STATUSES, names, cursor)
+        found += [handler.handler_id for handler in page.handlers]
+        cursor = page.cursor
+        if cursor is None:
+            return found
+
+
+async def test_a_list_is_read_by_pages_oldest_first(store: AbstractWorkflowStore) -> None:
+    names = [f"h{n:03}" for n in range(250)]
+    for place, name in enumerate(names):
+        store.append(run_started(name, at=1000.0 + place // 3, workflow="odd" if place % 2 else "even"))
+    store.append(run_ended("h010"), run_ended("h020", status="failed"))
+    await store.flush()
+    first = await store.list_page(STATUSES, None, None)
+    assert 0 < len(first.handlers) < 250
+    assert await listed(store) == names
+    assert await listed(store, names=["odd"]) == names[1::2]
+    assert await listed(store, "failed", "completed") == ["h010", "h020"]
+    assert await listed(store, "cancelled") == []
+    assert await listed(store, names=[]) == []
+
+
+async def test_a_page_is_bounded_in_size_but_for_its_last_handler(store: AbstractWorkflowStore) -> None:
+    large = '{"value": {"result": "%s"}, "type": "StopEvent", "types": null, "qualified_name": null}' % ("x" * 500_000)
+    for n in range(6):
+        await store.append(run_started(f"h{n}"), run_ended(f"h{n}")._replace(result=large))
+    first = await store.list_page(STATUSES, None, None)
+    assert 0 < len(first.handlers) < 6
+    assert first.handlers[0].result == large
+    assert len(await listed(store)) == 6
+
+
+async def test_a_list_ends_with_the_newest_handler_at_its_beginning(store: AbstractWorkflowStore) -> None:
+    for n in range(250):
+        store.append(run_started(f"h{n:03}", at=1000.0 + n))
+    await store.flush()
+    first = await store.list_page(STATUSES, None, None)
+    await store.append(run_started("late", at=5000.0), run_ended("h000"), run_ended("h249"))
+    await store.append(run_started("h249", run="2", at=6000.0))
+    found, cursor = [handler.handler_id for handler in first.handlers], first.cursor
+    while cursor is not None:
+        page = await store.list_page(STATUSES, None, cursor)
+        found += [handler.handler_id for handler in page.handlers]
+        cursor = page.cursor
+    assert found == [f"h{n:03}" for n in range(249)]
+
+
+# -- Deletion --------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_handler_is_gone_with_all_that_belongs_to_it(store: AbstractWorkflowStore) -> None:
+    for place, name in enumerate(("gone", "kept")):
+        await store.append(
+            run_started(name),
+            *(event(name, n) for n in range(3000)),
+            tick(name, 0),
+            StatePatched(f"{name}-1", 0, "p"),
+            SnapshotTaken(f"{name}-1", -1, "s"),
+            StateReplaced(f"{name}-1", -1, "s"),
+            InboxPosted(1 + place, name, f"{name}-1", "{}", None),
+            KeyAnswered("run", name, name, f"{name}-1", "h", "{}", 1.0),
+        )
+    kept = await store.load_run("kept")
+    assert await store.delete(HandlerQuery(handler_id_in=["gone", "nobody"])) == 1
+    assert await store.load_run("gone") is None
+    assert await store.event_range("gone") is None
+    assert await store.read_events("gone", -1, 10) == []
+    assert await store.untaken_events("gone-1") == []
+    assert await store.find_answer("run", "gone") is None
+    assert not await store.is_being_deleted("gone")
+    assert await store.load_run("kept") == kept
+    assert len(await store.read_events("kept", -1, 10_000)) == 3000
+    assert await store.find_answer("run", "kept") is not None
+    assert await store.delete(HandlerQuery(handler_id_in=["gone"])) == 0
+    await store.append(run_started("gone"), event("gone", 0))
+    assert len(await store.read_events("gone", -1, 10)) == 1, "its id is free again"
+
+
+async def test_a_deletion_finds_what_was_appended_before_it(store: AbstractWorkflowStore) -> None:
+    await store.append(run_started("a"), run_started("b"))
+    store.append(run_ended("a"))
+    assert await store.delete(HandlerQuery(status_in=["completed"])) == 1
+    assert [run.handler_id for run in await store.running_runs()] == ["b"]
+
+
+async def test_a_handler_under_deletion_is_hidden_from_all_reads(store: AbstractWorkflowStore) -> None:
+    await store.append(run_started("a"), *(event("a", n) for n in range(4000)))
+    await store.append(KeyAnswered("run", "k", "a", "a-1", "h", "{}", 1.0))
+    deleting = asyncio.ensure_future(store.delete(HandlerQuery()))
+    while await store.query(HandlerQuery()):  # noqa: ASYNC110 only a read tells
+        await asyncio.sleep(0)
+    assert await store.read_events("a", -1, 10) == []
+    assert await store.find_answer("run", "k") is None
+    assert await store.load_run("a") is None
+    assert await store.event_range("a") is None
+    assert await store.running_runs() == []
+    assert await listed(store) == []
+    assert await store.delete(HandlerQuery(handler_id_in=["a"])) == 0
+    assert await deleting == 1
+
+
+async def test_a_cancelled_deletion_goes_on(store: AbstractWorkflowStore) -> None:
+    await store.append(run_started("a"), *(event("a", n) for n in range(4000)))
+    deleting = asyncio.ensure_future(store.delete(HandlerQuery()))
+    while await store.query(HandlerQuery()):  # noqa: ASYNC110 only a read tells
+        await asyncio.sleep(0)
+    deleting.cancel()
+    await asyncio.gather(deleting, return_exceptions=True)
+    while await store.is_being_deleted("a"):  # noqa: ASYNC110 only a read tells
+        await asyncio.sleep(0.001)
+    await store.append(run_started("a"))
+    assert await store.read_events("a", -1, 10) == []
+
+
+async def test_no_listener_hears_of_the_stores_own_records(store: AbstractWorkflowStore) -> None:
+    heard: list[object] = []
+    await store.append(run_started("a"), event("a", 0))
+    store.subscribe(heard.extend)
+    await store.update(PersistentHandler(handler_id="b", workflow_name="flow", status="completed"))
+    await store.shift_clocks(1.0)
+    assert await store.delete(HandlerQuery()) == 2
+    assert heard == []
