@@ -25,7 +25,7 @@ from workflow_server.forking import (
     withhold_sockets,
 )
 from workflow_server.runs.manager import RuntimeManager
-from workflow_server.settings import Settings, check_interpreter
+from workflow_server.settings import Settings
 from workflow_server.shutdown import SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
@@ -53,7 +53,7 @@ class WorkflowServer:
         settings: by default those of the environment (``WORKFLOW_SERVER_*``).
 
     Raises:
-        SettingsError: the settings are not valid, or Python runs with -OO.
+        SettingsError: the settings are not valid.
     """
 
     def __init__(
@@ -65,7 +65,6 @@ class WorkflowServer:
         idle_timeout: float | Literal["settings"] | None = "settings",
         settings: Settings | None = None,
     ) -> None:
-        check_interpreter()
         self._settings = settings if settings is not None else Settings.load()
         backoff = self._settings.persistence_backoff if persistence_backoff is None else persistence_backoff
         self._store = workflow_store or SqliteWorkflowStore(

@@ -11,9 +11,10 @@ from pydantic import field_validator
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from workflow_server.errors import InvalidEvent, RunAlreadyEnded
+from workflow_server.execution.exceptions import InvalidEvent
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.protocol.handlers import RunRequest
+from workflow_server.runs.exceptions import RunAlreadyEnded
 
 from .conftest import Managing
 from .waiting import asked, ended, released

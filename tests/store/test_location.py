@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.errors import NetworkFilesystem
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite import preflight as location
+from workflow_server.store.sqlite.exceptions import NetworkFilesystem
 from workflow_server.store.sqlite.preflight import check_filesystem, filesystem_of
 
 MOUNTS = """\

@@ -19,10 +19,16 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.waiting import until
-from workflow_server.errors import (
+from workflow_server.errors import DatabaseError
+from workflow_server.store import HandlerQuery, MemoryWorkflowStore, SqliteWorkflowStore
+from workflow_server.store.sqlite import connection as connection_module
+from workflow_server.store.sqlite import integrity as examination
+from workflow_server.store.sqlite import open as opening
+from workflow_server.store.sqlite.ballast import Reserve
+from workflow_server.store.sqlite.connection import connect, run_on
+from workflow_server.store.sqlite.exceptions import (
     DatabaseAltered,
     DatabaseDamaged,
-    DatabaseError,
     DatabaseForeign,
     DatabaseFull,
     DatabaseLinked,
@@ -35,12 +41,6 @@ from workflow_server.errors import (
     MigrationEdited,
     MigrationMissing,
 )
-from workflow_server.store import HandlerQuery, MemoryWorkflowStore, SqliteWorkflowStore
-from workflow_server.store.sqlite import connection as connection_module
-from workflow_server.store.sqlite import integrity as examination
-from workflow_server.store.sqlite import open as opening
-from workflow_server.store.sqlite.ballast import Reserve
-from workflow_server.store.sqlite.connection import connect, run_on
 from workflow_server.store.sqlite.migrations import APPLICATION_ID, known_migrations
 
 from .making import event, run_started

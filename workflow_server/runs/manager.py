@@ -13,12 +13,7 @@ from functools import partial
 from typing import Literal
 
 from workflow_server.concurrency import map_cooperatively
-from workflow_server.errors import (
-    HandlerNotFound,
-    HandlerNotRunning,
-    StorageError,
-    UnitRefused,
-)
+from workflow_server.errors import HandlerNotFound, StorageError, UnitRefused
 from workflow_server.execution.blocking import LoopWatch
 from workflow_server.execution.containment import TaskContainment
 from workflow_server.execution.engine import Event, Workflow, WorkflowCancelledEvent, rescue_of
@@ -32,6 +27,7 @@ from workflow_server.records import (
     Record,
     Status,
 )
+from workflow_server.runs.exceptions import HandlerNotRunning
 from workflow_server.runs.recovery import Recovery
 from workflow_server.runs.roster import Roster
 from workflow_server.runs.sending import Sending

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 
-from workflow_server.errors import RunSetAside, StorageError
+from workflow_server.errors import RunQuarantined, StorageError
 from workflow_server.execution.outcomes import failed_event
 from workflow_server.execution.session import RunSession
 from workflow_server.records import RunAttempted, RunningRun
@@ -102,7 +102,7 @@ class Recovery:
                 logger.error(
                     "Handler %s is set aside: the process died %d times in its steps", run.handler_id, run.attempts
                 )
-                event = failed_event(RunSetAside(run.attempts))
+                event = failed_event(RunQuarantined(run.attempts))
                 await roster.end_offline(run.handler_id, run.run_id, run.workflow_name, event)
                 return
             blamed = RunAttempted(run.handler_id, run.run_id, run.attempts + 1, run.probations + 1)

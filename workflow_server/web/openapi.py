@@ -45,6 +45,9 @@ def openapi_schema(*, guarded: bool = False) -> dict[str, Any]:
             models.append((route.body, "validation"))
         models.extend((model, "serialization") for response in route.responses.values() for model in _models(response))
     generated, definitions = models_json_schema(list(dict.fromkeys(models)), ref_template=_REFERENCE)
+    for definition in definitions["$defs"].values():
+        # It is the docstring of the model, which speaks to readers of the code, and which -OO drops.
+        definition.pop("description", None)
     schemas = {(model, mode): generated[model, mode] for model, mode in models}
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:

@@ -10,8 +10,8 @@ from typing import Literal
 
 from aiohttp import hdrs, web
 
-from workflow_server.errors import InvalidParameter, UnknownParameter
 from workflow_server.records import STATUSES, Status
+from workflow_server.web.exceptions import InvalidParameter, UnknownParameter
 
 LAST_EVENT_ID = "Last-Event-ID"
 NDJSON = "application/x-ndjson"
@@ -84,7 +84,7 @@ def boolean(request: web.Request, name: str, *, default: bool) -> bool:
     if text is None:
         return default
     if text.lower() not in _BOOLEANS:
-        raise InvalidParameter(name, "give true or false")
+        raise InvalidParameter(name, "true or false")
     return _BOOLEANS[text.lower()]
 
 
@@ -101,7 +101,7 @@ def statuses(request: web.Request) -> list[Status] | None:
                 chosen.append(status)
                 break
         else:
-            raise InvalidParameter("status", f"give one of {', '.join(STATUSES)}")
+            raise InvalidParameter("status", f"one of {', '.join(STATUSES)}")
     return chosen or None
 
 
@@ -116,7 +116,7 @@ def values(request: web.Request, name: str) -> list[str] | None:
 def _single(request: web.Request, name: str) -> str | None:
     texts = request.query.getall(name, [])
     if len(texts) > 1:
-        raise InvalidParameter(name, "give it once")
+        raise InvalidParameter(name, "one value")
     return texts[0] if texts else None
 
 
@@ -126,7 +126,7 @@ def _cursor(name: str, text: str | None) -> Cursor | None:
     if text == "now":
         return "now"
     if not _SEQUENCE.fullmatch(text):
-        raise InvalidParameter(name, "give the sequence of an event, -1 for the start of the run, or now")
+        raise InvalidParameter(name, "the sequence of an event, -1 for the start of the run, or now")
     return int(text)
 
 
@@ -137,7 +137,7 @@ def _seconds(request: web.Request, name: str) -> float | None:
     # Python's own floats also have underscores, other scripts' digits and nan.
     seconds = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(seconds):
-        raise InvalidParameter(name, "give a number of seconds, 0 or more")
+        raise InvalidParameter(name, "a number of seconds, 0 or more")
     return min(seconds, LONGEST_WAIT)
 
 

@@ -6,8 +6,8 @@ import logging
 import os
 from pathlib import Path
 
-from workflow_server.errors import FileBesideLinked
 from workflow_server.store.sqlite.beside import beside, open_beside
+from workflow_server.store.sqlite.exceptions import FileBesideLinked
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import fcntl
 import os
 from pathlib import Path
 
-from workflow_server.errors import DatabaseLocked
 from workflow_server.forking import WithheldFiles
 from workflow_server.store.sqlite.beside import beside, open_beside
+from workflow_server.store.sqlite.exceptions import DatabaseLocked
 
 
 class ServerLock:

@@ -87,7 +87,8 @@ def pieces(page: list[ListedHandler], separator: bytes) -> Iterator[bytes]:
     while page:
         small.append(separator)
         separator = b","
-        for part in page.pop().to_json():
+        handler, result = page.pop()
+        for part in handler.json_with_result(result):
             if len(part) >= WRITE_SIZE:
                 yield b"".join(small)
                 small, size = [], 0
