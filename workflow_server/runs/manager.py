@@ -83,7 +83,7 @@ class RuntimeManager:
         self._store.on_refused = self._on_refused
 
     async def resume(self) -> int:
-        """Take up every running run; returns how many go on."""
+        """Resume every running run; return how many proceed."""
         self._watch = LoopWatch()
         self._watch.start()
         self._roster.next_inbox_id = self._store.next_inbox_id
