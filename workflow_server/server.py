@@ -33,7 +33,7 @@ from workflow_server.web.app import create_app
 from workflow_server.web.http_server.descriptors import connection_limit
 from workflow_server.web.http_server.runner import HttpRunner
 from workflow_server.web.openapi import openapi_schema
-from workflow_server.web.settings import WebSettings
+from workflow_server.web.state import WebSettings
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from tests.reliability.reading.bulk_reading import Stream, connected
 from tests.web.conftest import Serve, Served
 from workflow_server.protocol.handlers import HandlerData, ListedHandler
 from workflow_server.store.sqlite.listing import PAGE
-from workflow_server.web.routes.handler_list import pieces
 from workflow_server.web.streaming.bounded_writer import WRITE_SIZE
+from workflow_server.web.streaming.handler_list import pieces
 
 ENVELOPE = '{"value":{"result":"%s"},"type":"StopEvent","types":null,"qualified_name":null}'
 

@@ -26,7 +26,7 @@ from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.maintenance import Entry
 from workflow_server.store.sqlite.transaction import Entries
 from workflow_server.web.http_server.runner import HttpRunner
-from workflow_server.web.keys import STREAMS
+from workflow_server.web.state import STREAMS
 from workflow_server.web.streaming.bounded_writer import reset
 
 POINTS = ("before commit", "inside commit", "after commit")
