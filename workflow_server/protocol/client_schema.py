@@ -155,7 +155,7 @@ def finite_key(key: Any) -> Any:
 
 def _key(key: Any, handler: Callable[[Any], Any]) -> Any:
     finite = finite_key(key)
-    # The handler would make a list of a tuple, which is no key.
+    # The handler would make a list of a tuple, which is not a key.
     return finite if finite is not key or isinstance(key, tuple) else handler(key)
 
 

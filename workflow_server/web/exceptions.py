@@ -72,7 +72,7 @@ class MethodRefused(RequestRefused):
 
 
 class NotHttp(RequestRefused):
-    """Raised for bytes that are no HTTP request."""
+    """Raised for bytes that are not an HTTP request."""
 
     def __str__(self) -> str:
         return "The request is not valid HTTP."

@@ -80,7 +80,7 @@ def _bare_name(host: str) -> str:
 
 
 def _is_own_address(name: str, request: web.Request) -> bool:
-    """Return whether ``name`` is an address of this machine; DNS rebinding needs a name that is none."""
+    """Return whether ``name`` is an address of this machine; DNS rebinding needs a host name."""
     try:
         address = ipaddress.ip_address(name)
     except ValueError:

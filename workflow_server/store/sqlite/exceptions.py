@@ -20,7 +20,7 @@ class DatabaseLocked(DatabaseError):
 
 @dataclass(eq=False)
 class DatabaseForeign(DatabaseError):
-    """Raised for a file that is no database of this program."""
+    """Raised for a file that is not a database of this program."""
 
     path: str
     found: str

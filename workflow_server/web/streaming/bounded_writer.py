@@ -75,7 +75,7 @@ class BoundedWriter:
             ReaderStalled: a piece was not taken in time.
         """
         for start in range(0, len(data), WRITE_SIZE):
-            # What is given to the kernel now would be lost. After the write it is too late to check: a reader that has
+            # Bytes given to the kernel now would be lost. After the write it is too late to check: a reader that has
             # read all of it may leave, too.
             if _peer_is_gone(self._transport):
                 raise ReaderLeft

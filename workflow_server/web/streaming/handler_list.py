@@ -25,7 +25,7 @@ Pages = AsyncIterator[list[ListedHandler]]
 async def write_list(request: web.Request, pages: Pages) -> web.StreamResponse:
     """Write the pages as the response to ``request``.
 
-    What fails before the first page can still be reported; later, the connection is broken off without the last
+    A failure before the first page can still be reported; after that, the connection is broken off without the last
     bracket, so that nobody takes the JSON for the whole list.
     """
     first = await anext(pages)
