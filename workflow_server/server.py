@@ -221,32 +221,38 @@ class WorkflowServer:
         sockets = _bind(self._host, self._settings.port if port is None else port)
         names = [bound.getsockname() for bound in sockets]
         withhold_sockets(*names)
-        runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
         within = contained.set(self)
         try:
             with StopSignals(self, self._settings.grace_period) as signals, signals_of_the_server(SIGNALS):
-                try:
-                    await runner.setup()
-                    for bound in sockets:
-                        await runner.listen(bound)
-                    self._announce(announce or logger.info, sockets)
-                    await _first_of(signals.stopping, self._failed)
-                    if self._failure is not None:
-                        signals.begin(0.0)
-                    await runner.cleanup()
-                finally:
-                    await runner.cleanup()
-                    for bound in sockets:
-                        bound.close()
-                    signals.exit_code = 0 if self._failure is None else FAILED
-                    await signals.give_up()
-                    # A thread that a step left behind must not delay the end of the loop.
-                    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
+                await self._serve_on(sockets, signals, announce or logger.info)
         finally:
             give_up_sockets(*names)
             contained.reset(within)
         if isinstance(self._failure, StorageError):
             raise self._failure
+
+    async def _serve_on(
+        self, sockets: Sequence[socket.socket], signals: StopSignals, announce: Callable[[str], None]
+    ) -> None:
+        runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
+        try:
+            await runner.setup()
+            for bound in sockets:
+                await runner.listen(bound)
+            self._announce(announce, sockets)
+            await _first_of(signals.stopping, self._failed)
+            if self._failure is not None:
+                signals.begin(0.0)
+            await runner.cleanup()
+        finally:
+            # Once more, in case the one above was cancelled or failed halfway.
+            await runner.cleanup()
+            for bound in sockets:
+                bound.close()
+            signals.exit_code = 0 if self._failure is None else FAILED
+            await signals.give_up()
+            # A thread that a step left behind must not delay the end of the loop.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
 
     def _announce(self, say: Callable[[str], None], sockets: Sequence[socket.socket]) -> None:
         for bound in sockets:
