@@ -26,7 +26,9 @@ def made(kind: type[WorkflowServerError]) -> WorkflowServerError:
 
 @pytest.mark.parametrize("kind", WITH_FIELDS)
 def test_an_error_with_fields_tells_each_of_them(kind: type[WorkflowServerError]) -> None:
-    said = str(made(kind))
+    error = made(kind)
+    said = str(error)
+    assert said != Exception.__str__(error), "it has no message"
     assert said.replace("4,711", "4711").count("4711") + said.count("some text") >= len(dataclasses.fields(kind))  # type: ignore[arg-type]
     assert "\n" not in said
     assert "  " not in said

@@ -20,7 +20,7 @@ from workflow_server.settings import Settings, command_options
 HELP = """Serve the workflows of TARGET until SIGTERM or SIGINT.
 
 TARGET is a Python file (flows.py) or a module (my.flows) with a WorkflowServer or Workflow instances in its variables.
-Name an attribute to serve only that: flows.py:server. A function must be named, flows.py:make, and is called for them.
+Name an attribute to serve only that: flows.py:server. A function that returns them must be named: flows.py:make.
 
 Set tokens in the environment, separated by commas: WORKFLOW_SERVER_TOKENS and WORKFLOW_SERVER_READ_TOKENS.
 """
