@@ -126,7 +126,7 @@ class WorkflowServer:
 
     def openapi_schema(self) -> dict[str, Any]:
         """Return the HTTP API as OpenAPI 3.1."""
-        return openapi_schema(guarded=bool(self._settings.tokens or self._settings.read_tokens))
+        return openapi_schema(needs_token=bool(self._settings.tokens or self._settings.read_tokens))
 
     # -- Life ----------------------------------------------------------------------------------
 

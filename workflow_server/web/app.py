@@ -11,7 +11,7 @@ from aiohttp.typedefs import Middleware
 
 from workflow_server.forking import withhold_sockets
 from workflow_server.web.error_mapping import map_errors
-from workflow_server.web.middleware import OPEN_PATHS, add_cross_origin_headers, guards, leave_to_the_guards
+from workflow_server.web.middleware import OPEN_PATHS, access_control, add_cross_origin_headers, defer_expect
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.responses import add_common_headers
 from workflow_server.web.routes.table import ROUTES
@@ -30,18 +30,18 @@ def create_app(
     ``middlewares`` are the user's own: they run behind the access control, and what they raise is mapped to JSON like
     everything else.
     """
-    unguarded = frozenset(route.handler for route in ROUTES if route.path in OPEN_PATHS)
-    app = web.Application(middlewares=[map_errors, *guards(settings, unguarded), *middlewares])
+    open_handlers = frozenset(route.handler for route in ROUTES if route.path in OPEN_PATHS)
+    app = web.Application(middlewares=[map_errors, *access_control(settings, open_handlers), *middlewares])
     app[MANAGER] = manager
     app[SETTINGS] = settings
     app[STREAMS] = OpenStreams(settings.max_streams, share=settings.streams_of_a_token)
-    app[OPENAPI] = json.dumps(openapi_schema(guarded=settings.guarded)).encode()
+    app[OPENAPI] = json.dumps(openapi_schema(needs_token=settings.needs_token)).encode()
     for route in ROUTES:
         # This adds HEAD, too.
         if route.method == "GET":
-            app.router.add_get(route.path, route.handler, expect_handler=leave_to_the_guards)
+            app.router.add_get(route.path, route.handler, expect_handler=defer_expect)
         else:
-            app.router.add_route(route.method, route.path, route.handler, expect_handler=leave_to_the_guards)
+            app.router.add_route(route.method, route.path, route.handler, expect_handler=defer_expect)
     allowed = frozenset(settings.cors_origins)
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -39,16 +39,16 @@ _CORS_HEADERS = "Accept, Authorization, Content-Type, Idempotency-Key, Last-Even
 _PREFLIGHT_SECONDS = "600"
 
 
-def guards(settings: WebSettings, unguarded: frozenset[RouteHandler]) -> Sequence[Middleware]:
-    """Return the checks in their order. GET requests to ``unguarded`` handlers need no token."""
-    tokens = _token_guard(settings, unguarded)
-    return (_host_guard(settings), _origin_guard(settings), tokens, _body_guard, _expect_guard)
+def access_control(settings: WebSettings, open_handlers: frozenset[RouteHandler]) -> Sequence[Middleware]:
+    """Return the checks in their order. GET requests to ``open_handlers`` need no token."""
+    tokens = _token_middleware(settings, open_handlers)
+    return (_host_middleware(settings), _origin_middleware(settings), tokens, _check_body, _answer_expect)
 
 
 # -- Host: DNS rebinding, a foreign page whose host name resolves to this machine, is refused -------
 
 
-def _host_guard(settings: WebSettings) -> Middleware:
+def _host_middleware(settings: WebSettings) -> Middleware:
     names = {_bare_name(name) for name in ("localhost", settings.host, *settings.allowed_hosts)}
 
     @web.middleware
@@ -94,7 +94,7 @@ def _is_own_address(name: str, request: web.Request) -> bool:
 # -- Origin and CORS: exact origins, never credentials ---------------------------------------------
 
 
-def _origin_guard(settings: WebSettings) -> Middleware:
+def _origin_middleware(settings: WebSettings) -> Middleware:
     allowed = frozenset(settings.cors_origins)
 
     @web.middleware
@@ -143,14 +143,14 @@ def add_cross_origin_headers(response: web.StreamResponse, request: web.Request,
 # -- Tokens ----------------------------------------------------------------------------------------
 
 
-def _token_guard(settings: WebSettings, unguarded: frozenset[RouteHandler]) -> Middleware:
+def _token_middleware(settings: WebSettings, open_handlers: frozenset[RouteHandler]) -> Middleware:
     writers, readers = settings.tokens, settings.read_tokens
 
     @web.middleware
     async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
         # Known by its handler, not its path, which has a prefix where the application is mounted.
-        is_open = request.method in READING and request.match_info.route.handler in unguarded
-        if settings.guarded and not is_open:
+        is_open = request.method in READING and request.match_info.route.handler in open_handlers
+        if settings.needs_token and not is_open:
             sent = _bearer(request)
             as_writer, as_reader = _find(sent, writers), _find(sent, readers)
             if as_writer is None and as_reader is None:
@@ -190,7 +190,7 @@ def check_may_take_events(request: web.Request) -> None:
 
 
 @web.middleware
-async def _body_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _check_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.method not in READING and request.body_exists and request.content_length != 0:
         if not _listed(request, hdrs.CONTENT_ENCODING) <= {"", "identity"}:
             raise NotJson(f"Compressed bodies are not accepted: omit {hdrs.CONTENT_ENCODING}.")
@@ -214,12 +214,12 @@ def _listed(request: web.Request, name: str) -> set[str]:
 # -- Expect: a client that asks before it sends its body gets "100 Continue" after all other checks ------
 
 
-async def leave_to_the_guards(_: web.Request) -> None:
-    """Do nothing where aiohttp handles ``Expect``, before any middleware: the last guard does it."""
+async def defer_expect(_: web.Request) -> None:
+    """Do nothing where aiohttp handles ``Expect``, before any middleware: the last check answers it."""
 
 
 @web.middleware
-async def _expect_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer_expect(request: web.Request, handler: Handler) -> web.StreamResponse:
     expected = _listed(request, hdrs.EXPECT) - {""}
     if expected and request.version >= HttpVersion11:
         if expected != {"100-continue"}:

@@ -41,8 +41,8 @@ _WITH_BODY = {
 Schemas = Mapping[tuple[type[BaseModel], JsonSchemaMode], dict[str, Any]]
 
 
-def openapi_schema(*, guarded: bool = False) -> dict[str, Any]:
-    """Return the description, the same at every call; that of a ``guarded`` server requires a token."""
+def openapi_schema(*, needs_token: bool = False) -> dict[str, Any]:
+    """Return the description, the same at every call; with ``needs_token``, a token is required in it."""
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ErrorDetail, "serialization")]
     for route in ROUTES:
         if route.body is not None:
@@ -69,7 +69,7 @@ def openapi_schema(*, guarded: bool = False) -> dict[str, Any]:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         # Without tokens in its settings, the server accepts requests with and without one.
-        "security": [{"token": []}] if guarded else [{}, {"token": []}],
+        "security": [{"token": []}] if needs_token else [{}, {"token": []}],
     }
 
 

@@ -31,7 +31,7 @@ class WebSettings(BaseModel):
     max_streams: int = 1_000
 
     @property
-    def guarded(self) -> bool:
+    def needs_token(self) -> bool:
         """True if clients need a token."""
         return bool(self.tokens or self.read_tokens)
 
