@@ -194,7 +194,7 @@ async def test_a_validator_may_raise_what_it_likes(managing: Managing, end: type
     [
         ("itself", "completed", None),
         ("twice", "completed", None),
-        ("raises", "failed", "The run could not take what it was sent: SystemExit: by a value"),
+        ("raises", "failed", "The run could not take an event that was sent to it: SystemExit: by a value"),
     ],
 )
 async def test_a_run_that_is_sent_much_is_weighed_whatever_it_holds(
