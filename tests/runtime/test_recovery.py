@@ -1,4 +1,4 @@
-"""What one run's damaged rows, and its crashes in quarantine, mean to it and to the others."""
+"""The damaged rows of one run, or its deaths on probation, have no effect on the others."""
 
 from __future__ import annotations
 

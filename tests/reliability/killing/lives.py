@@ -90,7 +90,7 @@ class Victim:
         self.at_random = 0
         self.clean_stops = 0
         self.rests = 0
-        """How often the server got the time to clear runs that were in quarantine."""
+        """Number of times that the server had the time to clear runs that were on probation."""
         self.suspended: set[str] = set()
         """The handlers that were seen in quarantine."""
         self.while_stopping = 0
