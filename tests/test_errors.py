@@ -19,9 +19,14 @@ WITHOUT = [kind for kind in every_error() if not dataclasses.is_dataclass(kind) 
 VALUES: dict[str, Any] = {"str": "some text", "int": 4711, "float": 4711.5}
 
 
-def made(kind: type[WorkflowServerError]) -> WorkflowServerError:
+def told_fields(kind: type[WorkflowServerError]) -> list[str]:
+    """Types of the fields that the message tells: those without a default."""
     assert dataclasses.is_dataclass(kind)
-    return kind(*(VALUES[str(field.type)] for field in dataclasses.fields(kind)))
+    return [str(field.type) for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
+
+
+def made(kind: type[WorkflowServerError]) -> WorkflowServerError:
+    return kind(*(VALUES[name] for name in told_fields(kind)))
 
 
 @pytest.mark.parametrize("kind", WITH_FIELDS)
@@ -29,7 +34,7 @@ def test_an_error_with_fields_tells_each_of_them(kind: type[WorkflowServerError]
     error = made(kind)
     said = str(error)
     assert said != Exception.__str__(error), "it has no message"
-    assert said.replace("4,711", "4711").count("4711") + said.count("some text") >= len(dataclasses.fields(kind))  # type: ignore[arg-type]
+    assert said.replace("4,711", "4711").count("4711") + said.count("some text") >= len(told_fields(kind))
     assert "\n" not in said
     assert "  " not in said
 
