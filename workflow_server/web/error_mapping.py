@@ -52,7 +52,7 @@ STATUS: dict[type[errors.WorkflowServerError], int] = {
 _STORE_DETAILS: dict[type[errors.WorkflowServerError], str] = {
     errors.UnitRefused: "This is too large to store.",
     errors.CommitUnknown: "The store failed in the middle of a commit: whether this request was stored is known only "
-    "after the server has restarted.",
+    "after a restart of the server.",
     errors.StoreUnavailable: "The store cannot commit at present: nothing was stored. Try again later.",
     errors.StoreGone: "The database was moved or deleted: whether this request was stored is unknown, and the "
     "server stops.",
