@@ -1,12 +1,11 @@
-"""The things that a child that a step forks does not get: the server's lock, its database, its sockets, its signals and
-its loop.
+"""Isolation of children that steps fork: they do not get the server's lock, database, sockets, signals or event loop.
 
-A forked child shares the open files of its parent. One that outlives the server would hold its lock and its port, so
-that the next start fails, and its clients' connections, so that no reader learns of its death. A process that was
-spawned, or a program that was run, has none of them: each of these descriptors is closed on exec.
+A forked child shares the open files of its parent. One that outlives the server would hold its lock and port, so that
+the next start fails, and its clients' connections, so that no reader notices that the server is gone. Spawned processes
+and executed programs have none of these: the descriptors are closed on exec.
 
-In the child, each of them is replaced by the null device rather than closed: an object of the parent that is still in
-the child's memory closes its number sooner or later, and must not close what the child has opened under it since.
+In the child, each descriptor is replaced by the null device rather than closed: objects of the parent in the child's
+memory close their descriptors sooner or later, and must not close what the child has opened under the same numbers.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 STRAYED = 70
-"""The exit code of a child that went on as if it was the server: EX_SOFTWARE of sysexits.h."""
+"""The exit code of a child that continued as if it were the server: EX_SOFTWARE of sysexits.h."""
 
 _DESCRIPTORS = "/dev/fd"
 _STRAYED = (
-    b"workflow-server: a child that a step forked came back into the server's event loop, and was ended. "
-    b"Let it end with os._exit(), or use multiprocessing or subprocess.\n"
+    b"workflow-server: a child forked by a step returned to the server's event loop, and was ended. "
+    b"End it with os._exit(), or use multiprocessing or subprocess.\n"
 )
 
 
 class FileIdentity(NamedTuple):
-    """A file, whatever its names and its descriptors are."""
+    """The identity of a file, independent of names and descriptors."""
 
     device: int
     inode: int
 
 
 Address = str | bytes | int
-"""The port of an internet socket, the path of one in the file system."""
+"""The port of an internet socket, or the path of a Unix socket."""
 
 _files: Counter[FileIdentity] = Counter()
 _addresses: set[Address | None] = set()
@@ -52,13 +51,13 @@ _loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 class WithheldFiles:
-    """Files of which no forked child gets a descriptor, until they are given up."""
+    """Files whose descriptors no forked child gets, until they are given up."""
 
     def __init__(self) -> None:
         self._files: list[FileIdentity] = []
 
     def add(self, *files: Path | int) -> None:
-        """Withhold these: paths, of which one may be missing, or open descriptors."""
+        """Withhold files, by path or open descriptor. Missing paths are ignored."""
         for file in files:
             with suppress(FileNotFoundError):
                 found = os.stat(file)
@@ -66,27 +65,24 @@ class WithheldFiles:
                 _files[self._files[-1]] += 1
 
     def give_up(self) -> None:
-        """The files are of no concern any more."""
+        """Withhold the files no longer."""
         _files.subtract(self._files)
         self._files.clear()
 
 
 def withhold_sockets(*names: Any) -> None:
-    """Let no forked child have a socket of these names: neither those that listen nor what they have accepted.
-
-    A name is as ``getsockname`` gives it; sockets without one are not meant.
-    """
+    """Withhold sockets with these names, as ``getsockname`` returns them: those that listen, and their connections."""
     _addresses.update(filter(None, map(_address, names)))
 
 
 def give_up_sockets(*names: Any) -> None:
-    """Let forked children have such sockets."""
+    """Withhold sockets with these names no longer."""
     _addresses.difference_update(map(_address, names))
 
 
 @contextmanager
 def signals_of_the_server(numbers: Sequence[int]) -> Iterator[None]:
-    """Inside, the server handles these signals: in a forked child they mean what they mean in any other process."""
+    """Reset these signals, which the server handles in the block, to their defaults in forked children."""
     _signals.update(numbers)
     try:
         yield
@@ -95,12 +91,12 @@ def signals_of_the_server(numbers: Sequence[int]) -> Iterator[None]:
 
 
 def withhold_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """End each forked child that comes back into this loop: it would run the server's steps a second time."""
+    """End forked children that return to this loop, where they would run the server's steps a second time."""
     _loops.add(loop)
 
 
 def give_up_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """The loop is of no concern any more; it may be run in a child."""
+    """Allow forked children to run this loop."""
     _loops.discard(loop)
 
 
@@ -116,7 +112,7 @@ _masks = threading.local()
 
 
 def _before() -> None:
-    # A signal that the child gets before it has its own handlers would be taken for one to the server.
+    # A signal that the child gets before its own handling is set would be taken for one to the server.
     _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals)
 
 
@@ -170,14 +166,14 @@ def _is_withheld(descriptor: int) -> bool:
         finally:
             found.detach()
     except OSError:
-        # It is not open any more, or a socket of a kind that has no name.
+        # It was closed, or is a socket of a kind that has no name.
         return False
 
 
 def _reset_signals() -> None:
     if not _signals:
         return
-    # Python writes to this descriptor when a signal comes, and it is one end of a pipe that the server reads.
+    # Python writes signals to this descriptor, which is an end of a pipe that the server reads.
     signal.set_wakeup_fd(-1)
     for number in _signals:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -185,16 +181,16 @@ def _reset_signals() -> None:
 
 def _end_on_return(loop: asyncio.AbstractEventLoop) -> None:
     with suppress(AttributeError):
-        # By this a step that is no coroutine gives its result to the loop, from a thread that then waits for another.
+        # Synchronous steps deliver their result to the loop by this, from a thread that then waits for the next one.
         setattr(loop, "call_soon_threadsafe", _end_strayed)  # noqa: B010 a method of the class, to mypy
     try:
         handle = loop.call_soon(_end_strayed)
     except RuntimeError:
-        # It is closed, or another thread's: then it does not run here.
+        # It is closed, or another thread's, and does not run here.
         return
     ready: Any = getattr(loop, "_ready", None)
     if isinstance(ready, deque) and ready[-1] is handle:
-        # Before all else that was about to run, and is for the parent to run.
+        # Ahead of everything that was about to run, which is for the parent to run.
         ready.rotate(1)
 
 

@@ -1,7 +1,7 @@
-"""The log of the command: each record is one line, whatever clients and workflows have written into it.
+"""The log of the command: one line a record, whatever clients and workflows write into it.
 
-A traceback follows its record in lines that begin with ``  | ``, so that none of them can be taken for a record; what
-an exception says stands in one line of them.
+The lines of a traceback begin with ``  | ``, so that none of them can be taken for a record; the message of an
+exception is one of these lines.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from workflow_server.protocol.explaining import explain
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MARGIN = "  | "
 INDENTED = "\n    "
-"""Begins a line under a message of this server, such as one of the traceback of a step."""
+"""The start of a line below a message of this server, such as a line of a step's traceback."""
 MAX_MESSAGE = 10_000
-"""Characters of a message or of what an exception says."""
+"""Characters of a log message, or of an exception's."""
 MAX_EXCEPTIONS = 50
-"""Exceptions that are told of one record: those in groups, and those that caused others."""
+"""Exceptions shown with one record, members of groups and causes included."""
 
 logger = logging.getLogger(__name__)
 
 
 def set_up_logging(level: str) -> None:
-    """Log to stderr from ``level`` up, what threads and finalizers of workflows raise included."""
+    """Log to stderr from ``level`` up, including exceptions in threads and finalizers of workflows."""
     handler = logging.StreamHandler()
     handler.setFormatter(OneLineFormatter(FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
@@ -57,11 +57,11 @@ ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] 
 
 
 class OneLineFormatter(logging.Formatter):
-    """Escapes control characters, and keeps values that did not validate out of tracebacks."""
+    """Formats records with control characters escaped, and without values that did not validate."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record in one line, and its traceback in lines that look like no record."""
-        # What another handler's formatter has left here is made otherwise.
+        """Return the record as one line, and its traceback in lines that cannot be taken for records."""
+        # The formatter of another handler may have left its own text here.
         record.exc_text = None
         try:
             return super().format(record)
@@ -69,7 +69,7 @@ class OneLineFormatter(logging.Formatter):
             record.exc_text = None
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """The line itself, and the lines that this server has put under it."""
+        """Return the line itself, and the lines that this server has put below it."""
         own = record.name.startswith("workflow_server.")
         message = without_inputs(record.message)
         line, *below = message.split(INDENTED) if own else [message]
@@ -79,17 +79,17 @@ class OneLineFormatter(logging.Formatter):
         )
 
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802
-        """The lines of a traceback."""
+        """Return the lines of a traceback."""
         lines = _told(ei[1], set()) if ei[1] is not None else ()
         return "\n".join(f"{MARGIN}{line}" for line in lines)
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
-        """The lines of a stack."""
+        """Return the lines of a stack."""
         return "\n".join(f"{MARGIN}{printable(line)}" for line in stack_info.splitlines())
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """Yield what Python prints of an exception, with one line for what each says."""
+    """Yield what Python prints of an exception, with one line for each message."""
     if id(error) in seen or len(seen) >= MAX_EXCEPTIONS:
         return
     seen.add(id(error))
@@ -117,6 +117,6 @@ def _earlier(error: BaseException) -> tuple[BaseException | None, str]:
 
 def _said(error: BaseException) -> str:
     if isinstance(error, ValidationError):
-        # Its own text quotes the values.
+        # Its own text quotes values.
         return f"{type(error).__name__}: {explain(error)}"
     return without_inputs("".join(traceback.format_exception_only(error)).rstrip("\n"))

@@ -1,17 +1,17 @@
-"""Text that somebody else wrote, made fit to stand in one line of ours."""
+"""Text of others, made safe for one line of ours."""
 
 from __future__ import annotations
 
 import re
 
 _UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f"  # control characters: line ends, and what terminals obey
-    "\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns the direction of writing, and so hides what is meant
-    "\u2028\u2029"  # line ends, too
-    "\ud800-\udfff]"  # halves of surrogate pairs, which are no characters and cannot be encoded
+    "[\x00-\x1f\x7f-\x9f"  # control characters: line ends and terminal escapes
+    "\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls, which can hide what a text says
+    "\u2028\u2029"  # more line ends
+    "\ud800-\udfff]"  # lone surrogates, which cannot be encoded
 )
 
-# Up to the end of the line: in the value's own text anything may stand.
+# Up to the end of the line: the text of the value may contain anything.
 _INPUT = re.compile(r"(\[type=[\w.-]+, input_value=).*")
 
 
@@ -25,7 +25,7 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 def without_inputs(text: str) -> str:
-    """Return ``text`` without the values that pydantic quotes where an error of its is a part of another message."""
+    """Return ``text`` without the values that pydantic quotes, where one of its errors is part of another message."""
     return _INPUT.sub(r"\1…", text) if "input_value=" in text else text
 
 

@@ -25,7 +25,7 @@ from workflow_server.forking import (
     withhold_sockets,
 )
 from workflow_server.runs.manager import RuntimeManager
-from workflow_server.settings import Settings, check_interpreter
+from workflow_server.settings import Settings
 from workflow_server.shutdown import SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
@@ -33,27 +33,27 @@ from workflow_server.web.app import create_app
 from workflow_server.web.http_server.descriptors import connection_limit
 from workflow_server.web.http_server.runner import HttpRunner
 from workflow_server.web.openapi import openapi_schema
-from workflow_server.web.settings import WebSettings
+from workflow_server.web.state import WebSettings
 
 logger = logging.getLogger(__name__)
 
 FAILED = 1
-"""Exit code of a server whose store failed."""
+"""Exit code of a process whose store failed."""
 
 
 class WorkflowServer:
     """Serves workflows over HTTP and keeps their runs through crashes and restarts.
 
     Args:
-        workflow_store: where runs are kept; by default the SQLite file that the settings name, never memory.
-        middlewares: aiohttp middlewares of your own; they run inside the server's own guards.
-        persistence_backoff: seconds before each new try of a write that failed; overrides the settings.
-        idle_timeout: seconds after which a run that only waits leaves memory, None or 0 for never; "settings" takes
-            those of the settings.
-        settings: by default those of the environment (``WORKFLOW_SERVER_*``).
+        workflow_store: the store of runs; by default the SQLite file in the settings, never memory.
+        middlewares: aiohttp middlewares of your own; they run behind the server's access control.
+        persistence_backoff: seconds before each retry of a failed write; overrides the settings.
+        idle_timeout: seconds after which a run that only waits is released from memory, None or 0 for never;
+            "settings" leaves it to the settings.
+        settings: by default those in the environment (``WORKFLOW_SERVER_*``).
 
     Raises:
-        SettingsError: the settings are not valid, or Python runs with -OO.
+        SettingsError: the settings are not valid.
     """
 
     def __init__(
@@ -65,7 +65,6 @@ class WorkflowServer:
         idle_timeout: float | Literal["settings"] | None = "settings",
         settings: Settings | None = None,
     ) -> None:
-        check_interpreter()
         self._settings = settings if settings is not None else Settings.load()
         backoff = self._settings.persistence_backoff if persistence_backoff is None else persistence_backoff
         self._store = workflow_store or SqliteWorkflowStore(
@@ -97,22 +96,23 @@ class WorkflowServer:
     def add_workflow(
         self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] | None = None
     ) -> None:
-        """Serve a workflow under a name. ``additional_events`` are types that clients may send besides those of its
-        steps.
+        """Register a workflow under a name.
+
+        ``additional_events`` are types that clients may send besides those in the signatures of its steps.
 
         Raises:
-            InvalidWorkflowName, DuplicateWorkflow, InvalidWorkflow: why not.
+            InvalidWorkflowName, DuplicateWorkflow, InvalidWorkflow: it cannot be served.
         """
         self._manager.add_workflow(name, workflow, additional_events or ())
 
     @property
     def workflow_names(self) -> list[str]:
-        """The names of the workflows that are served."""
+        """The names of the registered workflows."""
         return self._manager.workflow_names()
 
     @property
     def app(self) -> web.Application:
-        """The aiohttp application, to run or to mount elsewhere: it starts and stops this server with itself."""
+        """The aiohttp application, to run or to mount elsewhere. It starts and stops this server with itself."""
         if self._app is None:
             settings = self._settings
             web_settings = WebSettings(
@@ -125,19 +125,19 @@ class WorkflowServer:
         return self._app
 
     def openapi_schema(self) -> dict[str, Any]:
-        """The HTTP contract as OpenAPI 3.1."""
-        return openapi_schema(guarded=bool(self._settings.tokens or self._settings.read_tokens))
+        """Return the HTTP API as OpenAPI 3.1."""
+        return openapi_schema(needs_token=bool(self._settings.tokens or self._settings.read_tokens))
 
     # -- Life ----------------------------------------------------------------------------------
 
     async def start(self) -> WorkflowServer:
-        """Open the store and take up every run that was running. A server that was started already stays so.
+        """Open the store and resume every run that was running. Does nothing if the server is started.
 
-        A server is started once: what is to serve again is a new one, which takes up the runs of this one.
+        A stopped server cannot be started again: create a new one, which resumes the runs of this one.
 
         Raises:
-            ServerStopped: it was started and stopped before.
-            DatabaseError: why the store cannot be used.
+            ServerStopped: it was stopped.
+            DatabaseError: the store cannot be used.
         """
         if self._stopping is not None:
             raise ServerStopped
@@ -154,16 +154,16 @@ class WorkflowServer:
             try:
                 self._resumed = await self._manager.resume()
             except BaseException:
-                # Who has no server that was started has none to stop.
+                # `start()` failed: the caller has nothing to stop, so clean up here.
                 await self.stop()
                 raise
         return self
 
     async def stop(self) -> None:
-        """Let running steps be recorded within the grace period, and close. No run is cancelled: each goes on at the
-        next start.
+        """Give running steps the grace period to reach their next commit, and close the store.
 
-        Cancelled, it goes on; called again, it returns when the server has stopped.
+        No run is cancelled: each continues at the next start. Cancelling this does not stop it; a second call returns
+        when the server has stopped.
         """
         if self._started and self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(), name="stop the server")
@@ -179,7 +179,7 @@ class WorkflowServer:
 
     @asynccontextmanager
     async def contextmanager(self) -> AsyncIterator[WorkflowServer]:
-        """Started inside, stopped after."""
+        """Start the server for the block, and stop it after."""
         await self.start()
         try:
             yield self
@@ -194,7 +194,7 @@ class WorkflowServer:
         self._manager.close()
 
     def _fail(self, error: BaseException) -> None:
-        logger.critical("The store cannot be trusted any more, so the server stops: %s", error)
+        logger.critical("The store failed, and the server stops: %s", error)
         self._failure = error
         self._failed.set()
         self._manager.close()
@@ -206,16 +206,14 @@ class WorkflowServer:
     ) -> None:
         """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
 
-        After the first one, the process ends within the grace period and 5 s more: what steps have left running by then
-        ends with it.
-
-        ``announce`` gets the lines that say where the server listens, what it serves and what it resumed.
+        After the first, the process ends within the grace period and 5 s more, with everything that steps have left
+        running. ``announce`` gets the lines about the address, the database, the workflows and the resumed runs.
 
         Raises:
-            SettingsError: the host is open to other machines, and nothing protects it.
-            ServerStopped: see ``start``.
-            DatabaseError: why the store cannot be used.
-            OSError: the address cannot be listened on.
+            SettingsError: the server would listen beyond this machine without a token.
+            ServerStopped: as ``start``.
+            DatabaseError: the store cannot be used.
+            OSError: the address cannot be bound.
             StorageError: the store failed while serving; what was acknowledged is safe.
         """
         self._host = host if host is not None else self._settings.host
@@ -223,32 +221,38 @@ class WorkflowServer:
         sockets = _bind(self._host, self._settings.port if port is None else port)
         names = [bound.getsockname() for bound in sockets]
         withhold_sockets(*names)
-        runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
         within = contained.set(self)
         try:
             with StopSignals(self, self._settings.grace_period) as signals, signals_of_the_server(SIGNALS):
-                try:
-                    await runner.setup()
-                    for bound in sockets:
-                        await runner.listen(bound)
-                    self._announce(announce or logger.info, sockets)
-                    await _first_of(signals.stopping, self._failed)
-                    if self._failure is not None:
-                        signals.begin(0.0)
-                    await runner.cleanup()
-                finally:
-                    await runner.cleanup()
-                    for bound in sockets:
-                        bound.close()
-                    signals.exit_code = 0 if self._failure is None else FAILED
-                    await signals.give_up()
-                    # A thread that a step left behind must not hold up the end of the loop.
-                    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
+                await self._serve_on(sockets, signals, announce or logger.info)
         finally:
             give_up_sockets(*names)
             contained.reset(within)
         if isinstance(self._failure, StorageError):
             raise self._failure
+
+    async def _serve_on(
+        self, sockets: Sequence[socket.socket], signals: StopSignals, announce: Callable[[str], None]
+    ) -> None:
+        runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
+        try:
+            await runner.setup()
+            for bound in sockets:
+                await runner.listen(bound)
+            self._announce(announce, sockets)
+            await _first_of(signals.stopping, self._failed)
+            if self._failure is not None:
+                signals.begin(0.0)
+            await runner.cleanup()
+        finally:
+            # Once more, in case the one above was cancelled or failed halfway.
+            await runner.cleanup()
+            for bound in sockets:
+                bound.close()
+            signals.exit_code = 0 if self._failure is None else FAILED
+            await signals.give_up()
+            # A thread that a step left behind must not delay the end of the loop.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
 
     def _announce(self, say: Callable[[str], None], sockets: Sequence[socket.socket]) -> None:
         for bound in sockets:
@@ -260,8 +264,7 @@ class WorkflowServer:
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:
-    """A socket for every address of the host. They are bound before anything is resumed, so that a port that is taken
-    is found out while nothing has happened."""
+    """Return a bound socket for every address of the host, before any run is resumed: a port in use changes nothing."""
     sockets: list[socket.socket] = []
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(
@@ -282,7 +285,7 @@ def _bind(host: str, port: int) -> list[socket.socket]:
 
 
 async def _first_of(*events: asyncio.Event) -> None:
-    waits = [asyncio.create_task(event.wait(), name="wait for the end") for event in events]
+    waits = [asyncio.create_task(event.wait(), name="wait for the end of serving") for event in events]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -1,11 +1,10 @@
-"""The settings of an operator: command-line options, then ``WORKFLOW_SERVER_*`` variables, then the defaults here."""
+"""The settings: command-line options first, then ``WORKFLOW_SERVER_*`` variables, then the defaults here."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -41,14 +40,14 @@ PositiveSeconds = Annotated[float, Field(allow_inf_nan=False, gt=0, le=86_400)]
 
 
 def _split(value: Any) -> Any:
-    """The parts of ``a, b``: one variable of the environment holds several values."""
+    """Split ``a, b``: one environment variable holds several values."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
 
 def _split_secrets(value: Any) -> Any:
-    """As ``_split``, but a blank part is refused: who meant to set a token must not be left without one."""
+    """Split like ``_split``, but refuse a blank part: a token that was meant to be set must not be missing."""
     if isinstance(value, str) and value and not all(part.strip() for part in value.split(",")):
         raise ValueError("one of the tokens is blank")
     return _split(value)
@@ -60,9 +59,9 @@ Delays = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_split), Field
 
 
 class _Environment(EnvSettingsSource):
-    """The environment, out of which the tokens are taken: what steps start would inherit them, and tell them on.
+    """The environment. Tokens are removed from it, so that programs that steps start do not inherit them.
 
-    They stay known to this process, for the other servers that it makes.
+    This process remembers them, for further servers that it creates.
     """
 
     def __call__(self) -> dict[str, Any]:
@@ -74,10 +73,10 @@ class _Environment(EnvSettingsSource):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set about a server; durations are seconds, sizes are bytes.
+    """The settings of a server. Durations are seconds, sizes are bytes.
 
     Raises:
-        SettingsError: the host is open to other machines while nothing protects it (see ``check_bind``).
+        SettingsError: the server would listen beyond this machine without a token; see ``check_bind``.
     """
 
     model_config = SettingsConfigDict(
@@ -85,38 +84,47 @@ class Settings(BaseSettings):
     )
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
-    db: str = Field("workflow_server.sqlite3", min_length=1, description="SQLite file that holds everything.")
-    tokens: Secrets = Field((), description="Bearer tokens that may do everything.")
-    read_tokens: Secrets = Field((), description="Bearer tokens that may only read.")
+    port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    db: str = Field("workflow_server.sqlite3", min_length=1, description="SQLite database file.")
+    tokens: Secrets = Field((), description="Bearer tokens with full access.")
+    read_tokens: Secrets = Field((), description="Bearer tokens with read-only access.")
     insecure: bool = Field(False, description="Allow listening beyond this machine without a token.")
-    allowed_hosts: Names = Field((), description="Further host names under which clients reach this server.")
+    allowed_hosts: Names = Field((), description="Additional host names that clients use for this server.")
     cors_origins: Names = Field((), description="Origins whose web pages may call this server.")
-    max_body: int = Field(1_048_576, ge=1_024, le=512 * 1_048_576, description="Largest request body.")
-    body_timeout: PositiveSeconds = Field(30.0, description="Longest time for a request body to arrive.")
-    heartbeat: PositiveSeconds = Field(15.0, description="Pause after which an idle stream sends a heartbeat.")
+    max_body: int = Field(1_048_576, ge=1_024, le=512 * 1_048_576, description="Maximum size of a request body.")
+    body_timeout: PositiveSeconds = Field(30.0, description="Time limit for a request body to arrive.")
+    heartbeat: PositiveSeconds = Field(15.0, description="Interval between heartbeats of an idle stream.")
     write_timeout: PositiveSeconds = Field(
-        20.0, description="Longest wait of a stream or an answer for a client that does not read."
+        20.0, description="Time after which a client that does not read is disconnected."
     )
-    send_buffer: int = Field(65_536, ge=4_096, le=16 * 1_048_576, description="Send buffer of each stream's socket.")
-    max_streams: int = Field(1_000, ge=1, le=1_000_000, description="Most streams that are open at a time.")
-    grace_period: Seconds = Field(10.0, description="Longest wait of a stop for steps to reach their next commit.")
-    idle_timeout: Seconds | None = Field(60.0, description="Idle time after which a run leaves memory; 0 means never.")
-    max_waiting_events: int = Field(10_000, ge=1, le=1_000_000, description="Most posted events that wait for one run.")
+    send_buffer: int = Field(65_536, ge=4_096, le=16 * 1_048_576, description="Socket send buffer of each stream.")
+    max_streams: int = Field(1_000, ge=1, le=1_000_000, description="Maximum number of open streams.")
+    grace_period: Seconds = Field(
+        10.0, description="Time that running steps get to reach their next commit on shutdown."
+    )
+    idle_timeout: Seconds | None = Field(
+        60.0, description="Idle time after which a run is released from memory; 0 for never."
+    )
+    max_waiting_events: int = Field(
+        10_000, ge=1, le=1_000_000, description="Maximum number of posted events waiting for a run."
+    )
     max_held_events: int = Field(
-        1_000, ge=1, le=100_000, description="Most posted events that are held for one run until a step waits for them."
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Maximum number of posted events held for a run until a step waits for them.",
     )
     max_waiting_bytes: int = Field(
-        64 * 1_048_576, ge=1_024, le=192 * 1_048_576, description="Most bytes of posted events that wait for one run."
+        64 * 1_048_576, ge=1_024, le=192 * 1_048_576, description="Maximum size of the posted events waiting for a run."
     )
-    accept_context: bool = Field(False, description="Accept a serialized context from clients.")
-    accept_handler_ids: bool = Field(False, description="Let clients choose the ids of new handlers.")
-    allow_network_filesystem: bool = Field(False, description="Allow the database on a network file system.")
-    persistence_backoff: Delays = Field((0.5, 3.0), description="Delays before a failed write is retried: 0.5,3.")
-    max_attempts: int = Field(
-        3, ge=1, le=1_000, description="Process deaths in its steps after which a run is on probation."
+    accept_context: bool = Field(False, description="Accept a serialized Context from clients.")
+    accept_handler_ids: bool = Field(False, description="Accept handler ids chosen by clients.")
+    allow_network_filesystem: bool = Field(False, description="Allow a database on a network file system.")
+    persistence_backoff: Delays = Field(
+        (0.5, 3.0), description="Delays before each retry of a failed write, as in 0.5,3."
     )
-    log_level: LogLevel = Field("info", description="Lowest severity that is logged, from debug to critical.")
+    max_attempts: int = Field(3, ge=1, le=1_000, description="Crashes during a run's step before it is quarantined.")
+    log_level: LogLevel = Field("info", description="Minimum log level: debug, info, warning, error or critical.")
 
     @classmethod
     def settings_customise_sources(
@@ -131,10 +139,10 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, options: Mapping[str, Any] | None = None) -> Self:
-        """The settings of this process, ``options`` first.
+        """Read the settings of this process, ``options`` first.
 
         Raises:
-            SettingsError: a value is not valid; one line that names the setting, never its value.
+            SettingsError: a value is not valid. The message names the setting, never the value.
         """
         try:
             return cls(**(options or {}))
@@ -146,7 +154,7 @@ class Settings(BaseSettings):
     def _host_is_a_name(cls, host: str) -> str:
         host = host.strip("[]")
         if any(character.isspace() or character == "/" for character in host):
-            raise ValueError("give a host name or an address, without a port or a path")
+            raise ValueError("expected a host name or an address, without port or path")
         return host
 
     @field_validator("db")
@@ -155,7 +163,7 @@ class Settings(BaseSettings):
         try:
             Path(db).resolve()
         except (OSError, RuntimeError, ValueError):
-            raise ValueError("this is not the path of a file") from None
+            raise ValueError("expected the path of a file") from None
         return db
 
     @field_validator("tokens", "read_tokens")
@@ -164,13 +172,13 @@ class Settings(BaseSettings):
         for token in tokens:
             secret = token.get_secret_value()
             if len(secret) < 16 or not secret.isascii() or not secret.isprintable() or " " in secret:
-                raise ValueError("a token has at least 16 characters, all of them printable ASCII without spaces")
+                raise ValueError("expected tokens of at least 16 printable ASCII characters, without spaces")
         return tokens
 
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_exact(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        # Browsers name their host in lower case, and never the port that the scheme has anyway.
+        # Browsers send the host in lower case, and never the default port of the scheme.
         return tuple(_exact_origin(origin.lower()) for origin in origins)
 
     @field_validator("idle_timeout")
@@ -189,34 +197,24 @@ class Settings(BaseSettings):
         return self
 
     def check_bind(self, host: str) -> None:
-        """Refuse to be open to other machines without a token.
+        """Refuse to listen beyond this machine without a token.
 
         Raises:
-            SettingsError: ``host`` is no loopback address, no token is set, and ``insecure`` is not either.
+            SettingsError: ``host`` is not a loopback address, and neither a token nor ``insecure`` is set.
         """
         if not (self.insecure or self.tokens or self.read_tokens or is_loopback(host)):
             raise SettingsError(
-                f"Listening on '{host}' lets other machines in, and no token is set. Set {ENV_PREFIX}TOKENS, or add "
-                "--insecure where something else keeps strangers out."
+                f"Listening on '{host}' without a token would let other machines in. Set {ENV_PREFIX}TOKENS, or add "
+                "--insecure if something else controls access."
             )
-
-
-def check_interpreter() -> None:
-    """Refuse an interpreter without docstrings: they are the messages of every error, and the help of the command.
-
-    Raises:
-        SettingsError: Python runs with ``-OO``.
-    """
-    if sys.flags.optimize > 1:
-        raise SettingsError("Python runs with -OO, which drops the messages of this program: run it without.")
 
 
 def _exact_origin(origin: str) -> str:
     match = _ORIGIN.fullmatch(origin)
     if match is None or int(match["port"] or 1) > 65_535:
-        raise ValueError("an origin looks like https://app.example.org, without a path and without '*'")
+        raise ValueError("expected an origin like https://app.example.org, without a path or '*'")
     if match["port"] == ("443" if match["scheme"] == "https" else "80"):
-        raise ValueError("an origin goes without the port that its scheme has anyway")
+        raise ValueError("expected an origin without the default port of its scheme")
     return origin
 
 
@@ -232,9 +230,9 @@ def is_loopback(host: str) -> bool:
 
 @contextmanager
 def command_options(options: Mapping[str, Any]) -> Iterator[None]:
-    """Settings made inside take ``options`` before the environment.
+    """Give ``options`` precedence over the environment for settings that are created in the block.
 
-    A ``WorkflowServer()`` that TARGET makes without settings of its own thus obeys the command line, too.
+    A ``WorkflowServer()`` that TARGET creates without settings thus obeys the command line.
     """
     reset = _options.set(options)
     try:
@@ -247,4 +245,4 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     reason = problem["msg"].removeprefix("Value error, ")
-    return f"Setting '{name}' ({ENV_PREFIX}{name.upper()}) is not valid: {reason}."
+    return f"Invalid setting '{name}' ({ENV_PREFIX}{name.upper()}): {reason}."

@@ -1,9 +1,8 @@
-"""The end of the process: signals that are noticed though the event loop is blocked, and a deadline that steps cannot
-put off.
+"""The end of the process: signals that arrive though the event loop is blocked, and a deadline that nothing delays.
 
-Python runs signal handlers on the main thread, between two of its instructions, and asyncio's come after that on the
-event loop: a step that blocks one of them keeps both from running. What the interpreter does at once, whatever runs, is
-to write the signal's number into a file descriptor; a thread reads it here.
+Python runs signal handlers on the main thread, between two bytecode instructions, and asyncio's after that on the event
+loop: a step that blocks the thread or the loop blocks them, too. But the interpreter writes the signal's number into a
+file descriptor at once, whatever runs; here a thread reads it.
 """
 
 from __future__ import annotations
@@ -29,36 +28,36 @@ logger = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 FORCED = 130
-"""Exit code of a process that ended before the store was closed."""
+"""Exit code of a process that ends before the store is closed."""
 AFTER_GRACE = 5.0
-"""Seconds after the grace period in which the process ends, whatever still runs in it."""
+"""Seconds after the grace period within which the process ends, whatever still runs in it."""
 MARGIN = 0.5
-"""Seconds of these that are kept for a busy machine."""
+"""Seconds of these that are left for a busy machine."""
 FAREWELL = 0.5
-"""Seconds that the last words may take: whoever reads the log may have stopped reading."""
+"""Seconds that the last log record may take: the reader of the log may have stopped reading."""
 GIVEN_UP = 1.0
-"""Seconds that tasks get to heed their cancellation when the server has stopped."""
+"""Seconds that cancelled tasks get to end after the server has stopped."""
 
 
 class StopSignals:
-    """Between its two ends, SIGTERM and SIGINT set ``stopping``, and from then on the process has ``grace`` seconds and
-    ``AFTER_GRACE`` more. The second signal ends it at once. ``owner`` is the server, as its contained tasks know it.
+    """Handles SIGTERM and SIGINT inside a ``with`` block, for ``owner``, the server that started the steps' tasks.
 
-    In another thread than the main one it notices no signals: Python has them there alone.
+    The first signal sets ``stopping``; from then on the process ends within ``grace`` plus ``AFTER_GRACE`` seconds. The
+    second one ends it at once. Outside the main thread, no signals arrive: Python delivers them there only.
     """
 
     def __init__(self, owner: object, grace: float) -> None:
         self._owner = owner
         self.stopping = asyncio.Event()
         self.exit_code = FORCED
-        """The code with which the deadline ends the process; 0 once the store is closed."""
+        """The exit code when the deadline ends the process; 0 once the store is closed."""
         self._grace = grace
         self._loop = asyncio.get_running_loop()
         self._deadline: float | None = None
         self._seen = 0
         self._reading, self._writing = socket.socketpair()
         self._forward_to = -1
-        """The descriptor of others that handle signals: asyncio's, of handlers that the program itself has added."""
+        """The wakeup descriptor of others, such as asyncio's for signal handlers that the program has added."""
         self._previous: dict[int, Any] = {}
         self._threads = set(threading.enumerate())
         self._watcher = threading.Thread(target=self._watch, name="stop signals", daemon=True)
@@ -77,11 +76,11 @@ class StopSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back; where steps have left something behind that can keep the process from ending, the
-        deadline and the second signal stay."""
+        """Restore the previous signal handling, unless steps have left something running that could keep the process
+        alive: then the deadline and the second signal stay in force."""
         left = self._left_behind()
         if self._deadline is not None and left:
-            logger.warning("Steps have left behind what does not end: %s", ", ".join(left))
+            logger.warning("Steps left these running: %s", ", ".join(left))
             return
         self._deadline = None
         if self._previous:
@@ -91,7 +90,7 @@ class StopSignals:
         self._reading.close()
 
     def _give_back(self) -> None:
-        """Give the signals back to who had them before, or, where a second server came after this one, to that."""
+        """Restore the previous signal handling, which a second server, started after this one, may have taken over."""
         _installed.remove(self)
         current = signal.set_wakeup_fd(self._forward_to)
         if current != self._writing.fileno():
@@ -104,7 +103,7 @@ class StopSignals:
                 other._forward_to, other._previous = self._forward_to, self._previous
 
     def begin(self, grace: float) -> None:
-        """The process has to end: it has ``grace`` seconds and ``AFTER_GRACE`` more."""
+        """Set the deadline of the process: ``grace`` plus ``AFTER_GRACE`` seconds from now."""
         if self._deadline is None:
             self._deadline = time.monotonic() + grace + AFTER_GRACE - MARGIN
             self._note(0)
@@ -112,8 +111,8 @@ class StopSignals:
     # -- Signals -------------------------------------------------------------------------------
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        """Run by Python when it comes to it. The watcher knows of the signal already, unless somebody has put another
-        descriptor in the place of ours."""
+        """Handle a signal on the main thread. The watcher has it already, unless other code replaced our wakeup
+        descriptor."""
         current = signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
         if current != self._writing.fileno():
             self._forward_to = current
@@ -138,31 +137,31 @@ class StopSignals:
     def _notice(self, number: int) -> None:
         to_server = any(other._writing.fileno() == self._forward_to for other in _installed)
         if self._forward_to >= 0 and number and (number not in SIGNALS or to_server):
-            with suppress(OSError):  # it is full, and so will be read, or its owner is gone
+            with suppress(OSError):  # it is full and so will be read, or its owner is gone
                 os.write(self._forward_to, bytes([number]))
         if number not in SIGNALS:
             return
         self._seen += 1
         if self._seen > 1:
-            end_process(FORCED, "Second signal: ending at once")
+            end_process(FORCED, "Second signal: exiting now")
         self._deadline = time.monotonic() + self._grace + AFTER_GRACE - MARGIN
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
-        logger.info("Stopping: running steps may reach their next commit; no run is cancelled")
+        logger.info("Stopping: running steps may finish up to their next commit; no run is cancelled")
         self.stopping.set()
 
     def _expire(self) -> None:
         if self._deadline is None:
             return
         how = "as in a crash" if self.exit_code == FORCED else "the store is closed"
-        end_process(self.exit_code, f"The time to stop is over, and steps still run: ending now ({how})")
+        end_process(self.exit_code, f"Shutdown deadline exceeded while steps still run: exiting now ({how})")
 
-    # -- What steps leave behind ---------------------------------------------------------------
+    # -- Leftovers of steps --------------------------------------------------------------------
 
     async def give_up(self) -> None:
-        """Cancel what steps have left running on the loop."""
+        """Cancel the tasks that steps have left running on the loop."""
         tasks = tasks_of(self._owner)
         for task in tasks:
             task.cancel()
@@ -174,7 +173,7 @@ class StopSignals:
         return [*tasks, *(f"thread {thread.name}" for thread in busy_threads() if thread not in self._threads)]
 
     def reset_in_child(self) -> None:
-        """In a process that a step has forked: its signals are its own, and must not stop the server."""
+        """Give a forked child its own signal handling: its signals must not stop the server."""
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             if signal.getsignal(number) == self._on_signal:
@@ -188,7 +187,7 @@ _forking = threading.local()
 
 
 def _before_fork() -> None:
-    """Keep signals from the child until they are its own: before that, one would be written to the server's watcher."""
+    """Block signals in the child until it has its own handling: until then, they would reach the server's watcher."""
     if _installed:
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
@@ -210,7 +209,7 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, 
 
 
 def busy_threads() -> list[threading.Thread]:
-    """The threads that the interpreter would wait for, but for those that only wait for work."""
+    """Return the threads that the interpreter would wait for at exit, without idle threads of pools."""
     frames = sys._current_frames()
     busy: list[threading.Thread] = []
     for thread in threading.enumerate():
@@ -222,7 +221,7 @@ def busy_threads() -> list[threading.Thread]:
 
 
 def end_process(code: int, reason: str | None = None) -> None:
-    """End the process now, without waiting for any thread; ``reason`` is logged as far as the log takes it."""
+    """End the process now, without waiting for threads. ``reason`` is logged if the log takes it in time."""
 
     def farewell() -> None:
         if reason is not None:
@@ -231,7 +230,7 @@ def end_process(code: int, reason: str | None = None) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
 
-    last = threading.Thread(target=farewell, name="last words", daemon=True)
+    last = threading.Thread(target=farewell, name="last log record", daemon=True)
     last.start()
     last.join(FAREWELL)
     os._exit(code)

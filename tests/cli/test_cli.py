@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import StartServer, clean_environment
-from workflow_server.cli.serve import NOT_OPTIONS, SINGULAR, main
+from workflow_server.cli.main import main
+from workflow_server.cli.options import NOT_OPTIONS, SINGULAR
 from workflow_server.settings import Settings
 
 FLOW = """
@@ -121,18 +122,6 @@ def test_a_database_in_a_loop_of_links_is_one_line(flows: Path, tmp_path: Path) 
     assert_one_line(run("serve", str(flows), "--port", "0", "--db", "loop", cwd=tmp_path), "'db'")
 
 
-def test_an_interpreter_without_docstrings_is_one_line_before_anything_is_loaded(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-OO", "-m", "workflow_server", "serve", "missing.py"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=clean_environment(),
-        timeout=60,
-    )
-    assert_one_line(done, "-OO")
-
-
 def test_a_database_that_another_server_holds_is_one_line(
     flows: Path, tmp_path: Path, start_server: StartServer
 ) -> None:
@@ -193,6 +182,32 @@ def test_openapi_prints_or_writes_the_contract_and_touches_no_database(flows: Pa
 
 def test_version_names_the_installed_version(tmp_path: Path) -> None:
     assert run("--version", cwd=tmp_path).stdout.startswith("workflow-server, version 0.")
+
+
+def test_without_docstrings_and_asserts_the_command_serves_runs(flows: Path, start_server: StartServer) -> None:
+    server = start_server(flows, command=(sys.executable, "-OO", "-m", "workflow_server"))
+    request = urllib.request.Request(f"{server.url}/workflows/flow/run", method="POST")
+    with urllib.request.urlopen(request, timeout=30) as response:
+        ended = json.load(response)
+    assert (ended["status"], ended["result"]["value"]) == ("completed", {"result": 1})
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("arguments", [("openapi",), ("--help",), ("serve", "--help"), ("serve", "missing.py")])
+def test_without_docstrings_the_command_says_the_same(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    said = [
+        subprocess.run(
+            [sys.executable, *optimized, "-m", "workflow_server", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=clean_environment(),
+            timeout=60,
+        )
+        for optimized in ([], ["-OO"])
+    ]
+    plain, without = ((done.returncode, done.stdout, done.stderr) for done in said)
+    assert without == plain
 
 
 def test_every_setting_but_the_secrets_has_an_option() -> None:

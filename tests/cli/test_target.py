@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.cli.target import load_server, load_target
-from workflow_server.errors import DuplicateWorkflow, InvalidWorkflowName, TargetError
+from workflow_server.cli.target import TargetError, load_server, load_target
+from workflow_server.execution.exceptions import DuplicateWorkflow, InvalidWorkflowName
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
 
@@ -112,15 +112,15 @@ def test_a_dotted_module_of_this_folder_is_found(write: Write) -> None:
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("nowhere.py", "no file"),
+        ("nowhere.py", "not found"),
         (".", "folder"),
         ("/dev/null", "not a regular file"),
-        ("no_such_module_here", "no module"),
-        ("json.no_such_module_here", "no module"),
-        ("my_flows.py:", "not a TARGET"),
-        ("", "not a TARGET"),
-        ("not-a-module", "not a TARGET"),
-        ("my_flows.py:missing", "no 'missing'"),
+        ("no_such_module_here", "not found"),
+        ("json.no_such_module_here", "not found"),
+        ("my_flows.py:", "expected a file, a module, or module:attribute"),
+        ("", "expected a file, a module, or module:attribute"),
+        ("not-a-module", "expected a file, a module, or module:attribute"),
+        ("my_flows.py:missing", "no attribute 'missing'"),
         ("my_flows.py:Flow", "class"),
         ("my_flows.py:number", "type 'int'"),
         ("my_flows.py:later", "async"),
@@ -141,7 +141,7 @@ def test_what_is_no_target_is_refused_in_one_line(write: Write, target: str, sai
 def test_a_module_that_has_only_a_function_says_that_it_has_to_be_named(tmp_path: Path) -> None:
     path = tmp_path / "only_a_function.py"
     path.write_text("def make(): ...\n")
-    with pytest.raises(TargetError, match=r"A function .* has to be named, as in .*only_a_function\.py:make"):
+    with pytest.raises(TargetError, match=r"A function .* must be named, as in .*only_a_function\.py:make"):
         load_target(str(path))
 
 

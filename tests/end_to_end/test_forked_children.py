@@ -75,7 +75,7 @@ async def test_a_child_that_comes_back_into_the_servers_loop_is_ended_there(serv
         events = await server.api.events(handler["handler_id"])
         assert [event.type for event in events] == ["StopEvent"], way
         assert [await server.api.result(other["handler_id"]) for other in beside] == [True] * 2, way
-    assert server.log_tail().count("came back into the server's event loop") == 5
+    assert server.log_tail().count("returned to the server's event loop") == 5
 
 
 async def test_a_child_that_closes_the_servers_connections_leaves_its_database_alone(server: DurableServer) -> None:

@@ -102,15 +102,15 @@ async def resume_time(db: Path) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-async def test_a_run_that_kills_the_process_is_set_aside_and_an_innocent_one_beside_it_survives(tmp_path: Path) -> None:
+async def test_a_run_that_kills_the_process_is_quarantined_alone(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "flows.py", "--max-attempts", "1") as server:
         before = await server.api.start("gated")
         await server.ledger.reached("gated")
         deadly = await server.api.start("deadly")
-        deaths = await die_until_set_aside(server, deadly)
+        deaths = await die_until_quarantined(server, deadly)
 
         handler = await server.api.handler(deadly["handler_id"])
-        assert "set aside" in handler["error"]
+        assert "quarantined" in handler["error"]
         assert (await server.api.events(deadly["handler_id"]))[-1].type == "WorkflowFailedEvent"
         assert server.ledger.count("begin", "kill") == deaths <= 5
         server.ledger.open("gated")
@@ -119,7 +119,7 @@ async def test_a_run_that_kills_the_process_is_set_aside_and_an_innocent_one_bes
         assert server.resumed == 0
 
 
-async def die_until_set_aside(server: DurableServer, deadly: Json) -> int:
+async def die_until_quarantined(server: DurableServer, deadly: Json) -> int:
     """Start the server again each time that it dies, until the run has failed; returns how often it died."""
     for deaths in range(1, 10):
         await asyncio.to_thread(server.process.wait, 60)
@@ -131,14 +131,14 @@ async def die_until_set_aside(server: DurableServer, deadly: Json) -> int:
             continue
         reader = Reader(server.api, deadly["handler_id"])
         died = asyncio.create_task(asyncio.to_thread(server.process.wait, 60), name="death")
-        failed = asyncio.create_task(reader.finished(), name="set aside")
+        failed = asyncio.create_task(reader.finished(), name="quarantine")
         await asyncio.wait((died, failed), return_when=asyncio.FIRST_COMPLETED)
         await reader.stop()
         if failed.done() and not failed.cancelled() and not died.done():
             died.cancel()
             return deaths
         failed.cancel()
-    raise AssertionError("the run was never set aside")
+    raise AssertionError("the run was never quarantined")
 
 
 async def test_a_run_whose_workflow_is_not_registered_waits_is_shown_as_such_and_goes_on_later(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_the_wheel_has_every_module_every_sql_file_and_the_type_marker_and_nothi
 
     assert names == shipped_files()
     assert {"workflow_server/py.typed", "workflow_server/migrations/0001_initial.sql"} <= names
-    assert "workflow-server = workflow_server.cli.serve:main" in entry_points
+    assert "workflow-server = workflow_server.cli.main:main" in entry_points
 
 
 def test_the_sdist_has_what_a_build_and_a_reader_need(built: Built) -> None:

@@ -22,9 +22,9 @@ from tests.reliability.samples.declaring import Custom
 from tests.reliability.samples.kept import KEPT
 from tests.reliability.samples.sample import Begin, Left, Reply, Right, Sample, begin, begun, crash_point
 from tests.reliability.samples.waits import Returned
-from workflow_server.errors import InvalidEvent, InvalidWorkflow
 from workflow_server.execution import recorder
 from workflow_server.execution.envelopes import envelope
+from workflow_server.execution.exceptions import InvalidEvent, InvalidWorkflow
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore

@@ -179,7 +179,7 @@ async def _killed_while_full(full: FullDisk) -> None:
     await server.kill()
     assert await server.try_start() == 2, server.log
     assert_explained(server.log)
-    assert "is full. Make room" in server.log
+    assert "is full. Free some space" in server.log
     full.disk.empty()
     await server.start()
     await full.keeps_what_it_said()

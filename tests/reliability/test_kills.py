@@ -237,7 +237,7 @@ def test_time_is_kept(aftermath: Aftermath, survived: Survived) -> None:
     )
 
 
-def test_no_healthy_run_is_set_aside(aftermath: Aftermath, survived: Survived) -> None:
+def test_no_healthy_run_fails_in_quarantine(aftermath: Aftermath, survived: Survived) -> None:
     victim = aftermath.victim
     assert victim.suspended, "no run was in a step at three deaths in a row"
     failed = [handler for handler in aftermath.handlers.values() if handler["status"] == "failed"]
@@ -248,5 +248,5 @@ def test_no_healthy_run_is_set_aside(aftermath: Aftermath, survived: Survived) -
         "P8",
         times=victim.kills,
         unit="kills",
-        figures=f"{len(victim.suspended)} runs were on probation, none was set aside",
+        figures=f"{len(victim.suspended)} runs were in quarantine, none was failed there",
     )

@@ -154,7 +154,7 @@ def _make_folder(db: Path) -> None:
 UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a read-only file": (lambda db: db.chmod(0o400), "the file is read-only. Change its permissions"),
     "a read-only folder": (lambda db: db.parent.chmod(0o500), "its folder is read-only. Change its permissions"),
-    "a missing folder": (lambda db: shutil.rmtree(db.parent), "does not exist. Make it"),
+    "a missing folder": (lambda db: shutil.rmtree(db.parent), "does not exist. Create it"),
     "a folder in its place": (_make_folder, "it is a folder"),
     "a lock file that is read-only": (
         lambda db: db.with_name(db.name + ".lock").chmod(0o400),

@@ -17,7 +17,7 @@ from workflows.events import (
     StopEvent,
 )
 
-from workflow_server.errors import InvalidEvent
+from workflow_server.execution.exceptions import InvalidEvent
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.bounded import MANY
 

@@ -11,8 +11,8 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
-from workflow_server.errors import TooManyHeld, TooManyWaiting
 from workflow_server.execution import recorder
+from workflow_server.execution.exceptions import TooManyHeld, TooManyWaiting
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager

@@ -18,25 +18,20 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from tests.store.fault_injection import HookedStore, Written
-from workflow_server.errors import (
-    CompletedHandlerNotFound,
-    ContextRefused,
-    HandlerNotFound,
-    HandlerNotRunning,
-    HandlerRunning,
-    InvalidEvent,
-    InvalidWorkflow,
-    KeyReused,
-    RunAlreadyEnded,
-    RunSuspended,
-    ShuttingDown,
-    StepRefusesEvent,
-    UnknownStep,
-)
+from workflow_server.errors import HandlerNotFound, KeyReused, ShuttingDown
 from workflow_server.execution.engine import ObservedLoop
+from workflow_server.execution.exceptions import InvalidEvent, InvalidWorkflow, StepRefusesEvent, UnknownStep
 from workflow_server.execution.session import RunSession
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, RunEnded
+from workflow_server.runs.exceptions import (
+    CompletedHandlerNotFound,
+    ContextRefused,
+    HandlerNotRunning,
+    HandlerRunning,
+    RunAlreadyEnded,
+    RunSuspended,
+)
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 

@@ -147,7 +147,7 @@ async def test_a_result_that_cannot_be_read_is_said_to_be_so_and_hides_no_other(
 
 
 @pytest.mark.parametrize("observe", [600.0, 0.01])
-async def test_clean_restarts_count_for_nothing_against_a_run_on_probation(
+async def test_clean_restarts_do_not_count_against_a_run_in_quarantine(
     managing: Managing, database: Path, monkeypatch: pytest.MonkeyPatch, observe: float
 ) -> None:
     monkeypatch.setattr(recovery, "SETTLE", 0.0)
@@ -163,7 +163,9 @@ async def test_clean_restarts_count_for_nothing_against_a_run_on_probation(
         assert (run.attempts, run.probations) == (3, 0)
 
 
-async def test_a_death_on_probation_counts(managing: Managing, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_crash_in_quarantine_counts(
+    managing: Managing, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recovery, "SETTLE", 0.0)
     await _die_three_times(managing, database)
     stuck = Stuck()

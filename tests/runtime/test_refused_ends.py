@@ -11,8 +11,9 @@ from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from tests.store.fault_injection import on_write_connection
-from workflow_server.errors import HandlerNotFound, HandlerNotRunning, UnitRefused
+from workflow_server.errors import HandlerNotFound, UnitRefused
 from workflow_server.protocol.handlers import RunRequest
+from workflow_server.runs.exceptions import HandlerNotRunning
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 

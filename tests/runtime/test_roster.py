@@ -14,18 +14,13 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from tests.store.fault_injection import HookedStore, Written
-from workflow_server.errors import (
-    HandlerNotFound,
-    InvalidEvent,
-    RunSuperseded,
-    StateUnreadable,
-    StoreUnavailable,
-    UnitRefused,
-)
+from workflow_server.errors import HandlerNotFound, StoreUnavailable, UnitRefused
 from workflow_server.execution.event_log import PAGE, EventReader
+from workflow_server.execution.exceptions import InvalidEvent
 from workflow_server.execution.session import RunSession
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, RunReleased, StoredRun
+from workflow_server.runs.exceptions import RunSuperseded, StateUnreadable
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 

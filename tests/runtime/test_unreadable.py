@@ -9,10 +9,11 @@ from pydantic import BaseModel, field_validator
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from workflow_server.errors import StateUnreadable, WorkflowServerError
+from workflow_server.errors import WorkflowServerError
 from workflow_server.execution.unreadable import CHAIN, unreadable
 from workflow_server.logs import FORMAT, OneLineFormatter
 from workflow_server.protocol.handlers import RunRequest
+from workflow_server.runs.exceptions import StateUnreadable
 
 from .conftest import Managing
 from .waiting import asked, ended

@@ -11,9 +11,10 @@ from pydantic import field_validator
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from workflow_server.errors import InvalidEvent, RunAlreadyEnded
+from workflow_server.execution.exceptions import InvalidEvent
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.protocol.handlers import RunRequest
+from workflow_server.runs.exceptions import RunAlreadyEnded
 
 from .conftest import Managing
 from .waiting import asked, ended, released
@@ -193,7 +194,7 @@ async def test_a_validator_may_raise_what_it_likes(managing: Managing, end: type
     [
         ("itself", "completed", None),
         ("twice", "completed", None),
-        ("raises", "failed", "The run could not take what it was sent: SystemExit: by a value"),
+        ("raises", "failed", "The run could not take an event that was sent to it: SystemExit: by a value"),
     ],
 )
 async def test_a_run_that_is_sent_much_is_weighed_whatever_it_holds(

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.errors import (
-    DatabaseError,
-    FolderMissing,
-)
+from workflow_server.errors import DatabaseError
 from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.sqlite.exceptions import FolderMissing
 
 from .making import event, run_started
 

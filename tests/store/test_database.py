@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.errors import (
-    CommitUnknown,
-)
+from workflow_server.errors import CommitUnknown
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.backend import FailureKind, TransactionError
 from workflow_server.store.sqlite.checkpoint import Checkpointer

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from workflow_server.errors import DatabaseMissing, LogSetAside, StoreGone
+from workflow_server.errors import StoreGone
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite import file_guard as presence
 from workflow_server.store.sqlite.checkpoint import COMMITS_OVER_SIZE, Checkpointer
+from workflow_server.store.sqlite.exceptions import DatabaseMissing, LogLeftBehind
 from workflow_server.store.sqlite.file_guard import FileGuard
 
 from .making import run_started
@@ -104,7 +105,7 @@ async def test_a_start_forgets_no_log_that_was_set_aside(path: Path) -> None:
     assert not path.exists(), "a new database hides what is missing"
     os.rename(kept, path)
     before = path.read_bytes()
-    with pytest.raises(LogSetAside, match=r"rename that to '.*-wal'; if this is a backup, move that away"):
+    with pytest.raises(LogLeftBehind, match=r"rename '.*-wal\.left' to '.*-wal'; if this is a backup, move '.*' away"):
         await SqliteWorkflowStore(path).open()
     assert path.read_bytes() == before
     left.unlink()

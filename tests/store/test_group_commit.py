@@ -9,11 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from workflow_server.errors import (
-    CommitUnknown,
-    StorageFull,
-    StoreUnavailable,
-)
+from workflow_server.errors import CommitUnknown, StorageFull, StoreUnavailable
 from workflow_server.store import group_commit
 
 from .failing import failing, fill_up, make_room

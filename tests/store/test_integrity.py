@@ -10,13 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.errors import (
-    DatabaseAltered,
-    DatabaseDamaged,
-    DiskFailed,
-)
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 from workflow_server.store.sqlite import integrity as examination
+from workflow_server.store.sqlite.exceptions import DatabaseAltered, DatabaseDamaged, DiskFailed
 from workflow_server.store.sqlite.migrations import APPLICATION_ID
 
 from .files import edit, made

@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.errors import (
-    DatabaseLocked,
-    FileBesideLinked,
-)
 from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.sqlite.exceptions import DatabaseLocked, FileBesideLinked
 
 from .making import run_started
 

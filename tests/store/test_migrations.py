@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.errors import DatabaseNewer, MigrationEdited, MigrationMissing
 from workflow_server.store.sqlite import reads
+from workflow_server.store.sqlite.exceptions import DatabaseNewer, MigrationEdited, MigrationMissing
 from workflow_server.store.sqlite.migrations import known_migrations, migrate, pending_migrations
 
 FIRST = "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT, sha256 TEXT, applied_at REAL) STRICT;\n"

@@ -16,9 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.waiting import until
-from workflow_server.errors import (
+from workflow_server.errors import DatabaseError
+from workflow_server.store import HandlerQuery, SqliteWorkflowStore
+from workflow_server.store.sqlite import connection as connection_module
+from workflow_server.store.sqlite import open as opening
+from workflow_server.store.sqlite.exceptions import (
     DatabaseDamaged,
-    DatabaseError,
     DatabaseFull,
     DatabaseLinked,
     DatabaseNewer,
@@ -27,9 +30,6 @@ from workflow_server.errors import (
     MigrationEdited,
     MigrationMissing,
 )
-from workflow_server.store import HandlerQuery, SqliteWorkflowStore
-from workflow_server.store.sqlite import connection as connection_module
-from workflow_server.store.sqlite import open as opening
 from workflow_server.store.sqlite.migrations import APPLICATION_ID, known_migrations
 
 from .fault_injection import on_write_connection

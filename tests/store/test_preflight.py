@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.errors import (
+from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.sqlite import preflight as location
+from workflow_server.store.sqlite.exceptions import (
     DatabaseDamaged,
     DatabaseForeign,
     DatabaseNewer,
@@ -21,8 +23,6 @@ from workflow_server.errors import (
     FolderMissing,
     NetworkFilesystem,
 )
-from workflow_server.store import SqliteWorkflowStore
-from workflow_server.store.sqlite import preflight as location
 from workflow_server.store.sqlite.preflight import check_filesystem, filesystem_of
 
 from .files import edit, made, refusal

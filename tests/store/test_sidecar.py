@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.errors import (
-    FileBesideLinked,
-)
 from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.sqlite.exceptions import FileBesideLinked
 
 from .files import made, refusal
 from .making import event, run_started

@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.waiting import until
-from workflow_server.errors import (
-    DatabaseLocked,
-)
 from workflow_server.store import MemoryWorkflowStore, SqliteWorkflowStore
 from workflow_server.store.sqlite.connection import run_on
+from workflow_server.store.sqlite.exceptions import DatabaseLocked
 
 from .making import run_started
 

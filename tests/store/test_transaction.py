@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.errors import (
-    CommitUnknown,
-    StorageFull,
-)
+from workflow_server.errors import CommitUnknown, StorageFull
 
 from .failing import failing
 from .fault_injection import HookedStore

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.errors import DatabaseMissing, LogDamaged
 from workflow_server.store import SqliteWorkflowStore
+from workflow_server.store.sqlite.exceptions import DatabaseMissing, LogDamaged
 from workflow_server.store.sqlite.wal import log_of
 
 from .making import event, run_started

@@ -82,4 +82,4 @@ async def test_a_body_too_many_is_refused_by_its_bytes_and_says_when_to_come_aga
     assert (await served.post(f"/events/{handler_id}", json=body))[0] == 200
     async with served.client.post(f"/events/{handler_id}", json=body) as response:
         assert (response.status, response.headers["Retry-After"]) == (429, "5")
-        assert "2,048 bytes wait for the run" in (await response.json())["detail"]
+        assert "at most 2,048 bytes may wait for its run" in (await response.json())["detail"]

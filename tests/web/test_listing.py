@@ -13,8 +13,8 @@ from tests.reliability.reading.bulk_reading import Stream, connected
 from tests.web.conftest import Serve, Served
 from workflow_server.protocol.handlers import HandlerData, ListedHandler
 from workflow_server.store.sqlite.listing import PAGE
-from workflow_server.web.routes.handler_list import pieces
 from workflow_server.web.streaming.bounded_writer import WRITE_SIZE
+from workflow_server.web.streaming.handler_list import pieces
 
 ENVELOPE = '{"value":{"result":"%s"},"type":"StopEvent","types":null,"qualified_name":null}'
 
@@ -31,15 +31,15 @@ def listed(number: int, error: str | None = None, result: str | None = None) -> 
         updated_at=None,
         completed_at=None,
     )
-    return ListedHandler(handler, result)
+    return handler, result
 
 
 @pytest.mark.parametrize("error", [None, '"result":null', '\\"result":null,\'', "result"])
 def test_a_result_stands_in_the_handlers_json_as_if_it_had_been_parsed(error: str | None) -> None:
-    one = listed(1, error, ENVELOPE % "é")
-    with_result = {**one.handler.model_dump(), "result": json.loads(ENVELOPE % "é")}
-    assert b"".join(one.to_json()).decode() == HandlerData(**with_result).model_dump_json()
-    assert b"".join(listed(1, error).to_json()) == listed(1, error).handler.model_dump_json().encode()
+    handler, result = listed(1, error, ENVELOPE % "é")
+    with_result = {**handler.model_dump(), "result": json.loads(ENVELOPE % "é")}
+    assert b"".join(handler.json_with_result(result)).decode() == HandlerData(**with_result).model_dump_json()
+    assert b"".join(handler.json_with_result(None)) == handler.model_dump_json().encode()
 
 
 def test_large_results_go_out_one_by_one_small_ones_together_and_nothing_is_held_twice() -> None:

@@ -7,7 +7,7 @@ import hashlib
 import re
 
 from tests.web.conftest import Served
-from workflow_server.web.routes.server import render
+from workflow_server.web.ui.page import render
 
 
 async def test_the_page_lists_the_workflows_and_every_link_on_it_works(served: Served) -> None:

@@ -94,7 +94,7 @@ async def test_a_request_that_does_not_come_is_not_waited_for(
     assert await (await serve()).raw(sent) == b""
 
 
-async def test_an_expectation_that_is_unknown_is_417_in_json_after_the_guards(serve: Serve) -> None:
+async def test_an_unknown_expectation_is_417_after_the_other_checks(serve: Serve) -> None:
     served = await serve(tokens=(TOKEN,))
     expecting = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: x\r\n"
     token = f"Authorization: Bearer {TOKEN}\r\n".encode()

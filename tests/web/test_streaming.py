@@ -10,8 +10,8 @@ import pytest
 from tests.web.conftest import Served
 from tests.web.reading import START, lines_of, next_event, read
 from workflow_server.records import StoredEvent
-from workflow_server.web.parameters import StreamRequest
-from workflow_server.web.streaming.events import pieces, without_qualified_name
+from workflow_server.web.streaming.event_stream import StreamOptions, pieces, without_qualified_name
+from workflow_server.web.streaming.ndjson import NDJSON
 
 # -- Forms -----------------------------------------------------------------------------------------
 
@@ -139,9 +139,7 @@ async def test_a_parameter_that_is_not_understood_is_400_and_names_itself(served
 def test_what_was_stored_with_numbers_that_json_does_not_have_is_streamed_as_strings() -> None:
     kept = '{"value":{"said":"NaN, -Infinity"},"type":"B"}'
     old = '{"value":{"a":NaN,"b":[-Infinity,"NaN"]},"type":"B"}'
-    wanted = StreamRequest(
-        sse=False, include_internal=False, include_qualified_name=True, cursor=-1, acquire_timeout=None
-    )
+    wanted = StreamOptions(format=NDJSON, include_internal=False, include_qualified_name=True)
     [(data, _)] = pieces([StoredEvent(0, False, kept), StoredEvent(1, False, old)], wanted)
     assert data.decode().split("\n") == [
         '{"value":{"said":"NaN, -Infinity"},"type":"B","sequence":0}',

@@ -1,1 +1,1 @@
-"""The command ``workflow-server``."""
+"""The command ``workflow-server``: a module for each subcommand, and what they share."""

@@ -1,4 +1,4 @@
-"""An event loop for a server that runs other people's code, for the command."""
+"""The event loop of the command, which survives what the code of workflows does to it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ logger = logging.getLogger(__name__)
 
 
 _stubborn: set[asyncio.Task[Any]] = set()
-"""Tasks that do not heed their cancellation."""
+"""Tasks that ignored their cancellation."""
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run ``main`` to its end on a new event loop, whatever is done to that.
+    """Run ``main`` to its end on a new event loop, whatever other code does to that.
 
-    Where ``asyncio.run`` would end the process — a callback exits, or somebody stops the loop — the loop goes on: its
-    tasks survive that unharmed. And what does not heed its cancellation is not waited for.
+    Where ``asyncio.run`` would end the process (a callback exits, or other code stops the loop), the loop continues
+    with its tasks intact. Tasks that ignore their cancellation are not waited for.
     """
-    # What the modules have made stays as long as the process: the collector need not look through it again and again.
+    # Objects of modules live as long as the process: the collector need not scan them again and again.
     gc.collect()
     gc.freeze()
     loop = asyncio.new_event_loop()
@@ -45,7 +45,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 def left_behind() -> bool:
-    """Return whether tasks or threads are left that can keep the process from ending."""
+    """Return whether tasks or threads are left that can keep the process alive."""
     return bool(_stubborn or busy_threads())
 
 
@@ -54,13 +54,13 @@ def _run_on(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
         loop.run_until_complete(task)
     except (SystemExit, KeyboardInterrupt) as error:
         if task.done() or signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            # Before the server looks after its signals, it is the user who interrupts.
+            # Before the server handles its signals, it is the user who interrupts.
             raise
         logger.error("A callback of the event loop tried to end the process: %s", told(error))  # noqa: TRY400
     except RuntimeError:
         if task.done() or loop.is_closed():
             raise
-        logger.error("Something has stopped the event loop; it goes on")  # noqa: TRY400
+        logger.error("The event loop was stopped by a workflow; it continues")  # noqa: TRY400
 
 
 def _give_up(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,4 +1,4 @@
-"""Loading TARGET: the user's Python file or module, and the server that it stands for."""
+"""Load TARGET, the user's Python file or module, and find the server or workflows in it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from types import ModuleType, TracebackType
 
 from workflows import Workflow
 
-from workflow_server.errors import DuplicateWorkflow, StartupError, TargetError
+from workflow_server.errors import StartupError
+from workflow_server.execution.exceptions import DuplicateWorkflow
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
 
-WHAT_TARGET_IS = "a WorkflowServer, a Workflow instance, a dict of them, or a function that returns one of these"
+EXPECTED = "expected a WorkflowServer, a Workflow instance, a dict of them, or a function that returns one of these"
+
+
+class TargetError(StartupError):
+    """Raised with a message: TARGET cannot be loaded, or has nothing to serve."""
 
 
 def load_server(target: str, settings: Settings) -> WorkflowServer:
-    """The server that TARGET stands for: its own, or one made of its workflows with ``settings``.
+    """Return the server of TARGET: its own, or one made of its workflows with ``settings``.
 
     Raises:
-        StartupError: see ``load_target``; or its workflows cannot be served together.
+        StartupError: as ``load_target``, or a workflow cannot be served.
     """
     found = load_target(target)
     if isinstance(found, WorkflowServer):
@@ -37,29 +42,29 @@ def load_server(target: str, settings: Settings) -> WorkflowServer:
 
 
 def load_target(target: str) -> WorkflowServer | dict[str, Workflow]:
-    """Return what is in TARGET: a server, or workflows by name, one at least.
+    """Return the server in TARGET, or its workflows by name, at least one.
 
-    TARGET is ``file.py`` or ``package.module``, either with ``:attribute`` behind it.
+    TARGET is ``file.py`` or ``package.module``, optionally followed by ``:attribute``.
 
     Raises:
-        TargetError: there is no such file, module or attribute, it raised, or there is nothing to serve in it.
-        DuplicateWorkflow: two of its workflows have the same name.
+        TargetError: the file, module or attribute does not exist, raises, or has nothing to serve.
+        DuplicateWorkflow: two workflows have the same name.
     """
     place, separator, attribute = target.partition(":")
     is_file = _looks_like_a_file(place)
     if (separator and not attribute) or not (is_file or all(part.isidentifier() for part in place.split("."))):
-        raise TargetError(f"'{target}' is not a TARGET: name a Python file or a module, or module:attribute.")
+        raise TargetError(f"Invalid TARGET '{target}': expected a file, a module, or module:attribute.")
     module = _load_file(place) if is_file else _load_module(place)
     with _blaming(target):
-        # Properties, factories and lazy objects run code of the user's.
+        # Properties, factories and lazy objects run the user's code.
         found = _resolve(module, attribute, target) if attribute else _find(module, target)
     if isinstance(found, WorkflowServer):
         if not found.workflow_names:
-            raise TargetError(f"The WorkflowServer of '{target}' has no workflows: call its add_workflow first.")
+            raise TargetError(f"The WorkflowServer of '{target}' has no workflows: add them with add_workflow().")
     elif not found:
         raise TargetError(
-            f"'{target}' has no workflows: put a WorkflowServer, a Workflow instance or a dict of them into a variable "
-            f"of the module. A function that returns one of these has to be named, as in {place}:make."
+            f"'{target}' has no workflows: assign a WorkflowServer, a Workflow instance or a dict of them to a "
+            f"variable of the module. A function that returns one of these must be named, as in {place}:make."
         )
     return found
 
@@ -74,23 +79,23 @@ def _looks_like_a_file(place: str) -> bool:
 def _load_file(place: str) -> ModuleType:
     path = Path(place)
     if not path.exists():
-        raise TargetError(f"There is no file '{place}'. Name the Python file that has your workflows.")
+        raise TargetError(f"File '{place}' not found: expected the Python file with your workflows.")
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "not a regular file"
-        raise TargetError(f"'{place}' is {kind}: name the Python file that has your workflows.")
+        raise TargetError(f"'{place}' is {kind}: expected the Python file with your workflows.")
     path = path.resolve()
     name = path.stem
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
     if loaded is not None or name in sys.stdlib_module_names:
-        raise TargetError(f"'{place}' is named like a module of Python or of the server, '{name}'. Rename the file.")
+        raise TargetError(f"'{place}' has the name of a module of Python or of the server, '{name}'. Rename the file.")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise TargetError(f"'{place}' is not a Python file: its name should end in .py.")
+        raise TargetError(f"'{place}' is not a Python file: its name must end in .py.")
     sys.path.insert(0, str(path.parent))
     module = importlib.util.module_from_spec(spec)
-    # Event classes are named by their module in the journal: after a restart they must be found again under it.
+    # The journal names event classes by their module: after a restart they must be importable under that name.
     sys.modules[name] = module
     with _blaming(place):
         spec.loader.exec_module(module)
@@ -104,7 +109,7 @@ def _load_module(place: str) -> ModuleType:
             return importlib.import_module(place)
     except ModuleNotFoundError:
         raise TargetError(
-            f"There is no module '{place}', neither installed nor in this folder. Is ./{place}.py meant?"
+            f"Module '{place}' not found, neither installed nor in this folder. Did you mean ./{place}.py?"
         ) from None
 
 
@@ -112,12 +117,12 @@ def _load_module(place: str) -> ModuleType:
 
 
 def _find(module: ModuleType, target: str) -> WorkflowServer | dict[str, Workflow]:
-    """Return what a module offers without being asked for one of its attributes."""
+    """Return the one server of a module, or else all workflows in its public variables."""
     public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     servers = {id(value): name for name, value in reversed(public.items()) if isinstance(value, WorkflowServer)}
     if len(servers) > 1:
         names = ", ".join(sorted(servers.values()))
-        raise TargetError(f"'{target}' has several WorkflowServers ({names}): choose one as {target}:NAME.")
+        raise TargetError(f"'{target}' has several WorkflowServers ({names}): choose one with {target}:NAME.")
     if servers:
         server = public[next(iter(servers.values()))]
         assert isinstance(server, WorkflowServer)
@@ -126,28 +131,28 @@ def _find(module: ModuleType, target: str) -> WorkflowServer | dict[str, Workflo
 
 
 def _resolve(module: ModuleType, attribute: str, target: str) -> WorkflowServer | dict[str, Workflow]:
-    """Return what one attribute of a module stands for; a function is called."""
+    """Return the server or workflows in one attribute of a module; a function is called for them."""
     value: object = module
     for part in attribute.split("."):
         if not hasattr(value, part):
-            raise TargetError(f"'{target}': there is no '{attribute}' in it. Name {WHAT_TARGET_IS}.")
+            raise TargetError(f"'{target}' has no attribute '{attribute}': {EXPECTED}.")
         value = getattr(value, part)
     if isinstance(value, type):
-        raise TargetError(f"'{target}' is a class: make an instance of it in the module and name that.")
+        raise TargetError(f"'{target}' is a class: expected an instance of it in a variable of the module.")
     if iscoroutinefunction(value):
-        raise TargetError(f"'{target}' is an async function: give {WHAT_TARGET_IS}.")
+        raise TargetError(f"'{target}' is an async function: {EXPECTED}.")
     if callable(value) and not isinstance(value, (WorkflowServer, Workflow)):
         value = value()
     if isinstance(value, WorkflowServer):
         return value
     workflows = _named(attribute.rpartition(".")[2], value)
     if workflows is None:
-        raise TargetError(f"'{target}' is of type '{type(value).__name__}': give {WHAT_TARGET_IS}.")
+        raise TargetError(f"'{target}' is of type '{type(value).__name__}': {EXPECTED}.")
     return _merge([workflows])
 
 
 def _named(name: str, value: object) -> list[tuple[str, Workflow]] | None:
-    """The workflows that a variable holds, each with its name; None where it holds anything else."""
+    """Return the workflows in a variable, each with its name; None where it holds anything else."""
     if isinstance(value, Workflow):
         return [(_explicit_name(value) or name, value)]
     if isinstance(value, Mapping) and all(isinstance(item, Workflow) for item in value.values()):
@@ -156,14 +161,14 @@ def _named(name: str, value: object) -> list[tuple[str, Workflow]] | None:
 
 
 def _explicit_name(workflow: Workflow) -> str | None:
-    """The ``workflow_name`` that a workflow was made with; without one the engine makes a name of its class."""
+    """Return the ``workflow_name`` of a workflow, None where the engine made one of its class."""
     kind = type(workflow)
     made_of_class = f"{kind.__module__}.{kind.__qualname__}"
     return None if workflow.workflow_name == made_of_class else workflow.workflow_name
 
 
 def _merge(groups: list[list[tuple[str, Workflow]]]) -> dict[str, Workflow]:
-    """All workflows by name. One that two variables hold is served once, under its first name."""
+    """Return all workflows by name. One in two variables is served once, under its first name."""
     merged: dict[str, Workflow] = {}
     for name, workflow in (pair for group in groups for pair in group):
         if any(workflow is known for known in merged.values()):
@@ -174,20 +179,20 @@ def _merge(groups: list[list[tuple[str, Workflow]]]) -> dict[str, Workflow]:
     return merged
 
 
-# -- Whose mistake it was ----------------------------------------------------------------------
+# -- Errors in the user's code -----------------------------------------------------------------
 
 
 @contextmanager
 def _blaming(place: str) -> Iterator[None]:
-    """Turn what the user's code raises into a ``TargetError`` that shows their part of the traceback.
+    """Turn what the user's code raises into a ``TargetError`` with their part of the traceback.
 
-    A module that does not exist is the caller's to report, unless the user's own code imports it.
+    ``ModuleNotFoundError`` passes through, unless it was the user's own code that imported.
     """
     try:
         yield
     except SystemExit as error:
         raise TargetError(
-            f"'{place}' ended with exit code {error.code!r} while it was loaded. Put what it runs under "
+            f"'{place}' exited with code {error.code!r} while it was loaded. Move what it runs under "
             "if __name__ == '__main__':"
         ) from None
     except StartupError:

@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import AliasChoices, AliasPath, ValidationError
 from workflows.events import HumanResponseEvent, InputRequiredEvent
 
-from workflow_server.errors import InvalidBody, InvalidEvent, StepRefusesEvent, UnknownStep
+from workflow_server.errors import InvalidBody
 from workflow_server.execution.engine import Event, StartEvent, StopEvent, Workflow, accepted_events
+from workflow_server.execution.exceptions import InvalidEvent, StepRefusesEvent, UnknownStep
 from workflow_server.execution.serializer import RunSerializer
 from workflow_server.protocol.bounded import try_first
 from workflow_server.protocol.explaining import explain

@@ -11,7 +11,8 @@ from collections import deque
 from weakref import WeakValueDictionary
 
 from workflow_server.concurrency import KeyedLock
-from workflow_server.errors import HandlerNotFound, QueueTaken, ShuttingDown
+from workflow_server.errors import HandlerNotFound, ShuttingDown
+from workflow_server.execution.exceptions import QueueTaken
 from workflow_server.records import EventAppended, QueueAdvanced, StoredEvent
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from workflow_server.errors import TooManyHeld, TooManyWaiting
 from workflow_server.execution.engine import Event
+from workflow_server.execution.exceptions import TooManyHeld, TooManyWaiting
 from workflow_server.execution.inbox import load_of
 from workflow_server.records import InboxLoad, InboxPosted
 

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 
 from workflows.errors import WorkflowValidationError
 
-from workflow_server.errors import DuplicateWorkflow, InvalidWorkflow, InvalidWorkflowName, WorkflowNotFound
 from workflow_server.execution.durable import DurableRuntime
 from workflow_server.execution.engine import Event, Workflow, adopt, validate
+from workflow_server.execution.exceptions import (
+    DuplicateWorkflow,
+    InvalidWorkflow,
+    InvalidWorkflowName,
+    WorkflowNotFound,
+)
 from workflow_server.execution.workflow import ServedWorkflow
 
 _NAME = re.compile(r"[A-Za-z0-9._~-]{1,128}")

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from workflows.representation import get_workflow_representation
 
-from workflow_server.errors import InvalidEvent, NoRepresentation, Unstorable
+from workflow_server.errors import Unstorable
 from workflow_server.execution.codec import Codec, Undecodable
 from workflow_server.execution.engine import (
     DictState,
@@ -27,6 +27,7 @@ from workflow_server.execution.engine import (
     workflow_timeout,
 )
 from workflow_server.execution.event_input import EventInput
+from workflow_server.execution.exceptions import InvalidEvent, NoRepresentation
 from workflow_server.execution.journal import Journal
 from workflow_server.execution.known_waits import KnownWaits
 from workflow_server.execution.legacy import LegacyFormat, is_legacy_event

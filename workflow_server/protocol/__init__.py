@@ -1,1 +1,1 @@
-"""The models that go over the wire."""
+"""The wire: models of requests and responses, and JSON as it is accepted and written."""

@@ -1,12 +1,12 @@
 """Validation in bounded memory: pydantic keeps every error that it finds, each with a copy of the path to it.
 
-500 kB can hold 3.4 million errors, which take 1.3 GB before anybody asks for one of them, or 100,000 below a key of
-200 kB. So what is large is tried first with a twin of its class that gives up at the first error of each list and
-dictionary, and makes one of the many that a validator or the undeclared keys of an object have. What passes, and what
-is small, is validated by its own class alone.
+A body of 500 kB can hold 3.4 million errors, which take 1.3 GB before anybody reads one of them, or 100,000 errors
+below a key of 200 kB. So a large object is first validated with a twin of its class, which stops at the first error of
+each list and dictionary and sums up those of validators and undeclared keys. Small objects, and those that pass, are
+validated by their own class alone.
 
-A class that contains itself is always tried first: where it is one of several forms of a part, pydantic tries all of
-them on each level of all, and 30 levels, which take 200 bytes, hours.
+A class that contains itself is always tried with its twin first: in a union, pydantic tries every choice on every
+level, so that 30 levels, written in 200 bytes, take hours.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from pydantic_core import PydanticCustomError, PydanticKnownError, SchemaError, 
 logger = logging.getLogger(__name__)
 
 LARGE = 500
-"""Values from which on an object is large; less can hold 20 errors a value and take 5 MB."""
+"""Values above which an object is large; a smaller one can have 20 errors a value, which take 5 MB."""
 LONG = 2_000
-"""Characters of all its keys together from which on it is, and of strings that may be JSON."""
+"""Characters of keys, and of strings that may be JSON, above which it is large, too."""
 MANY = 20
-"""Errors of one object or validator that are kept, where there may be any number of them."""
+"""Errors that are kept of one object or validator which may have any number of them."""
 
 WAYS = 100_000
 WAYS_OF_A_VALUE = 20
-"""Tries to read an object of a class that contains itself: where that is a union, each level doubles them."""
+"""Attempts to read an object of a class that contains itself: in a union, each level doubles them."""
 
 _ways: ContextVar[list[int] | None] = ContextVar("ways", default=None)
-"""Tries left for the object that is being validated."""
+"""Attempts left for the object that is being validated."""
 _TOO_MANY_WAYS = PydanticCustomError(
-    "too_many_ways", "it can be read in too many ways: nest less deep, or say which of its forms each part has"
+    "too_many_ways", "it can be read in too many ways: nest it less, or give each part the tag of its form"
 )
 
 
 class _TooManyWays(Exception):
-    """No validator takes this for an error of the value."""
+    """Raised past all validators, which would take a ``ValueError`` for an error of the value."""
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _BRACKETS = frozenset("[{ \t\r\n")
-# Asked of pydantic, which adds some now and then.
+# Read from pydantic, which adds some now and then.
 _STOPPING: frozenset[str] = frozenset(
     name
     for kind in vars(core_schema).values()
@@ -66,17 +66,17 @@ def validate(kind: type[Model], data: Mapping[str, Any]) -> Model:
     """Return ``kind.model_validate(data)``.
 
     Raises:
-        ValidationError: of a large object, with some of its errors only.
+        ValidationError: it is not valid. For a large object, it has only some of the errors.
     """
     try_first(kind, data)
     return kind.model_validate(data)
 
 
 def try_first(kind: type[BaseModel], data: Mapping[str, Any]) -> None:
-    """Refuse a large object with some of its errors; whoever validates it next finds none, or few.
+    """Refuse a large object with some of its errors, so that the validation after this finds few or none.
 
     Raises:
-        ValidationError: it is large, or of a class that contains itself, and not valid.
+        ValidationError: it is large, or of a class that contains itself, and is not valid.
     """
     twin = _twin(kind)
     if twin is None or not (twin.contains_itself or _is_large(data)):
@@ -89,8 +89,8 @@ def try_first(kind: type[BaseModel], data: Mapping[str, Any]) -> None:
     except _TooManyWays:
         raise ValidationError.from_exception_data(kind.__name__, [{"type": _TOO_MANY_WAYS, "input": None}]) from None
     except Exception:
-        # Validators may raise what they like; the class itself will raise it again, to whom it concerns.
-        logger.debug("A validator raised something else than an error of validation")
+        # Validators may raise anything; the class itself will raise it again, where it is handled.
+        logger.debug("A validator raised something other than a validation error")
     finally:
         _ways.reset(token)
 
@@ -121,7 +121,7 @@ def _is_large(data: Any) -> bool:
             values += len(item)
             pending.extend(item)
         elif isinstance(item, str) and item[:1] in _BRACKETS:
-            # A field may take JSON in a string.
+            # A field may accept JSON in a string.
             characters += len(item)
         if values > LARGE or characters > LONG:
             return True
@@ -131,17 +131,17 @@ def _is_large(data: Any) -> bool:
 class _Twin(NamedTuple):
     validator: SchemaValidator
     contains_itself: bool
-    """A part of it may contain another one of its kind, to any depth."""
+    """True if a part of it may contain another one of its kind, to any depth."""
 
 
 @lru_cache(maxsize=1_000)
 def _twin(kind: type[BaseModel]) -> _Twin | None:
     try:
         schema = kind.__pydantic_core_schema__
-        # Not with the validators of the classes inside: those collect every error.
+        # Not with the validators of nested classes, which collect every error.
         return _Twin(SchemaValidator(_stopping(schema), None, False), _contains_itself(schema))
     except (SchemaError, TypeError, KeyError, ValueError):
-        logger.warning("Events of the type '%s' are validated without a bound to their errors", kind.__name__)
+        logger.warning("Events of type '%s' are validated without a limit of their errors", kind.__name__)
         return None
 
 
@@ -163,7 +163,7 @@ def _references(schema: Any) -> set[str]:
 
 
 def _parts(schema: Any, *, named: bool = False) -> Iterator[dict[str, Any]]:
-    """A core schema and all schemas in it; ``named``: its keys are names of fields or choices, which may be any."""
+    """Yield a core schema and all schemas in it; with ``named``, its keys are names of fields or choices."""
     if isinstance(schema, list | tuple):
         for item in schema:
             yield from _parts(item)
@@ -176,8 +176,10 @@ def _parts(schema: Any, *, named: bool = False) -> Iterator[dict[str, Any]]:
 
 
 def _stopping(schema: Any, root: type[Any] | None = None) -> Any:
-    """A copy of a core schema whose collections stop at their first error, and whose other parts have few. ``root`` is
-    a class whose ``__init__`` has been called already."""
+    """Return a copy of a core schema whose collections stop at their first error, and whose other parts have few.
+
+    ``root`` is a class whose ``__init__`` has already been called.
+    """
     if isinstance(schema, list | tuple):
         return type(schema)(_stopping(item, root) for item in schema)
     if not isinstance(schema, dict):
@@ -186,8 +188,8 @@ def _stopping(schema: Any, root: type[Any] | None = None) -> Any:
     if copy.get("type") in _STOPPING:
         copy["fail_fast"] = True
     if copy.get("type") == "model" and _is_initialised_by_the_engine(copy["cls"]):
-        # The engine's ``__init__`` validates the fields again, with the class's own validator, and keeps what it does
-        # not know: that is no error.
+        # The engine's ``__init__`` validates the fields again, with the class's own validator, and keeps unknown
+        # fields: they are no errors.
         copy["custom_init"] = False
         copy["config"] = {**copy.get("config", {}), "extra_fields_behavior": "ignore"}
         _ignore_extra(copy["schema"])
@@ -198,10 +200,10 @@ def _stopping(schema: Any, root: type[Any] | None = None) -> Any:
 
 
 def _may_find_many(schema: dict[str, Any]) -> bool:
-    """Return whether this part of a schema may give an error for each key of an object, or any number of them."""
+    """Return whether this part of a schema may have an error for each key of an object, or any number of errors."""
     kind = schema.get("type")
     if kind in _VALIDATORS:
-        # A default is found in a field itself only.
+        # Only a field itself has a default.
         return not (isinstance(schema.get("schema"), dict) and schema["schema"].get("type") == "default")
     return kind in _OBJECTS and (bool(schema.get("custom_init")) or _minds_undeclared_keys(schema))
 
@@ -217,7 +219,7 @@ def _minds_undeclared_keys(schema: Any) -> bool:
 
 def _stopping_part(key: str, part: Any, root: type[Any] | None) -> Any:
     if key in _BY_NAME and isinstance(part, dict):
-        # By names, which may be any: also those of the parts of a schema.
+        # By name; a field may have the name of a part of a schema.
         return {name: _stopping(value, root) for name, value in part.items()}
     if key == "definitions" and isinstance(part, list):
         return [_summing(_stopping(definition, root)) for definition in part]
@@ -225,7 +227,7 @@ def _stopping_part(key: str, part: Any, root: type[Any] | None) -> Any:
 
 
 def _summing(schema: dict[str, Any]) -> dict[str, Any]:
-    """A part with one error for the many that it may have, such as those of a class that contains itself."""
+    """Wrap a part so that it has one error instead of many."""
     inner = {key: value for key, value in schema.items() if key != "ref"}
     outer = {"type": "function-wrap", "function": {"type": "no-info", "function": _sum_up}, "schema": inner}
     return {**outer, "ref": schema["ref"]} if "ref" in schema else outer
@@ -257,8 +259,8 @@ def _has_own_initialiser(schema: dict[str, Any]) -> bool:
 
 
 def _by_initialiser(schema: dict[str, Any]) -> dict[str, Any]:
-    """A class with an ``__init__`` of its own, which validates what it makes of its arguments with the validator of the
-    class: one that stops is put in front of that, in the object alone."""
+    """Return a schema for a class with its own ``__init__``, which validates what it makes of its arguments by the
+    validator of the class: in the object, one that stops replaces that."""
     kind = schema["cls"]
 
     def initialised(value: Any) -> Any:

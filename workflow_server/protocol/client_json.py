@@ -1,8 +1,8 @@
-"""Models as the JSON that clients read: pydantic's, with NaN and infinities as the strings of Protocol Buffers' JSON.
+"""Models as JSON for clients: pydantic's, with NaN and infinities as strings, as in Protocol Buffers' JSON.
 
-How pydantic writes them is compiled into each class (``ser_json_inf_nan``: null by default, which no reader can tell
-from None), and no argument of a call overrides it. So each class gets a second serializer here, made from its own core
-schema. https://protobuf.dev/programming-guides/json/
+Pydantic compiles their form into each class (``ser_json_inf_nan``: null by default, which no reader can tell from
+None), and no argument of a call overrides it. So each class gets a second serializer here, made from its core schema.
+https://protobuf.dev/programming-guides/json/
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from workflow_server.protocol.client_schema import STRINGS, ClientSchema, finite
 
 
 def to_client_json(model: BaseModel) -> str:
-    """The fields of a model as valid JSON.
+    """Return the fields of a model as valid JSON.
 
     Raises:
-        PydanticSerializationError, ValueError, RecursionError: a value of it is no JSON.
+        PydanticSerializationError, ValueError, RecursionError: JSON cannot express a value of it.
     """
     text = _TRUSTING.to_json(model)
-    # Only keys of plain dictionaries are not looked at one by one.
+    # Keys of plain dictionaries are the only numbers that the fast serializer does not check.
     return _THOROUGH.to_json(model) if 'nan":' in text or 'inf":' in text else text
 
 
 def with_finite_numbers(stored: str) -> str:
-    """Stored JSON as valid JSON: what was stored before NaN and infinities were strings may hold them as constants."""
+    """Return stored JSON as valid JSON: early builds stored NaN and infinities as constants."""
     if "NaN" not in stored and "Infinity" not in stored:
         return stored
     try:
@@ -44,7 +44,7 @@ def with_finite_numbers(stored: str) -> str:
 
 
 class _Writer:
-    """The serializers of the classes that were written so far."""
+    """The serializers of the classes that were written so far, made when they are needed."""
 
     def __init__(self, *, trusts_plain: bool) -> None:
         self._trusts_plain = trusts_plain
@@ -52,7 +52,7 @@ class _Writer:
         self._serializer = cast(Callable[[type[Any]], SchemaSerializer], cached)
 
     def to_json(self, model: BaseModel) -> str:
-        """The fields of a model as JSON."""
+        """Return the fields of a model as JSON."""
         return self._serializer(type(model)).to_json(model).decode()
 
     def _new_serializer(self, kind: type[Any]) -> SchemaSerializer:
@@ -64,17 +64,17 @@ class _Writer:
         try:
             return SchemaSerializer(cast(CoreSchema, rewritten), cast(CoreConfig, config))
         except SchemaError:
-            # Of a kind that is not known here: as the class itself has it.
+            # The schema has a part that is unknown here: use the serializer of the class.
             return cast(SchemaSerializer, kind.__pydantic_serializer__)
 
     def _readable(self, value: Any) -> Any:
-        """The value of an ``Any``, with all that pydantic would write by a class's own serializer as JSON already."""
+        """Return a value of type ``Any``, with all converted that pydantic would write by a class's own serializer."""
         if type(value) in _SCALARS or (self._trusts_plain and _is_plain(value)):
             return value
         try:
             return self._walked(value)
         except RecursionError:
-            # pydantic says it better.
+            # Pydantic reports it better.
             return value
 
     def _walked(self, value: Any) -> Any:
@@ -103,9 +103,9 @@ def _is_dataclass(value: object) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether the value is made of Python's simple types alone."""
+    """Return whether the value consists of Python's built-in types only."""
     try:
-        # The fastest look at all of it: marshal refuses objects of other types.
+        # The fastest check of all of it: marshal refuses objects of other types.
         marshal.dumps(value)
     except ValueError:
         return False

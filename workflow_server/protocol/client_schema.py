@@ -16,7 +16,7 @@ STRINGS = {"ser_json_inf_nan": "strings"}
 Node = dict[str, Any]
 """A core schema, or a part of one."""
 
-# Parts that are schemas themselves, and such that hold several: a list, or a mapping from names or tags.
+# Keys with a schema, or with several: a list, or a mapping from names or tags.
 _CHILDREN = (
     "schema", "keys_schema", "values_schema", "items_schema", "extras_schema", "return_schema", "lax_schema",
     "strict_schema", "json_schema", "python_schema", "fields", "computed_fields", "choices", "steps", "definitions",
@@ -24,9 +24,9 @@ _CHILDREN = (
 _CONFIGURED = frozenset({"model", "dataclass", "typed-dict"})
 _FIELDS = frozenset({"model-fields", "dataclass-args", "typed-dict"})
 _ARRAYS = frozenset({"list", "set", "frozenset", "generator"})
-# Written as what the value turns out to be.
+# Types whose values are written by what they turn out to be.
 _ANY = frozenset({"any", "is-instance", "is-subclass", "callable", "function-plain", "call"})
-# Keys of dictionaries that are never NaN.
+# Types of dictionary keys that are never NaN.
 _NO_NUMBERS = frozenset(
     {
         "str",
@@ -47,7 +47,7 @@ _NO_NUMBERS = frozenset(
 
 
 def root_config(schema: Node, kind: type[Any]) -> dict[str, Any]:
-    """The configuration of the class that the schema is of."""
+    """Return the configuration of the class whose schema this is."""
     found = [schema]
     while found[0]["type"] == "definitions":
         found = [found[0]["schema"], *found[0]["definitions"], *found[1:]]
@@ -55,7 +55,7 @@ def root_config(schema: Node, kind: type[Any]) -> dict[str, Any]:
 
 
 class ClientSchema:
-    """Rewrites schemas; ``readable`` is given each value whose type is not known before it is written."""
+    """Rewrites schemas. ``readable`` converts each value whose type is known only when it is written."""
 
     def __init__(self, readable: Callable[[Any], Any]) -> None:
         self._readable = readable
@@ -63,7 +63,7 @@ class ClientSchema:
         self._definitions: dict[str, Node] = {}
 
     def rewritten(self, node: Node) -> Node:
-        """The schema with other serializers."""
+        """Return the schema with other serializers."""
         kind = node.get("type")
         if "serialization" not in node and kind in _ANY:
             return {"type": "any", "serialization": self._any}
@@ -73,7 +73,7 @@ class ClientSchema:
         if kind in _CONFIGURED:
             new["config"] = {**node.get("config", {}), **STRINGS}
         if kind in ("model", "dataclass"):
-            # For a class that is complete, pydantic-core takes the serializer that the class has.
+            # For a complete class, pydantic-core would use the serializer of the class.
             new["cls"] = _stand_in(node["cls"])
         elif kind == "dict" and new["keys_schema"].get("type") not in _NO_NUMBERS:
             keys = {"type": "function-wrap", "function": _key, "schema": new["keys_schema"]}
@@ -97,8 +97,10 @@ class ClientSchema:
         return part
 
     def _subclasses_first(self, choices: list[Any], new: list[Any]) -> list[Any]:
-        """The choices of a union, of which the first that has the value is taken: a stand-in is never its exact class,
-        which pydantic takes before."""
+        """Return the choices of a union, subclasses first.
+
+        Pydantic prefers an exact class, which a stand-in never is; of the others, the first that matches is taken.
+        """
         depths = [self._depth(choice) for choice in choices]
         classes = [place for place, depth in enumerate(depths) if depth]
         ordered = list(new)
@@ -107,7 +109,7 @@ class ClientSchema:
         return ordered
 
     def _depth(self, choice: Any) -> int:
-        """The number of classes that the choice's class inherits from; 0 where it is none."""
+        """Return the number of classes that the choice's class inherits from; 0 where it is no class."""
         node = choice[0] if isinstance(choice, tuple) else choice
         while "cls" not in node and ("schema" in node or node.get("type") == "definition-ref"):
             node = node["schema"] if "schema" in node else self._definitions[node["schema_ref"]]
@@ -130,7 +132,7 @@ class ClientSchema:
         return readable
 
     def _undeclared_readable(self, dump: Callable[..., Any]) -> Callable[..., Any]:
-        """The engine's serializer of events, which adds undeclared fields and a plain result to the declared fields."""
+        """Wrap the engine's serializer of events, which adds undeclared fields and a plain result to the others."""
 
         @wraps(dump)
         def readable(event: Any, handler: Callable[[Any], Any]) -> dict[str, Any]:
@@ -144,7 +146,7 @@ class ClientSchema:
 
 
 def finite_key(key: Any) -> Any:
-    """The key of a JSON object: NaN and infinities as text, others as they are."""
+    """Return a key of a JSON object, with NaN and infinities as text."""
     number = key.value if isinstance(key, Enum) else key
     if not isinstance(number, float) or math.isfinite(number):
         return key
@@ -153,7 +155,7 @@ def finite_key(key: Any) -> Any:
 
 def _key(key: Any, handler: Callable[[Any], Any]) -> Any:
     finite = finite_key(key)
-    # What is written as a list is no key any more.
+    # The handler would make a list of a tuple, which is not a key.
     return finite if finite is not key or isinstance(key, tuple) else handler(key)
 
 
@@ -163,7 +165,7 @@ def _is_event_dump(function: object) -> bool:
 
 
 def _completed(node: Node) -> Node:
-    """The node with the children that it has by default."""
+    """Return the node with its default children made explicit."""
     anything = {"type": "any"}
     kind = node.get("type")
     if kind in _ARRAYS:
@@ -183,7 +185,7 @@ def _with_extras(node: Node) -> Node:
 
 @lru_cache(maxsize=4096)
 def _stand_in(kind: type[Any]) -> type[Any]:
-    """A class that has the instances of another one, and nothing of what pydantic stores on it."""
+    """Return a class with the same instances as ``kind``, but without what pydantic stores on that."""
 
     class Meta(type):
         def __instancecheck__(cls, instance: object) -> bool:

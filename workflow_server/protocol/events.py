@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workflow_server.protocol.client_json import to_client_json
 
@@ -15,24 +15,23 @@ UNREADABLE_RESULT = "The run completed, but its result cannot be read: it is dam
 
 
 class EventEnvelope(BaseModel):
-    """An event as clients read it.
-
-    ``types`` are the event classes between the event's class and ``Event``, nearest first; None where there are none.
-    """
+    """An event as clients read it."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     value: dict[str, Any]
     type: str
-    types: list[str] | None = None
+    types: list[str] | None = Field(
+        None, description="The event classes between the event's own and Event, nearest first; null without any."
+    )
     qualified_name: str | None = None
 
     @classmethod
     def from_event(cls, event: BaseModel) -> EventEnvelope:
-        """The envelope of an engine event.
+        """Wrap an engine event.
 
         Raises:
-            PydanticSerializationError, ValueError, RecursionError: a value of the event is no JSON.
+            PydanticSerializationError, ValueError, RecursionError: the event has a value that JSON cannot express.
         """
         kind = type(event)
         types = event_base_names(kind)
@@ -45,7 +44,7 @@ class EventEnvelope(BaseModel):
 
 
 def read_result(data: str | None) -> tuple[EventEnvelope | None, str | None]:
-    """The envelope of a stored result; where it cannot be read, None and why, in a sentence for clients."""
+    """Return the envelope of a stored result and None; or None and why it cannot be read, as a sentence for clients."""
     if data is None:
         return None, None
     try:
@@ -56,7 +55,7 @@ def read_result(data: str | None) -> tuple[EventEnvelope | None, str | None]:
 
 @lru_cache(maxsize=4096)
 def event_base_names(kind: type[BaseModel]) -> tuple[str, ...]:
-    """The names of the classes between ``kind`` and ``Event``, nearest first."""
+    """Return the names of the event classes between ``kind`` and ``Event``, nearest first."""
     names: list[str] = []
     for base in kind.__mro__[1:]:
         if base.__name__ == "Event" and base.__module__ == "workflows.events":

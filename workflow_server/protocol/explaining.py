@@ -1,9 +1,8 @@
-"""An account of what is wrong with a value that did not validate: the places and their rules, in one line of bounded
-length.
+"""Validation errors explained to clients: places and rules, in one line of bounded length, without values.
 
-A rule is pydantic's sentence, as far as that names neither the value nor a class. What a user's own validator says is
-shown in its words, since nobody else knows the rule; but of the value that it was given nothing is left in them, and
-where the model holds secrets they are not shown at all: a validator may have changed the value that it quotes.
+A rule is pydantic's sentence, unless that names the value or a class. The message of a user's own validator is shown,
+since nobody else knows its rule; but whatever looks like a part of the value is removed from it. If the model holds
+secrets, the message is not shown at all: the validator may have changed the value that it quotes.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ MAX_PLACE = 100
 """Characters of a place, such as ``order.lines.0.price``."""
 MAX_RULE = 200
 MAX_COUNTED = 20_000
-"""Errors that are looked at, at most: pydantic hands them out all at once, and each takes about 1 kB then."""
+"""Errors that are looked at: pydantic returns them all at once, at about 1 kB each."""
 
 MAX_SCALARS = 1_000
-"""Strings and numbers of a value that are looked for in what its validators say."""
+"""Strings and numbers of a value that are searched for in the messages of its validators."""
 
 _NOT_VALID = "this is not valid"
 _NO_EVENT = "this is no event of this workflow"
 _ENGINES = re.compile(r"Value error, Serializable\w+ must resolve to ")
-"""Start of the engine's message about an event inside another event, which uses names of the engine's own."""
+"""The start of the engine's message about an event inside another event, which names the engine's own classes."""
 _AN_OBJECT = "Input should be an object"
 _A_LIST = "Input should be a list"
 _A_COMPLEX = "Input should be a complex number, such as '1+2j'"
@@ -70,34 +69,34 @@ _RULES: dict[str, str] = {
     "union_tag_not_found": "{discriminator} is missing, which says which of its forms this has",
     "uuid_parsing": "Input should be a valid UUID",
 }
-"""Instead of those of pydantic's sentences that name a class, speak of Python or quote the value."""
+"""Replacements for sentences of pydantic that name a class, are about Python or quote the value."""
 
 OWN_ERRORS = frozenset({"many_errors", "no_own_type", "too_many_ways"})
-"""Errors that this server makes."""
+"""Types of errors that this server makes."""
 
 _TOLD_AS_THEY_ARE: frozenset[str] = OWN_ERRORS | frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
-"""Errors of these types are told in pydantic's words or our own, all others in those of a user."""
+"""Types of errors with messages by pydantic or by this server; all others have a user's."""
 
 _TAG = re.compile(
     r".*[\[\](){}<>,].*|(?:any|bool|bytes|complex|constrained-\w+|date|datetime|decimal|dict|enum|float|frozenset|int"
     r"|json|json-or-python|lax-or-strict|list|literal|none|nullable|set|str|time|timedelta|tuple|url|uuid)",
     re.DOTALL,
 )
-"""Names that pydantic gives to the branches of a union. A field with such a name is rare; where the value itself is
-known, the field is named all the same."""
+"""Names that pydantic gives to the branches of a union. Fields rarely have such a name; with the value at hand, they
+are named all the same."""
 
 
 _PIECE = re.compile(r"\w{4,}")
 _NAME = re.compile(r"(?=[\w.+@-]{4})[\w.+@-]*[0-9A-Z_@][\w.+@-]*")
 _QUOTATION = re.compile(r"""(?P<mark>['"`])(?P<text>(?:(?!(?P=mark)).)*)(?P=mark)""")
-"""Parts of a sentence that look like values: names that are not plain words, and text between quotation marks."""
+"""Parts of a sentence that look like values: names that are not plain words, and quoted text."""
 
 
 def explain(error: ValidationError, data: Any = None, kind: type[BaseModel] | None = None) -> str:
     """Return ``'place': rule`` for each of the first errors, joined by semicolons.
 
-    With ``data``, the JSON that was validated, places name nothing but its fields; without it the branches of a union
-    are told from fields by their looks. ``kind`` is the class that it was validated as, where its secrets matter.
+    With ``data``, the JSON that was validated, places name only its fields; without it, the branches of a union are
+    recognized by their names. ``kind`` is the class that was validated, in case it holds secrets.
     """
     if error.error_count() > MAX_COUNTED:
         return f"{error.error_count()} of its values are not valid"
@@ -151,21 +150,23 @@ def _rule(problem: ErrorDetails, data: Any, *, secret: bool) -> str:
         rule = _NOT_VALID
     else:
         words = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        # A validator may quote the fields beside its own.
+        # A validator may quote other fields than its own.
         rule = _without_values(words[: 10 * MAX_RULE], [problem["input"], data])
     return printable(rule, MAX_RULE)
 
 
 def _without_values(words: str, values: Any) -> str:
-    """``words`` with an ellipsis for each string and number of the values, and for what looks like a part of one:
-    validators split, strip and cut what they are given before they quote it."""
+    """Return ``words`` with an ellipsis for each string and number of the values, and for what looks like a part of it.
+
+    Validators split, strip and cut values before they quote them.
+    """
     known = [str(scalar) for scalar in islice(_scalars(values), MAX_SCALARS) if not isinstance(scalar, bool)]
     quoted = {part for text in known for part in (text, text.strip(), *(_PIECE.findall(text[:MAX_PLACE])))}
     quoted |= {repr(text)[1:-1] for text in known if len(text) <= len(words)}
     lowered = words.lower()
     for text in sorted(quoted, key=len, reverse=True):
         if 1 < len(text) <= len(words) and text.lower() in lowered:
-            # A short one may be a part of any word.
+            # A short one may be part of any word.
             edge = r"\b" if len(text) < 4 else ""
             words = re.sub(f"{edge}{re.escape(text)}{edge}", "…", words, flags=re.IGNORECASE)
     everything = "\n".join(known).lower()
@@ -193,7 +194,7 @@ def _scalars(value: Any) -> Iterable[str | int | float]:
 
 @lru_cache(maxsize=1_000)
 def holds_secrets(kind: type[BaseModel]) -> bool:
-    """Return whether a field of this class, or of one that it is made of, is a secret."""
+    """Return whether a field of this class, or of a class inside it, is a secret."""
     seen: set[Any] = set()
     pending: list[Any] = [kind]
     while pending:
@@ -203,7 +204,7 @@ def holds_secrets(kind: type[BaseModel]) -> bool:
                 continue
             seen.add(item)
         except TypeError:
-            # An annotation that cannot be hashed names no class.
+            # An unhashable annotation is not a class.
             continue
         if isinstance(item, type) and get_origin(item) is None:
             if issubclass(item, (SecretStr, SecretBytes)) or item.__name__ == "Secret" or _is_any_event(item):
@@ -215,7 +216,7 @@ def holds_secrets(kind: type[BaseModel]) -> bool:
 
 
 def _is_any_event(kind: type[Any]) -> bool:
-    """Return whether a field of this class takes an event of any other class, which may have secrets."""
+    """Return whether a field of this class accepts an event of any other class, which may have secrets."""
     return (kind.__module__, kind.__name__) == ("workflows.events", "Event")
 
 

@@ -1,11 +1,11 @@
-"""The models of handlers and of what is asked of them."""
+"""The models of handlers, and what is asked of the manager about them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from workflow_server.protocol.client_json import with_finite_numbers
 from workflow_server.protocol.events import EventEnvelope
@@ -13,12 +13,7 @@ from workflow_server.records import Status
 
 
 class HandlerData(BaseModel):
-    """The durable record of one started workflow; times are ISO-8601 UTC.
-
-    ``suspended`` says why a running run does not go on at present, where that is so: its workflow is not registered,
-    it is queued behind ``num_concurrent_runs``, or it is on probation after it was running when the process died.
-    ``held_events`` counts the posted events that it keeps until a step waits for them.
-    """
+    """The durable record of one started workflow."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
@@ -28,34 +23,39 @@ class HandlerData(BaseModel):
     error: str | None
     result: EventEnvelope | None
     status: Status
-    started_at: str
+    started_at: str = Field(description="ISO 8601, UTC.")
     updated_at: str | None
     completed_at: str | None
-    suspended: str | None = None
-    held_events: int = 0
+    suspended: str | None = Field(
+        None,
+        description="Why a running run does not proceed: its workflow is not registered, it is queued behind "
+        "num_concurrent_runs, or it is in quarantine because the process crashed during its steps.",
+    )
+    held_events: int = Field(0, description="Posted events that are held until a step waits for them.")
 
+    def json_with_result(self, result: str | None) -> tuple[bytes, bytes, bytes]:
+        """Return the JSON of this handler, whose own ``result`` is None, with a stored result in its place.
 
-@dataclass(frozen=True)
-class ListedHandler:
-    """A handler of a list: its own ``result`` is None, and the JSON of the result's envelope stands beside it."""
-
-    handler: HandlerData
-    result: str | None
-
-    def to_json(self) -> tuple[bytes, bytes, bytes]:
-        """The same JSON as that of a ``HandlerData`` with this result, in parts: the result may be large."""
-        before, empty, after = self.handler.model_dump_json().encode().partition(_NO_RESULT)
-        # No text of the handler has these quotation marks: JSON escapes them.
-        result = b"null" if self.result is None else with_finite_numbers(self.result).encode()
-        return before + empty.removesuffix(b"null"), result, after
+        The result, an envelope as JSON, is not parsed, and is a part of its own: it may be large.
+        """
+        before, empty, after = self.model_dump_json().encode().partition(_NO_RESULT)
+        # JSON escapes quotation marks: no text of the handler contains these.
+        return before + empty.removesuffix(b"null"), b"null" if result is None else _encode(result), after
 
 
 _NO_RESULT = b'"result":null'
 
+ListedHandler = tuple[HandlerData, str | None]
+"""A handler of a list without its result, and the result as stored JSON."""
+
+
+def _encode(result: str) -> bytes:
+    return with_finite_numbers(result).encode()
+
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A client's ``Idempotency-Key`` and the hash of the body that came with it."""
+    """A client's ``Idempotency-Key`` with the hash of the body that came with it."""
 
     key: str
     body_hash: str
@@ -63,10 +63,10 @@ class IdempotencyKey:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """The request of a client for a new run.
+    """A request for a new run.
 
-    ``start_event`` is the parsed JSON of the body's ``start_event`` (or ``kwargs``), None where there is none;
-    ``context`` a serialized Context, None where there is none or an empty one.
+    ``start_event`` is the parsed JSON of the body's ``start_event`` or ``kwargs``, None without either; ``context`` is
+    a serialized Context, None without one or for an empty one.
     """
 
     start_event: object = None

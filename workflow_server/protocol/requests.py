@@ -1,4 +1,4 @@
-"""The bodies that clients send."""
+"""The models of request bodies."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 
 class RunBody(BaseModel):
-    """The run that is asked for. Every key is optional, and no body at all is ``{}``."""
+    """A request for a run. Every key is optional, and an empty body means ``{}``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     start_event: dict[str, Any] | str | None = Field(
-        None, description="The start event: its fields, its envelope, or a string that holds either as JSON."
+        None, description="The start event: its fields, its envelope, or either as a string of JSON."
     )
     fields_by_old_name: dict[str, Any] | None = Field(
         None,
         validation_alias=AliasChoices("kwargs"),
-        description="The old name for the start event's fields: one of the two.",
+        description="Old name of start_event, for its fields only. Send one of the two.",
     )
     context: dict[str, Any] | None = Field(
         None,
-        description="A serialized Context; only where the server was started to accept it, and not beside a handler to "
-        "continue.",
+        description="A serialized Context. Accepted only with the setting accept_context, and not together with a "
+        "handler to continue.",
     )
     handler_id: str | None = Field(
         None,
-        description="Continue this completed handler of the same workflow; where the server accepts ids of clients, "
-        "one that no handler has is that of a new one.",
+        description="The completed handler of the same workflow to continue. With the setting accept_handler_ids, an "
+        "unused id becomes that of the new handler.",
     )
 
 
 class EventBody(BaseModel):
-    """An event for a run."""
+    """A request to send an event to a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     event: dict[str, Any] | str = Field(
-        description='`{"type": "ClassName", "value": {…}}`, or a string that holds it as JSON.'
+        description='`{"type": "ClassName", "value": {…}}`, or that as a string of JSON.'
     )
-    step: str | None = Field(None, description="Give the event to this step only.")
+    step: str | None = Field(None, description="Deliver the event to this step only.")
     hold: bool | None = Field(
-        None, description="Where nobody takes the event now, keep it until the next wait for its type begins."
+        None, description="If no step takes the event now, hold it until the next wait for its type begins."
     )

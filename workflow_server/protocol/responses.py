@@ -1,4 +1,4 @@
-"""The answers that clients get, besides handlers and events."""
+"""The models of responses, besides handlers and events."""
 
 from __future__ import annotations
 
@@ -11,82 +11,82 @@ from workflow_server.protocol.handlers import HandlerData
 from workflow_server.records import Status
 
 
-class Answer(BaseModel):
-    """An answer: frozen, as all that goes over the wire."""
+class Response(BaseModel):
+    """Base of the models here."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
-class ErrorDetail(Answer):
-    """An error: what was wrong, and what would be right."""
+class ErrorDetail(Response):
+    """The body of every error response."""
 
-    detail: str
+    detail: str = Field(description="What is wrong, and what would be right.")
 
 
-class Healthy(Answer):
-    """The server takes work."""
+class Healthy(Response):
+    """The body of GET /health while the store can commit."""
 
     status: Literal["healthy"] = "healthy"
 
 
-class Unhealthy(Answer):
-    """The store cannot commit at present."""
+class Unhealthy(Response):
+    """The body of GET /health while the store cannot commit."""
 
     status: Literal["unhealthy"] = "unhealthy"
     detail: str
 
 
-class WorkflowNames(Answer):
-    """The workflows of this server."""
+class WorkflowNames(Response):
+    """The names under which workflows are registered."""
 
     workflows: list[str]
 
 
-class EventSchemas(Answer):
-    """The JSON schemas of a workflow's events."""
+class EventSchemas(Response):
+    """JSON schemas of a workflow's events."""
 
     events: list[dict[str, Any]]
 
 
-class WorkflowSchema(Answer):
-    """The JSON schemas of a workflow's start and stop events."""
+class WorkflowSchema(Response):
+    """JSON schemas of a workflow's start and stop events."""
 
     start: dict[str, Any]
     stop: dict[str, Any]
 
 
-class WorkflowRepresentation(Answer):
+class WorkflowRepresentation(Response):
     """A workflow's steps and events as a graph."""
 
     graph: dict[str, Any]
 
 
-class HandlersList(Answer):
-    """Handlers, oldest first."""
+class HandlersList(Response):
+    """A list of handlers."""
 
-    handlers: list[HandlerData]
+    handlers: list[HandlerData] = Field(description="Oldest first.")
 
 
-class EventSent(Answer):
-    """The event is durable, and reaches its run."""
+class EventSent(Response):
+    """The confirmation that an event is durable."""
 
     status: Literal["sent"] = "sent"
 
 
-class HandlerCancelled(Answer):
-    """The run was cancelled, or, with ``purge``, the handler was deleted."""
+class HandlerCancelled(Response):
+    """The confirmation of a cancellation."""
 
-    status: Literal["cancelled", "deleted"]
+    status: Literal["cancelled", "deleted"] = Field(description="deleted with purge=true, else cancelled.")
 
 
 class StreamedEvent(EventEnvelope):
     """One line of an NDJSON stream."""
 
-    sequence: int
+    sequence: int = Field(description="The position of the event in its handler's log.")
 
 
-class HandlerResult(Answer):
-    """A handler with its plain result value in the place of the result's envelope."""
+class HandlerResult(Response):
+    """A handler with the plain value of its result instead of the envelope."""
 
     handler_id: str
     workflow_name: str
@@ -100,7 +100,7 @@ class HandlerResult(Answer):
 
     @classmethod
     def of(cls, handler: HandlerData) -> HandlerResult:
-        """``handler`` with its result unwrapped."""
+        """Unwrap the result of ``handler``."""
         fields = handler.model_dump(exclude={"result", "suspended", "held_events"})
         return cls(**fields, result=None if handler.result is None else _plain(handler.result))
 

@@ -1,4 +1,4 @@
-"""JSON as it is accepted from the wire: what cannot be stored and given back unchanged is refused."""
+"""Strict parsing of JSON: what cannot be stored and returned unchanged is refused."""
 
 from __future__ import annotations
 
@@ -11,32 +11,30 @@ from workflow_server.errors import InvalidBody
 from workflow_server.printable import printable
 
 MAX_DEPTH = 100
-"""Levels to which arrays and objects may be nested."""
+"""Levels of nested arrays and objects."""
 
 MAX_KEY = 100
-"""Characters of a key that a message names."""
+"""Characters of a key that are shown in a message."""
 
 _INTEGERS = range(-(2**63), 2**63)
 _INTEGER_CHARACTERS = 20
-"""The length of the longest 64-bit integer. Longer texts are refused unconverted: converting takes quadratic time."""
+"""The length of the longest 64-bit integer. Longer ones are not converted, which would take quadratic time."""
 
-# A string that is not closed runs to the end of the text, so that the scan takes linear time whatever it is given.
+# An unclosed string extends to the end of the text, so that the scan takes linear time for any input.
 _STRINGS_AND_BRACKETS = re.compile(r'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
 
 
 def parse_json(text: bytes | str, what: str = "The body") -> Any:
-    """The value that ``text`` holds.
-
-    ``what`` names the text in messages.
+    """Parse ``text``; ``what`` names it in messages.
 
     Raises:
-        InvalidBody: it is not UTF-8, not JSON, nested deeper than ``MAX_DEPTH``, has NaN or an infinity, an integer
-            past 64 bits, a number past a double, a lone surrogate, or one key twice in an object.
+        InvalidBody: it is not UTF-8 or not JSON, is nested deeper than ``MAX_DEPTH``, or has NaN, an infinity, an
+            integer beyond 64 bits, a number beyond a double, a lone surrogate, or a repeated key in an object.
     """
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
     except UnicodeDecodeError as error:
-        raise InvalidBody(f"{what} is not valid UTF-8: see byte {error.start}.") from None
+        raise InvalidBody(f"{what} is not valid UTF-8 at byte {error.start}.") from None
     _check_depth(decoded, what)
     try:
         value = _DECODER.decode(decoded)
@@ -50,12 +48,12 @@ def parse_json(text: bytes | str, what: str = "The body") -> Any:
 
 
 def canonical_json(value: Any) -> bytes:
-    """One text for all the ways of writing ``value``: sorted keys, no spaces, UTF-8."""
+    """Return ``value`` in canonical form: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 class _Refused(Exception):
-    """Valid JSON for Python, not for us."""
+    """Raised for JSON that Python accepts, but this server does not."""
 
 
 def _check_depth(text: str, what: str) -> None:
@@ -76,7 +74,7 @@ def _check_surrogates(value: Any, what: str) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise InvalidBody(f"{what} is not accepted: a string has half of a surrogate pair.") from None
+        raise InvalidBody(f"{what} is not accepted: a string has a lone surrogate.") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -97,7 +95,7 @@ def _parse_float(text: str) -> float:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Parsers disagree about which of two equal keys counts, so no answer to such a body is safe.
+    # Parsers disagree about which of two equal keys counts, so neither is safe to choose.
     result = dict(pairs)
     if len(result) < len(pairs):
         seen: set[str] = set()

@@ -13,12 +13,7 @@ from functools import partial
 from typing import Literal
 
 from workflow_server.concurrency import map_cooperatively
-from workflow_server.errors import (
-    HandlerNotFound,
-    HandlerNotRunning,
-    StorageError,
-    UnitRefused,
-)
+from workflow_server.errors import HandlerNotFound, StorageError, UnitRefused
 from workflow_server.execution.blocking import LoopWatch
 from workflow_server.execution.containment import TaskContainment
 from workflow_server.execution.engine import Event, Workflow, WorkflowCancelledEvent, rescue_of
@@ -32,6 +27,7 @@ from workflow_server.records import (
     Record,
     Status,
 )
+from workflow_server.runs.exceptions import HandlerNotRunning
 from workflow_server.runs.recovery import Recovery
 from workflow_server.runs.roster import Roster
 from workflow_server.runs.sending import Sending
@@ -88,7 +84,7 @@ class RuntimeManager:
         self._store.on_refused = self._on_refused
 
     async def resume(self) -> int:
-        """Take up every running run; returns how many go on."""
+        """Resume every running run; return how many proceed."""
         self._watch = LoopWatch()
         self._watch.start()
         self._roster.next_inbox_id = self._store.next_inbox_id

@@ -1,8 +1,8 @@
-"""Taking up, at start, every run that was running.
+"""Resume, at start, every run that was running.
 
-A run that was in a step each time the process died is suspect. Many runs are in steps when one of them kills the
-process, so a suspect is not given up at once: it is put on probation, where it runs again only after the others have
-settled, and one at a time, so that the next death shows whose it was.
+A run that was in a step each time the process crashed is suspect. Many runs are in steps when one of them crashes the
+process, so a suspect is not failed at once: it is quarantined, which means that it runs again only after the others
+have settled, and one at a time, so that the next crash shows which run causes it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 
-from workflow_server.errors import RunSetAside, StorageError
+from workflow_server.errors import RunQuarantined, StorageError
 from workflow_server.execution.outcomes import failed_event
 from workflow_server.execution.session import RunSession
 from workflow_server.records import RunAttempted, RunningRun
@@ -28,8 +28,8 @@ LONGEST_OBSERVATION = 640.0
 """Seconds for which a suspect without a result is watched before the next one runs again. They double with each
 further death, so that a step that takes longer to kill the process is found out, too."""
 PROBATIONS = 2
-"""Deaths on probation after which a run is set aside."""
-PROBATION = "it is on probation: the process died each time while it was in a step"
+"""Crashes in quarantine after which a run is failed."""
+PROBATION = "it is in quarantine, because the process crashed during its steps"
 
 
 class Recovery:
@@ -44,7 +44,7 @@ class Recovery:
         self._observed: dict[str, RunSession] = {}
 
     async def resume(self, *, crashed: bool) -> int:
-        """Take up every running run, and return how many go on; those that only wait stay out of memory."""
+        """Resume every running run, and return how many proceed; those that only wait stay out of memory."""
         roster = self._roster
         await roster.store.shift_clocks(roster.clock.resume(roster.store.last_alive))
         runs = await roster.store.running_runs()
@@ -100,15 +100,17 @@ class Recovery:
                 return
             if run.probations >= PROBATIONS:
                 logger.error(
-                    "Handler %s is set aside: the process died %d times in its steps", run.handler_id, run.attempts
+                    "Handler %s failed in quarantine: the process crashed %d times during its steps",
+                    run.handler_id,
+                    run.attempts,
                 )
-                event = failed_event(RunSetAside(run.attempts))
+                event = failed_event(RunQuarantined(run.attempts))
                 await roster.end_offline(run.handler_id, run.run_id, run.workflow_name, event)
                 return
             blamed = RunAttempted(run.handler_id, run.run_id, run.attempts + 1, run.probations + 1)
             self._blamed[run.handler_id] = run
             await roster.store.append(blamed)
-        logger.warning("Handler %s runs again, on probation", run.handler_id)
+        logger.warning("Handler %s runs again, in quarantine", run.handler_id)
         await roster.activate(run.handler_id)
         session = roster.sessions.get(run.handler_id)
         if session is None:

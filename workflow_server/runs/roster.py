@@ -118,7 +118,7 @@ class Roster:
                 self._leave_slots(handler_id)
             except Exception:
                 delay = FIRST_RETRY if previous is None else min(2 * previous.delay, LONGEST_RETRY)
-                logger.exception("Handler %s could not be taken up; the next try is in %g s", handler_id, delay)
+                logger.exception("Handler %s could not be resumed; next attempt in %g s", handler_id, delay)
                 self._retries[handler_id] = _Retry(delay, crashed)
                 self.wakeups.schedule(handler_id, self.clock.now() + delay)
                 self._leave_slots(handler_id)
@@ -166,7 +166,7 @@ class Roster:
             if not isinstance(error, ResumeFailed):
                 # Not what the exception says: that may quote what is stored.
                 error = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
-                logger.log(logging.ERROR, "Handler %s cannot be taken up", stored.handler_id, exc_info=error)
+                logger.log(logging.ERROR, "Handler %s cannot be resumed", stored.handler_id, exc_info=error)
             if session is None:
                 await self.end_offline(stored.handler_id, stored.run_id, stored.workflow_name, failed_event(error))
                 return

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from workflow_server.errors import RunAlreadyEnded, RunSuspended, TooManyEvents, UnitRefused
+from workflow_server.errors import TooManyEvents, UnitRefused
 from workflow_server.execution.engine import Event
 from workflow_server.execution.routing import answers
 from workflow_server.execution.session import RunSession
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import IdempotencyKey
 from workflow_server.records import InboxPosted, Record
+from workflow_server.runs.exceptions import RunAlreadyEnded, RunSuspended
 from workflow_server.runs.idempotency import answered, earlier_answer
 from workflow_server.runs.roster import UNREGISTERED, Roster
 from workflow_server.runs.views import find_handler

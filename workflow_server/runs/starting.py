@@ -11,19 +11,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
-from workflow_server.errors import (
-    CompletedHandlerNotFound,
-    ContextBesideHandler,
-    ContextRefused,
-    HandlerBeingDeleted,
-    HandlerRunning,
-    InvalidHandlerId,
-    RunSuperseded,
-    ShuttingDown,
-    StateUnreadable,
-    StorageError,
-    WorkflowServerError,
-)
+from workflow_server.errors import ShuttingDown, StorageError, WorkflowServerError
 from workflow_server.execution.engine import StartEvent, nanoid
 from workflow_server.execution.event_log import EventLog
 from workflow_server.execution.session import RunSession
@@ -31,6 +19,16 @@ from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, RunRequest
 from workflow_server.records import RunEnded, RunStarted, SnapshotTaken, StateReplaced
+from workflow_server.runs.exceptions import (
+    CompletedHandlerNotFound,
+    ContextBesideHandler,
+    ContextRefused,
+    HandlerBeingDeleted,
+    HandlerRunning,
+    InvalidHandlerId,
+    RunSuperseded,
+    StateUnreadable,
+)
 from workflow_server.runs.idempotency import answered, earlier_answer
 from workflow_server.runs.roster import Roster
 from workflow_server.runs.views import find_handler, from_end, from_start, shown

@@ -55,7 +55,7 @@ def listed(roster: Roster, handler: StoredHandler) -> ListedHandler:
         suspended=_why_suspended(roster, handler.handler_id, handler.workflow_name, handler.status),
         held_events=roster.held_events(handler.handler_id),
     )
-    return ListedHandler(data, handler.result)
+    return data, handler.result
 
 
 def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:

@@ -1,4 +1,4 @@
-"""The web application: routes, guards and errors put together."""
+"""The web application: routes, middleware and error mapping, put together."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from aiohttp.typedefs import Middleware
 
 from workflow_server.forking import withhold_sockets
 from workflow_server.web.error_mapping import map_errors
-from workflow_server.web.headers import add_plain_headers
-from workflow_server.web.keys import MANAGER, OPENAPI, SETTINGS, STREAMS
-from workflow_server.web.middleware import OPEN_PATHS, add_cross_origin_headers, guards, leave_to_the_guards
+from workflow_server.web.middleware import OPEN_PATHS, access_control, add_cross_origin_headers, defer_expect
 from workflow_server.web.openapi import openapi_schema
+from workflow_server.web.responses import add_common_headers
 from workflow_server.web.routes.table import ROUTES
-from workflow_server.web.settings import WebSettings
+from workflow_server.web.state import MANAGER, OPENAPI, SETTINGS, STREAMS, WebSettings
 from workflow_server.web.streaming.open_requests import OpenStreams
 
 if TYPE_CHECKING:
@@ -26,29 +25,29 @@ if TYPE_CHECKING:
 def create_app(
     manager: RuntimeManager, settings: WebSettings, *, middlewares: Sequence[Middleware] = ()
 ) -> web.Application:
-    """The application that serves ``manager``, to run or to mount elsewhere.
+    """Create the application that serves ``manager``, to run or to mount elsewhere.
 
-    ``middlewares`` are the user's own; they see only what the guards let through, and what they raise is mapped to
-    JSON like everything else.
+    ``middlewares`` are the user's own: they run behind the access control, and what they raise is mapped to JSON like
+    everything else.
     """
-    unguarded = frozenset(route.handler for route in ROUTES if route.path in OPEN_PATHS)
-    app = web.Application(middlewares=[map_errors, *guards(settings, unguarded), *middlewares])
+    open_handlers = frozenset(route.handler for route in ROUTES if route.path in OPEN_PATHS)
+    app = web.Application(middlewares=[map_errors, *access_control(settings, open_handlers), *middlewares])
     app[MANAGER] = manager
     app[SETTINGS] = settings
     app[STREAMS] = OpenStreams(settings.max_streams, share=settings.streams_of_a_token)
-    app[OPENAPI] = json.dumps(openapi_schema(guarded=settings.guarded)).encode()
+    app[OPENAPI] = json.dumps(openapi_schema(needs_token=settings.needs_token)).encode()
     for route in ROUTES:
-        # Each GET answers HEAD, too.
+        # This adds HEAD, too.
         if route.method == "GET":
-            app.router.add_get(route.path, route.handler, expect_handler=leave_to_the_guards)
+            app.router.add_get(route.path, route.handler, expect_handler=defer_expect)
         else:
-            app.router.add_route(route.method, route.path, route.handler, expect_handler=leave_to_the_guards)
+            app.router.add_route(route.method, route.path, route.handler, expect_handler=defer_expect)
     allowed = frozenset(settings.cors_origins)
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-        add_plain_headers(response)
+        add_common_headers(response)
         if request.transport is not None:
-            # In a runner of the user's own, this is where it shows on which sockets the application is served.
+            # In a runner of the user's own, the sockets are not known earlier.
             withhold_sockets(request.transport.get_extra_info("sockname"))
         add_cross_origin_headers(response, request, allowed)
 
@@ -58,5 +57,5 @@ def create_app(
 
 
 async def close_streams(app: web.Application) -> None:
-    """End every open stream, so that its reader comes back with its cursor; no more are opened. May be called twice."""
+    """End every open stream, so that its reader reconnects with its cursor, and accept no more. May be called twice."""
     app[STREAMS].close()

@@ -1,4 +1,4 @@
-"""Reading request bodies: bounded in size and time, parsed strictly, validated, nothing half done."""
+"""Request bodies: read within bounds of size and time, parsed strictly, and validated."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from workflow_server.protocol.explaining import MAX_ERRORS, MAX_PLACE, explain
 from workflow_server.protocol.handlers import IdempotencyKey
 from workflow_server.protocol.strict_json import canonical_json, parse_json
 from workflow_server.web.exceptions import BodyTooLarge, BodyTooSlow, InvalidHeader
-from workflow_server.web.keys import SETTINGS
+from workflow_server.web.state import SETTINGS
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 MAX_KEY = 255
 PATIENCE = 10.0
-"""Seconds that a body has at first, however little of it comes, and at most without any of it."""
+"""Seconds that a body may take at any rate, and the longest pause in it."""
 PACE = 1_024
-"""Bytes that give a body one second more, up to ``body_timeout`` in all: who sends keeps the connection, also over a
-slow line; who only holds it open does not."""
+"""Bytes that give a body one more second, up to ``body_timeout`` in all: a client on a slow line keeps its connection,
+one that only holds it open does not."""
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
 async def read_body(request: web.Request, model: type[Body]) -> tuple[Body, IdempotencyKey | None]:
-    """The body as ``model``, and the key under which it may come again. No body is ``{}``.
+    """Read the body as ``model``, and the ``Idempotency-Key``. An empty body means ``{}``.
 
     Raises:
-        RequestRefused: the body is too large, too slow, no JSON object or not as ``model`` has it, or the
-            ``Idempotency-Key`` is not 1 to 255 visible ASCII characters.
+        RequestRefused: the body is too large, too slow, not a JSON object or not valid as ``model``, or the key is
+            not 1 to 255 visible ASCII characters.
     """
     key = idempotency_key(request)
     raw = await _read_bytes(request)
@@ -53,17 +53,19 @@ async def read_body(request: web.Request, model: type[Body]) -> tuple[Body, Idem
 
 
 def idempotency_key(request: web.Request) -> str | None:
-    """The request's ``Idempotency-Key``.
+    """Return the ``Idempotency-Key`` of a request.
 
     Raises:
-        InvalidHeader: it is not 1 to 255 visible ASCII characters, or there are several.
+        InvalidHeader: it is not 1 to 255 visible ASCII characters, or is repeated.
     """
     keys = request.headers.getall(IDEMPOTENCY_KEY, [])
     if not keys:
         return None
     key = keys[0]
     if len(keys) > 1 or not 1 <= len(key) <= MAX_KEY or not all("!" <= character <= "~" for character in key):
-        raise InvalidHeader(f"{IDEMPOTENCY_KEY} must be one value of 1 to {MAX_KEY} visible ASCII characters.")
+        raise InvalidHeader(
+            f"Invalid {IDEMPOTENCY_KEY}: expected one value of 1 to {MAX_KEY} visible ASCII characters."
+        )
     return key
 
 
@@ -88,18 +90,18 @@ async def _read_bytes(request: web.Request) -> bytes:
     except TimeoutError:
         raise BodyTooSlow(settings.body_timeout, min(settings.body_timeout, PATIENCE), PACE) from None
     except web.RequestPayloadError:
-        raise InvalidBody(f"The body does not arrive as its {hdrs.TRANSFER_ENCODING} says.") from None
+        raise InvalidBody(f"The body does not match its {hdrs.TRANSFER_ENCODING}.") from None
     return b"".join(parts)
 
 
-_UNKNOWN_KEY = "there is no such key; put the fields of an event inside 'start_event' or 'event'"
+_UNKNOWN_KEY = "unknown key; put the fields of an event inside 'start_event' or 'event'"
 
 
 def _check_keys(fields: dict[str, Any], model: type[BaseModel]) -> None:
-    """Refuse what ``model`` does not have before it is validated: a body has room for 100,000 such keys.
+    """Refuse unknown keys before validation, which would make an error of each: a body has room for 100,000.
 
     Raises:
-        InvalidBody: there are such keys; the first are named.
+        InvalidBody: there are unknown keys; the first are named.
     """
     known = {name for field, info in model.model_fields.items() for name in _names(field, info)}
     unknown = (f"'{printable(key, MAX_PLACE)}'" for key in fields if key not in known)

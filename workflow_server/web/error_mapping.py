@@ -1,6 +1,6 @@
-"""One mapping from errors to status codes, and the one middleware that applies it.
+"""The mapping from errors to status codes, and the middleware that applies it.
 
-Whatever goes wrong, the client gets JSON that says what was wrong, in one line of bounded length, and never a
+Whatever goes wrong, the client gets JSON with one line of bounded length that says what was wrong, and never a
 traceback, SQL or a path.
 """
 
@@ -14,28 +14,29 @@ from aiohttp.typedefs import Handler
 
 from workflow_server import errors
 from workflow_server.printable import printable
-from workflow_server.web import exceptions as refusals
+from workflow_server.web import exceptions
+from workflow_server.web.responses import JSON
 from workflow_server.web.streaming.bounded_writer import has_left
 
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER = 2_000
-"""Bytes of an error answer."""
+"""Bytes of an error response."""
 
 STATUS: dict[type[errors.WorkflowServerError], int] = {
-    refusals.TokenRequired: 401,
-    refusals.ReadOnlyToken: 403,
-    refusals.QueueIsForWriters: 403,
-    refusals.HostRefused: 403,
-    refusals.OriginRefused: 403,
-    refusals.PathNotFound: 404,
-    refusals.MethodRefused: 405,
-    refusals.BodyTooSlow: 408,
-    refusals.BodyTooLarge: 413,
-    refusals.NotJson: 415,
-    refusals.ExpectationRefused: 417,
-    refusals.TooManyStreams: 429,
-    refusals.TooManyStreamsOfToken: 429,
+    exceptions.TokenRequired: 401,
+    exceptions.ReadOnlyToken: 403,
+    exceptions.QueueIsForWriters: 403,
+    exceptions.HostRefused: 403,
+    exceptions.OriginRefused: 403,
+    exceptions.PathNotFound: 404,
+    exceptions.MethodRefused: 405,
+    exceptions.BodyTooSlow: 408,
+    exceptions.BodyTooLarge: 413,
+    exceptions.NotJson: 415,
+    exceptions.ExpectationRefused: 417,
+    exceptions.TooManyStreams: 429,
+    exceptions.TooManyStreamsOfToken: 429,
     errors.TooManyEvents: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
@@ -46,20 +47,20 @@ STATUS: dict[type[errors.WorkflowServerError], int] = {
     errors.UnitRefused: 413,
     errors.StorageError: 503,
 }
-"""The nearest class of an error decides; one that is not here is unexpected, and 500."""
+"""The nearest base of an error decides; an error without one is unexpected, and 500."""
 
 _STORE_DETAILS: dict[type[errors.WorkflowServerError], str] = {
-    errors.UnitRefused: "This is too large to be stored.",
+    errors.UnitRefused: "This is too large to store.",
     errors.CommitUnknown: "The store failed in the middle of a commit: whether this request was stored is known only "
     "after a restart of the server.",
     errors.StoreUnavailable: "The store cannot commit at present: nothing was stored. Try again later.",
-    errors.StoreGone: "The database is not where it was: whether this request is kept is not known, and the server "
-    "stops.",
+    errors.StoreGone: "The database was moved or deleted: whether this request was stored is unknown, and the "
+    "server stops.",
     errors.StoreClosed: "The store is closed: the server is shutting down.",
     errors.StorageFull: str(errors.StorageFull()),
     errors.StorageError: "The store failed.",
 }
-"""Messages to clients about errors of the store, whose own reasons may name files and statements and go to the log."""
+"""Messages about errors of the store for clients. The errors' own go to the log: they may name files and SQL."""
 
 _HEADERS = {
     401: {hdrs.WWW_AUTHENTICATE: 'Bearer realm="workflow_server"'},
@@ -70,7 +71,7 @@ _HEADERS = {
 
 
 def status_of(error: Exception) -> int:
-    """The status code for ``error``."""
+    """Return the status code for ``error``."""
     for kind in type(error).__mro__:
         if kind in STATUS:
             return STATUS[kind]
@@ -78,20 +79,20 @@ def status_of(error: Exception) -> int:
 
 
 def error_response(error: Exception) -> web.Response:
-    """Return what a client is told about ``error``."""
+    """Return the response that tells a client about ``error``."""
     status = status_of(error)
     headers = {str(name): value for name, value in _HEADERS.get(status, {}).items()}
     detail = "Internal server error" if status == 500 else str(error)
     if isinstance(error, errors.StorageError):
         detail = next(_STORE_DETAILS[kind] for kind in type(error).__mro__ if kind in _STORE_DETAILS)
-    if isinstance(error, refusals.MethodRefused):
+    if isinstance(error, exceptions.MethodRefused):
         headers[hdrs.ALLOW] = error.allowed
     return _detail(status, detail, headers)
 
 
 @web.middleware
 async def map_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer with JSON where anything below raised, and log what was not expected, once."""
+    """Turn whatever is raised below into JSON; log what was not expected."""
     try:
         return await handler(request)
     except web.HTTPException as answer:
@@ -100,10 +101,10 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
         if isinstance(error, ConnectionError) and has_left(request):
             raise
         if isinstance(error, errors.StorageError) or status_of(error) == 500:
-            # The route, not the path: what a client wrote into the path does not go into the log.
+            # The route, not the path: what clients send does not go into the log.
             resource = request.match_info.route.resource
             where = resource.canonical if resource else "an unknown path"
-            # That the database is gone ends the server: a traceback for each request would hide what it says.
+            # A database that is gone ends the server: a traceback for each request would hide that message.
             trace = None if isinstance(error, errors.StoreGone) else error
             logger.log(logging.ERROR, "%s %s failed", request.method, where, exc_info=trace)
         return error_response(error)
@@ -113,9 +114,9 @@ def _translated(request: web.Request, answer: web.HTTPException) -> web.StreamRe
     if answer.status < 400:
         raise answer
     if isinstance(answer, web.HTTPMethodNotAllowed):
-        return error_response(refusals.MethodRefused(request.method, ", ".join(sorted(answer.allowed_methods))))
+        return error_response(exceptions.MethodRefused(request.method, ", ".join(sorted(answer.allowed_methods))))
     if isinstance(answer, web.HTTPNotFound) and request.match_info.http_exception is answer:
-        return error_response(refusals.PathNotFound())
+        return error_response(exceptions.PathNotFound())
     kept = {
         name: value for name, value in answer.headers.items() if name not in (hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
     }
@@ -123,11 +124,11 @@ def _translated(request: web.Request, answer: web.HTTPException) -> web.StreamRe
 
 
 def _detail(status: int, detail: str, headers: dict[str, str]) -> web.Response:
-    return web.Response(status=status, body=_bounded(detail), content_type="application/json", headers=headers)
+    return web.Response(status=status, body=_bounded(detail), content_type=JSON, headers=headers)
 
 
 def _bounded(detail: str) -> bytes:
-    """``detail`` as JSON of at most ``MAX_ANSWER`` bytes, whatever somebody else wrote into it."""
+    """Return ``detail`` as JSON of at most ``MAX_ANSWER`` bytes, whatever others wrote into it."""
     text = printable(detail, MAX_ANSWER)
     body = json.dumps({"detail": text}).encode()
     while len(body) > MAX_ANSWER:

@@ -1,5 +1,4 @@
-"""The errors with which the web layer itself refuses, before the manager hears of it. Part of the tree of
-``workflow_server.errors``."""
+"""The errors with which the web layer itself refuses a request, before the manager sees it."""
 
 from __future__ import annotations
 
@@ -7,88 +6,160 @@ from dataclasses import dataclass
 
 from workflow_server.errors import InvalidRequest, RequestRefused
 
-
-@dataclass(eq=False)
-class InvalidHeader(InvalidRequest):
-    """{reason}"""
-
-    reason: str
+# -- The client and its rights ---------------------------------------------------------------------
 
 
 class TokenRequired(RequestRefused):
-    """This server asks for a token: send it as 'Authorization: Bearer TOKEN'."""
+    """Raised for a request without a token that the server knows."""
+
+    def __str__(self) -> str:
+        return "This server requires a token: send it as 'Authorization: Bearer TOKEN'."
 
 
 class ReadOnlyToken(RequestRefused):
-    """This token may only read: GET and HEAD."""
+    """Raised for a change that is asked for with a token that may only read."""
+
+    def __str__(self) -> str:
+        return "This token may only read: GET and HEAD."
+
+
+class QueueIsForWriters(RequestRefused):
+    """Raised for a shared queue that is asked for with a token that may only read."""
+
+    def __str__(self) -> str:
+        return (
+            "This token may only read, and the shared queue gives each event to one reader: use after_sequence for a "
+            "stream of your own."
+        )
 
 
 class HostRefused(RequestRefused):
-    """This host is not a name of this server. If it should be, add it to the setting allowed_hosts (--allowed-host)."""
+    """Raised for a host name that is not the server's."""
+
+    def __str__(self) -> str:
+        return (
+            "This host is not a name of this server. If it should be, add it to the setting allowed_hosts "
+            "(--allowed-host)."
+        )
 
 
 class OriginRefused(RequestRefused):
-    """This origin is not allowed. If it should be, add it to the setting cors_origins (--cors-origin)."""
+    """Raised for a web page of an origin that is not allowed."""
+
+    def __str__(self) -> str:
+        return "This origin is not allowed. If it should be, add it to the setting cors_origins (--cors-origin)."
+
+
+# -- Routes, headers and parameters ----------------------------------------------------------------
 
 
 class PathNotFound(RequestRefused):
-    """There is no such route. GET /openapi.json lists the routes."""
+    """Raised for a path that no route has."""
+
+    def __str__(self) -> str:
+        return "There is no such route. GET /openapi.json lists the routes."
 
 
 @dataclass(eq=False)
 class MethodRefused(RequestRefused):
-    """{method} is not allowed here. Allowed: {allowed}."""
+    """Raised for a method that the path does not have; ``allowed`` lists those that it has."""
 
     method: str
     allowed: str
 
+    def __str__(self) -> str:
+        return f"{self.method} is not allowed here. Allowed: {self.allowed}."
+
 
 class NotHttp(RequestRefused):
-    """The request is not valid HTTP."""
+    """Raised for bytes that are not an HTTP request."""
+
+    def __str__(self) -> str:
+        return "The request is not valid HTTP."
 
 
 class ExpectationRefused(RequestRefused):
-    """The only Expect header that is supported is 100-continue: send that, or none."""
+    """Raised for an ``Expect`` header other than 100-continue."""
+
+    def __str__(self) -> str:
+        return "The only Expect header that is supported is 100-continue: send that, or none."
+
+
+class InvalidHeader(InvalidRequest):
+    """Raised with a message for the client: a header is not valid."""
+
+
+@dataclass(eq=False)
+class InvalidParameter(InvalidRequest):
+    """Raised for a query parameter, or a header in the place of one, that is not as ``expected``."""
+
+    name: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"Invalid {self.name}: expected {self.expected}."
+
+
+@dataclass(eq=False)
+class UnknownParameter(InvalidRequest):
+    """Raised for a query parameter that the route does not have; ``known`` lists those that it has."""
+
+    known: str
+
+    def __str__(self) -> str:
+        return f"Unknown query parameter. The parameters of this route are: {self.known}."
+
+
+# -- Bodies ----------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
 class BodyTooSlow(RequestRefused):
-    """The body did not arrive in time: it has {seconds:g} s, and after {patience:g} s only as long as it brings
-    {pace} bytes a second; without a pause of {patience:g} s."""
+    """Raised for a body that did not arrive in time; see ``read_body``."""
 
     seconds: float
     patience: float
     pace: int
 
+    def __str__(self) -> str:
+        return (
+            f"The body did not arrive in time. It may take {self.seconds:g} s; after {self.patience:g} s it must have "
+            f"arrived at {self.pace} bytes per second or more, without a pause of {self.patience:g} s."
+        )
+
 
 @dataclass(eq=False)
 class BodyTooLarge(RequestRefused):
-    """The body is too large: at most {limit} bytes are accepted."""
+    """Raised for a body of more than ``limit`` bytes."""
 
     limit: int
 
+    def __str__(self) -> str:
+        return f"The body is too large: at most {self.limit} bytes are accepted."
 
-@dataclass(eq=False)
+
 class NotJson(RequestRefused):
-    """{reason}"""
-
-    reason: str
+    """Raised with a message for the client: the body is of a type or coding that is not accepted."""
 
 
-class QueueIsForWriters(RequestRefused):
-    """This token may only read, and the shared queue gives each event to one reader: ask for a stream of your own with
-    after_sequence."""
-
-
-@dataclass(eq=False)
-class TooManyStreamsOfToken(RequestRefused):
-    """{limit} streams are open with this token, and it may have no more. Try again when one has ended."""
-
-    limit: int
+# -- Streams ---------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
 class TooManyStreams(RequestRefused):
-    """{limit} streams are open, and no more are accepted. Try again when one has ended."""
+    """Raised for a stream above the limit of all."""
 
     limit: int
+
+    def __str__(self) -> str:
+        return f"{self.limit} streams are open, and no more are accepted. Try again when one has ended."
+
+
+@dataclass(eq=False)
+class TooManyStreamsOfToken(RequestRefused):
+    """Raised for a stream above the share of one token."""
+
+    limit: int
+
+    def __str__(self) -> str:
+        return f"{self.limit} streams are open with this token, which is its limit. Try again when one has ended."

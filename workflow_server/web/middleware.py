@@ -1,6 +1,6 @@
-"""Access control: host names, origins, tokens and content types are checked before any handler runs.
+"""Access control: host names, origins, tokens and content types are checked before any request handler runs.
 
-GET /health needs no token, so that a supervisor can ask; preflight requests cannot carry one.
+GET /health needs no token, so that supervisors can use it; preflight requests cannot carry one.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from workflow_server.web.exceptions import (
     InvalidHeader,
     NotJson,
     OriginRefused,
+    QueueIsForWriters,
     ReadOnlyToken,
     TokenRequired,
 )
-from workflow_server.web.identity import MAY_WRITE, TOKEN
-from workflow_server.web.settings import WebSettings
+from workflow_server.web.responses import JSON
+from workflow_server.web.state import MAY_WRITE, TOKEN, WebSettings
 
-JSON = "application/json"
 OPEN_PATHS = frozenset({"/health"})
 READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
@@ -39,24 +39,24 @@ _CORS_HEADERS = "Accept, Authorization, Content-Type, Idempotency-Key, Last-Even
 _PREFLIGHT_SECONDS = "600"
 
 
-def guards(settings: WebSettings, unguarded: frozenset[RouteHandler]) -> Sequence[Middleware]:
-    """The checks, in the order in which they are made; what ``unguarded`` handlers answer to a GET needs no token."""
-    tokens = _token_guard(settings, unguarded)
-    return (_host_guard(settings), _origin_guard(settings), tokens, _body_guard, _expect_guard)
+def access_control(settings: WebSettings, open_handlers: frozenset[RouteHandler]) -> Sequence[Middleware]:
+    """Return the checks in their order. GET requests to ``open_handlers`` need no token."""
+    tokens = _token_middleware(settings, open_handlers)
+    return (_host_middleware(settings), _origin_middleware(settings), tokens, _check_body, _answer_expect)
 
 
-# -- Host: a page of somebody else's, whose name was pointed at this machine, is kept out ----------
+# -- Host: DNS rebinding, a foreign page whose host name resolves to this machine, is refused -------
 
 
-def _host_guard(settings: WebSettings) -> Middleware:
+def _host_middleware(settings: WebSettings) -> Middleware:
     names = {_bare_name(name) for name in ("localhost", settings.host, *settings.allowed_hosts)}
 
     @web.middleware
     async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
         hosts = request.headers.getall(hdrs.HOST, [])
         if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-            raise InvalidHeader("The request needs one Host header, a host name or an address with or without a port.")
-        # An absolute target names a host of its own, or none.
+            raise InvalidHeader("Invalid Host: expected one header, a host name or address with or without a port.")
+        # An absolute request target has its own host, or none.
         for host in dict.fromkeys((hosts[0], request.host or "")):
             name = _bare_name(host)
             if name not in names and not _is_own_address(name, request):
@@ -67,7 +67,7 @@ def _host_guard(settings: WebSettings) -> Middleware:
 
 
 def _bare_name(host: str) -> str:
-    """``host`` without port, brackets, final dot and capitals."""
+    """Return ``host`` in lower case, without port, brackets and final dot."""
     try:
         return ipaddress.ip_address(host.strip("[]")).compressed
     except ValueError:
@@ -80,7 +80,7 @@ def _bare_name(host: str) -> str:
 
 
 def _is_own_address(name: str, request: web.Request) -> bool:
-    """An address by which this machine was reached; a foreign page cannot have its name be an address."""
+    """Return whether ``name`` is an address of this machine; DNS rebinding needs a host name."""
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
@@ -94,7 +94,7 @@ def _is_own_address(name: str, request: web.Request) -> bool:
 # -- Origin and CORS: exact origins, never credentials ---------------------------------------------
 
 
-def _origin_guard(settings: WebSettings) -> Middleware:
+def _origin_middleware(settings: WebSettings) -> Middleware:
     allowed = frozenset(settings.cors_origins)
 
     @web.middleware
@@ -119,7 +119,7 @@ def _origin_guard(settings: WebSettings) -> Middleware:
 
 
 def _is_same_origin(origin: str, request: web.Request) -> bool:
-    # The scheme does not count: a proxy in front may speak HTTPS where this server does not.
+    # The scheme does not count: a proxy may speak HTTPS in front of this server.
     try:
         parts = urlsplit(origin)
     except ValueError:
@@ -131,7 +131,7 @@ def _is_same_origin(origin: str, request: web.Request) -> bool:
 
 
 def add_cross_origin_headers(response: web.StreamResponse, request: web.Request, allowed: frozenset[str]) -> None:
-    """Let pages of the ``allowed`` origins read this answer, streams included."""
+    """Let pages of the ``allowed`` origins read this response; works for streams, too."""
     if not allowed:
         return
     response.headers.add(hdrs.VARY, hdrs.ORIGIN)
@@ -143,14 +143,14 @@ def add_cross_origin_headers(response: web.StreamResponse, request: web.Request,
 # -- Tokens ----------------------------------------------------------------------------------------
 
 
-def _token_guard(settings: WebSettings, unguarded: frozenset[RouteHandler]) -> Middleware:
+def _token_middleware(settings: WebSettings, open_handlers: frozenset[RouteHandler]) -> Middleware:
     writers, readers = settings.tokens, settings.read_tokens
 
     @web.middleware
     async def check_token(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # Known by its handler, not by its path: that begins otherwise where the application is mounted.
-        is_open = request.method in READING and request.match_info.route.handler in unguarded
-        if settings.guarded and not is_open:
+        # Known by its handler, not its path, which has a prefix where the application is mounted.
+        is_open = request.method in READING and request.match_info.route.handler in open_handlers
+        if settings.needs_token and not is_open:
             sent = _bearer(request)
             as_writer, as_reader = _find(sent, writers), _find(sent, readers)
             if as_writer is None and as_reader is None:
@@ -170,51 +170,61 @@ def _bearer(request: web.Request) -> bytes:
 
 
 def _find(sent: bytes, tokens: Sequence[SecretStr]) -> int | None:
-    """The place of a token among ``tokens``."""
-    # Every token is compared in full, so that the time taken says nothing about any of them.
+    """Return the index of a token among ``tokens``."""
+    # Every token is compared in full, so that timing reveals nothing about any of them.
     matches = [hmac.compare_digest(sent, token.get_secret_value().encode()) for token in tokens]
     return matches.index(True) if any(matches) else None
 
 
-# -- Content types: nothing that a foreign page may send without being asked for permission ----------
+def check_may_take_events(request: web.Request) -> None:
+    """Refuse a read-only token where events are taken from other readers, as from a shared queue.
+
+    Raises:
+        QueueIsForWriters: the token is read-only.
+    """
+    if not request.get(MAY_WRITE, True):
+        raise QueueIsForWriters
+
+
+# -- Content types: only such as foreign pages cannot send without a preflight ------------------------
 
 
 @web.middleware
-async def _body_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _check_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.method not in READING and request.body_exists and request.content_length != 0:
         if not _listed(request, hdrs.CONTENT_ENCODING) <= {"", "identity"}:
-            raise NotJson(f"Compressed bodies are not accepted: leave {hdrs.CONTENT_ENCODING} out.")
+            raise NotJson(f"Compressed bodies are not accepted: omit {hdrs.CONTENT_ENCODING}.")
         if [coding.lower() for coding in request.headers.getall(hdrs.TRANSFER_ENCODING, ["chunked"])] != ["chunked"]:
-            raise NotJson(f"The only {hdrs.TRANSFER_ENCODING} that is accepted is chunked, once.")
+            raise NotJson(f"Invalid {hdrs.TRANSFER_ENCODING}: only chunked is accepted, once.")
         # The parser lets no second one through.
         kind, _, parameters = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")
         if kind.strip().lower() != JSON:
             raise NotJson(f"The body must be JSON: send {hdrs.CONTENT_TYPE}: {JSON}.")
         charset = re.search(r'(?:^|;)\s*charset\s*=\s*"?([^";]*)', parameters, re.IGNORECASE)
         if charset and charset[1].strip().lower() not in ("utf-8", "utf8", "us-ascii"):
-            raise InvalidHeader(f"The charset of {hdrs.CONTENT_TYPE} must be utf-8, or left out.")
+            raise InvalidHeader(f"Invalid charset of {hdrs.CONTENT_TYPE}: expected utf-8, or none.")
     return await handler(request)
 
 
 def _listed(request: web.Request, name: str) -> set[str]:
-    """Every value of a header that may be a list, and may come several times."""
+    """Return every value of a header that may be a list and may be repeated."""
     return {value.strip().lower() for line in request.headers.getall(name, []) for value in line.split(",")}
 
 
-# -- Expect: a client that asks before it sends its body is told to go on once nothing speaks against it ----
+# -- Expect: a client that asks before it sends its body gets "100 Continue" after all other checks ------
 
 
-async def leave_to_the_guards(_: web.Request) -> None:
-    """aiohttp asks before any middleware runs: what is to be said is said by the last guard."""
+async def defer_expect(_: web.Request) -> None:
+    """Do nothing where aiohttp handles ``Expect``, before any middleware: the last check answers it."""
 
 
 @web.middleware
-async def _expect_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer_expect(request: web.Request, handler: Handler) -> web.StreamResponse:
     expected = _listed(request, hdrs.EXPECT) - {""}
     if expected and request.version >= HttpVersion11:
         if expected != {"100-continue"}:
             raise ExpectationRefused
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # These bytes are no part of the answer, by which aiohttp tells whether one was begun.
+        # aiohttp tells by this count whether a response was begun; these bytes are not part of one.
         request.writer.output_size = 0
     return await handler(request)

@@ -11,40 +11,47 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from workflow_server.protocol.responses import ErrorDetail
 from workflow_server.web.middleware import OPEN_PATHS
-from workflow_server.web.routes.route import JSON, Parameter, Response, Route
+from workflow_server.web.responses import JSON
+from workflow_server.web.routes.route import Parameter, Response, Route
 from workflow_server.web.routes.table import ROUTES
 
 API_VERSION = "1.0.0"
-"""The version of the contract, not of the program."""
+"""The version of the API, not of the program."""
 
 _REFERENCE = "#/components/schemas/{model}"
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
-_PATH_DESCRIPTIONS = {"name": "The name of a workflow.", "handler_id": "The handler that was given at the start."}
+_PATH_DESCRIPTIONS = {
+    "name": "The name of a workflow.",
+    "handler_id": "The id of a handler, from the response to its start.",
+}
 
 _EVERYWHERE = {
     400: "The request is malformed.",
     403: "The host or origin is not allowed, or the token may only read.",
     500: "The server failed.",
 }
-_WITH_TOKEN = {401: "A token is needed."}
+_WITH_TOKEN = {401: "Missing or unknown token."}
 _WITH_BODY = {
     408: "The body did not arrive in time.",
     413: "The body is too large.",
-    415: "The body is not JSON, or compressed.",
-    417: "Expect is something else than 100-continue.",
+    415: "The body is not JSON, or is compressed.",
+    417: "Expect is not 100-continue.",
 }
 
 Schemas = Mapping[tuple[type[BaseModel], JsonSchemaMode], dict[str, Any]]
 
 
-def openapi_schema(*, guarded: bool = False) -> dict[str, Any]:
-    """The description, the same at every call; that of a ``guarded`` server asks for a token."""
+def openapi_schema(*, needs_token: bool = False) -> dict[str, Any]:
+    """Return the description, the same at every call; with ``needs_token``, a token is required in it."""
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ErrorDetail, "serialization")]
     for route in ROUTES:
         if route.body is not None:
             models.append((route.body, "validation"))
         models.extend((model, "serialization") for response in route.responses.values() for model in _models(response))
     generated, definitions = models_json_schema(list(dict.fromkeys(models)), ref_template=_REFERENCE)
+    for definition in definitions["$defs"].values():
+        # It is the docstring of the model, which speaks to readers of the code, and which -OO drops.
+        definition.pop("description", None)
     schemas = {(model, mode): generated[model, mode] for model, mode in models}
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
@@ -61,8 +68,8 @@ def openapi_schema(*, guarded: bool = False) -> dict[str, Any]:
             "schemas": definitions["$defs"],
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
-        # A server that was given no tokens asks for none: none is an alternative then.
-        "security": [{"token": []}] if guarded else [{}, {"token": []}],
+        # Without tokens in its settings, the server accepts requests with and without one.
+        "security": [{"token": []}] if needs_token else [{}, {"token": []}],
     }
 
 

@@ -25,7 +25,7 @@ from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
 from workflow_server.store.internal_records import Entry
 from workflow_server.web.http_server.runner import HttpRunner
-from workflow_server.web.keys import STREAMS
+from workflow_server.web.state import STREAMS
 from workflow_server.web.streaming.bounded_writer import reset
 
 GONE = Outcome(Point(1, Moment.AT_ONCE), began=True, passed=True, reached=True, cancelled=True, answer=None, error=None)

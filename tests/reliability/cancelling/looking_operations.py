@@ -19,7 +19,7 @@ class Look(Operation):
     async def work(self) -> Any:
         one = await self.manager.get_handler(self.handler_id)
         pages = [page async for page in self.manager.handler_pages(["completed"], ["once"])]
-        paged = [listed.handler.handler_id for page in pages for listed in page]
+        paged = [handler.handler_id for page in pages for handler, _ in page]
         return one in await self.manager.list_handlers(["completed"], ["once"]) and paged.count(self.handler_id) == 1
 
     async def check(self, outcome: Outcome) -> None:

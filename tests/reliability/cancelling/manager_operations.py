@@ -7,9 +7,9 @@ from typing import Any
 from tests.reliability.cancelling.instrumented_loop import LIMIT, Outcome
 from tests.reliability.cancelling.operation import Http, Operation, key_of, last_event, request, steps, told, work_done
 from tests.reliability.cancelling.store_operations import rows_of
-from workflow_server.errors import HandlerNotRunning, RunAlreadyEnded
 from workflow_server.protocol.handlers import HandlerData
 from workflow_server.records import InboxPosted, RunEnded, RunStarted
+from workflow_server.runs.exceptions import HandlerNotRunning, RunAlreadyEnded
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.internal_records import PurgeMarked
 

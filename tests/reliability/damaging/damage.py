@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from workflow_server.errors import (
+from workflow_server.errors import DatabaseError
+from workflow_server.store.sqlite.exceptions import (
     DatabaseAltered,
     DatabaseDamaged,
-    DatabaseError,
     DatabaseForeign,
     DatabaseMissing,
     DatabaseNewer,

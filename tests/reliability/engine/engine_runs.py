@@ -16,10 +16,10 @@ from workflows.handler import WorkflowHandler
 
 from tests.reliability.samples.sample import Cancel, Sample, Send, begun, give_way, pause
 from tests.store.fault_injection import Hook, HookedStore
-from workflow_server.errors import HandlerNotRunning, RunAlreadyEnded
 from workflow_server.execution.envelopes import envelope
 from workflow_server.execution.outcomes import terminal_status
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
+from workflow_server.runs.exceptions import HandlerNotRunning, RunAlreadyEnded
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.base import HandlerQuery
 

@@ -27,11 +27,11 @@ BURST = 5
 """Kills one after the other of servers that have hardly begun: whoever was in a step is so again each time."""
 SUSPENDED = 5
 RESTS = 0.1
-"""A server with runs on probation gets the time to clear them: with this chance, or where there are more than so many.
+"""A server with runs in quarantine gets the time to clear them: with this chance, or where there are more than so many.
 A load that stands still loses nothing."""
 LONGEST_REST = 30.0
 WATCHED = 1.5
-"""Seconds for which the last one that was cleared is left in peace: to die again on probation would be its fault."""
+"""Seconds for which the last one that was cleared is left in peace: to die again in quarantine would be its fault."""
 TRIES = 4
 """Lives after which a point that was not reached cannot be reached."""
 
@@ -93,7 +93,7 @@ class Victim:
         self.rests = 0
         """Number of times that the server had the time to clear runs that were on probation."""
         self.suspended: set[str] = set()
-        """The handlers that were seen on probation."""
+        """The handlers that were seen in quarantine."""
         self.while_stopping = 0
         self.at_points: Counter[str] = Counter()
         """Number of times that the server died at each point."""

@@ -15,16 +15,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tests.reliability.racing.arena import GO, SIDE_BY_SIDE, TURN, Arena, note
-from workflow_server.errors import (
-    CompletedHandlerNotFound,
-    HandlerNotFound,
-    HandlerNotRunning,
-    HandlerRunning,
-    RunAlreadyEnded,
-    WorkflowServerError,
-)
+from workflow_server.errors import HandlerNotFound, WorkflowServerError
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, RunStarted, Status
+from workflow_server.runs.exceptions import CompletedHandlerNotFound, HandlerNotRunning, HandlerRunning, RunAlreadyEnded
 
 NUMBERS = 1_000_000
 """Of its own that each race has."""

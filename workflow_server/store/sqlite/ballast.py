@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from workflow_server.errors import FileBesideLinked
+from workflow_server.store.sqlite.exceptions import FileBesideLinked
 from workflow_server.store.sqlite.sidecar import open_sidecar, sidecar
 
 logger = logging.getLogger(__name__)

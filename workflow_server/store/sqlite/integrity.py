@@ -12,8 +12,8 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_server.errors import DatabaseAltered, DatabaseDamaged, LogDamaged
 from workflow_server.store.sqlite.connection import Access, connect, run_on
+from workflow_server.store.sqlite.exceptions import DatabaseAltered, DatabaseDamaged, LogDamaged
 from workflow_server.store.sqlite.migrations import Migration, migrate, pending_migrations
 from workflow_server.store.sqlite.statements import load_single
 from workflow_server.store.sqlite.wal import has_log, lost_commits

@@ -6,8 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from workflow_server.errors import DatabaseLocked
 from workflow_server.forking import WithheldFiles
+from workflow_server.store.sqlite.exceptions import DatabaseLocked
 from workflow_server.store.sqlite.sidecar import open_sidecar, sidecar
 
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
-from workflow_server.errors import DatabaseNewer, MigrationEdited, MigrationMissing
+from workflow_server.store.sqlite.exceptions import DatabaseNewer, MigrationEdited, MigrationMissing
 from workflow_server.store.sqlite.statements import load_single, split
 from workflow_server.store.sqlite.transaction import lone_transaction
 

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import aiosqlite
 
-from workflow_server.errors import (
+from workflow_server.errors import DatabaseError
+from workflow_server.records import ServerAlive
+from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT, ConnectionFactory, connect, run_on
+from workflow_server.store.sqlite.exceptions import (
     DatabaseDamaged,
-    DatabaseError,
     DatabaseForeign,
     DatabaseFull,
     DatabaseLinked,
@@ -21,8 +23,6 @@ from workflow_server.errors import (
     DatabaseReadOnly,
     DiskFailed,
 )
-from workflow_server.records import ServerAlive
-from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT, ConnectionFactory, connect, run_on
 from workflow_server.store.sqlite.integrity import examine_database, server_row
 from workflow_server.store.sqlite.lock import ServerLock
 from workflow_server.store.sqlite.migrations import Migration, known_migrations, migrate, pending_migrations

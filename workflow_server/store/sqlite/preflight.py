@@ -6,14 +6,14 @@ import os
 import re
 from pathlib import Path
 
-from workflow_server.errors import (
+from workflow_server.store.sqlite.exceptions import (
     DatabaseDamaged,
     DatabaseForeign,
     DatabaseMissing,
     DatabaseNewer,
     DatabaseReadOnly,
     FolderMissing,
-    LogSetAside,
+    LogLeftBehind,
     NetworkFilesystem,
 )
 from workflow_server.store.sqlite.migrations import APPLICATION_ID
@@ -101,7 +101,7 @@ def check_header(path: Path, known: int) -> None:
         raise DatabaseDamaged(path=str(path), problem="its header names a format that SQLite does not have")
     if has_left_log(path) and not has_log(path):
         # The file alone may look cleanly closed: the note that it was in use may be in its log only.
-        raise LogSetAside(path=str(path), left=left_log_of(path).name, log=log_of(path).name)
+        raise LogLeftBehind(path=str(path), left=left_log_of(path).name, log=log_of(path).name)
 
 
 def _is_half_made(path: Path) -> bool:

@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from workflow_server.errors import FileBesideLinked
+from workflow_server.store.sqlite.exceptions import FileBesideLinked
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""The application on sockets."""
+"""The HTTP server: the application on sockets, with limits of its own."""

@@ -1,4 +1,4 @@
-"""File descriptors: each connection takes one, and so does everything else that the process does."""
+"""The limit of file descriptors, shared by connections and everything else in the process."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import resource
 logger = logging.getLogger(__name__)
 
 ENOUGH = 65_536
-"""Limit that is set even where fewer descriptors would do. It is no higher since some programs that a step may start
-walk through all numbers below it."""
+"""The limit that is set though fewer descriptors would do. It is not higher because some programs that steps start loop
+over all numbers below it."""
 RESERVED = 64
-"""Descriptors that the store, the event loop and the log need, with some to spare."""
+"""Descriptors for the store, the event loop and the log, with a margin."""
 OTHER_CONNECTIONS = 8_192
-"""Connections that are no streams: what they hold in memory is bounded, too."""
+"""Connections other than streams; their memory is bounded, too."""
 
 
 def connection_limit(max_streams: int) -> int:
-    """Return how many connections may be open at a time, so that the store and the steps never lack a descriptor.
+    """Return the number of connections that leaves enough descriptors for the store and the steps.
 
-    The soft limit of the process is raised first, as far as it may be; a warning says where it stays too low for
-    ``max_streams``.
+    Raises the soft limit of the process first, and warns where the hard limit is too low for ``max_streams``.
     """
     files = _raised_limit(max_streams)
     limit = min(connections_under(files), max_streams + OTHER_CONNECTIONS)
@@ -36,7 +35,7 @@ def connection_limit(max_streams: int) -> int:
 
 
 def connections_under(files: int) -> int:
-    """The share of ``files`` that connections may take; a quarter of them at least is left to the steps."""
+    """Return the share of ``files`` for connections; at least a quarter is left to the steps."""
     return max(files - max(RESERVED, files // 4), files // 4)
 
 

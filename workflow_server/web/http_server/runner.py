@@ -1,7 +1,7 @@
-"""The application on sockets: what aiohttp leaves open about connections is decided here, and reached into only here.
+"""The application on sockets; the only module that reaches into aiohttp.
 
-``web.AppRunner`` has no way to name the class of its connections, which is where aiohttp answers what is not HTTP (in
-plain text, with the offending line, which it also logs), and where an answer waits for its reader without an end.
+``web.AppRunner`` offers no way to replace the class of its connections. There aiohttp answers what is not HTTP, in
+plain text with the offending line, which it also logs; and there a response waits for its reader without a limit.
 """
 
 from __future__ import annotations
@@ -20,27 +20,26 @@ from aiohttp.web_request import BaseRequest
 
 from workflow_server.web.error_mapping import error_response
 from workflow_server.web.exceptions import ExpectationRefused, NotHttp
-from workflow_server.web.headers import add_plain_headers
-from workflow_server.web.keys import SETTINGS
-from workflow_server.web.settings import WebSettings
+from workflow_server.web.responses import add_common_headers
+from workflow_server.web.state import SETTINGS, WebSettings
 from workflow_server.web.streaming.bounded_writer import limit_send_buffer, reset
 
 logger = logging.getLogger(__name__)
 
 KEEPALIVE: Final = 17.0
-"""Seconds that an idle connection stays open: longer than aiohttp's own client keeps one (15). aiohttp also gives a
-request's head that long, an hour by default: a connection that is only half a request is gone within 20 s."""
+"""Seconds that an idle connection stays open: longer than aiohttp's own client keeps one (15). aiohttp applies this
+limit to the head of a request, too (an hour by default): half a request is disconnected within 20 s."""
 LINGERING: Final = 5.0
-"""Seconds for which what is left of a body is read after the answer, so that its client gets to read that."""
+"""Seconds for which the rest of a body is read after the response, so that its client gets to read that."""
 SHUTDOWN_TIMEOUT: Final = 1.5
-"""Seconds that open requests and streams get to end by themselves when the server stops; aiohttp waits as long again
-for those that it has cancelled. With the grace period it has to fit into the time that a stop may take."""
+"""Seconds that open requests and streams get to end by themselves on shutdown; aiohttp waits as long again for those
+that it then cancels. Both must fit into the time that a stop may take beyond the grace period."""
 BACKLOG: Final = 1024
-"""Connections that the kernel keeps until they are accepted."""
+"""Connections that the kernel queues until they are accepted."""
 ACCEPTED_AT_ONCE: Final = 16
-"""asyncio accepts as many in one go as its own backlog says, and without descriptors fails as often."""
+"""The backlog for asyncio, which accepts as many at once, and without descriptors fails as often."""
 UNREAD: Final = 64 * 1024 * 1024
-"""Bytes of answers that may wait for their readers, of all connections together. One answer alone may be larger."""
+"""Bytes of responses that may wait for readers, over all connections. A single response may be larger."""
 FULL_INTERVAL: Final = 60.0
 """Seconds between two warnings that there are too many connections."""
 
@@ -51,10 +50,10 @@ RequestHandling = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class HttpRunner(web.AppRunner):
-    """Serves an application that ``create_app`` made.
+    """Serves an application of ``create_app``.
 
-    An answer of which nothing is read for ``write_timeout`` to twice as many seconds is given up, and earlier where
-    more than ``UNREAD`` bytes wait; a connection above ``max_connections`` is dropped.
+    A client that reads nothing of a response for ``write_timeout`` to twice as many seconds is disconnected, and
+    earlier while more than ``UNREAD`` bytes wait in all. Connections above ``max_connections`` are dropped.
     """
 
     def __init__(self, app: web.Application, *, max_connections: int) -> None:
@@ -63,7 +62,7 @@ class HttpRunner(web.AppRunner):
         self._max_connections = max_connections
 
     async def listen(self, bound: socket.socket) -> None:
-        """Accept connections on a socket that is bound."""
+        """Accept connections on a bound socket."""
         await web.SockSite(self, bound, backlog=ACCEPTED_AT_ONCE).start()
         bound.listen(BACKLOG)
 
@@ -74,7 +73,7 @@ class HttpRunner(web.AppRunner):
 
 
 class _HttpServer(web.Server):
-    """Makes the connections, and counts them."""
+    """Creates and counts the connections."""
 
     def __init__(
         self, handler: RequestHandling, factory: RequestFactory, settings: WebSettings, max_connections: int
@@ -90,33 +89,35 @@ class _HttpServer(web.Server):
         return _Connection(self)
 
     def admit(self, connection: _Connection) -> bool:
-        """Return whether there is room for it; each that was let in has to ``leave``."""
+        """Return whether there is room for a connection; one that was admitted must ``leave``."""
         if len(self._admitted) < self._max_connections:
             self._admitted.add(connection)
             return True
         now = asyncio.get_running_loop().time()
         if now - self._warned_at >= FULL_INTERVAL:
             self._warned_at = now
-            logger.warning("%d connections are open, and no more are accepted", self._max_connections)
+            logger.warning(
+                "%d connections are open, which is the limit: further ones are dropped", self._max_connections
+            )
         return False
 
     def leave(self, connection: _Connection) -> None:
-        """It is gone."""
+        """Note the end of a connection."""
         self._admitted.discard(connection)
         self._unread.pop(connection, None)
 
     def waits_for_reader(self, connection: _Connection, transport: asyncio.Transport) -> None:
-        """The kernel took no more of its answer. Where too much waits, what has waited longest is given up."""
+        """Note that the kernel took no more of a response. Above ``UNREAD``, those that wait longest are given up."""
         self._unread[connection] = transport
         waiting = sum(other.get_write_buffer_size() for other in self._unread.values())
         while waiting > UNREAD and len(self._unread) > 1:
             longest = self._unread.pop(next(iter(self._unread)))
             waiting -= longest.get_write_buffer_size()
-            logger.debug("An answer was given up: too much waits for readers")
+            logger.debug("A response was given up: too much waits for readers")
             reset(longest)
 
     def was_read(self, connection: _Connection) -> None:
-        """The kernel has all that was written to it."""
+        """Note that the kernel has all of a response."""
         self._unread.pop(connection, None)
 
 
@@ -126,7 +127,7 @@ class _Connection(web.RequestHandler):
     __slots__ = ("_server", "_watch")
 
     def __init__(self, server: _HttpServer) -> None:
-        # The guards refuse what is compressed; what nobody will read need not be unpacked either.
+        # The middleware refuses compressed bodies, so none has to be decompressed.
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -144,8 +145,8 @@ class _Connection(web.RequestHandler):
         if not self._server.admit(self):
             transport.abort()
             return
-        # An answer is written when the kernel has all of it: closing would wait for a rest without an end. And the
-        # kernel takes little, so that it is soon seen whether a slow reader reads.
+        # A response counts as written when the kernel has all of it: closing would wait for a rest without a limit.
+        # And the kernel takes little, so that it shows soon whether a slow reader reads.
         transport.set_write_buffer_limits(high=0)
         limit_send_buffer(transport, self._server.settings.send_buffer)
         super().connection_made(transport)
@@ -154,7 +155,7 @@ class _Connection(web.RequestHandler):
         self._server.leave(self)
         super().connection_lost(exc)
 
-    # -- Answers that nobody reads -------------------------------------------------------------
+    # -- Responses that nobody reads -----------------------------------------------------------
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -186,7 +187,7 @@ class _Connection(web.RequestHandler):
         waiting = transport.get_write_buffer_size()
         sent = writer.output_size - waiting
         if waiting and sent <= sent_before:
-            logger.debug("An answer was not read, and given up")
+            logger.debug("A response was not read, and given up")
             reset(transport)
         else:
             self._look_later(transport, writer, sent)
@@ -202,14 +203,14 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         if isinstance(exc, ConnectionError):
             raise exc
-        self.log_exception("A request failed outside of its handler", exc_info=exc)
+        self.log_exception("A request failed outside its handler", exc_info=exc)
         if request.writer.output_size > 0:
-            raise ConnectionError("a part of another answer was sent already")
+            raise ConnectionError("part of another response was already sent")
         invalid = isinstance(exc, HttpProcessingError) or status == 400
         return _last_answer(NotHttp() if invalid else RuntimeError())
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        # The exceptions of the parser quote what they could not read: tokens, queries and bodies.
+        # The parser's exceptions quote what they could not read: tokens, queries and bodies.
         if isinstance(kw.get("exc_info"), (HttpProcessingError, web.RequestPayloadError)):
             logger.debug("A request that is not valid HTTP was refused")
         else:
@@ -217,20 +218,21 @@ class _Connection(web.RequestHandler):
 
 
 def _last_answer(error: Exception) -> web.Response:
-    """An answer that no middleware sees, and with which the connection ends."""
+    """Return a response that bypasses the middleware, and ends its connection."""
     answer = error_response(error)
-    add_plain_headers(answer)
+    add_common_headers(answer)
     answer.force_close()
     return answer
 
 
 def _with_strict_heads(factory: RequestFactory) -> RequestFactory:
-    """Return a factory that disarms what aiohttp's parser lets through and should not, or notes it to be refused.
+    """Return a factory that defuses what aiohttp's parser should not let through, or marks it to be refused.
 
-    No upgrade is accepted here, and a connection on which one was asked for ends with the answer: where aiohttp knows
-    the protocol as little (``h2c``), it drops what came with such a request in one piece: the next request, or the
-    head of it, so that a body would then be taken for a request. And a request line without a version is that of
-    HTTP/0.9, which has no status lines: its answer could not be told from anything else.
+    - Upgrades are not accepted, and end their connection with the response. Where aiohttp does not know the protocol
+      (``h2c``), it drops what arrived together with such a request: the next request or only its head, so that the
+      body would be taken for a request.
+    - A request line without a version is HTTP/0.9, which has no status lines: its client could not tell the response
+      from anything else.
     """
 
     def make(message: RawRequestMessage, *rest: Any) -> BaseRequest:
@@ -246,9 +248,9 @@ def _with_strict_heads(factory: RequestFactory) -> RequestFactory:
 
 
 def _with_refusals(handler: RequestHandling) -> RequestHandling:
-    """Return a handler that refuses what was noted.
+    """Return a handler that refuses marked requests.
 
-    Where there is no route, aiohttp refuses an ``Expect`` before any middleware could.
+    For an unknown path, aiohttp refuses ``Expect`` before any middleware runs.
     """
 
     async def handle(request: BaseRequest) -> web.StreamResponse:
@@ -258,7 +260,7 @@ def _with_refusals(handler: RequestHandling) -> RequestHandling:
             return await handler(request)
         except web.HTTPExpectationFailed:
             answer = error_response(ExpectationRefused())
-            add_plain_headers(answer)
+            add_common_headers(answer)
             return answer
 
     return handle

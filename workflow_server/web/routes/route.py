@@ -1,4 +1,4 @@
-"""A route as it is known: enough to serve it and to describe it."""
+"""A route: what is needed to serve it, and to describe it in OpenAPI."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from pydantic import BaseModel
 
 Models = tuple[type[BaseModel], ...]
 
-JSON = "application/json"
-
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter in the query or in a header."""
+    """A parameter in the query, or in a header with ``where="header"``."""
 
     name: str
     description: str
@@ -26,7 +24,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Response:
-    """The meaning of a status code here, and its body by content type: one of the models, or a schema."""
+    """The meaning of a status code, and the body for each content type: one of several models, or a schema."""
 
     description: str
     content: Mapping[str, Models | Mapping[str, Any]] = field(default_factory=dict)
@@ -34,7 +32,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Route:
-    """One method of one path."""
+    """One method of one path, with the request handler that serves it."""
 
     method: str
     path: str

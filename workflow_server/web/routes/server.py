@@ -1,46 +1,32 @@
-"""Descriptions of this server: to people, a page that loads nothing and runs no script; to programs, OpenAPI."""
+"""The request handlers about the server itself: its health, its description and its page."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from html import escape
-from urllib.parse import quote
-
 from aiohttp import web
 
-from workflow_server.web.keys import MANAGER, OPENAPI
+from workflow_server.printable import printable
+from workflow_server.protocol.responses import Healthy, Unhealthy
+from workflow_server.web.responses import JSON, json_response
+from workflow_server.web.state import MANAGER, OPENAPI
+from workflow_server.web.ui.page import CONTENT_SECURITY_POLICY, render
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1d2330; --soft: #5b6475; --line: #d9dee8; --paper: #fbfcfe; --link: #2456c7; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e7eaf1; --soft: #98a2b5; --line: #2c3443; --paper: #12161e; --link: #8ab0ff; }
-}
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 44rem; margin: 0 auto; padding: 4rem 1.5rem; }
-h1 { font-size: 1.75rem; margin: 0 0 .25rem; letter-spacing: -.01em; }
-h2 { font-size: .8rem; margin: 2.5rem 0 .5rem; color: var(--soft); text-transform: uppercase; letter-spacing: .08em; }
-p { margin: 0; color: var(--soft); }
-ul { list-style: none; margin: 0; padding: 0; border-top: 1px solid var(--line); }
-li { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: .6rem 0; border-bottom: 1px solid var(--line); }
-li strong { flex: 1 1 12rem; font-weight: 600; overflow-wrap: anywhere; }
-a { color: var(--link); text-decoration: none; }
-a:hover, a:focus-visible { text-decoration: underline; }
-code { font: .9em ui-monospace, monospace; }
-"""
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+MAX_PROBLEM = 500
+"""Characters of the reason why the server is unhealthy."""
 
-CONTENT_SECURITY_POLICY = (
-    f"default-src 'self'; script-src 'none'; style-src 'sha256-{_STYLE_HASH}'; object-src 'none'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
 
-_API = (
-    ("openapi.json", "the API, as OpenAPI 3.1"),
-    ("workflows", "the names of the workflows"),
-    ("handlers", "every run that was started"),
-    ("health", "whether the store can commit"),
-)
+async def health(request: web.Request) -> web.Response:
+    """GET /health."""
+    manager = request.app[MANAGER]
+    if manager.problem is None:
+        return json_response(Healthy())
+    # Clients need no token for this, and are not told where the files are.
+    detail = manager.problem.replace(manager.location, "the database")
+    return json_response(Unhealthy(detail=printable(detail, MAX_PROBLEM)), 503)
+
+
+async def get_openapi(request: web.Request) -> web.Response:
+    """GET /openapi.json."""
+    return web.Response(body=request.app[OPENAPI], content_type=JSON)
 
 
 async def index(request: web.Request) -> web.Response:
@@ -55,44 +41,3 @@ async def index(request: web.Request) -> web.Response:
             "Cache-Control": "no-store",
         },
     )
-
-
-async def get_openapi(request: web.Request) -> web.Response:
-    """GET /openapi.json."""
-    return web.Response(body=request.app[OPENAPI], content_type="application/json")
-
-
-def render(workflow_names: list[str]) -> str:
-    """The page for these workflows. Its links are relative, so that it also works where the application is mounted."""
-    workflows = "\n".join(_workflow(name) for name in workflow_names) or "<li>None yet.</li>"
-    api = "\n".join(f'<li><strong><a href="{path}">/{path}</a></strong> {text}</li>' for path, text in _API)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>workflow_server</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-<h1>workflow_server</h1>
-<p>Runs go on where they were, whatever happens to the process.</p>
-<h2>Workflows</h2>
-<ul>
-{workflows}
-</ul>
-<h2>API</h2>
-<ul>
-{api}
-</ul>
-</main>
-</body>
-</html>
-"""
-
-
-def _workflow(name: str) -> str:
-    path = escape(f"workflows/{quote(name, safe='')}")
-    links = " ".join(f'<a href="{path}/{part}">{part}</a>' for part in ("schema", "events", "representation"))
-    return f"<li><strong><code>{escape(name)}</code></strong> {links}</li>"

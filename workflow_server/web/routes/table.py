@@ -1,4 +1,4 @@
-"""The one table of routes: it feeds the router and ``/openapi.json``."""
+"""The table of routes, from which the router and ``/openapi.json`` are made."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from workflow_server.protocol import responses
 from workflow_server.protocol.handlers import HandlerData
 from workflow_server.protocol.requests import EventBody, RunBody
 from workflow_server.records import STATUSES
-from workflow_server.web.parameters import NDJSON, SSE
-from workflow_server.web.routes import handlers, workflows
-from workflow_server.web.routes import server as pages
-from workflow_server.web.routes.handler_list import list_handlers
-from workflow_server.web.routes.route import JSON, Parameter, Response, Route
-from workflow_server.web.streaming.events import stream_events
+from workflow_server.web.responses import JSON
+from workflow_server.web.routes import events, handlers, server, workflows
+from workflow_server.web.routes.route import Parameter, Response, Route
+from workflow_server.web.streaming.ndjson import NDJSON
+from workflow_server.web.streaming.sse import SSE
 
 
 def _json(description: str, *models: type[BaseModel]) -> Response:
@@ -30,11 +29,11 @@ def _boolean(name: str, default: bool, description: str) -> Parameter:
     return Parameter(name, description, {"type": "boolean", "default": default})
 
 
-_UNKNOWN_WORKFLOW = _error("There is no such workflow.")
-_UNKNOWN_HANDLER = _error("There is no such handler.")
+_UNKNOWN_WORKFLOW = _error("Unknown workflow.")
+_UNKNOWN_HANDLER = _error("Unknown handler.")
 _KEY = Parameter(
     "Idempotency-Key",
-    "The same key again gives the first answer again, and does nothing twice.",
+    "A repeated key gets the first response again, and nothing is done twice.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "header",
 )
@@ -44,7 +43,7 @@ _WRITING: dict[int, Response] = {
 }
 _STARTING: dict[int, Response] = {
     400: _error("The body or the start event is not valid: nothing was started."),
-    404: _error("There is no such workflow, or no such completed handler of it to continue."),
+    404: _error("Unknown workflow, or no such completed handler to continue."),
     409: _error("The handler to continue is still running."),
     422: _error("The Idempotency-Key was used before with another body."),
     **_WRITING,
@@ -62,7 +61,7 @@ def _by_status(model: type[BaseModel]) -> dict[int, Response]:
 
 
 _SSE_EVENT: dict[str, Any] = {
-    "description": "Each event: its sequence, and its envelope as JSON.",
+    "description": "An event: its sequence, and its envelope as JSON.",
     "type": "object",
     "properties": {
         "id": {"type": "string", "pattern": "^[0-9]+$"},
@@ -76,30 +75,31 @@ _SSE_EVENT: dict[str, Any] = {
 }
 _CURSOR: dict[str, Any] = {"oneOf": [{"type": "integer", "minimum": -1}, {"const": "now"}]}
 _STREAM_PARAMETERS = (
-    _boolean("sse", True, f"Server-Sent Events, or NDJSON. Where it is absent, Accept decides: {SSE} or {NDJSON}."),
+    _boolean("sse", True, "Server-Sent Events if true, NDJSON if false. By default, the Accept header decides."),
     _boolean("include_internal", False, "Include the engine's internal events."),
     _boolean("include_qualified_name", True, "Include the qualified names of the events' classes."),
     Parameter(
         "after_sequence",
-        "Read every event after this one, independently of other readers: -1, as without it, from the start of the "
-        "current run, now for those to come.",
+        "Read every event after this sequence, independently of other readers. -1, the default, is the start of the "
+        "current run; now means future events only.",
         _CURSOR,
     ),
     Parameter(
         "acquire_timeout",
-        "Without a cursor: read the handler's shared queue, one reader at a time, and wait for so many seconds, 3600 "
-        "at most, while another one has it. What it gives is taken from others: a token that may only read is refused.",
+        "Without a cursor: read the handler's shared queue, which has one reader at a time and gives each event to one "
+        "reader. Wait up to this many seconds (3600 at most) for another reader to leave. Needs a token with full "
+        "access.",
         {"type": "number", "minimum": 0},
     ),
-    Parameter("Last-Event-ID", "In SSE, wins over after_sequence.", {"type": "string"}, "header"),
+    Parameter("Last-Event-ID", "In SSE, takes precedence over after_sequence.", {"type": "string"}, "header"),
 )
 _LISTING = (
     Parameter(
         "status",
-        "Only these. An empty one is none.",
+        "Statuses to include. Empty values are ignored.",
         {"type": "array", "items": {"type": "string", "enum": [*STATUSES, ""]}},
     ),
-    Parameter("workflow_name", "Only of these workflows.", {"type": "array", "items": {"type": "string"}}),
+    Parameter("workflow_name", "Workflows to include.", {"type": "array", "items": {"type": "string"}}),
 )
 
 
@@ -107,10 +107,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/health",
-        workflows.health,
-        "The health of the server. Needs no token.",
+        server.health,
+        "Get the health of the server. Needs no token.",
         {
-            200: _json("It does.", responses.Healthy),
+            200: _json("The store can commit.", responses.Healthy),
             503: _json("The store cannot commit.", responses.Unhealthy),
         },
     ),
@@ -118,35 +118,35 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/workflows",
         workflows.list_workflows,
-        "The names of the workflows.",
+        "List the workflows.",
         {200: _json("The names.", responses.WorkflowNames)},
     ),
     Route(
         "GET",
         "/workflows/{name}/events",
         workflows.list_event_schemas,
-        "The JSON schemas of a workflow's events.",
+        "Get the JSON schemas of a workflow's events.",
         {200: _json("The schemas.", responses.EventSchemas), 404: _UNKNOWN_WORKFLOW},
     ),
     Route(
         "GET",
         "/workflows/{name}/schema",
         workflows.get_schema,
-        "The JSON schemas of a workflow's start and stop events.",
+        "Get the JSON schemas of a workflow's start and stop events.",
         {200: _json("The schemas.", responses.WorkflowSchema), 404: _UNKNOWN_WORKFLOW},
     ),
     Route(
         "GET",
         "/workflows/{name}/representation",
         workflows.get_representation,
-        "A workflow as a graph.",
+        "Get a workflow as a graph.",
         {200: _json("The graph.", responses.WorkflowRepresentation), 404: _UNKNOWN_WORKFLOW},
     ),
     Route(
         "POST",
         "/workflows/{name}/run",
         workflows.run,
-        "Start a run and wait for its end.",
+        "Start a run and wait until it ends.",
         {
             200: _json("The run has completed.", HandlerData),
             500: _json("The run failed or was cancelled, or the server failed.", HandlerData, responses.ErrorDetail),
@@ -159,7 +159,7 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/workflows/{name}/run-nowait",
         workflows.run_nowait,
-        "Start a run. Once this is answered, the run survives the process.",
+        "Start a run. Once this is answered, the run survives crashes and restarts.",
         {200: _json("The run is durable.", HandlerData), **_STARTING},
         (_KEY,),
         RunBody,
@@ -167,11 +167,11 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/handlers",
-        list_handlers,
-        "The handlers, oldest first.",
+        handlers.list_handlers,
+        "List the handlers, oldest first.",
         {
-            200: _json("Those that match.", responses.HandlersList),
-            400: _error("A status or a parameter is unknown."),
+            200: _json("The handlers that match.", responses.HandlersList),
+            400: _error("Unknown status or parameter."),
             429: _error("Too many streams are open."),
             503: _WRITING[503],
         },
@@ -181,31 +181,31 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/handlers/{handler_id}",
         handlers.get_handler,
-        "A handler: its status, and its result.",
+        "Get a handler, with its status and result.",
         _by_status(HandlerData),
     ),
     Route(
         "GET",
         "/results/{handler_id}",
         handlers.get_result,
-        "A handler, with the plain value of its result.",
+        "Get a handler, with the plain value of its result.",
         _by_status(responses.HandlerResult),
         deprecated=True,
     ),
     Route(
         "GET",
         "/events/{handler_id}",
-        stream_events,
-        "The events of a handler, as they come.",
+        events.stream_events,
+        "Stream the events of a handler.",
         {
             200: Response(
                 "The events; the stream ends after the terminal event of the run.",
-                {SSE: _SSE_EVENT, NDJSON: (responses.StreamedEvent,)},
+                {SSE.content_type: _SSE_EVENT, NDJSON.content_type: (responses.StreamedEvent,)},
             ),
-            204: Response("The run has ended and nothing is left past the cursor."),
-            400: _error("A parameter is not valid."),
+            204: Response("The run has ended, and no events are left after the cursor."),
+            400: _error("Invalid parameter."),
             404: _UNKNOWN_HANDLER,
-            409: _error("Another reader has the shared queue."),
+            409: _error("Another reader holds the shared queue."),
             429: _error("Too many streams are open."),
             503: _WRITING[503],
         },
@@ -214,15 +214,15 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/events/{handler_id}",
-        handlers.send_event,
-        "Send an event to a run. Once this is answered, it reaches its run exactly once.",
+        events.send_event,
+        "Send an event to a run. Once this is answered, the run gets it exactly once.",
         {
             200: _json("The event is durable.", responses.EventSent),
             400: _error("The body, the event or the step is not valid."),
             404: _UNKNOWN_HANDLER,
             409: _error("The run has already ended."),
             422: _error("The Idempotency-Key was used before with another body."),
-            429: _error("Too many events wait for the run, or are kept for a wait that has not begun."),
+            429: _error("Too many events are waiting for the run, or are held for it."),
             **_WRITING,
         },
         (_KEY,),
@@ -233,21 +233,23 @@ ROUTES: tuple[Route, ...] = (
         "POST",
         "/handlers/{handler_id}/cancel",
         handlers.cancel,
-        "Cancel a run, or delete a handler and all that belongs to it.",
+        "Cancel a run, or delete a handler with everything that belongs to it.",
         {
-            200: _json("It is done.", responses.HandlerCancelled),
-            400: _error("A parameter is not valid."),
-            404: _error("There is no such handler, or it is not running and purge was not asked for."),
+            200: _json("Cancelled or deleted.", responses.HandlerCancelled),
+            400: _error("Invalid parameter."),
+            404: _error("Unknown handler; or it is not running, and purge is not true."),
             **_WRITING,
         },
-        (_boolean("purge", False, "Delete the handler, whether it is running or not."),),
+        (_boolean("purge", False, "Delete the handler, running or not."),),
     ),
     Route(
         "GET",
         "/openapi.json",
-        pages.get_openapi,
-        "This description.",
+        server.get_openapi,
+        "Get this description.",
         {200: Response("OpenAPI 3.1.", {JSON: {"type": "object"}})},
     ),
-    Route("GET", "/", pages.index, "The start page.", {200: Response("A page.", {"text/html": {"type": "string"}})}),
+    Route(
+        "GET", "/", server.index, "Get the start page.", {200: Response("The page.", {"text/html": {"type": "string"}})}
+    ),
 )

@@ -1,61 +1,41 @@
-"""The workflows: what there is, and starting them."""
+"""The request handlers for workflows: listing, describing and starting them."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from workflow_server.errors import InvalidBody
-from workflow_server.printable import printable
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.protocol.requests import RunBody
-from workflow_server.protocol.responses import (
-    EventSchemas,
-    Healthy,
-    Unhealthy,
-    WorkflowNames,
-    WorkflowRepresentation,
-    WorkflowSchema,
-)
+from workflow_server.protocol.responses import EventSchemas, WorkflowNames, WorkflowRepresentation, WorkflowSchema
 from workflow_server.protocol.strict_json import parse_json
 from workflow_server.web.bodies import read_body
-from workflow_server.web.keys import MANAGER, STREAMS
-from workflow_server.web.responses import handler_answer, json_answer
+from workflow_server.web.responses import handler_response, json_response
+from workflow_server.web.state import MANAGER, STREAMS
 from workflow_server.web.streaming.bounded_writer import ReaderLeft
-
-MAX_PROBLEM = 500
-
-
-async def health(request: web.Request) -> web.Response:
-    """GET /health."""
-    manager = request.app[MANAGER]
-    if manager.problem is None:
-        return json_answer(Healthy())
-    # Whoever asks needs no token, and is not told where the files lie.
-    detail = manager.problem.replace(manager.location, "the database")
-    return json_answer(Unhealthy(detail=printable(detail, MAX_PROBLEM)), 503)
 
 
 async def list_workflows(request: web.Request) -> web.Response:
     """GET /workflows."""
-    return json_answer(WorkflowNames(workflows=request.app[MANAGER].workflow_names()))
+    return json_response(WorkflowNames(workflows=request.app[MANAGER].workflow_names()))
 
 
 async def list_event_schemas(request: web.Request) -> web.Response:
     """GET /workflows/{name}/events."""
     workflow = request.app[MANAGER].workflow(request.match_info["name"])
-    return json_answer(EventSchemas(events=workflow.event_schemas()))
+    return json_response(EventSchemas(events=workflow.event_schemas()))
 
 
 async def get_schema(request: web.Request) -> web.Response:
     """GET /workflows/{name}/schema."""
     workflow = request.app[MANAGER].workflow(request.match_info["name"])
-    return json_answer(WorkflowSchema(start=workflow.start_schema(), stop=workflow.stop_schema()))
+    return json_response(WorkflowSchema(start=workflow.start_schema(), stop=workflow.stop_schema()))
 
 
 async def get_representation(request: web.Request) -> web.Response:
     """GET /workflows/{name}/representation."""
     workflow = request.app[MANAGER].workflow(request.match_info["name"])
-    return json_answer(WorkflowRepresentation(graph=workflow.representation()))
+    return json_response(WorkflowRepresentation(graph=workflow.representation()))
 
 
 async def run(request: web.Request) -> web.Response:
@@ -63,26 +43,26 @@ async def run(request: web.Request) -> web.Response:
     wanted = await _run_request(request)
     try:
         async with request.app[STREAMS].waiting(request):
-            return handler_answer(await request.app[MANAGER].run(request.match_info["name"], wanted))
+            return handler_response(await request.app[MANAGER].run(request.match_info["name"], wanted))
     except ReaderLeft:
-        # The run goes on. Nobody is there to read an answer: this one only ends the exchange.
+        # The run goes on. Nobody is there to read a response: this one only ends the exchange.
         return web.Response(status=204)
 
 
 async def run_nowait(request: web.Request) -> web.Response:
     """POST /workflows/{name}/run-nowait."""
     wanted = await _run_request(request)
-    return json_answer(await request.app[MANAGER].start(request.match_info["name"], wanted))
+    return json_response(await request.app[MANAGER].start(request.match_info["name"], wanted))
 
 
 async def _run_request(request: web.Request) -> RunRequest:
-    # An unknown workflow is told before its body is looked at.
+    # Report an unknown workflow before reading the body.
     request.app[MANAGER].workflow(request.match_info["name"])
     body, key = await read_body(request, RunBody)
-    # The Python clients send "" for a start event that was not given, and {} for other things.
+    # The Python clients send "" for an absent start event, and {} for other absent keys.
     start_event = None if body.start_event == "" else body.start_event
     if start_event is not None and body.fields_by_old_name:
-        raise InvalidBody("The body has both 'start_event' and 'kwargs', its old name: give one of them.")
+        raise InvalidBody("The body has both 'start_event' and 'kwargs', its old name: send one of them.")
     if isinstance(start_event, str):
         start_event = parse_json(start_event, "The string 'start_event'")
     return RunRequest(

@@ -1,4 +1,4 @@
-"""Bytes on their way to a reader who may read slowly, stop reading, or leave."""
+"""Writing to readers that may be slow, stall or leave, in bounded memory and time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 WRITE_SIZE = 65_536
-"""Bytes that are handed to the socket at once, and for which the reader has ``write_timeout``."""
+"""Bytes that are handed to the socket at once, and that the reader must take within ``write_timeout``."""
 
 _PEER_CLOSED: int = getattr(select, "POLLRDHUP", 0)
-"""Besides a reset, which is always told. Only Linux has a name for it."""
+"""The event to poll for beside a reset, which is always reported. Only Linux has a name for it."""
 
 
 class ReaderLeft(Exception):
@@ -22,7 +22,7 @@ class ReaderLeft(Exception):
 
 
 class ReaderStalled(Exception):
-    """The client did not read for longer than it may."""
+    """The client did not read for longer than allowed."""
 
 
 def has_left(request: web.BaseRequest) -> bool:
@@ -31,7 +31,7 @@ def has_left(request: web.BaseRequest) -> bool:
 
 
 def unbuffered(request: web.Request) -> asyncio.Transport:
-    """The connection of ``request``, which from now on buffers nothing: a drain then means that the kernel has it.
+    """Return the connection of ``request``, set to buffer nothing, so that a drain means that the kernel has the data.
 
     Raises:
         ReaderLeft: it is closed.
@@ -44,7 +44,7 @@ def unbuffered(request: web.Request) -> asyncio.Transport:
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """Give up a connection and what the kernel still holds for it, which it would otherwise offer for minutes."""
+    """Reset a connection, with what the kernel would otherwise go on sending for minutes."""
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is not None and not transport.is_closing():
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -52,15 +52,15 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 def limit_send_buffer(transport: asyncio.BaseTransport, size: int) -> None:
-    """Bound what the kernel holds for a reader."""
+    """Bound the bytes that the kernel holds for a reader."""
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
 
 class BoundedWriter:
-    """Writes to the ``unbuffered`` connection of an answer that was begun; the reader has ``timeout`` seconds for each
-    piece."""
+    """Writes to the ``unbuffered`` connection of a response that was begun; the reader must take each piece within
+    ``timeout`` seconds."""
 
     def __init__(self, transport: asyncio.Transport, writer: AbstractStreamWriter, timeout: float) -> None:
         self._transport = transport
@@ -75,8 +75,8 @@ class BoundedWriter:
             ReaderStalled: a piece was not taken in time.
         """
         for start in range(0, len(data), WRITE_SIZE):
-            # What is given to the kernel now would be lost. After the write it is too late to ask: who has read all of
-            # it may leave, too.
+            # Bytes given to the kernel now would be lost. After the write it is too late to check: a reader that has
+            # read all of it may leave, too.
             if _peer_is_gone(self._transport):
                 raise ReaderLeft
             try:
@@ -93,8 +93,7 @@ class BoundedWriter:
 
 
 def _peer_is_gone(transport: asyncio.BaseTransport) -> bool:
-    """Return whether the kernel knows that the other side has closed, also where the event loop has not got to it
-    yet."""
+    """Return whether the other side has closed, also where only the kernel knows it yet."""
     if transport.is_closing():
         return True
     connection: socket.socket | None = transport.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""The streams that are open: how many there may be, and what ends a wait for events early."""
+"""Open streams: the limit of their number, and the early end of their waits."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from aiohttp import web
 
 from workflow_server.errors import ShuttingDown
 from workflow_server.web.exceptions import TooManyStreams, TooManyStreamsOfToken
-from workflow_server.web.identity import TOKEN
+from workflow_server.web.state import TOKEN
 from workflow_server.web.streaming.bounded_writer import ReaderLeft, has_left
 
 LOOK_INTERVAL = 0.25
-"""Seconds between two looks at whether the readers of idle streams are still there."""
+"""Seconds between two checks whether the readers of idle streams are still connected."""
 
 
 class OpenStreams:
-    """Counts streams, and interrupts those that wait when their reader leaves or the server stops.
+    """Counts streams, and interrupts their waits when the reader leaves or the server stops.
 
-    ``share`` is how many of the ``limit`` one token may hold: with a token of one's own, one cannot shut out others.
-    A reader that left is noticed here, not at the next heartbeat: until then it would hold the shared queue.
+    One token may hold ``share`` of the ``limit``, so that one client cannot lock out the others. Readers that leave
+    are noticed here rather than at the next heartbeat: until then they would hold the shared queue.
     """
 
     def __init__(self, limit: int, *, share: int | None = None) -> None:
@@ -35,15 +35,15 @@ class OpenStreams:
 
     @property
     def closing(self) -> bool:
-        """The server stops: every stream ends now, and its reader comes back with its cursor."""
+        """True when the server stops: every stream ends, and its reader reconnects with its cursor."""
         return self._closing
 
     @contextmanager
     def admitted(self, request: web.Request) -> Iterator[None]:
-        """Hold one of the places for a stream, or for a list.
+        """Hold a place for a stream or a list.
 
         Raises:
-            TooManyStreams: all are taken, or as many by this token as it may have.
+            TooManyStreams, TooManyStreamsOfToken: all places are taken, or the share of this token.
             ShuttingDown: the server stops.
         """
         if self._closing:
@@ -61,10 +61,10 @@ class OpenStreams:
 
     @asynccontextmanager
     async def waiting(self, request: web.Request) -> AsyncIterator[None]:
-        """Wait for something on behalf of the reader of ``request``.
+        """Interrupt the block, a wait on behalf of the reader of ``request``, when nothing is to wait for any more.
 
         Raises:
-            ReaderLeft: its connection was closed meanwhile.
+            ReaderLeft: the connection was closed.
             ShuttingDown: the server stops.
         """
         if self._closing:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from tests.web.conftest import Serve, Served
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
-from workflow_server.web.settings import WebSettings
+from workflow_server.web.state import WebSettings
 
 TOKEN = "a-token-that-may-do-all"
 READ_TOKEN = "a-token-that-may-only-read"

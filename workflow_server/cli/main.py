@@ -1,0 +1,21 @@
+"""The command ``workflow-server`` with its subcommands."""
+
+from __future__ import annotations
+
+import click
+
+from workflow_server.cli.openapi import openapi
+from workflow_server.cli.serve import serve
+
+
+@click.group(
+    help="Serve llama-index workflows durably: accepted runs survive crashes and restarts of the server.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="workflow_server", prog_name="workflow-server")
+def main() -> None:
+    """Run ``workflow-server``."""
+
+
+main.add_command(serve)
+main.add_command(openapi)

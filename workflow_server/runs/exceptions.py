@@ -1,0 +1,122 @@
+"""The errors with which a request to a run is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workflow_server.errors import Conflict, InvalidRequest, NotFound
+
+
+class ContextRefused(InvalidRequest):
+    """Raised for a ``context`` where the settings do not allow one."""
+
+    def __str__(self) -> str:
+        return (
+            "This server does not accept a 'context' from clients. Leave it out, continue a completed handler with "
+            "'handler_id', or start the server with accept_context=True."
+        )
+
+
+class ContextBesideHandler(InvalidRequest):
+    """Raised for a ``context`` beside a handler to continue."""
+
+    def __str__(self) -> str:
+        return (
+            "The body has both a 'context' and the 'handler_id' of a handler to continue, which brings its own state: "
+            "send one of them."
+        )
+
+
+class InvalidHandlerId(InvalidRequest):
+    """Raised for an id of a new handler that does not fit into a URL."""
+
+    def __str__(self) -> str:
+        return "Invalid 'handler_id': a new handler takes 1 to 128 letters, digits, '.', '_', '~' and '-'."
+
+
+@dataclass(eq=False)
+class CompletedHandlerNotFound(NotFound):
+    """Raised for a handler to continue that has not completed, or is another workflow's."""
+
+    workflow_name: str
+    handler_id: str
+
+    def __str__(self) -> str:
+        return f"Workflow '{self.workflow_name}' has no completed handler '{self.handler_id}' to continue."
+
+
+@dataclass(eq=False)
+class HandlerNotRunning(NotFound):
+    """Raised for the cancellation of a run that has ended."""
+
+    handler_id: str
+    status: str
+
+    def __str__(self) -> str:
+        return f"Handler '{self.handler_id}' is not running ({self.status}). Add purge=true to delete it."
+
+
+@dataclass(eq=False)
+class HandlerRunning(Conflict):
+    """Raised for a handler to continue whose run has not ended."""
+
+    handler_id: str
+
+    def __str__(self) -> str:
+        return f"Handler '{self.handler_id}' is still running: continue it when it has completed."
+
+
+@dataclass(eq=False)
+class HandlerBeingDeleted(Conflict):
+    """Raised for a new handler under an id that is being purged."""
+
+    handler_id: str
+
+    def __str__(self) -> str:
+        return f"Handler '{self.handler_id}' is being deleted, and its id is free after that. Try again in a moment."
+
+
+@dataclass(eq=False)
+class StateUnreadable(Conflict):
+    """Raised for a handler to continue whose state does not fit the workflow any more."""
+
+    handler_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Handler '{self.handler_id}' cannot be continued: the workflow cannot read its state ({self.reason})."
+
+
+@dataclass(eq=False)
+class RunAlreadyEnded(Conflict):
+    """Raised for an event to a run that has ended."""
+
+    handler_id: str
+    status: str
+
+    def __str__(self) -> str:
+        return f"The run of handler '{self.handler_id}' has already ended ({self.status}): it accepts no more events."
+
+
+@dataclass(eq=False)
+class RunSuperseded(Conflict):
+    """Raised for a repeated request whose run ended before its handler was continued."""
+
+    handler_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"The run that this key started has ended, and handler '{self.handler_id}' has been continued since: its "
+            "result is gone."
+        )
+
+
+@dataclass(eq=False)
+class RunSuspended(Conflict):
+    """Raised for an operation that needs a run which does not proceed on this server."""
+
+    handler_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The run of handler '{self.handler_id}' is suspended: {self.reason}."

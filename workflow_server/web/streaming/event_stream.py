@@ -1,0 +1,153 @@
+"""One reader's stream of events, in any format.
+
+Each page of waiting events is joined into few large writes; no event is parsed on its way. A stream that ends before
+its terminal event (the server stops, the reader does not read, the handler is deleted) breaks off without the last
+chunk, so that a client can tell it from the end of the run and comes back with its cursor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import hdrs, web
+
+from workflow_server.errors import HandlerNotFound, ShuttingDown
+from workflow_server.protocol.client_json import with_finite_numbers
+from workflow_server.records import StoredEvent
+from workflow_server.web.state import SETTINGS, STREAMS
+from workflow_server.web.streaming.bounded_writer import (
+    WRITE_SIZE,
+    BoundedWriter,
+    ReaderLeft,
+    ReaderStalled,
+    limit_send_buffer,
+    unbuffered,
+)
+from workflow_server.web.streaming.event_format import EventFormat
+
+if TYPE_CHECKING:
+    from workflow_server.execution.event_log import EventReader
+
+_QUALIFIED_NAME = re.compile(r'"qualified_name":"[^"\\]*"\}\Z')
+
+# Line ends that JSON leaves as they are, and at which httpx splits what it reads.
+_LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """The form in which a client wants its events."""
+
+    format: EventFormat
+    include_internal: bool
+    include_qualified_name: bool
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of such a stream."""
+        return {
+            hdrs.CONTENT_TYPE: self.format.content_type,
+            hdrs.CACHE_CONTROL: "no-cache, no-transform",
+            "X-Accel-Buffering": "no",
+        }
+
+
+class EventStream:
+    """Writes the events of ``reader`` as the response to ``request``."""
+
+    def __init__(self, request: web.Request, reader: EventReader, options: StreamOptions) -> None:
+        self._request = request
+        self._reader = reader
+        self._options = options
+        self._settings = request.app[SETTINGS]
+        self._streams = request.app[STREAMS]
+
+    async def run(self) -> web.StreamResponse:
+        """Write until the run ends, the reader leaves or stalls, or the server stops.
+
+        Raises:
+            ReaderLeft: before anything was written.
+        """
+        response = web.StreamResponse(headers=self._options.headers())
+        # Not "Connection: close": with it, fetch of Node.js takes a stream that breaks off for one that has ended.
+        # Whatever waits for a reader waits in the store, not in buffers.
+        transport = unbuffered(self._request)
+        limit_send_buffer(transport, self._settings.send_buffer)
+        stream = await response.prepare(self._request)
+        if stream is None:
+            raise ReaderLeft
+        try:
+            await self._pump(BoundedWriter(transport, stream, self._settings.write_timeout))
+            transport.set_write_buffer_limits()
+        except (ShuttingDown, HandlerNotFound):
+            transport.close()
+        except (ReaderLeft, ReaderStalled):
+            transport.abort()
+        except Exception:
+            transport.abort()
+            raise
+        return response
+
+    async def _pump(self, writer: BoundedWriter) -> None:
+        clock = asyncio.get_running_loop().time
+        interval = self._settings.heartbeat
+        await writer.write(self._options.format.opening)
+        written_at = clock()
+        while True:
+            page = await self._next_pieces(interval)
+            for data, last in page or ():
+                if data:
+                    await writer.write(data)
+                    written_at = clock()
+                await self._reader.written(last)
+            if page == []:
+                return
+            if page is None or clock() - written_at >= interval:
+                await writer.write(self._options.format.heartbeat)
+                written_at = clock()
+
+    async def _next_pieces(self, timeout: float) -> list[tuple[bytes, int]] | None:
+        """Return the next page as bytes, so that nothing else of it is in memory while the reader is slow."""
+        async with self._streams.waiting(self._request):
+            page = await self._reader.next_page(timeout)
+        return None if page is None else list(pieces(page, self._options))
+
+
+def pieces(page: Iterable[StoredEvent], options: StreamOptions) -> Iterator[tuple[bytes, int]]:
+    """Yield the bytes of a page in pieces of about ``WRITE_SIZE``, each with the last sequence in it."""
+    record = options.format.record
+    records: list[str] = []
+    size = 0
+    sequence = -1
+    for sequence, internal, data in page:
+        if internal and not options.include_internal:
+            continue
+        envelope = with_finite_numbers(data)
+        text = record(sequence, envelope if options.include_qualified_name else without_qualified_name(envelope))
+        records.append(text)
+        size += len(text)
+        if size >= WRITE_SIZE:
+            yield _encode(records), sequence
+            records, size = [], 0
+    if sequence >= 0:
+        yield _encode(records), sequence
+
+
+def without_qualified_name(envelope: str) -> str:
+    """Return an envelope with null as its ``qualified_name``."""
+    replaced, found = _QUALIFIED_NAME.subn('"qualified_name":null}', envelope)
+    if found:
+        return replaced
+    return json.dumps({**json.loads(envelope), "qualified_name": None}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _encode(records: list[str]) -> bytes:
+    text = "".join(records)
+    if not text.isascii():
+        for end, escaped in _LINE_ENDS.items():
+            text = text.replace(end, escaped)
+    return text.encode()

@@ -1,0 +1,1 @@
+"""The web UI: pages that this server alone serves."""
