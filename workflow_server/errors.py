@@ -106,10 +106,15 @@ class CommitUnknown(StorageError):
 
 @dataclass(eq=False)
 class ListenerFailed(StorageError):
-    """A listener failed at a commit, which is stored ({reason}): what is in memory may differ from what is stored, so
-    nothing more is committed."""
+    """Raised when a listener failed at a commit: the commit is stored, and nothing more is committed after it."""
 
     reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"A listener failed at a commit, which is stored ({self.reason}): the server's memory may differ from the "
+            "store, so nothing more is committed."
+        )
 
 
 @dataclass(eq=False)
