@@ -12,7 +12,7 @@ import pytest
 from workflow_server.execution import clock as module
 from workflow_server.execution.clock import ServerClock
 from workflow_server.records import Record, ServerAlive
-from workflow_server.runs.manager import ALIVE_INTERVAL
+from workflow_server.runs.lifecycle import ALIVE_INTERVAL
 from workflow_server.store import SqliteWorkflowStore
 
 from .conftest import Managing
@@ -119,10 +119,12 @@ async def test_that_the_wall_clock_was_set_is_noted_before_long(wall: Wall, mana
     """A crash right after it would make a downtime of it."""
     store = SqliteWorkflowStore(database)
     noted = asyncio.Event()
-    async with managing(store=store) as manager:
+    async with managing(store=store):
+        shown = store.on_commit
+        assert shown is not None
 
         def committed(records: Sequence[Record]) -> None:
-            manager._on_commit(records)
+            shown(records)
             if any(isinstance(record, ServerAlive) and record.ahead < -HOUR / 2 for record in records):
                 noted.set()
 

@@ -132,7 +132,7 @@ async def test_a_step_that_swallows_its_cancellation_holds_up_no_end_of_its_run(
             handler = await manager.start("one", RunRequest())
             await began(manager, handler.handler_id)
             await manager.cancel(handler.handler_id)
-            await until(lambda: not manager._roster.sessions)
+            await until(lambda: not manager.runs.in_memory())
 
 
 async def test_the_slot_of_a_run_whose_step_does_not_heed_its_cancellation_is_given_back(managing: Managing) -> None:

@@ -15,7 +15,7 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, StartEvent, StopEvent
 
-from workflow_server.execution import recorder
+from workflow_server.execution import writer
 from workflow_server.execution.mailbox import Mailbox
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.runs.manager import RuntimeManager
@@ -23,7 +23,7 @@ from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.transaction import Fault
 
 from .conftest import Managing
-from .waiting import ended, released
+from .waiting import ended, in_memory, released
 
 
 class Approval(HumanResponseEvent):
@@ -156,7 +156,7 @@ class Play:
                 await asyncio.sleep(0.005)
 
     async def _lost(self) -> list[str]:
-        log = await self.manager._roster.store.read_events(self.handler_id, -1, 10_000)
+        log = await self.manager.store.read_events(self.handler_id, -1, 10_000)
         found = [event for event in log if '"UnhandledEvent"' in event.data]
         assert not any(event.internal for event in found), "who posted them sees what became of them"
         return [json.loads(event.data)["value"]["event_type"] for event in found]
@@ -164,7 +164,7 @@ class Play:
     async def end(self) -> tuple[object, list[str]]:
         """The result, and the types of the events that nobody took."""
         handler, last = await ended(self.manager, self.handler_id)
-        log = await self.manager._roster.store.read_events(self.handler_id, -1, 10_000)
+        log = await self.manager.store.read_events(self.handler_id, -1, 10_000)
         assert log[-1].data == last
         assert json.loads(last)["type"] == "StopEvent", "the terminal event stays the last"
         assert handler.held_events == 0
@@ -178,7 +178,7 @@ HOW = pytest.mark.parametrize("how", ["in memory", "released", "restarted", "sna
 @pytest.fixture(autouse=True)
 def _snapshots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if getattr(request.node, "callspec", None) and request.node.callspec.params.get("how") == "snapshots":
-        monkeypatch.setattr(recorder, "SNAPSHOT_TICKS", 1)
+        monkeypatch.setattr(writer, "SNAPSHOT_TICKS", 1)
 
 
 @HOW
@@ -271,7 +271,7 @@ async def test_a_run_that_holds_events_is_not_taken_up_at_start_for_them(managin
         await play.shows(1)
         handler_id = play.handler_id
     async with managing(idle_timeout=None, sample=Asks()) as manager:
-        assert handler_id not in manager._roster.sessions
+        assert not in_memory(manager, handler_id)
         assert (await manager.get_handler(handler_id)).held_events == 1
 
 

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from workflow_server.errors import HandlerNotFound, QueueTaken, ShuttingDown
-from workflow_server.execution import event_log
-from workflow_server.execution.event_log import EventLog, EventLogs, EventReader, take_queue
 from workflow_server.records import EventAppended, QueueAdvanced, RunStarted
+from workflow_server.runs import events as event_log
+from workflow_server.runs.events import EventLog, EventLogs, EventReader, take_queue
 from workflow_server.store.base import HandlerQuery
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 

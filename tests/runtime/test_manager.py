@@ -299,7 +299,7 @@ async def test_a_type_that_only_the_wait_names_is_accepted_also_when_the_run_is_
         handler = await manager.start("ask", RunRequest())
         await released(manager, handler.handler_id)
     async with managing(ask=AskOwnType(timeout=None), idle_timeout=0.05) as manager:
-        assert manager._roster.sessions == {}
+        assert not manager.runs.in_memory()
         await manager.send(handler.handler_id, {"type": "Answer", "value": {"text": "42"}}, None, None)
         log = await events(manager, handler.handler_id)
         assert '"result":"42"' in log[-1][1]
@@ -589,7 +589,7 @@ async def test_nothing_new_is_accepted_while_the_server_stops(managing: Managing
     async with managing(greet=Greet(), ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
         waiting = asyncio.create_task(manager.run("ask", RunRequest()), name="waits")
-        await until(lambda: len(manager._roster.sessions) == 2)
+        await until(lambda: len(manager.runs.in_memory()) == 2)
         await asyncio.sleep(0.05)
         manager.close()
         with pytest.raises(ShuttingDown):
@@ -649,7 +649,7 @@ async def test_who_goes_away_while_it_asks_for_the_end_of_a_run_leaves_nothing_b
                 await asyncio.sleep(0.0002)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-        assert manager._starting._outcomes == {}
+        assert not any(manager.held().values()), manager.held()
 
 
 async def test_the_time_before_a_resume_that_did_not_come_about_stays_a_downtime(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,11 @@ from workflow_server.protocol.handlers import RunRequest
 from workflow_server.records import RunningRun
 from workflow_server.runs import recovery
 from workflow_server.runs.manager import RuntimeManager
+from workflow_server.runs.states import RunState
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 from .conftest import Managing
-from .waiting import asked, damage, ended, until
+from .waiting import asked, damage, ended, in_memory, until
 
 REPLY = {"type": "HumanResponseEvent", "value": {}}
 NO_TEXT = "cast(x'7bff7d' as text)"
@@ -86,7 +89,7 @@ async def test_a_damaged_row_concerns_its_own_run_only(
 async def test_a_posted_event_that_is_damaged_fails_its_run_only(managing: Managing, database: Path) -> None:
     async with managing(stuck=Stuck(), ask=Ask(timeout=None), grace=0.0) as manager:
         hurt = await manager.start("stuck", RunRequest())
-        await until(lambda: hurt.handler_id in manager._roster.sessions)
+        await until(lambda: in_memory(manager, hurt.handler_id))
     statement = "INSERT INTO inbox (handler_id, run_id, event) VALUES (?, ?, cast(x'ff' as text))"
     damage(database, statement, hurt.handler_id, hurt.run_id)
     async with managing(stuck=Stuck(), ask=Ask(timeout=None)) as manager:
@@ -100,7 +103,7 @@ async def test_a_queued_run_whose_start_event_is_damaged_is_failed(managing: Man
     async with managing(stuck=Stuck(1), grace=0.0) as manager:
         await manager.start("stuck", RunRequest())
         queued = await manager.start("stuck", RunRequest())
-        await manager._store.flush()
+        await manager.store.flush()
     damage(database, "UPDATE payloads SET start_event = cast(x'ff' as text) WHERE handler_id = ?", queued.handler_id)
     async with managing(stuck=Stuck(2), grace=0.0) as manager:
         shown, last = await ended(manager, queued.handler_id)
@@ -182,8 +185,8 @@ async def test_a_suspect_that_gets_no_slot_is_not_blamed(
     stuck = Stuck(1)
     async with managing(stuck=stuck, grace=0.0) as manager:
         await manager.start("stuck", RunRequest())
-        await until(lambda: manager._roster.registry.get("stuck").slots.waits(suspect))
-        await until(lambda: not manager._recovery._blamed)
+        await until(lambda: is_queued(manager, suspect))
+        await until(lambda: attempts(database, suspect) == (3, 0))
         await _copy(manager, database)
     runs = {run.handler_id: run for run in await _running(database.with_suffix(".copy"))}
     assert (runs[suspect].attempts, runs[suspect].probations) == (3, 0)
@@ -205,17 +208,30 @@ async def _die_three_times(managing: Managing, database: Path) -> str:
     return handler_id
 
 
+def is_queued(manager: RuntimeManager, handler_id: str) -> bool:
+    """Return whether the handler's run waits for a slot."""
+    run = manager.runs.get(handler_id)
+    return run is not None and run.state is RunState.QUEUED
+
+
+def attempts(database: Path, handler_id: str) -> tuple[int, int]:
+    """The deaths of the process that count against the handler's run, and those on probation."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        query = "SELECT attempts, probations FROM handlers WHERE handler_id = ?"
+        found: tuple[int, int] = connection.execute(query, (handler_id,)).fetchone()
+        return found
+
+
 async def _copy(manager: RuntimeManager, database: Path) -> None:
     """Keep the files as a dying process would leave them."""
-    await manager._store.flush()
+    await manager.store.flush()
     for suffix in ("", "-wal"):
         shutil.copyfile(f"{database}{suffix}", f"{database.with_suffix('.copy')}{suffix}")
 
 
 async def _until_observed(manager: RuntimeManager, handler_id: str) -> None:
-    probing = next(task for task in manager._services if task.get_name() == "probe suspect runs")
-    await asyncio.wait([probing])
-    assert handler_id in manager._roster.sessions
+    await until(lambda: all(task.get_name() != "probe suspect runs" for task in asyncio.all_tasks()))
+    assert in_memory(manager, handler_id)
 
 
 async def _running(path: Path) -> list[RunningRun]:

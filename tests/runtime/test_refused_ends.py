@@ -35,7 +35,7 @@ class Large(Workflow):
 
 async def limit(manager: RuntimeManager) -> None:
     """Let the store hold no longer values."""
-    store = manager._store
+    store = manager.store
     assert isinstance(store, SqliteWorkflowStore)
     assert store._opened is not None
     await run_on(store._opened.connection, lambda sqlite: sqlite.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST))
@@ -51,7 +51,7 @@ async def test_a_run_whose_end_cannot_be_stored_is_failed_with_the_reason(managi
         with pytest.raises(HandlerNotRunning) as refused:
             await manager.cancel(over.handler_id)
         assert refused.value.status == "failed"
-        events = await manager._store.read_events(over.handler_id, -1, 100)
+        events = await manager.store.read_events(over.handler_id, -1, 100)
         assert [event.sequence for event in events] == list(range(len(events)))
         assert [json.loads(event.data)["type"] for event in events if "Failed" in event.data] == ["WorkflowFailedEvent"]
 
@@ -59,10 +59,10 @@ async def test_a_run_whose_end_cannot_be_stored_is_failed_with_the_reason(managi
 async def test_who_waits_for_a_run_whose_handler_was_deleted_beneath_it_is_told(managing: Managing) -> None:
     async with managing(large=Large(timeout=None)) as manager:
         waiting = asyncio.create_task(manager.run("large", RunRequest({"waits": True})), name="waiting")
-        await until(lambda: bool(manager._starting._outcomes) and bool(manager._roster.sessions))
+        await until(lambda: bool(manager.runs.in_memory()))
         (handler,) = await manager.list_handlers(None, None)
         await asked(manager, handler.handler_id)
-        await manager._store.delete(HandlerQuery(handler_id_in=[handler.handler_id]))
+        await manager.store.delete(HandlerQuery(handler_id_in=[handler.handler_id]))
         with pytest.raises(HandlerNotFound):
             await manager.cancel(handler.handler_id)
         with pytest.raises(UnitRefused):

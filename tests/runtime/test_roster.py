@@ -21,16 +21,17 @@ from workflow_server.errors import (
     StoreUnavailable,
     UnitRefused,
 )
-from workflow_server.execution.event_log import PAGE, EventReader
-from workflow_server.execution.session import RunSession
+from workflow_server.execution.writer import RunWriter
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, RunReleased, StoredRun
+from workflow_server.runs.events import PAGE, EventReader
 from workflow_server.runs.manager import RuntimeManager
+from workflow_server.runs.run import Run
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.transaction import Entries
 
 from .conftest import Managing
-from .waiting import asked, ended, released, until
+from .waiting import asked, ended, in_memory, released, until
 
 REPLY = {"type": "HumanResponseEvent", "value": {}}
 
@@ -131,7 +132,7 @@ async def test_a_released_run_that_cannot_be_read_is_tried_again_with_the_event_
         store.failures = 1
         await manager.send(handler.handler_id, REPLY, None, None)
         assert (await ended(manager, handler.handler_id))[0].status == "completed"
-        assert manager._roster._retries == {}
+        await until(lambda: not any(manager.held().values()))
 
 
 async def test_a_run_that_cannot_be_read_at_start_leaves_its_slot_to_the_next_and_is_tried_again(
@@ -145,7 +146,7 @@ async def test_a_run_that_cannot_be_read_at_start_leaves_its_slot_to_the_next_an
     store.failures = 1
     async with managing(ask=Ask(timeout=None, num_concurrent_runs=1), store=store) as manager:
         await asked(manager, second.handler_id)
-        assert first.handler_id not in manager._roster.sessions
+        assert not in_memory(manager, first.handler_id)
         for handler in (second, first):
             await manager.send(handler.handler_id, REPLY, None, None)
         for handler in (second, first):
@@ -162,7 +163,7 @@ async def test_what_nobody_foresaw_when_a_run_is_taken_up_fails_it_with_a_termin
         shown, last = await ended(manager, handler.handler_id)
         assert shown.status == "failed"
         assert '"type":"WorkflowFailedEvent"' in last
-        assert manager._roster.sessions == {}
+        assert not manager.runs.in_memory()
 
 
 async def test_a_type_that_only_the_wait_names_is_accepted_while_the_slots_are_taken(managing: Managing) -> None:
@@ -170,12 +171,12 @@ async def test_a_type_that_only_the_wait_names_is_accepted_while_the_slots_are_t
         asking = await manager.start("own", RunRequest())
         await released(manager, asking.handler_id)
         holding = await manager.start("own", RunRequest({"hold": True}))
-        await until(lambda: holding.handler_id in manager._roster.sessions)
+        await until(lambda: in_memory(manager, holding.handler_id))
     async with managing(own=AskOwnType(timeout=None, num_concurrent_runs=1), idle_timeout=0.05) as manager:
         with pytest.raises(InvalidEvent, match=r"Accepted are: Custom"):
             await manager.send(asking.handler_id, {"type": "Nothing", "value": {}}, None, None)
         await manager.send(asking.handler_id, {"type": "Custom", "value": {"n": 42}}, None, None)
-        assert asking.handler_id not in manager._roster.sessions
+        assert not in_memory(manager, asking.handler_id)
         await manager.cancel(holding.handler_id)
         shown, _ = await ended(manager, asking.handler_id)
         assert shown.result is not None
@@ -198,46 +199,73 @@ async def test_who_asks_for_a_run_that_was_superseded_leaves_nothing_behind(mana
         await manager.run("keep", RunRequest(handler_id=handler.handler_id))
         with pytest.raises(RunSuperseded):
             await manager.run("keep", request)
-        assert manager._starting._outcomes == {}
+        assert not any(manager.held().values()), manager.held()
+
+
+class Leaving:
+    """A handler whose run has ended, durably, and whose task has not: it ends when ``go`` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go = asyncio.Event()
+        self.handler_id = ""
+        self.task: asyncio.Task[None] | None = None
+        self._patch = monkeypatch
+
+    async def prepare(self, manager: RuntimeManager) -> None:
+        settle = RunWriter.settle
+
+        async def settle_late(writer: RunWriter) -> None:
+            await settle(writer)
+            await self.go.wait()
+
+        self.handler_id = (await manager.start("one", RunRequest())).handler_id
+        await asked(manager, self.handler_id)
+        run = manager.runs.get(self.handler_id)
+        assert run is not None
+        self.task = run.task
+        with self._patch.context() as patched:
+            patched.setattr(RunWriter, "settle", settle_late)
+            await manager.send(self.handler_id, REPLY, None, None)
+            await ended(manager, self.handler_id)
+            await asyncio.sleep(0.01)
+        assert self.task is not None
+        assert not self.task.done()
+
+    async def leave(self) -> None:
+        self.go.set()
+        assert self.task is not None
+        await asyncio.wait([self.task])
 
 
 @pytest.mark.parametrize("stateful", [True, False])
-async def test_a_run_that_leaves_late_takes_neither_place_nor_slot_of_the_one_that_continues_its_handler(
-    managing: Managing, *, stateful: bool
+async def test_a_run_that_leaves_late_takes_nothing_of_the_one_that_continues_its_handler(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch, *, stateful: bool
 ) -> None:
     async with managing(one=AskOne(stateful=stateful)) as manager:
-        first, before = await _answered(manager)
-        manager._roster.enter(before)
-        await manager.start("one", RunRequest(handler_id=first))
-        await asked(manager, first)
-        manager._roster.session_over(before)
+        before = Leaving(monkeypatch)
+        await before.prepare(manager)
+        await manager.start("one", RunRequest(handler_id=before.handler_id))
+        await asked(manager, before.handler_id)
+        await before.leave()
+        assert in_memory(manager, before.handler_id), "the next run keeps its place"
         queued = await manager.start("one", RunRequest())
         assert (await manager.get_handler(queued.handler_id)).suspended is not None, "the next run keeps its slot"
-        await manager.send(first, REPLY, None, None)
-        assert (await ended(manager, first))[0].status == "completed"
+        await manager.send(before.handler_id, REPLY, None, None)
+        assert (await ended(manager, before.handler_id))[0].status == "completed"
         await asked(manager, queued.handler_id)
 
 
-async def test_a_continued_handler_is_cancelled_though_the_run_before_has_not_left(managing: Managing) -> None:
+async def test_a_continued_handler_is_cancelled_though_the_run_before_has_not_left(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with managing(one=AskOne(stateful=True)) as manager:
-        first, before = await _answered(manager)
+        before = Leaving(monkeypatch)
+        await before.prepare(manager)
         await manager.start("one", RunRequest())
-        manager._roster.enter(before)
-        await manager.start("one", RunRequest(handler_id=first))
-        await manager.cancel(first)
-        assert (await ended(manager, first))[0].status == "cancelled"
-
-
-async def _answered(manager: RuntimeManager) -> tuple[str, RunSession]:
-    """A handler whose run has ended, and what that run was in memory."""
-    handler = await manager.start("one", RunRequest())
-    await asked(manager, handler.handler_id)
-    session = manager._roster.sessions[handler.handler_id]
-    await manager.send(handler.handler_id, REPLY, None, None)
-    await ended(manager, handler.handler_id)
-    assert session.task is not None
-    await asyncio.wait([session.task])
-    return handler.handler_id, session
+        await manager.start("one", RunRequest(handler_id=before.handler_id))
+        await manager.cancel(before.handler_id)
+        assert (await ended(manager, before.handler_id))[0].status == "cancelled"
+        await before.leave()
 
 
 async def test_a_refusal_that_meets_a_run_on_its_way_out_does_not_strand_it(managing: Managing, database: Path) -> None:
@@ -255,19 +283,23 @@ async def test_a_refusal_that_meets_a_run_on_its_way_out_does_not_strand_it(mana
         await until(held.is_set)
         assert handler.run_id is not None
         refused = RunReleased(handler.handler_id, handler.run_id, None)
-        manager._roster.on_refused([refused], UnitRefused(reason="too large"))
+        assert store.on_refused is not None
+        store.on_refused([refused], UnitRefused(reason="too large"))
         await asyncio.sleep(0)
         go_on.set()
         store.fault = None
         await manager.send(handler.handler_id, REPLY, None, None)
         assert (await asyncio.wait_for(ended(manager, handler.handler_id), 20))[0].status == "completed"
-        await until(lambda: not manager._roster.sessions)
+        await until(lambda: not manager.runs.in_memory())
 
 
 async def test_a_reader_that_pages_through_the_store_is_told_when_the_handler_is_purged(managing: Managing) -> None:
     async with managing(chatty=Chatty(timeout=None)) as manager:
         handler = await manager.start("chatty", RunRequest())
-        await until(lambda: manager._roster.sessions[handler.handler_id].log.committed >= 2 * PAGE)
+        reader = await manager.open_cursor(handler.handler_id, -1)
+        assert reader is not None
+        while (page := await reader.next_page(20)) and page[-1].sequence < 2 * PAGE:
+            pass
     async with managing(chatty=Chatty(timeout=None), idle_timeout=0.05) as manager:
         reader = await manager.open_cursor(handler.handler_id, -1)
         queue = await manager.open_queue(handler.handler_id, 1.0)
@@ -281,7 +313,7 @@ async def test_a_reader_that_pages_through_the_store_is_told_when_the_handler_is
                 with pytest.raises(HandlerNotFound):
                     await _read_all(behind)
             await queue.close()
-            await manager._store.flush()
+            await manager.store.flush()
 
 
 async def _read_all(reader: EventReader) -> None:
@@ -327,15 +359,15 @@ async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_
     managing: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with managing(ask=Ask(timeout=None, num_concurrent_runs=1)) as manager:
-        enter = manager._roster.enter
+        begin = Run.begin
 
-        def enter_and_cancel(session: RunSession) -> None:
-            enter(session)
+        def cancel_and_begin(run: Run) -> None:
             # Between the making of its task, in this turn of the loop, and the task's first step.
-            asyncio.get_running_loop().call_soon(session.cancel)
+            asyncio.get_running_loop().call_soon(run.cancel)
+            begin(run)
 
         with monkeypatch.context() as patched:
-            patched.setattr(manager._roster, "enter", enter_and_cancel)
+            patched.setattr(Run, "begin", cancel_and_begin)
             first = await manager.start("ask", RunRequest())
         over, _ = await ended(manager, first.handler_id)
         assert over.status == "cancelled"

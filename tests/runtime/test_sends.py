@@ -9,10 +9,11 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 from workflows.runtime.types.results import StepWorkerState
 
-from workflow_server.execution import recorder
+from workflow_server.execution import writer
 from workflow_server.execution.codec import Codec
 from workflow_server.execution.engine import BrokerState, EmissionKey, InProgressState, StepId, TickAddEvent
 from workflow_server.execution.send_dedup import Sends, _digest
+from workflow_server.execution.session import RunSession
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
 
@@ -77,8 +78,11 @@ async def interrupted(managing: Managing, handler_id: str | None, workflow: Send
 
 async def taken(manager: RuntimeManager, handler_id: str, number: int) -> None:
     """Return when so many items have been taken."""
-    session = manager._roster.sessions[handler_id]
-    await until(lambda: len(session.state.durable["keys"].get("taken", [])) >= number)
+    run = manager.runs.get(handler_id)
+    assert run is not None
+    session = run.session
+    assert isinstance(session, RunSession)
+    await until(lambda: len(session.writer.state.durable["keys"].get("taken", [])) >= number)
 
 
 async def result(managing: Managing, handler_id: str, workflow: Sender) -> object:
@@ -94,7 +98,7 @@ async def test_a_step_that_is_interrupted_between_its_sends_does_not_send_twice(
     managing: Managing, monkeypatch: pytest.MonkeyPatch, *, snapshots: bool
 ) -> None:
     if snapshots:
-        monkeypatch.setattr(recorder, "SNAPSHOT_TICKS", 1)
+        monkeypatch.setattr(writer, "SNAPSHOT_TICKS", 1)
     handler_id = await interrupted(managing, None, Sender())
     handler_id = await interrupted(managing, handler_id, Sender())
     assert await result(managing, handler_id, Sender()) == [1, 1, 2]

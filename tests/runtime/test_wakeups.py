@@ -1,33 +1,43 @@
-"""The scheduler of released runs."""
+"""The timers of released runs."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 
 from workflow_server.execution.clock import ServerClock
-from workflow_server.runs.timers import Wakeups
+from workflow_server.runs.timers import SPARE, Timers
 
 CLOCK = ServerClock()
+
+
+class Sleeping:
+    """A run by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.wake_at: float | None = None
 
 
 async def woken(plan: dict[str, float], forget: str | None = None, *, count: int) -> list[str]:
     order: list[str] = []
     enough = asyncio.Event()
 
-    def wake(handler_id: str) -> None:
-        order.append(handler_id)
+    def wake(run: Sleeping) -> None:
+        order.append(run.name)
         if len(order) >= count:
             enough.set()
 
-    wakeups = Wakeups(wake, CLOCK)
-    task = asyncio.create_task(wakeups.run(), name="wakeups")
+    timers = Timers[Sleeping](wake, CLOCK)
+    task = asyncio.create_task(timers.run(), name="timers")
     await asyncio.sleep(0)
     now = CLOCK.now()
-    for handler_id, delay in plan.items():
-        wakeups.schedule(handler_id, now + delay)
+    runs = {name: Sleeping(name) for name in plan}
+    for name, delay in plan.items():
+        timers.schedule(runs[name], now + delay)
     if forget is not None:
-        wakeups.forget(forget)
+        timers.forget(runs[forget])
     await asyncio.wait_for(enough.wait(), 10)
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -47,17 +57,18 @@ async def test_a_new_deadline_replaces_the_old_one() -> None:
     order: list[str] = []
     done = asyncio.Event()
 
-    def wake(handler_id: str) -> None:
-        order.append(handler_id)
-        if handler_id == "end":
+    def wake(run: Sleeping) -> None:
+        order.append(run.name)
+        if run.name == "end":
             done.set()
 
-    wakeups = Wakeups(wake, CLOCK)
+    timers = Timers[Sleeping](wake, CLOCK)
     now = CLOCK.now()
-    wakeups.schedule("moved", now + 30)
-    wakeups.schedule("moved", now - 1)
-    wakeups.schedule("end", now + 0.05)
-    task = asyncio.create_task(wakeups.run(), name="wakeups")
+    moved = Sleeping("moved")
+    timers.schedule(moved, now + 30)
+    timers.schedule(moved, now - 1)
+    timers.schedule(Sleeping("end"), now + 0.05)
+    task = asyncio.create_task(timers.run(), name="timers")
     await asyncio.wait_for(done.wait(), 10)
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -69,20 +80,23 @@ async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_he
     order: list[str] = []
     done = asyncio.Event()
 
-    def wake(handler_id: str) -> None:
-        order.append(handler_id)
-        if handler_id == "end":
+    def wake(run: Sleeping) -> None:
+        order.append(run.name)
+        if run.name == "end":
             done.set()
 
-    wakeups = Wakeups(wake, CLOCK)
+    timers = Timers[Sleeping](wake, CLOCK)
     now = CLOCK.now()
-    wakeups.schedule("end", now + 0.05)
-    wakeups.schedule("first", now - 1)
+    timers.schedule(Sleeping("end"), now + 0.05)
+    timers.schedule(Sleeping("first"), now - 1)
+    again = Sleeping("again")
+    before = sys.getrefcount(again)
     for _ in range(10_000):
-        wakeups.schedule("again", now + 86_400)
-        wakeups.forget("again")
-    assert len(wakeups._heap) < 100
-    task = asyncio.create_task(wakeups.run(), name="wakeups")
+        timers.schedule(again, now + 86_400)
+        timers.forget(again)
+    assert sys.getrefcount(again) - before <= SPARE + 4
+    assert len(timers) == 2
+    task = asyncio.create_task(timers.run(), name="timers")
     await asyncio.wait_for(done.wait(), 10)
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -92,11 +106,11 @@ async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_he
 
 async def test_the_scheduler_ends_when_it_is_cancelled_together_with_a_new_deadline() -> None:
     for turns in range(6):
-        wakeups = Wakeups(lambda _: None, CLOCK)
-        wakeups.schedule("later", CLOCK.now() + 200)
-        task = asyncio.create_task(wakeups.run(), name="wakeups")
+        timers = Timers[Sleeping](lambda _: None, CLOCK)
+        timers.schedule(Sleeping("later"), CLOCK.now() + 200)
+        task = asyncio.create_task(timers.run(), name="timers")
         await asyncio.sleep(0.001)
-        wakeups.schedule("late", CLOCK.now() + 100)
+        timers.schedule(Sleeping("late"), CLOCK.now() + 100)
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()

@@ -19,17 +19,25 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+def in_memory(manager: RuntimeManager, handler_id: str) -> bool:
+    """Return whether the handler's run is in memory."""
+    run = manager.runs.get(handler_id)
+    return run is not None and run.session is not None
+
+
 async def released(manager: RuntimeManager, handler_id: str) -> None:
     """Return when the run is not in memory."""
-    await until(lambda: handler_id not in manager._roster.sessions)
+    await until(lambda: not in_memory(manager, handler_id))
 
 
 async def cancel(manager: RuntimeManager, handler_id: str) -> None:
-    """Cancel a run that is in memory, and return when its session has ended."""
-    session = manager._roster.sessions[handler_id]
+    """Cancel a run that is in memory, and return when its task has ended."""
+    run = manager.runs.get(handler_id)
+    assert run is not None
+    task = run.task
+    assert task is not None
     await manager.cancel(handler_id)
-    assert session.task is not None
-    await session.task
+    await task
 
 
 async def asked(manager: RuntimeManager, handler_id: str) -> None:

@@ -20,21 +20,19 @@ from workflow_server.execution.engine import (
     WorkerTask,
 )
 from workflow_server.execution.failures import told
+from workflow_server.execution.interface import RunOwner
 from workflow_server.store.base import Commit
 
 
 class StepBarrier:
-    """Starts the steps of one run. ``abort`` fails the run when the engine itself could not record a step; ``began`` is
-    told of each that begins."""
+    """Starts the steps of one run, which is failed where the engine itself could not record a step. ``began`` is told
+    of each that begins."""
 
-    def __init__(
-        self, handler_id: str, abort: Callable[[WorkflowServerError], None], began: Callable[[str], None]
-    ) -> None:
+    def __init__(self, run: RunOwner, began: Callable[[str], None]) -> None:
         self.draining = False
         self.ending = False
         """The run leaves memory: whatever is cancelled from now on, the server cancels."""
-        self._handler_id = handler_id
-        self._abort = abort
+        self._owner = run
         self._began = began
         self._unrecorded = 0
         self._parked: set[asyncio.Task[Any]] = set()
@@ -107,7 +105,7 @@ class StepBarrier:
 
     def start(self, item: PendingStart, commit: Commit | None) -> NamedTask:
         """Start what is pending; a step begins when ``commit`` is durable."""
-        name = f"{self._handler_id} {item.key}"
+        name = f"{self._owner.handler_id} {item.key}"
         if isinstance(item, PendingWorker):
             self._stand(str(item.step_id), commit)
         if not (self.draining and isinstance(item, PendingWorker)):
@@ -150,7 +148,7 @@ class StepBarrier:
     def _give_up(self, error: BaseException) -> None:
         """A step's own errors are part of its result. This one is not: the engine would log it, and wait for ever."""
         if not self.ending:
-            self._abort(StepNotRecorded(reason=told(error)))
+            self._owner.abort(StepNotRecorded(reason=told(error)))
 
     async def _park(self) -> None:
         """Never return: this step begins at the next start of the server."""

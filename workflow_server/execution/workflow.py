@@ -33,7 +33,6 @@ from workflow_server.execution.legacy import LegacyFormat, is_legacy_event
 from workflow_server.execution.patches import Json, Patch, apply
 from workflow_server.execution.schemas import json_schema
 from workflow_server.execution.serializer import RunSerializer
-from workflow_server.execution.slots import Slots
 from workflow_server.execution.state import PatchSink, RecordingStateStore, decode_state, encode_state
 from workflow_server.protocol.bounded import try_first
 
@@ -46,7 +45,8 @@ class ServedWorkflow:
     def __init__(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]]) -> None:
         self.name = name
         self.workflow = workflow
-        self.slots = Slots(concurrent_runs(workflow))
+        self.concurrent_runs = concurrent_runs(workflow)
+        """Number of runs that may run at once; None where there is no limit."""
         self.timeout = workflow_timeout(workflow)
         self.run_function: WorkflowRunFunction
         self._state_type = infer_state_type(workflow)
@@ -66,8 +66,9 @@ class ServedWorkflow:
     # -- Types ---------------------------------------------------------------------------------
 
     def learn(self, kind: type[Event]) -> None:
-        """A run waits for events of this type: they may be sent to it."""
+        """A run waits for events of this type: they may be sent to it, and steps may wait for them again."""
         self._input.learn(kind)
+        self.waits.learn(kind)
 
     def knows(self, data: object) -> bool:
         """Return whether the type that this envelope names is known; an envelope that is none is not."""

@@ -31,7 +31,7 @@ from workflow_server.web.streaming.bounded_writer import (
 )
 
 if TYPE_CHECKING:
-    from workflow_server.execution.event_log import EventReader
+    from workflow_server.runs.events import EventReader
 
 RETRY_MILLISECONDS = 1_000
 

@@ -1,5 +1,4 @@
-"""The records that a run writes: its journal, its events, its state and its end, each in the order in which it
-happened."""
+"""The records that a run writes, in order: its journal, its events, its state, its inbox and its end."""
 
 from __future__ import annotations
 
@@ -8,8 +7,7 @@ import json
 import logging
 from typing import Any
 
-from workflow_server.errors import StorageError
-from workflow_server.execution.codec import Undecodable
+from workflow_server.errors import StorageError, WorkflowServerError
 from workflow_server.execution.engine import (
     BrokerState,
     Event,
@@ -22,13 +20,14 @@ from workflow_server.execution.engine import (
     WorkflowTick,
 )
 from workflow_server.execution.envelopes import envelope
-from workflow_server.execution.event_log import EventLog
+from workflow_server.execution.failures import indented
 from workflow_server.execution.inbox import Inbox, PostedEvent, unhandled
-from workflow_server.execution.outcomes import ended, terminal_status
+from workflow_server.execution.interface import EventSink, RunOwner
+from workflow_server.execution.outcomes import ended, failed_event
 from workflow_server.execution.patches import Json, Patch
 from workflow_server.execution.state import RecordingStateStore
-from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.records import (
+    InboxHeld,
     InboxTaken,
     Record,
     RunAttempted,
@@ -37,7 +36,6 @@ from workflow_server.records import (
     SnapshotTaken,
     StatePatched,
     StateReplaced,
-    Status,
     StoredRun,
     TickAppended,
 )
@@ -54,39 +52,30 @@ STATE_PATCH_CHARACTERS = 65_536
 """Patches after which the state is written in full, whichever is reached first."""
 
 
-class RunRecorder:
-    """Hands the store what happens in a run. Nothing here suspends but ``replay`` and ``settle``, so that what belongs
-    to one transition shares a transaction. After the run has ended or was released, nothing more is taken: what a task
+class RunWriter:
+    """Hands the store what happens in a run. Nothing here suspends but ``settle``, so that what belongs to one
+    transition shares a transaction. After the run has ended or was released, nothing more is taken: what a task
     that outlived its step still does is not the run's, which may be in memory again."""
 
     def __init__(
-        self,
-        store: AbstractWorkflowStore,
-        served: ServedWorkflow,
-        handler_id: str,
-        run_id: str,
-        log: EventLog,
-        start_event: StartEvent | None,
-        inbox: Inbox,
+        self, run: RunOwner, store: AbstractWorkflowStore, log: EventSink, start_event: StartEvent | None
     ) -> None:
-        self.status: Status | None = None
-        """Status with which the run ended, once it has."""
+        self.is_open = True
+        """What happens here is still the run's."""
         self.ended: RunEnded | None = None
         """The record of its end, once it has ended."""
-        self.released = False
         self.attempts = 0
         """Deaths of the process in a step of this run since its last recorded result."""
         self.progressed = asyncio.Event()
         """Set when a step's result is recorded."""
         self.last: Commit | None = None
         """The commit of what was written last."""
-        self.journal = served.journal(run_id, start_event)
+        self.inbox = Inbox()
+        self.journal = run.workflow.journal(run.run_id, start_event)
+        self._run = run
+        self._run_id = run.run_id
         self._store = store
-        self._served = served
-        self._handler_id = handler_id
-        self._run_id = run_id
         self._log = log
-        self._inbox = inbox
         self._took_posted = False
         """The tick that was recorded last took an event that a client posted."""
         self._next_tick = 0
@@ -97,28 +86,16 @@ class RunRecorder:
         self._ended_again = False
         self.state = self._state_store(None, [])
 
-    # -- Taking up -----------------------------------------------------------------------------
-
-    async def replay(self, stored: StoredRun) -> BrokerState:
-        """The state of the engine's loop as the store has it; writing goes on from there.
+    def go_on(self, stored: StoredRun, next_tick: int) -> None:
+        """Go on where the store has the run; its next tick gets this number.
 
         Raises:
-            Exception: the journal or the state cannot be read.
+            Exception: its state cannot be read.
         """
-        snapshot = stored.snapshot
-        broker = self.journal.restore(snapshot.data if snapshot is not None else None)
-        self._next_tick = snapshot.seq + 1 if snapshot is not None else 0
-        self._snapshot_at = self._next_tick + SNAPSHOT_TICKS
-        for tick in stored.ticks:
-            if tick.seq != self._next_tick:
-                raise Undecodable(f"the journal has no tick {self._next_tick}")
-            broker = self.journal.replay(broker, tick.data)
-            self._next_tick += 1
-            if self._next_tick % 64 == 0:
-                await asyncio.sleep(0)
+        self._next_tick = next_tick
+        self._snapshot_at = (stored.snapshot.seq + 1 if stored.snapshot is not None else 0) + SNAPSHOT_TICKS
         self.state = self._state_store(stored.state, stored.patches)
         self.attempts = stored.attempts
-        return broker
 
     def _state_store(self, record: StateReplaced | None, patches: list[StatePatched]) -> RecordingStateStore[Any]:
         if patches or record is not None:
@@ -127,19 +104,12 @@ class RunRecorder:
         self._patch_characters = sum(len(patch.patch) for patch in patches)
         data = record.data if record is not None else None
         # The defaults of a class may change with the code: patches of its state follow on a record of it in full.
-        self._has_base = bool(patches) or record is not None or not self._served.has_typed_state
-        tree, is_legacy = self._served.state_tree(data, [json.loads(patch.patch) for patch in patches])
+        self._has_base = bool(patches) or record is not None or not self._run.workflow.has_typed_state
+        tree, is_legacy = self._run.workflow.state_tree(data, [json.loads(patch.patch) for patch in patches])
         if is_legacy:
             # No patch of today's fits on what was written then.
             self.append(self._replaced(tree))
-        return self._served.state_store(tree, unattended=self._write_unattended)
-
-    # -- Writing -------------------------------------------------------------------------------
-
-    @property
-    def is_open(self) -> bool:
-        """Return whether what happens here is still the run's."""
-        return self.status is None and not self.released
+        return self._run.workflow.state_store(tree, unattended=self._write_unattended)
 
     def append(self, *records: Record) -> Commit:
         """Hand one unit to the store."""
@@ -166,7 +136,7 @@ class RunRecorder:
                 records.append(self._patched(patch))
             self._note_progress(records)
         elif isinstance(tick, TickAddEvent):
-            posted = self._inbox.take(tick.event)
+            posted = self.inbox.take(tick.event)
             if posted is not None:
                 self._took_posted = True
                 records.append(InboxTaken(posted.record.inbox_id))
@@ -176,7 +146,7 @@ class RunRecorder:
         self.progressed.set()
         if self.attempts:
             self.attempts = 0
-            records.append(RunAttempted(self._handler_id, self._run_id, 0, 0))
+            records.append(RunAttempted(self._run.handler_id, self._run_id, 0, 0))
 
     def publish(self, event: Event) -> None:
         """Write an event to the handler's log.
@@ -190,13 +160,26 @@ class RunRecorder:
         internal = isinstance(event, InternalDispatchEvent) and not seen
         self.append(self._log.append(self._run_id, data, internal=internal))
 
+    def keep(self, posted: PostedEvent) -> None:
+        """Hold the event that a client posted until a wait for its type begins."""
+        self._hold(posted, held=True)
+
+    def give(self, posted: PostedEvent) -> None:
+        """Hold the event no longer: a wait begins that takes it."""
+        self._hold(posted, held=False)
+
+    def _hold(self, posted: PostedEvent, *, held: bool) -> None:
+        self.inbox.hold(posted, held=held)
+        if self.is_open:
+            self.append(InboxHeld(posted.record.inbox_id, held=held))
+
     def drop(self, posted: PostedEvent) -> None:
         """Tell that nobody takes the event that a client posted."""
         if self.is_open:
             self.append(*self._dropped(posted))
 
     def _dropped(self, posted: PostedEvent) -> list[Record]:
-        self._inbox.take(posted.event)
+        self.inbox.take(posted.event)
         told = envelope(unhandled(posted.record))
         return [InboxTaken(posted.record.inbox_id), self._log.append(self._run_id, told, internal=False)]
 
@@ -208,24 +191,37 @@ class RunRecorder:
             Unstorable: a value of it is no JSON.
         """
         data = envelope(event)
-        self.status = terminal_status(event)
-        records = [record for posted in self._inbox.untaken() for record in self._dropped(posted)]
+        self.ended = ended(self._run.handler_id, self._run_id, event, data)
+        self.is_open = False
+        records = [record for posted in self.inbox.untaken() for record in self._dropped(posted)]
         records.append(self._log.append(self._run_id, data, internal=False))
-        self.ended = ended(self._handler_id, self._run_id, event, data)
-        return self.append(*records, self.ended)
+        commit = self.append(*records, self.ended)
+        self._run.end()
+        return commit
 
-    def end_again(self, event: StopEvent) -> bool:
-        """Write this end instead of the one that could not be stored. False where that was done before."""
+    def fail(self, error: BaseException) -> None:
+        """End the run as failed, unless it has ended already, and log how it failed."""
+        if self.ended is None:
+            self.end(failed_event(error))
+        ended = self.ended
+        if ended is not None and ended.status == "failed":
+            # What its exceptions say cannot begin a line of the log.
+            trace = f"\n{indented(ended.traceback)}" if ended.traceback else ""
+            logger.error("Run %s of handler %s failed: %s%s", self._run_id, ended.handler_id, ended.error, trace)
+
+    def end_again(self, error: WorkflowServerError) -> bool:
+        """End the run as failed, since its end could not be stored. False where that was done before."""
         if self._ended_again:
             return False
         self._ended_again = True
-        self.end(event)
+        self.end(failed_event(error))
         return True
 
     def release(self, wake_at: float | None) -> None:
-        """The run only waits, and leaves memory."""
-        self.released = True
-        self.append(RunReleased(self._handler_id, self._run_id, wake_at))
+        """Note that the run only waits, and leaves memory."""
+        self.is_open = False
+        self.append(RunReleased(self._run.handler_id, self._run_id, wake_at))
+        self._run.release()
 
     def _patched(self, patch: Patch) -> StatePatched | StateReplaced:
         if not self._has_base:
@@ -238,7 +234,7 @@ class RunRecorder:
 
     def _replaced(self, tree: Json) -> StateReplaced:
         self._has_base = True
-        data = self._served.state_record(tree)
+        data = self._run.workflow.state_record(tree)
         self._patches = 0
         # A large state may gather patches of its own size before it is written again.
         self._patch_characters = -len(data)

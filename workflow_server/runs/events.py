@@ -175,6 +175,10 @@ class EventLogs:
         if log is not None:
             log.end()
 
+    def held(self) -> dict[str, int]:
+        """Return what is held beside the logs that are in use."""
+        return {"queues on their way to the store": len(self._advancing), "locks of logs": self._lock.locked()}
+
     def wake(self) -> None:
         """Let every reader look whether the server stops."""
         for log in list(self._logs.values()):
