@@ -27,7 +27,7 @@ async def store() -> AsyncIterator[SqliteWorkflowStore]:
 
 @pytest.fixture
 def logs(store: SqliteWorkflowStore) -> EventLogs:
-    logs = EventLogs(store)
+    logs = EventLogs(store, asyncio.Event())
 
     def publish(records: object) -> None:
         assert isinstance(records, list)

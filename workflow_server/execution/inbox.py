@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workflow_server.execution.begun import BegunWaits
 from workflow_server.execution.engine import BrokerState, Event, StepId, TickAddEvent, UnhandledEvent
 from workflow_server.execution.routing import (
     BeginningWait,
@@ -21,6 +20,7 @@ from workflow_server.execution.routing import (
     is_ignored,
     meets,
 )
+from workflow_server.execution.waits import BegunWaits
 from workflow_server.records import InboxLoad, InboxPosted, UntakenEvent
 
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 from workflow_server.execution.barrier import StepBarrier
 from workflow_server.execution.engine import BrokerState, Event, TickAddEvent, WorkflowTick
 from workflow_server.execution.inbox import Beginnings, PostedEvent, is_kept, is_lost
-from workflow_server.execution.known_waits import KnownWaits
 from workflow_server.execution.routing import (
     Weights,
     accepting_steps,
@@ -25,6 +24,7 @@ from workflow_server.execution.routing import (
     is_at_work,
     would_queue,
 )
+from workflow_server.execution.waits import KnownWaits
 from workflow_server.execution.writer import RunWriter
 from workflow_server.records import InboxPosted
 
@@ -57,7 +57,7 @@ class Mailbox:
         self._delivered = -1
         """The inbox id that was delivered last."""
         self._beginnings = Beginnings()
-        self.was_taken: WorkflowTick | None = None
+        self._was_taken: WorkflowTick | None = None
         """A tick that the run had taken before it was taken up again, and that waits for no step."""
         self._weights = Weights()
         self._weight = 0
@@ -85,7 +85,7 @@ class Mailbox:
             self._writer.give(posted)
         for posted in beginnings.dropped:
             self._writer.drop(posted)
-        self._ticks.extendleft(posted.tick() for posted in reversed(beginnings.given))
+        self.put_first([posted.tick() for posted in beginnings.given])
         if self._ticks:
             self._changed.set()
 
@@ -94,10 +94,18 @@ class Mailbox:
         self._ticks.append(tick)
         self._changed.set()
 
-    def put_first(self, ticks: Iterable[WorkflowTick]) -> None:
+    def put_first(self, ticks: Sequence[WorkflowTick]) -> None:
         """Send ticks that come before all others."""
-        self._ticks.extendleft(reversed(list(ticks)))
-        self._changed.set()
+        self._ticks.extendleft(reversed(ticks))
+        if ticks:
+            self._changed.set()
+
+    def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
+        """Send what was on its way to the run when it left memory, or its process died, in the state ``before``."""
+        first = ticks[0] if ticks else None
+        if isinstance(first, TickAddEvent) and self._writer.journal.pulls.had_taken(first.emission, before):
+            self._was_taken = first
+        self.put_first(ticks)
 
     def expect(self, weight: int) -> None:
         """The run was loaded, with a state of at most this weight."""
@@ -156,7 +164,7 @@ class Mailbox:
     def _waits_for_steps(self, tick: WorkflowTick) -> bool:
         """Return whether it could have another outcome to take the tick before the steps that stand at the barrier
         begin."""
-        if not isinstance(tick, TickAddEvent) or tick is self.was_taken:
+        if not isinstance(tick, TickAddEvent) or tick is self._was_taken:
             return False
         state, standing = self._run.broker, self._barrier.standing
         accepting = accepting_steps(state, tick.event, tick.step_id)

@@ -27,11 +27,9 @@ from workflow_server.execution.engine import (
     PendingStart,
     StartEvent,
     StateStore,
-    StepId,
     StopEvent,
     TickAddEvent,
     TickStepResult,
-    TickWaiterTimeout,
     WaitForNextTaskResult,
     WaitResult,
     WaitResultTick,
@@ -47,24 +45,13 @@ from workflow_server.execution.engine import (
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import EventSink, RunOwner, Surroundings
 from workflow_server.execution.mailbox import Mailbox
+from workflow_server.execution.outcomes import LeftMemory, RunCancelled
 from workflow_server.execution.resuming import missed_time, replay
 from workflow_server.execution.routing import answers
-from workflow_server.execution.writer import RunWriter
-from workflow_server.records import InboxPosted, RunAttempted, RunBegan, RunLoaded, StoredRun
-from workflow_server.store.base import Commit
+from workflow_server.execution.writer import RunWriter, durable
+from workflow_server.records import InboxPosted, RunBegan, RunLoaded, StoredRun
 
 logger = logging.getLogger(__name__)
-
-BACKLOG = 10_000
-"""Records that may wait for their commit before a step that publishes events has to wait for it, too."""
-
-
-class LeftMemory(WorkflowCancelledByUser):
-    """The run leaves memory, but does not end. The engine closes the run's trace as for a cancelled one."""
-
-
-class RunCancelled(WorkflowCancelledByUser):
-    """A client has cancelled the run."""
 
 
 class RunSession(InternalRunAdapter):
@@ -97,9 +84,8 @@ class RunSession(InternalRunAdapter):
     @property
     def broker(self) -> BrokerState:
         """Return the state of the run's loop."""
-        if self._loop is not None:
-            return self._loop.state
-        return self._broker if self._broker is not None else new_state(self._run.workflow.workflow)
+        state = self._broker if self._loop is None else self._loop.state
+        return state if state is not None else new_state(self._run.workflow.workflow)
 
     # -- Its task ------------------------------------------------------------------------------
 
@@ -116,9 +102,7 @@ class RunSession(InternalRunAdapter):
         self._mailbox.expect(weight)
         self.alive_since = stored.alive_since
         if crashed and any(worker.in_progress for worker in self._broker.workers.values()):
-            self.writer.attempts += 1
-            attempted = RunAttempted(stored.handler_id, stored.run_id, self.writer.attempts, stored.probations)
-            self.writer.append(attempted)
+            self.writer.blame(stored.probations)
 
     def begin(self) -> None:
         """Write that the run is alive: its task, which calls ``execute``, is about to begin."""
@@ -132,7 +116,7 @@ class RunSession(InternalRunAdapter):
         tick = None if self._broker is None else missed_time(self._broker, now - self.alive_since)
         if tick is not None and self._broker is not None:
             self.before_tick(tick, self._broker)
-            self._record(tick)
+            self.writer.record_tick(tick)
             self._broker = self.writer.journal.reduce(self._broker, tick)
 
     async def execute(self) -> None:
@@ -141,11 +125,11 @@ class RunSession(InternalRunAdapter):
         Raises:
             BaseException: the run fails with it; a CancelledError where the task was cancelled before its loop began.
         """
-        handler = {"handler_id": self.handler_id, "llamaindex.handler_id": self.handler_id}
+        ids = {"llamaindex.handler_id": self.handler_id, "llamaindex.run_id": self.run_id}
         contained.set(contained.get() or self)
         executing.set(None)
         try:
-            with run_scope(self.run_id, {**handler, "llamaindex.run_id": self.run_id}):
+            with run_scope(self.run_id, {"handler_id": self.handler_id, **ids}):
                 start = None if self.broker.is_running else self._start_event
                 await self._run.workflow.run_function(self.broker, start, propagated_tags())
         except WorkflowCancelledByUser:
@@ -179,11 +163,11 @@ class RunSession(InternalRunAdapter):
         """
         self._loop = loop
         now = self.now()
-        for step_id, waiter_id, deadline in self.writer.journal.waits.open(loop.state):
+        for tick, deadline in self.writer.journal.waits.timeouts(loop.state):
             if deadline <= now and not self._mailbox.is_empty:
-                self._mailbox.put(_wait_timeout(step_id, waiter_id))
+                self._mailbox.put(tick)
             else:
-                loop.schedule_tick(_wait_timeout(step_id, waiter_id), at_time=deadline)
+                loop.schedule_tick(tick, at_time=deadline)
 
     def before_tick(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Look at what the tick finds."""
@@ -196,11 +180,8 @@ class RunSession(InternalRunAdapter):
                     self._run.workflow.learn(item.event_type)
 
     def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
-        """These were on their way to the run when it left memory, or when the process died, in the state ``before``."""
-        first = ticks[0] if ticks else None
-        if isinstance(first, TickAddEvent) and self.writer.journal.pulls.had_taken(first.emission, before):
-            self._mailbox.was_taken = first
-        self._mailbox.put_first(ticks)
+        """Send what was on its way to the run before; see ``Mailbox.send_again``."""
+        self._mailbox.send_again(ticks, before)
 
     def has_untaken(self, before: float) -> bool:
         """Return whether an event was delivered before this time that the run has not taken yet."""
@@ -217,10 +198,9 @@ class RunSession(InternalRunAdapter):
 
     def left(self) -> BaseException:
         """Return what the loop raises that was cancelled: the run's failure, or why it is none."""
-        if self._run.failure is not None:
-            return self._run.failure
         ended = self.writer.ended
-        return RunCancelled() if ended is not None and ended.status == "cancelled" else LeftMemory()
+        was_cancelled = ended is not None and ended.status == "cancelled"
+        return self._run.failure or (RunCancelled() if was_cancelled else LeftMemory())
 
     # -- The engine's adapter ------------------------------------------------------------------
 
@@ -234,9 +214,6 @@ class RunSession(InternalRunAdapter):
 
     async def on_tick(self, tick: WorkflowTick) -> None:
         """Journal the tick; never suspends."""
-        self._record(tick)
-
-    def _record(self, tick: WorkflowTick) -> None:
         self.writer.record_tick(tick)
         self._mailbox.after()
 
@@ -265,28 +242,20 @@ class RunSession(InternalRunAdapter):
             asyncio.get_running_loop()
         except RuntimeError:
             # In a thread, where the engine finds no loop for it either.
-            return _written(None)
-        if self.writer.is_open:
-            if not in_step():
-                self._publish_of_loop(event)
-                return DONE
-            self._publish_of_step(event)
-            if self._surroundings.store.backlog > BACKLOG:
-                return _written(self.writer.last)
-        return DONE
+            return durable(None)
+        if not self.writer.is_open:
+            return DONE
+        if not in_step():
+            # The loop's own terminal event ends the run.
+            if isinstance(event, StopEvent):
+                self.writer.end(event)
+            else:
+                self.writer.publish(event)
+            return DONE
+        self._publish(event)
+        return self.writer.pace()
 
-    def _publish_of_loop(self, event: Event) -> None:
-        """Write an event of the loop itself; its terminal event also ends the run.
-
-        Raises:
-            Unstorable: a value of it is no JSON.
-        """
-        if isinstance(event, StopEvent):
-            self.writer.end(event)
-        else:
-            self.writer.publish(event)
-
-    def _publish_of_step(self, event: Event) -> None:
+    def _publish(self, event: Event) -> None:
         """Write an event of a step. The engine only logs what this raises, and the run must not go on without it."""
         try:
             self.writer.publish(event)
@@ -329,13 +298,3 @@ class RunSession(InternalRunAdapter):
             self.writer.release(self.wake_at)
             raise LeftMemory
         return None
-
-
-@harmless
-async def _written(commit: Commit | None) -> None:
-    if commit is not None:
-        await commit
-
-
-def _wait_timeout(step_id: StepId, waiter_id: str) -> TickWaiterTimeout:
-    return TickWaiterTimeout.model_validate({"step_id": step_id, "waiter_id": waiter_id})

@@ -28,12 +28,12 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.event_input import EventInput
 from workflow_server.execution.journal import Journal
-from workflow_server.execution.known_waits import KnownWaits
 from workflow_server.execution.legacy import LegacyFormat, is_legacy_event
 from workflow_server.execution.patches import Json, Patch, apply
 from workflow_server.execution.schemas import json_schema
 from workflow_server.execution.serializer import RunSerializer
 from workflow_server.execution.state import PatchSink, RecordingStateStore, decode_state, encode_state
+from workflow_server.execution.waits import KnownWaits
 from workflow_server.protocol.bounded import try_first
 
 logger = logging.getLogger(__name__)

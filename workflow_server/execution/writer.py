@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Coroutine
 from typing import Any
 
 from workflow_server.errors import StorageError, WorkflowServerError
+from workflow_server.execution.containment import DONE, harmless
 from workflow_server.execution.engine import (
     BrokerState,
     Event,
@@ -47,6 +49,8 @@ SNAPSHOT_TICKS = 256
 """Ticks after which a snapshot replaces the journal: replay was measured at 89 µs a tick."""
 LARGEST_SNAPSHOT = 900_000_000
 """Characters: a value of SQLite holds 10^9 bytes. While the state is larger, the journal goes on without a snapshot."""
+BACKLOG = 10_000
+"""Records that may wait for their commit before a step that publishes events has to wait for it, too."""
 STATE_PATCHES = 256
 STATE_PATCH_CHARACTERS = 65_536
 """Patches after which the state is written in full, whichever is reached first."""
@@ -96,6 +100,11 @@ class RunWriter:
         self._snapshot_at = (stored.snapshot.seq + 1 if stored.snapshot is not None else 0) + SNAPSHOT_TICKS
         self.state = self._state_store(stored.state, stored.patches)
         self.attempts = stored.attempts
+
+    def blame(self, probations: int) -> None:
+        """Note that the process died while a step of the run was under way."""
+        self.attempts += 1
+        self.append(RunAttempted(self._run.handler_id, self._run_id, self.attempts, probations))
 
     def _state_store(self, record: StateReplaced | None, patches: list[StatePatched]) -> RecordingStateStore[Any]:
         if patches or record is not None:
@@ -257,6 +266,10 @@ class RunWriter:
         if self._patches >= STATE_PATCHES or self._patch_characters >= STATE_PATCH_CHARACTERS:
             self.append(self._replaced(self.state.durable))
 
+    def pace(self) -> Coroutine[Any, Any, None]:
+        """Return what a step awaits that has published an event: where it is faster than the store, its commit."""
+        return DONE if self.last is None or self._store.backlog <= BACKLOG else durable(self.last)
+
     async def settle(self) -> None:
         """Return when all that the run wrote is durable, or when the store has failed."""
         settled: Commit | None = None
@@ -267,3 +280,10 @@ class RunWriter:
                 await settled
             except StorageError as error:
                 logger.error("Run %s: %s", self._run_id, error)  # noqa: TRY400 the store logged the cause
+
+
+@harmless
+async def durable(commit: Commit | None) -> None:
+    """Return when the commit is; at once where there is none."""
+    if commit is not None:
+        await commit

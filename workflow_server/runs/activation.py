@@ -9,9 +9,9 @@ import asyncio
 import logging
 
 from workflow_server.concurrency import TaskTracker
-from workflow_server.errors import HandlerNotFound, ResumeFailed, StorageError
+from workflow_server.errors import HandlerNotFound, ResumeFailed, StorageError, UnitRefused
 from workflow_server.execution.durable import DurableRuntime
-from workflow_server.execution.engine import Event, StartEvent, StopEvent
+from workflow_server.execution.engine import Event, StartEvent, StopEvent, WorkflowCancelledEvent
 from workflow_server.execution.envelopes import envelope
 from workflow_server.execution.inbox import unhandled
 from workflow_server.execution.interface import Surroundings
@@ -20,7 +20,7 @@ from workflow_server.execution.registry import Registry
 from workflow_server.execution.session import RunSession
 from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.workflow import ServedWorkflow
-from workflow_server.records import InboxPosted, StoredRun
+from workflow_server.records import InboxPosted, Status, StoredRun
 from workflow_server.runs.admission import Admission
 from workflow_server.runs.events import EventLog, EventLogs
 from workflow_server.runs.in_flight import InboxRecords
@@ -28,6 +28,7 @@ from workflow_server.runs.run import Retry, Run
 from workflow_server.runs.states import UNREGISTERED, RunState
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.timers import Timers
+from workflow_server.runs.views import find_handler
 
 logger = logging.getLogger(__name__)
 
@@ -208,6 +209,25 @@ class Activation:
         self.timers.forget(run)
         run.end()
         self._leave(run)
+
+    async def cancel(self, handler_id: str) -> Status | None:
+        """End the handler's run as cancelled, durably; returns the status of one that had ended before. The caller
+        holds its lock."""
+        run = await self.outside(handler_id)
+        if run is not None and run.is_active:
+            try:
+                await run.cancel()
+            except UnitRefused:
+                # The run's end by this reason is not to be: what the store has instead is told.
+                await run.settle()
+            else:
+                return None
+        handler = await find_handler(self._store, handler_id)
+        if handler.status != "running" or handler.run_id is None:
+            return handler.status
+        run = run or self.adopt(handler_id, handler.run_id, handler.workflow_name)
+        await self.end_offline(run, WorkflowCancelledEvent())
+        return None
 
     # -- The handler's run ---------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Literal
 from weakref import WeakValueDictionary
 
 from workflow_server.concurrency import KeyedLock
@@ -113,8 +114,10 @@ class EventLog:
 class EventLogs:
     """The logs that are in use: everybody shares one a handler."""
 
-    def __init__(self, store: AbstractWorkflowStore) -> None:
+    def __init__(self, store: AbstractWorkflowStore, closing: asyncio.Event) -> None:
         self._store = store
+        self._closing = closing
+        """Set when the server stops: readers come back with their cursors."""
         self._logs: WeakValueDictionary[str, EventLog] = WeakValueDictionary()
         self._advancing: dict[str, tuple[EventLog, int]] = {}
         """Logs of which the store does not know yet how far their queue was read: they stay in use until it does."""
@@ -154,6 +157,37 @@ class EventLogs:
             log = EventLog(self._store, handler_id, first=first, last=last, queue_next=queue_next, ended=over)
             self._logs[handler_id] = log
             return log
+
+    async def open_cursor(self, handler_id: str, after: int | Literal["now"]) -> EventReader | None:
+        """Return a reader of every event past the cursor (-1: of the current run); None when none is left and none will
+        come.
+
+        Raises:
+            HandlerNotFound: there is no such handler.
+        """
+        log = await self.get(handler_id)
+        if after == "now":
+            after = log.committed
+        elif after < 0:
+            after = log.first - 1
+        if log.ended and after >= log.committed:
+            return None
+        # A cursor past the end was not given out by this log: what follows the end is all that can come.
+        return EventReader(log, min(after, log.committed), self._closing)
+
+    async def open_queue(self, handler_id: str, timeout: float) -> EventReader | None:
+        """Return the reader of the handler's shared queue; None when none is left and none will come.
+
+        Raises:
+            HandlerNotFound: there is no such handler.
+            QueueTaken: another reader held the queue for ``timeout`` seconds.
+        """
+        log = await self.get(handler_id)
+        reader = await take_queue(log, timeout, self._closing, self)
+        if log.ended and log.queue_next > log.committed:
+            await reader.close()
+            return None
+        return reader
 
     def advance_queue(self, log: EventLog) -> None:
         """Write down how far the shared queue was read; nobody waits for it, and nobody reads the log without it."""

@@ -29,12 +29,14 @@ since a crash must not make a downtime of it."""
 class Lifecycle:
     """Takes the runs of a server up and leaves them, all together."""
 
-    def __init__(self, surroundings: Surroundings, table: RunTable, activation: Activation, recovery: Recovery) -> None:
+    def __init__(
+        self, surroundings: Surroundings, table: RunTable, activation: Activation, *, max_attempts: int
+    ) -> None:
         self._store = surroundings.store
         self._clock = surroundings.clock
         self._table = table
         self._activation = activation
-        self._recovery = recovery
+        self._recovery = Recovery(surroundings, table, activation, max_attempts=max_attempts)
         self._services: list[asyncio.Task[None]] = []
         self._containment: TaskContainment | None = None
         self._watch: LoopWatch | None = None

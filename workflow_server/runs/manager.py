@@ -12,31 +12,29 @@ from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Literal
 
-from workflow_server.concurrency import KeyedLock, map_cooperatively
+from workflow_server.concurrency import map_cooperatively
 from workflow_server.errors import (
     ContextBesideHandler,
     HandlerNotFound,
     HandlerNotRunning,
     RunSuperseded,
     ShuttingDown,
-    UnitRefused,
 )
 from workflow_server.execution.clock import ServerClock
-from workflow_server.execution.engine import Event, StartEvent, Workflow, WorkflowCancelledEvent, nanoid
+from workflow_server.execution.engine import Event, StartEvent, Workflow, nanoid
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, ListedHandler, RunRequest
-from workflow_server.records import STATUSES, ListCursor, RunStarted, Status
+from workflow_server.records import RunStarted, Status
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.continuing import Continuing
-from workflow_server.runs.events import EventLogs, EventReader, take_queue
-from workflow_server.runs.idempotency import answered, earlier_answer
+from workflow_server.runs.events import EventLogs, EventReader
+from workflow_server.runs.idempotency import IdempotencyKeys, answered
 from workflow_server.runs.lifecycle import Lifecycle
 from workflow_server.runs.posting import Message, Postbox
-from workflow_server.runs.recovery import Recovery
 from workflow_server.runs.table import RunTable
-from workflow_server.runs.views import find_handler, from_end, from_start, listed, shown
+from workflow_server.runs.views import find_handler, from_end, from_start, listed_pages, shown
 from workflow_server.runs.waiters import EndWaiters
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 
@@ -59,18 +57,15 @@ class RuntimeManager:
         """The store in which the runs are kept."""
         self._clock = around.clock
         self._closing = asyncio.Event()
-        """Set when the server stops: streams end, nothing new is taken up."""
-        self._key_lock = KeyedLock()
-        """For idempotency keys: apart from the handlers' locks, since clients name both."""
+        self._keys = IdempotencyKeys(store)
         self._waiters = EndWaiters()
-        self._logs = EventLogs(store)
+        self._logs = EventLogs(store, self._closing)
         self.runs = RunTable(self._logs, self._waiters)
         """The runs that go on, to look at."""
         self._activation = Activation(around, self.runs, self._logs, self._closing)
         self._postbox = Postbox(around, self.runs, self._activation)
         self._continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
-        recovery = Recovery(around, self.runs, self._activation, max_attempts=max_attempts)
-        self._lifecycle = Lifecycle(around, self.runs, self._activation, recovery)
+        self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
 
     # -- Life ----------------------------------------------------------------------------------
 
@@ -106,14 +101,11 @@ class RuntimeManager:
             raise ShuttingDown
 
     def held(self) -> dict[str, int]:
-        """Return how much is held for runs, requests and readers: nothing, once all of them are over.
-
-        For tests, and for whoever looks for a leak.
-        """
+        """Return how much is held for runs, requests and readers, for tests: nothing, once all of them are over."""
         return {
             "runs": len(self.runs),
             "waits for ends": len(self._waiters),
-            "idempotency keys": self._key_lock.locked(),
+            "idempotency keys": self._keys.locked(),
             **self.runs.held(),
             **self._logs.held(),
             **self._activation.held(),
@@ -156,21 +148,11 @@ class RuntimeManager:
         query = HandlerQuery(status_in=statuses, workflow_name_in=workflow_names)
         return await map_cooperatively(partial(shown, self.runs), await self.store.query(query))
 
-    async def handler_pages(
+    def handler_pages(
         self, statuses: list[Status] | None, workflow_names: list[str] | None
     ) -> AsyncGenerator[list[ListedHandler], None]:
         """The same handlers page by page: one page at a time is in memory, and no result is parsed."""
-        cursor: ListCursor | None = None
-        while True:
-            stored, cursor = await self.store.list_page(
-                STATUSES if statuses is None else statuses, workflow_names, cursor
-            )
-            handlers = [listed(self.runs, handler) for handler in stored]
-            # Who takes the page may empty it while it is written: of a page, nothing else is held here.
-            del stored
-            yield handlers
-            if cursor is None:
-                return
+        return listed_pages(self.store, self.runs, statuses, workflow_names)
 
     # -- Starting ------------------------------------------------------------------------------
 
@@ -219,11 +201,7 @@ class RuntimeManager:
     async def _start_once(
         self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str
     ) -> HandlerData:
-        if request.key is None:
-            return await self._begin(served, event, request, run_id)
-        scope = f"run:{served.name}"
-        async with self._key_lock(f"{scope}:{request.key.key}"):
-            answer = await earlier_answer(self.store, scope, request.key)
+        async with self._keys.earlier_answer(f"run:{served.name}", request.key) as answer:
             if answer is not None:
                 return HandlerData.model_validate_json(answer.response)
             return await self._begin(served, event, request, run_id)
@@ -266,12 +244,8 @@ class RuntimeManager:
         await self._activation.tasks.run(self._send(handler_id, message), f"send to {handler_id}")
 
     async def _send(self, handler_id: str, message: Message) -> None:
-        if message.key is None:
-            await self._postbox.post(handler_id, message)
-            return
-        scope = f"event:{handler_id}"
-        async with self._key_lock(f"{scope}:{message.key.key}"):
-            if await earlier_answer(self.store, scope, message.key) is None:
+        async with self._keys.earlier_answer(f"event:{handler_id}", message.key) as answer:
+            if answer is None:
                 await self._postbox.post(handler_id, message)
 
     async def cancel(self, handler_id: str) -> None:
@@ -284,27 +258,9 @@ class RuntimeManager:
 
     async def _cancel(self, handler_id: str) -> None:
         async with self.runs.lock(handler_id):
-            status = await self._end_as_cancelled(handler_id)
+            status = await self._activation.cancel(handler_id)
             if status is not None:
                 raise HandlerNotRunning(handler_id, status)
-
-    async def _end_as_cancelled(self, handler_id: str) -> Status | None:
-        """End the handler's run; returns the status of one that had ended before. The caller holds its lock."""
-        run = await self._activation.outside(handler_id)
-        if run is not None and run.is_active:
-            try:
-                await run.cancel()
-            except UnitRefused:
-                # The run's end by this reason is not to be: what the store has instead is told.
-                await run.settle()
-            else:
-                return None
-        handler = await find_handler(self.store, handler_id)
-        if handler.status != "running" or handler.run_id is None:
-            return handler.status
-        run = run or self._activation.adopt(handler_id, handler.run_id, handler.workflow_name)
-        await self._activation.end_offline(run, WorkflowCancelledEvent())
-        return None
 
     async def purge(self, handler_id: str) -> None:
         """Delete a handler with all that belongs to it; one that runs is cancelled first.
@@ -316,7 +272,7 @@ class RuntimeManager:
 
     async def _purge(self, handler_id: str) -> None:
         async with self.runs.lock(handler_id):
-            await self._end_as_cancelled(handler_id)
+            await self._activation.cancel(handler_id)
             if not await self.store.delete(HandlerQuery(handler_id_in=[handler_id])):
                 raise HandlerNotFound(handler_id)
             self._logs.forget(handler_id)
@@ -329,15 +285,7 @@ class RuntimeManager:
         Raises:
             HandlerNotFound: there is no such handler.
         """
-        log = await self._logs.get(handler_id)
-        if after == "now":
-            after = log.committed
-        elif after < 0:
-            after = log.first - 1
-        if log.ended and after >= log.committed:
-            return None
-        # A cursor past the end was not given out by this log: what follows the end is all that can come.
-        return EventReader(log, min(after, log.committed), self._closing)
+        return await self._logs.open_cursor(handler_id, after)
 
     async def open_queue(self, handler_id: str, timeout: float) -> EventReader | None:
         """The reader of the handler's shared queue; None when none is left and none will come.
@@ -346,9 +294,4 @@ class RuntimeManager:
             HandlerNotFound: there is no such handler.
             QueueTaken: another reader held the queue for ``timeout`` seconds.
         """
-        log = await self._logs.get(handler_id)
-        reader = await take_queue(log, timeout, self._closing, self._logs)
-        if log.ended and log.queue_next > log.committed:
-            await reader.close()
-            return None
-        return reader
+        return await self._logs.open_queue(handler_id, timeout)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 from workflow_server.errors import HandlerNotFound
 from workflow_server.protocol.events import UNREADABLE_RESULT, read_result
 from workflow_server.protocol.handlers import HandlerData, ListedHandler
-from workflow_server.records import RunEnded, RunStarted, Status, StoredHandler
+from workflow_server.records import STATUSES, ListCursor, RunEnded, RunStarted, Status, StoredHandler
 from workflow_server.runs.run import Run
 from workflow_server.runs.table import RunTable
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery, PersistentHandler, from_timestamp
@@ -53,6 +54,21 @@ def listed(table: RunTable, handler: StoredHandler) -> ListedHandler:
         held_events=run.held_events if run is not None else 0,
     )
     return ListedHandler(data, handler.result)
+
+
+async def listed_pages(
+    store: AbstractWorkflowStore, table: RunTable, statuses: list[Status] | None, workflow_names: list[str] | None
+) -> AsyncGenerator[list[ListedHandler], None]:
+    """The handlers of these statuses and workflows, oldest first, page by page; None stands for all."""
+    cursor: ListCursor | None = None
+    while True:
+        stored, cursor = await store.list_page(STATUSES if statuses is None else statuses, workflow_names, cursor)
+        handlers = [listed(table, handler) for handler in stored]
+        # Who takes the page may empty it while it is written: of a page, nothing else is held here.
+        del stored
+        yield handlers
+        if cursor is None:
+            return
 
 
 def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:
