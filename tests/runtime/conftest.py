@@ -32,6 +32,7 @@ def managing(database: Path) -> Managing:
         *,
         idle_timeout: float | None = None,
         accept_context: bool = False,
+        accept_handler_ids: bool = False,
         grace: float = 5.0,
         store: SqliteWorkflowStore | None = None,
         additional: Sequence[type[Event]] = (),
@@ -39,7 +40,13 @@ def managing(database: Path) -> Managing:
         **workflows: Workflow,
     ) -> AsyncIterator[RuntimeManager]:
         store = store or SqliteWorkflowStore(database)
-        manager = RuntimeManager(store, idle_timeout=idle_timeout, accept_context=accept_context, limits=limits)
+        manager = RuntimeManager(
+            store,
+            idle_timeout=idle_timeout,
+            accept_context=accept_context,
+            accept_handler_ids=accept_handler_ids,
+            limits=limits,
+        )
         for name, workflow in workflows.items():
             manager.add_workflow(name, workflow, additional)
         manager.listen()

@@ -358,7 +358,7 @@ async def test_what_a_task_sends_after_its_run_has_left_memory_reaches_it(managi
 async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_back(
     managing: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with managing(ask=Ask(timeout=None, num_concurrent_runs=1)) as manager:
+    async with managing(ask=Ask(timeout=None, num_concurrent_runs=1), idle_timeout=0.05) as manager:
         begin = Run.begin
 
         def cancel_and_begin(run: Run) -> None:
@@ -366,10 +366,29 @@ async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_
             asyncio.get_running_loop().call_soon(run.cancel)
             begin(run)
 
+        first = await manager.start("ask", RunRequest())
+        await released(manager, first.handler_id)
         with monkeypatch.context() as patched:
             patched.setattr(Run, "begin", cancel_and_begin)
-            first = await manager.start("ask", RunRequest())
-        over, _ = await ended(manager, first.handler_id)
+            await manager.send(first.handler_id, REPLY, None, None)
+            over, _ = await ended(manager, first.handler_id)
         assert over.status == "cancelled"
         second = await manager.start("ask", RunRequest())
         await asyncio.wait_for(asked(manager, second.handler_id), 10)
+
+
+async def test_a_run_that_is_cancelled_as_it_is_about_to_begin_is_cancelled_once(managing: Managing) -> None:
+    """The client chose the id, so it can cancel before it was told."""
+    async with managing(ask=Ask(timeout=None, num_concurrent_runs=1), accept_handler_ids=True) as manager:
+        for turns in range(12):
+            starting = asyncio.create_task(manager.start("ask", RunRequest(handler_id=f"h{turns}")), name="starts")
+            while manager.runs.get(f"h{turns}") is None:  # noqa: ASYNC110 turn by turn
+                await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await manager.cancel(f"h{turns}")
+            await starting
+            over, last = await ended(manager, f"h{turns}")
+            assert over.status == "cancelled"
+            assert "WorkflowCancelledEvent" in last
+            await until(lambda: not any(manager.held().values()))

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from workflow_server.concurrency import TaskTracker
 from workflow_server.errors import HandlerNotFound, ResumeFailed, StorageError, UnitRefused
 from workflow_server.execution.durable import DurableRuntime
 from workflow_server.execution.engine import Event, StartEvent, StopEvent, WorkflowCancelledEvent
 from workflow_server.execution.envelopes import envelope
-from workflow_server.execution.inbox import unhandled
+from workflow_server.execution.inbox import InboxRecords, unhandled
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.outcomes import ended, failed_event
 from workflow_server.execution.registry import Registry
@@ -23,9 +24,8 @@ from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.records import InboxPosted, Status, StoredRun
 from workflow_server.runs.admission import Admission
 from workflow_server.runs.events import EventLog, EventLogs
-from workflow_server.runs.in_flight import InboxRecords
-from workflow_server.runs.run import Retry, Run
-from workflow_server.runs.states import UNREGISTERED, RunState
+from workflow_server.runs.run import Run
+from workflow_server.runs.states import UNREGISTERED, Retry, RunState
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.timers import Timers
 from workflow_server.runs.views import find_handler
@@ -52,6 +52,7 @@ class Activation:
         self._table = table
         self._logs = logs
         self._closing = closing
+        table.wake = self.load_soon
 
     # -- Coming into memory --------------------------------------------------------------------
 
@@ -66,11 +67,22 @@ class Activation:
             return
         if event is None:
             self.load_soon(run)
-            return
-        session = RunSession(run, self._surroundings, log, event)
+        else:
+            run.start(partial(self._first_session, run, log, event))
+
+    def _first_session(self, run: Run, log: EventLog, event: StartEvent) -> RunSession | None:
+        if self._closing.is_set():
+            return None
+        try:
+            session = RunSession(run, self._surroundings, log, event)
+        except Exception:
+            logger.exception("Handler %s could not begin", run.handler_id)
+            # Loaded, it fails with the reason.
+            run.release()
+            self.load_soon(run)
+            return None
         self.runtime.enter(session)
-        run.session = session
-        run.begin()
+        return session
 
     def load_soon(self, run: Run) -> None:
         """Load a run that is in the store only."""
@@ -240,7 +252,7 @@ class Activation:
         """
         run = self._table.get(handler_id)
         if run is not None and not run.is_active:
-            # Over but for a step that does not heed its end, or about to leave memory.
+            # About to begin, over but for a step that does not heed its end, or about to leave memory.
             await run.settle()
         return run if run is None or not run.has_ended else None
 

@@ -47,14 +47,12 @@ class Continuing:
             raise HandlerBeingDeleted(handler_id)
         return True
 
-    def given(self, served: ServedWorkflow, run_id: str, context: dict[str, Any] | None) -> FirstRecords:
+    def given(self, served: ServedWorkflow, run_id: str, context: dict[str, Any]) -> FirstRecords:
         """Return the records of a client's context for a run in a new handler.
 
         Raises:
             ContextRefused, InvalidEvent: it is not accepted, or is none.
         """
-        if context is None:
-            return []
         if not self._accept_context:
             raise ContextRefused
         snapshot, state = served.context_snapshot(context)

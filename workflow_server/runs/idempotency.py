@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from workflow_server.concurrency import KeyedLock
 from workflow_server.errors import KeyReused
 from workflow_server.protocol.handlers import IdempotencyKey
-from workflow_server.records import KeyAnswered, StoredAnswer
+from workflow_server.records import InboxPosted, KeyAnswered, RunStarted, StoredAnswer
 from workflow_server.store.base import AbstractWorkflowStore
 
 
@@ -26,16 +26,12 @@ class IdempotencyKeys:
         return self._lock.locked()
 
     @asynccontextmanager
-    async def earlier_answer(self, scope: str, key: IdempotencyKey | None) -> AsyncIterator[StoredAnswer | None]:
-        """Yield what the key was answered with before, None where there is no key or no answer; nobody else answers it
-        meanwhile.
+    async def earlier_answer(self, scope: str, key: IdempotencyKey) -> AsyncIterator[StoredAnswer | None]:
+        """Yield what the key was answered with before; nobody else answers it meanwhile.
 
         Raises:
             KeyReused: it came with another body.
         """
-        if key is None:
-            yield None
-            return
         async with self._lock(f"{scope}:{key.key}"):
             answer = await self._store.find_answer(scope, key.key)
             if answer is not None and answer.body_hash != key.body_hash:
@@ -43,8 +39,6 @@ class IdempotencyKeys:
             yield answer
 
 
-def answered(scope: str, key: IdempotencyKey | None, handler_id: str, run_id: str, response: str) -> list[KeyAnswered]:
-    """The record of the first answer, where there is a key."""
-    if key is None:
-        return []
-    return [KeyAnswered(scope, key.key, handler_id, run_id, key.body_hash, response, time.time())]
+def answered(scope: str, key: IdempotencyKey, done: RunStarted | InboxPosted, response: str) -> KeyAnswered:
+    """Return the record of the first answer to a request with this key."""
+    return KeyAnswered(scope, key.key, done.handler_id, done.run_id, key.body_hash, response, time.time())

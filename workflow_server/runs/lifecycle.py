@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 
 from workflow_server.errors import StorageError
 from workflow_server.execution.blocking import LoopWatch
 from workflow_server.execution.containment import TaskContainment
 from workflow_server.execution.engine import rescue_of
 from workflow_server.execution.interface import Surroundings
-from workflow_server.records import Record
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.recovery import Recovery
 from workflow_server.runs.table import RunTable
@@ -47,12 +45,8 @@ class Lifecycle:
         Where ``stop`` is not called, ``release`` undoes it.
         """
         self._containment = TaskContainment.enter(rescue_of)
-        self._store.on_commit = self._on_commit
+        self._store.on_commit = self._table.on_commit
         self._store.on_refused = self._table.on_refused
-
-    def _on_commit(self, records: Sequence[Record]) -> None:
-        for run in self._table.on_commit(records):
-            self._activation.load_soon(run)
 
     async def resume(self) -> int:
         """Take up every running run; returns how many go on."""

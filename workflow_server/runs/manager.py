@@ -195,12 +195,12 @@ class RuntimeManager:
         self._check_open()
         served = self.workflow(workflow_name)
         event = served.start_event(request.start_event)
-        work = self._start_once(served, event, request, run_id)
+        work = self._once(served, event, request, run_id)
         return await self._activation.tasks.run(work, f"start {workflow_name}")
 
-    async def _start_once(
-        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str
-    ) -> HandlerData:
+    async def _once(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
+        if request.key is None:
+            return await self._begin(served, event, request, run_id)
         async with self._keys.earlier_answer(f"run:{served.name}", request.key) as answer:
             if answer is not None:
                 return HandlerData.model_validate_json(answer.response)
@@ -212,16 +212,18 @@ class RuntimeManager:
             self._check_open()
             if request.handler_id is None or await self._continuing.is_new(handler_id):
                 log = self._logs.new(handler_id)
-                records = self._continuing.given(served, run_id, request.context)
+                records = [] if request.context is None else self._continuing.given(served, run_id, request.context)
             elif request.context is not None:
                 raise ContextBesideHandler
             else:
                 records = await self._continuing.kept(served, handler_id, run_id)
                 log = await self._logs.get(handler_id)
-            place, now = log.next_sequence, self._clock.now()
-            started = RunStarted(handler_id, served.name, run_id, time.time(), place, served.encode(event), now)
+            place, data = log.next_sequence, served.encode(event)
+            started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, self._clock.now())
             answer = from_start(started)
-            key = answered(f"run:{served.name}", request.key, handler_id, run_id, answer.model_dump_json())
+            key = (
+                [answered(f"run:{served.name}", request.key, started, answer.model_dump_json())] if request.key else []
+            )
             await self.store.commit(started, *records, *key)
             log.begin()
             self._activation.launch(handler_id, run_id, served, log, None if records else event)
@@ -244,6 +246,9 @@ class RuntimeManager:
         await self._activation.tasks.run(self._send(handler_id, message), f"send to {handler_id}")
 
     async def _send(self, handler_id: str, message: Message) -> None:
+        if message.key is None:
+            await self._postbox.post(handler_id, message)
+            return
         async with self._keys.earlier_answer(f"event:{handler_id}", message.key) as answer:
             if answer is None:
                 await self._postbox.post(handler_id, message)

@@ -92,7 +92,7 @@ class Postbox:
         return posted._replace(early=not run.workflow.accepts(event), hold=message.hold), event
 
     async def _commit(self, run: Run, posted: InboxPosted, event: Event, key: IdempotencyKey | None) -> None:
-        answer = answered(f"event:{run.handler_id}", key, run.handler_id, run.run_id, "{}")
+        answer = [] if key is None else [answered(f"event:{run.handler_id}", key, posted, "{}")]
         try:
             with run.posting(posted, event):
                 await self._store.commit(posted, *answer)

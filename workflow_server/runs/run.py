@@ -6,29 +6,20 @@ A run that the store holds as running has one; one that has ended has none any m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from workflow_server.errors import ResumeFailed, WorkflowServerError
 from workflow_server.execution.containment import cancel as cancel_task
 from workflow_server.execution.engine import Event, WorkflowCancelledEvent
+from workflow_server.execution.inbox import InFlight
 from workflow_server.execution.interface import Session
 from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.records import InboxLoad, InboxPosted
-from workflow_server.runs.in_flight import InFlight
-from workflow_server.runs.states import NEXT, QUEUE_REASON, IllegalTransition, RunState
+from workflow_server.runs.states import NEXT, QUEUE_REASON, IllegalTransition, Retry, RunState
 from workflow_server.store.base import Commit
-
-
-class Retry(NamedTuple):
-    """How a run was tried that could not be read."""
-
-    delay: float
-    """Seconds until the next try."""
-    crashed: bool
-    """The process that ran it last died."""
 
 
 class RunHost(Protocol):
@@ -172,11 +163,24 @@ class Run:
         for posted, event in [*((stored, None) for stored in inbox), *pending]:
             self.session.deliver(posted, event or self._event_of(posted))
 
+    def start(self, make: Callable[[], Session | None]) -> None:
+        """Execute it in a task of its own, which makes its session first; without one it stays as it is."""
+        self.task = asyncio.create_task(self._start(make), name=f"run {self.handler_id}")
+
+    async def _start(self, make: Callable[[], Session | None]) -> None:
+        self.session = make()
+        if self.session is None:
+            self.task = None
+            return
+        self.hand_over(())
+        self._enter(RunState.ACTIVE)
+        self.session.begin()
+        await self._live(self.session)
+
     def begin(self) -> None:
-        """Execute it, with its session, in a task of its own."""
+        """Execute it, with the session that it was loaded into, in a task of its own."""
         assert self.session is not None
         self._enter(RunState.ACTIVE)
-        self._pending = None
         self.session.begin()
         self.task = asyncio.create_task(self._live(self.session), name=f"run {self.handler_id}")
 
@@ -199,7 +203,10 @@ class Run:
             self._host.left(self)
 
     async def settle(self) -> None:
-        """Return when what it wrote is durable and, where it was released, it has left memory."""
+        """Return when it stands firm: it has begun, where it was about to; it has left memory, where it was released;
+        and what it wrote is durable."""
+        while self.state is RunState.LOADING and self.task is not None:  # noqa: ASYNC110 one turn of the loop
+            await asyncio.sleep(0)
         if self.is_released and self.task is not None:
             await asyncio.wait([self.task])
         if self.session is not None:
@@ -250,11 +257,8 @@ class Run:
             self._landed(posted)
 
     def _landed(self, posted: InboxPosted) -> Event | None:
-        if self._in_flight is None:
-            return None
-        event = self._in_flight.pop(posted.inbox_id)
-        if not self._in_flight:
-            self._in_flight = None
+        event = self._in_flight.pop(posted.inbox_id) if self._in_flight is not None else None
+        self._in_flight = self._in_flight or None
         return event
 
     @property

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
 UNREGISTERED = "its workflow is not registered on this server"
 PROBATION = "it is on probation: the process died each time while it was in a step"
@@ -55,3 +56,12 @@ class IllegalTransition(RuntimeError):
 
     def __init__(self, handler_id: str, before: RunState, after: RunState) -> None:
         super().__init__(f"The run of handler {handler_id} is {before.value}: it cannot become {after.value}.")
+
+
+class Retry(NamedTuple):
+    """How a run was tried that could not be read."""
+
+    delay: float
+    """Seconds until the next try."""
+    crashed: bool
+    """The process that ran it last died."""

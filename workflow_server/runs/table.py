@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from workflow_server.concurrency import KeyedLock
 from workflow_server.errors import StorageError
@@ -18,6 +18,8 @@ class RunTable:
     lock, which outlives its runs."""
 
     def __init__(self, logs: EventLogs, waiters: EndWaiters) -> None:
+        self.wake: Callable[[Run], None]
+        """Called with each run that has to be loaded for what was posted to it; set by ``Activation``."""
         self._logs = logs
         self._waiters = waiters
         self._runs: dict[str, Run] = {}
@@ -58,9 +60,8 @@ class RunTable:
 
     # -- Commits -------------------------------------------------------------------------------
 
-    def on_commit(self, records: Sequence[Record]) -> list[Run]:
-        """Show what is durable to those who wait for it; returns the runs that have to be loaded for it."""
-        woken: list[Run] = []
+    def on_commit(self, records: Sequence[Record]) -> None:
+        """Show what is durable to those who wait for it."""
         for record in records:
             if type(record) is EventAppended:
                 log = self._logs.in_use(record.handler_id)
@@ -69,7 +70,7 @@ class RunTable:
             elif type(record) is InboxPosted:
                 run = self._runs.get(record.handler_id)
                 if run is not None and run.run_id == record.run_id and run.deliver(record):
-                    woken.append(run)
+                    self.wake(run)
             elif type(record) is QueueAdvanced:
                 self._logs.queue_advanced(record)
             elif type(record) is RunEnded:
@@ -77,7 +78,6 @@ class RunTable:
                 if log is not None:
                     log.end()
                 self._waiters.ended(record)
-        return woken
 
     def on_refused(self, records: Sequence[Record], error: StorageError) -> None:
         """Fail the run that these records belong to: the store can never hold them. Where not even that can be stored,
