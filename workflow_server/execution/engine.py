@@ -1,6 +1,6 @@
 """The engine's inner parts that a durable runtime needs: the only module that reaches beyond its documented surface.
 
-llama-index-workflows is pinned to a minor version for the sake of this module; ``tests/runtime/test_engine.py`` fails
+llama-index-workflows is pinned to a minor version for the sake of this module; ``tests/execution/test_engine.py`` fails
 when a new version changes what is relied on here. Nothing of the engine is patched: the loop is subclassed, and handed
 over through the parameter that the engine has for it.
 """

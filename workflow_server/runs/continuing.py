@@ -8,6 +8,7 @@ from typing import Any
 
 from workflow_server.errors import (
     CompletedHandlerNotFound,
+    ContextBesideHandler,
     ContextRefused,
     HandlerBeingDeleted,
     HandlerRunning,
@@ -16,6 +17,7 @@ from workflow_server.errors import (
 )
 from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.workflow import ServedWorkflow
+from workflow_server.protocol.handlers import RunRequest
 from workflow_server.records import SnapshotTaken, StateReplaced
 from workflow_server.store.base import AbstractWorkflowStore
 
@@ -61,12 +63,14 @@ class Continuing:
             records.append(StateReplaced(run_id, -1, state))
         return records
 
-    async def kept(self, served: ServedWorkflow, handler_id: str, run_id: str) -> FirstRecords:
+    async def kept(self, served: ServedWorkflow, handler_id: str, run_id: str, request: RunRequest) -> FirstRecords:
         """Return the record of the state that a completed handler keeps for the run that continues it.
 
         Raises:
-            CompletedHandlerNotFound, HandlerRunning, StateUnreadable: why it cannot be continued.
+            ContextBesideHandler, CompletedHandlerNotFound, HandlerRunning, StateUnreadable: why it cannot be continued.
         """
+        if request.context is not None:
+            raise ContextBesideHandler
         stored = await self._store.load_run(handler_id)
         if stored is None or stored.workflow_name != served.name:
             raise CompletedHandlerNotFound(served.name, handler_id)

@@ -13,13 +13,7 @@ from functools import partial
 from typing import Literal
 
 from workflow_server.concurrency import map_cooperatively
-from workflow_server.errors import (
-    ContextBesideHandler,
-    HandlerNotFound,
-    HandlerNotRunning,
-    RunSuperseded,
-    ShuttingDown,
-)
+from workflow_server.errors import HandlerNotFound, HandlerNotRunning, RunSuperseded, ShuttingDown
 from workflow_server.execution.clock import ServerClock
 from workflow_server.execution.engine import Event, StartEvent, Workflow, nanoid
 from workflow_server.execution.inbox_limits import InboxLimits
@@ -213,18 +207,15 @@ class RuntimeManager:
             if request.handler_id is None or await self._continuing.is_new(handler_id):
                 log = self._logs.new(handler_id)
                 records = [] if request.context is None else self._continuing.given(served, run_id, request.context)
-            elif request.context is not None:
-                raise ContextBesideHandler
             else:
-                records = await self._continuing.kept(served, handler_id, run_id)
+                records = await self._continuing.kept(served, handler_id, run_id, request)
                 log = await self._logs.get(handler_id)
             place, data = log.next_sequence, served.encode(event)
             started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, self._clock.now())
             answer = from_start(started)
-            key = (
-                [answered(f"run:{served.name}", request.key, started, answer.model_dump_json())] if request.key else []
-            )
-            await self.store.commit(started, *records, *key)
+            scope, key = f"run:{served.name}", request.key
+            keys = [] if key is None else [answered(scope, key, started, answer.model_dump_json())]
+            await self.store.commit(started, *records, *keys)
             log.begin()
             self._activation.launch(handler_id, run_id, served, log, None if records else event)
         return answer

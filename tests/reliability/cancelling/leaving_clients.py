@@ -16,7 +16,7 @@ from aiohttp import web
 
 from tests.reliability.cancelling.instrumented_loop import LIMIT, Moment, Outcome, Point
 from tests.reliability.cancelling.operation import IDLE, Http, Operation, last_event, told, work_done, workflows
-from tests.runtime.waiting import until
+from tests.waiting import until
 from tests.web.workflows import Count
 from workflow_server.records import InboxPosted
 from workflow_server.runs.manager import RuntimeManager

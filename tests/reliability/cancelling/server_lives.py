@@ -21,7 +21,7 @@ from workflows.events import StartEvent, StopEvent
 from tests.reliability.cancelling.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point
 from tests.reliability.cancelling.operation import Listen, last_event, request, told
 from tests.reliability.cancelling.store_lives import no_threads
-from tests.runtime.waiting import asked, released, until
+from tests.waiting import asked, released, until
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings

@@ -10,14 +10,13 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.managing import Managing
+from tests.waiting import asked, until
 from workflow_server.errors import HandlerNotFound, HandlerNotRunning, UnitRefused
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 from workflow_server.store.sqlite.connection import run_on
-
-from .conftest import Managing
-from .waiting import asked, until
 
 LONGEST = 50_000
 """Bytes that the store takes of one value, in these tests."""

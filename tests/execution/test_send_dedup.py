@@ -9,6 +9,8 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 from workflows.runtime.types.results import StepWorkerState
 
+from tests.managing import Managing
+from tests.waiting import ended, until
 from workflow_server.execution import writer
 from workflow_server.execution.codec import Codec
 from workflow_server.execution.engine import BrokerState, EmissionKey, InProgressState, StepId, TickAddEvent
@@ -16,9 +18,6 @@ from workflow_server.execution.send_dedup import Sends, _digest
 from workflow_server.execution.session import RunSession
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
-
-from .conftest import Managing
-from .waiting import ended, until
 
 CODEC = Codec()
 

@@ -17,10 +17,9 @@ from pydantic import Field
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.managing import Managing
+from tests.waiting import asked, cancel, ended, released
 from workflow_server.protocol.handlers import RunRequest
-
-from .conftest import Managing
-from .waiting import asked, cancel, ended, released
 
 
 class Spans(BaseSpanHandler[BaseSpan]):

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.managing import Managing
 from workflow_server.execution import clock as module
 from workflow_server.execution.clock import ServerClock
 from workflow_server.records import Record, ServerAlive
 from workflow_server.runs.lifecycle import ALIVE_INTERVAL
 from workflow_server.store import SqliteWorkflowStore
-
-from .conftest import Managing
 
 HOUR = 3600.0
 NEAR = pytest.approx

@@ -11,6 +11,8 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
+from tests.managing import Managing
+from tests.waiting import ended, released, until
 from workflow_server.errors import TooManyHeld, TooManyWaiting
 from workflow_server.execution import writer
 from workflow_server.execution.inbox_limits import InboxLimits
@@ -18,9 +20,7 @@ from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
-from .conftest import Managing
 from .test_early_events import Approval, Asks, approval, begun, held
-from .waiting import ended, released, until
 
 
 class Item(Event):

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.managing import Managing
+from tests.waiting import asked, ended, in_memory, released, until
 from workflow_server.errors import (
     HandlerNotFound,
     InvalidEvent,
@@ -29,9 +31,6 @@ from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.run import Run
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.transaction import Entries
-
-from .conftest import Managing
-from .waiting import asked, ended, in_memory, released, until
 
 REPLY = {"type": "HumanResponseEvent", "value": {}}
 

@@ -11,12 +11,11 @@ from pydantic import field_validator
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.managing import Managing
+from tests.waiting import asked, ended, released
 from workflow_server.errors import InvalidEvent, RunAlreadyEnded
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.protocol.handlers import RunRequest
-
-from .conftest import Managing
-from .waiting import asked, ended, released
 
 ENDS: list[type[BaseException]] = [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
 raising: list[type[BaseException]] = []

@@ -1,4 +1,4 @@
-"""Managers on real stores, for the tests of the runtime."""
+"""Managers on real stores, for the tests of runs and their execution."""
 
 from __future__ import annotations
 

@@ -12,15 +12,14 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.managing import Managing
+from tests.waiting import asked, damage, ended, in_memory, until
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.records import RunningRun
 from workflow_server.runs import recovery
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.states import RunState
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
-
-from .conftest import Managing
-from .waiting import asked, damage, ended, in_memory, until
 
 REPLY = {"type": "HumanResponseEvent", "value": {}}
 NO_TEXT = "cast(x'7bff7d' as text)"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.codec.roundtrip import assert_kept, read_back
+from tests.execution.codec.roundtrip import assert_kept, read_back
 from tests.values import classes as c
 from workflow_server.execution.codec import Codec
 

@@ -9,7 +9,7 @@ import pytest
 from workflows.events import StartEvent
 from workflows.runtime.types.results import StepWorkerFailed
 
-from tests.runtime.codec.roundtrip import assert_kept
+from tests.execution.codec.roundtrip import assert_kept
 from tests.values import classes as c
 from workflow_server.errors import Unstorable
 from workflow_server.execution.codec import Codec

@@ -9,13 +9,12 @@ from pydantic import BaseModel, field_validator
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.managing import Managing
+from tests.waiting import asked, ended
 from workflow_server.errors import StateUnreadable, WorkflowServerError
 from workflow_server.execution.unreadable import CHAIN, unreadable
 from workflow_server.logs import FORMAT, OneLineFormatter
 from workflow_server.protocol.handlers import RunRequest
-
-from .conftest import Managing
-from .waiting import asked, ended
 
 CANARY = "canary-7f3"
 

@@ -17,7 +17,7 @@ import numpy
 import pytest
 from pydantic import BaseModel, Field, PrivateAttr
 
-from tests.runtime.codec.roundtrip import assert_kept, read_back
+from tests.execution.codec.roundtrip import assert_kept, read_back
 from tests.values import classes as c
 from workflow_server.execution.codec import Codec, Undecodable
 

@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.managing import Managing
+from tests.waiting import asked, released, until
 from workflow_server.errors import (
     CompletedHandlerNotFound,
     ContextRefused,
@@ -39,9 +41,6 @@ from workflow_server.records import InboxPosted, RunEnded
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.transaction import Entries
-
-from .conftest import Managing
-from .waiting import asked, released, until
 
 HOSTILE = {"__is_pydantic": True, "qualified_name": "wave.Wave_read", "value": {"a": 1}}
 """Names a class of a module that nobody has imported."""

@@ -15,13 +15,12 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
+from tests.managing import Managing
+from tests.waiting import cancel, ended, until
 from workflow_server.execution import blocking
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
-
-from .conftest import Managing
-from .waiting import cancel, ended, until
 
 
 class Part(Event):

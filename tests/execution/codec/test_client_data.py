@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from workflows.events import Event
 
-from tests.runtime.codec.roundtrip import assert_kept
+from tests.execution.codec.roundtrip import assert_kept
 from tests.values import classes as c
 from tests.values.strategies import MARKERS
 from workflow_server.execution.codec import Codec

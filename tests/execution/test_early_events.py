@@ -15,15 +15,14 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, StartEvent, StopEvent
 
+from tests.managing import Managing
+from tests.waiting import ended, in_memory, released
 from workflow_server.execution import writer
 from workflow_server.execution.mailbox import Mailbox
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.transaction import Fault
-
-from .conftest import Managing
-from .waiting import ended, in_memory, released
 
 
 class Approval(HumanResponseEvent):

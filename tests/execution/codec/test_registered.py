@@ -9,7 +9,7 @@ from workflows.events import Event, StartEvent
 from workflows.runtime.types.internal_state import EventAttempt
 from workflows.runtime.types.results import StepWorkerWaiter
 
-from tests.runtime.codec.roundtrip import assert_kept
+from tests.execution.codec.roundtrip import assert_kept
 from tests.values import classes as c
 from tests.values.equality import differs
 from workflow_server import register_type
