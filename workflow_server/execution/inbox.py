@@ -175,7 +175,7 @@ class InFlight:
 
     def __init__(self) -> None:
         self.load = InboxLoad()
-        """How much they are: it comes on top of what the run's inbox holds already."""
+        """Their load, which comes on top of what the run's inbox holds already."""
         self._events: dict[int, tuple[InboxPosted, Event]] = {}
 
     def __bool__(self) -> bool:

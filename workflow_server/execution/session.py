@@ -48,6 +48,7 @@ from workflow_server.execution.mailbox import Mailbox
 from workflow_server.execution.outcomes import LeftMemory, RunCancelled
 from workflow_server.execution.resuming import missed_time, replay
 from workflow_server.execution.routing import answers
+from workflow_server.execution.waits import all_waiters
 from workflow_server.execution.writer import RunWriter, durable
 from workflow_server.records import InboxPosted, RunBegan, RunLoaded, StoredRun
 
@@ -96,9 +97,8 @@ class RunSession(InternalRunAdapter):
             ResumeFailed: its journal or state cannot be read any more.
         """
         self._broker, weight = await replay(self.writer, stored)
-        for worker in self._broker.workers.values():
-            for waiter in worker.collected_waiters:
-                self._run.workflow.learn(waiter.waiting_for_event)
+        for _, waiter in all_waiters(self._broker):
+            self._run.workflow.learn(waiter.waiting_for_event)
         self._mailbox.expect(weight)
         self.alive_since = stored.alive_since
         if crashed and any(worker.in_progress for worker in self._broker.workers.values()):
@@ -180,7 +180,7 @@ class RunSession(InternalRunAdapter):
                     self._run.workflow.learn(item.event_type)
 
     def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
-        """Send what was on its way to the run before; see ``Mailbox.send_again``."""
+        """Send again what was on its way to the run; see ``Mailbox.send_again``."""
         self._mailbox.send_again(ticks, before)
 
     def has_untaken(self, before: float) -> bool:

@@ -1,4 +1,4 @@
-"""What runs wait for: the waits that last, the types for which waits have begun, and those for which steps may wait.
+"""The waits of runs: those that last, the types for which waits have begun, and those for which steps may wait.
 
 A step waits by what it calls, not by what it declares. What is known of it before it waits: for which types runs have
 waited before; whether it has ever begun; and the names in its code and in that of the workflow's own functions that it

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from workflows.representation import get_workflow_representation
 
-from workflow_server.errors import InvalidEvent, NoRepresentation, Unstorable
+from workflow_server.errors import InvalidEvent, NoRepresentation, ResumeFailed, Unstorable
 from workflow_server.execution.codec import Codec, Undecodable
 from workflow_server.execution.engine import (
     DictState,
@@ -33,6 +33,7 @@ from workflow_server.execution.patches import Json, Patch, apply
 from workflow_server.execution.schemas import json_schema
 from workflow_server.execution.serializer import RunSerializer
 from workflow_server.execution.state import PatchSink, RecordingStateStore, decode_state, encode_state
+from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.waits import KnownWaits
 from workflow_server.protocol.bounded import try_first
 
@@ -131,6 +132,17 @@ class ServedWorkflow:
         """
         event: Event = self.legacy.event(data) if is_legacy_event(data) else self.codec.loads(data)
         return event
+
+    def inbox_event(self, data: str) -> Event:
+        """A posted event from the store.
+
+        Raises:
+            ResumeFailed: it cannot be read any more.
+        """
+        try:
+            return self.stored_event(data)
+        except BaseException as error:
+            raise ResumeFailed(reason=f"a posted event cannot be read: {unreadable(error)}") from None
 
     def journal(self, run_id: str, start_event: StartEvent | None) -> Journal:
         """The journal of one run."""

@@ -65,7 +65,7 @@ class RunWriter:
         self, run: RunOwner, store: AbstractWorkflowStore, log: EventSink, start_event: StartEvent | None
     ) -> None:
         self.is_open = True
-        """What happens here is still the run's."""
+        """The run has neither ended nor been released: what happens here is still its own."""
         self.ended: RunEnded | None = None
         """The record of its end, once it has ended."""
         self.attempts = 0

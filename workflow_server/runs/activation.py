@@ -1,4 +1,4 @@
-"""How runs come into memory and leave it: loaded for an event, a deadline or a slot, and put back when they only wait.
+"""The way of runs into memory and out of it: loaded for an event, a deadline or a slot, put back when they only wait.
 
 What is wrong with one run stays with it: it is failed, or, where the store could not be read, tried again.
 """
@@ -85,7 +85,7 @@ class Activation:
         return session
 
     def load_soon(self, run: Run) -> None:
-        """Load a run that is in the store only."""
+        """Load a run that is in the store only, in a task of its own."""
         self.timers.forget(run)
         if not self._closing.is_set():
             self.tasks.spawn(self.load(run), f"activate {run.handler_id}")
@@ -148,7 +148,7 @@ class Activation:
         start = _start_of(stored, run.workflow)
         session = RunSession(run, self._surroundings, log, start)
         self.runtime.enter(session)
-        run.session = session
+        run.attach(session)
         await session.resume(stored, crashed=crashed)
         if start is None and not stored.ticks and (stored.snapshot is None or stored.snapshot.seq < 0):
             raise ResumeFailed(reason="its start event cannot be read")

@@ -1,6 +1,6 @@
-"""A handler's current run: the one object that knows where it stands.
+"""A handler's current run: the one object that is asked where it stands, and that changes it.
 
-A run that the store holds as running has one; one that has ended has none any more when its task is over.
+Each run that the store holds as running has one. When a run has ended and its task is over, its object goes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from workflow_server.execution.containment import cancel as cancel_task
 from workflow_server.execution.engine import Event, WorkflowCancelledEvent
 from workflow_server.execution.inbox import InFlight
 from workflow_server.execution.interface import Session
-from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.records import InboxLoad, InboxPosted
 from workflow_server.runs.states import NEXT, QUEUE_REASON, IllegalTransition, Retry, RunState
@@ -23,13 +22,13 @@ from workflow_server.store.base import Commit
 
 
 class RunHost(Protocol):
-    """The runs of a server, as far as one of them needs it."""
+    """The server's other half of a run: all that a run tells and asks it."""
 
     def left(self, run: Run) -> None:
-        """The run's task is about to end, and all that it wrote is durable."""
+        """Take leave of the run: its task is about to end, and all that it wrote is durable."""
 
     def send_late(self, run: Run, event: Event, step: str | None) -> None:
-        """A task that outlived its step sends to the run, which is released."""
+        """Post the event of a task that outlived its step; the run is released."""
 
 
 class Run:
@@ -43,13 +42,13 @@ class Run:
         "_interruptible",
         "_missed",
         "_pending",
+        "_state",
         "failure",
         "handler_id",
         "retry",
         "run_id",
         "served",
         "session",
-        "state",
         "suspended",
         "task",
         "wake_at",
@@ -62,7 +61,7 @@ class Run:
         self.run_id = run_id
         self.served = served
         """The workflow that it is a run of; None where that is not registered."""
-        self.state = RunState.RELEASED
+        self._state = RunState.RELEASED
         self.suspended: str | None = None
         """The reason for which it does not go on at present."""
         self.session: Session | None = None
@@ -86,26 +85,31 @@ class Run:
 
     # -- Where it stands -----------------------------------------------------------------------
 
-    def _enter(self, state: RunState) -> None:
-        if state not in NEXT[self.state]:
-            raise IllegalTransition(self.handler_id, self.state, state)
-        self.state = state
-        self.suspended = QUEUE_REASON if state is RunState.QUEUED else None
+    @property
+    def state(self) -> RunState:
+        """Return its state."""
+        return self._state
+
+    def _enter(self, state: RunState, why: str | None = None) -> None:
+        if state not in NEXT[self._state]:
+            raise IllegalTransition(self.handler_id, self._state, state)
+        self._state = state
+        self.suspended = why
 
     @property
     def is_active(self) -> bool:
         """Return whether its task executes it."""
-        return self.state is RunState.ACTIVE
+        return self._state is RunState.ACTIVE
 
     @property
     def is_released(self) -> bool:
         """Return whether it is in the store only, or about to be."""
-        return self.state is RunState.RELEASED
+        return self._state is RunState.RELEASED
 
     @property
     def has_ended(self) -> bool:
         """Return whether its end is stored or on its way to the store."""
-        return self.state is RunState.ENDED
+        return self._state is RunState.ENDED
 
     @property
     def held_events(self) -> int:
@@ -116,8 +120,8 @@ class Run:
 
     def queue(self) -> None:
         """Wait for a slot."""
-        if self.state is not RunState.QUEUED:
-            self._enter(RunState.QUEUED)
+        if self._state is not RunState.QUEUED:
+            self._enter(RunState.QUEUED, QUEUE_REASON)
 
     def load(self) -> None:
         """Come into memory: it has its slot. What is posted from now on waits until it has."""
@@ -126,8 +130,7 @@ class Run:
 
     def suspend(self, reason: str) -> None:
         """Stay in the store for this reason, which its handler shows."""
-        self._enter(RunState.SUSPENDED)
-        self.suspended = reason
+        self._enter(RunState.SUSPENDED, reason)
 
     def end(self) -> None:
         """Note that its end is stored or on its way to the store."""
@@ -152,6 +155,11 @@ class Run:
 
     # -- In memory -----------------------------------------------------------------------------
 
+    def attach(self, session: Session) -> None:
+        """Take the session that it is loaded into."""
+        assert self._state is RunState.LOADING
+        self.session = session
+
     def hand_over(self, inbox: Sequence[InboxPosted]) -> None:
         """Give its session what the store has of its inbox, and what was posted since that was read.
 
@@ -161,7 +169,7 @@ class Run:
         assert self.session is not None
         pending, self._pending = self._pending or [], None
         for posted, event in [*((stored, None) for stored in inbox), *pending]:
-            self.session.deliver(posted, event or self._event_of(posted))
+            self.session.deliver(posted, event or self.workflow.inbox_event(posted.event))
 
     def start(self, make: Callable[[], Session | None]) -> None:
         """Execute it in a task of its own, which makes its session first; without one it stays as it is."""
@@ -203,9 +211,9 @@ class Run:
             self._host.left(self)
 
     async def settle(self) -> None:
-        """Return when it stands firm: it has begun, where it was about to; it has left memory, where it was released;
-        and what it wrote is durable."""
-        while self.state is RunState.LOADING and self.task is not None:  # noqa: ASYNC110 one turn of the loop
+        """Return when it has begun or left memory, whichever it is about to do, and what it wrote is durable."""
+        if self._state is RunState.LOADING and self.task is not None:
+            # Its task begins in this turn of the loop.
             await asyncio.sleep(0)
         if self.is_released and self.task is not None:
             await asyncio.wait([self.task])
@@ -278,7 +286,7 @@ class Run:
         event = self._landed(posted)
         if self.is_active and self.session is not None:
             try:
-                self.session.deliver(posted, event or self._event_of(posted))
+                self.session.deliver(posted, event or self.workflow.inbox_event(posted.event))
             except ResumeFailed as error:
                 self.abort(error)
         elif self._pending is not None:
@@ -286,12 +294,6 @@ class Run:
         elif self.is_released and self.session is not None:
             self._missed = True
         return self.is_released and self.session is None
-
-    def _event_of(self, posted: InboxPosted) -> Event:
-        try:
-            return self.workflow.stored_event(posted.event)
-        except BaseException as error:
-            raise ResumeFailed(reason=f"a posted event cannot be read: {unreadable(error)}") from None
 
     def send_late(self, event: Event, step: str | None) -> None:
         """Send it an event of a task that outlived its step, when it is released."""

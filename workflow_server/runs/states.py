@@ -2,15 +2,15 @@
 
 ::
 
-                    a slot is free                 an event, its timer
-       QUEUED ───────────────────▶ LOADING ◀──────────────────────────── RELEASED ◀─┐
-         ▲                            │  └── it cannot be read at present ──▶ │      │
-         │ no slot is free            ▼                                       │      │ it only waits
-         │                         ACTIVE ────────────────────────────────────┼──────┘
-         │                            │                                       │
-         └────────────────────────────┼───────────────────────────────────────┤
-                                      ▼                                       ▼
-       (from every state) ────────▶ ENDED                                 SUSPENDED ──▶ QUEUED, LOADING
+              a slot is free                                     it ends
+    QUEUED ──────────────────▶ LOADING ───────────▶ ACTIVE ───────────────────▶ ENDED
+      ▲                         ▲   │                 │                           ▲
+      │ no slot is free         │   │ it cannot be    │ it only waits,            │ it is cancelled, or cannot
+      │                         │   ▼ read now        ▼ or the server stops       │ be read any more
+      ├────────────────────── RELEASED ◀──────────────┘                      every other state
+      │                         │
+      │                         ▼ at a start: on probation, or its workflow is not registered
+      └────────────────────── SUSPENDED ──▶ LOADING
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUEUE_REASON = "it waits for one of the slots of num_concurrent_runs"
 
 
 class RunState(Enum):
-    """Where a run stands."""
+    """The state of a run."""
 
     QUEUED = "queued"
     """It waits for one of the slots of ``num_concurrent_runs``."""
@@ -59,7 +59,7 @@ class IllegalTransition(RuntimeError):
 
 
 class Retry(NamedTuple):
-    """How a run was tried that could not be read."""
+    """The last try to load a run that could not be read."""
 
     delay: float
     """Seconds until the next try."""

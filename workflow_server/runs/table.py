@@ -1,4 +1,4 @@
-"""The runs of a server by their handlers, and the way from what the store has committed to the run that it concerns."""
+"""The runs of a server by their handlers, and the way of each commit to the run and the readers that it concerns."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from workflow_server.runs.waiters import EndWaiters
 
 
 class RunTable:
-    """The current run of each handler whose run goes on. All that changes a handler's place here happens under its
-    lock, which outlives its runs."""
+    """The run of each handler that has one that goes on. All that changes a handler's place here happens under the
+    handler's lock, which outlives its runs."""
 
     def __init__(self, logs: EventLogs, waiters: EndWaiters) -> None:
         self.wake: Callable[[Run], None]
@@ -36,7 +36,7 @@ class RunTable:
         return self._locks(handler_id)
 
     def get(self, handler_id: str) -> Run | None:
-        """Return the handler's run; None where it has none that goes on, as far as is known here."""
+        """Return the handler's run; None where it has none that goes on."""
         return self._runs.get(handler_id)
 
     def add(self, run: Run) -> None:

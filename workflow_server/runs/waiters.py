@@ -12,8 +12,7 @@ from workflow_server.records import RunEnded
 
 
 class EndWaiters:
-    """Those who wait, by the id of the run. Each has a future of its own: one that goes away, or finds the end in the
-    store, takes nothing from the others."""
+    """One future per waiter, so that one that goes away takes nothing from the others."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Future[RunEnded]]] = {}
