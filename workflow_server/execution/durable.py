@@ -28,18 +28,18 @@ class DurableRuntime(BaseRuntimeDecorator):
         self._registered: dict[int, RegisteredWorkflow] = {}
         self._sessions: dict[str, RunSession] = {}
 
-    def __len__(self) -> int:
+    @property
+    def sessions(self) -> int:
         """Return how many sessions there are."""
         return len(self._sessions)
 
     def enter(self, session: RunSession) -> None:
-        """From now on, what runs under the session's run id finds this session."""
+        """Let what runs under the session's run id find this session from now on."""
         self._sessions[session.run_id] = session
 
-    def leave(self, session: RunSession) -> None:
-        """The session is over."""
-        if self._sessions.get(session.run_id) is session:
-            del self._sessions[session.run_id]
+    def leave(self, run_id: str) -> None:
+        """Forget the run's session, which is over."""
+        self._sessions.pop(run_id, None)
 
     def register(self, workflow: Workflow) -> RegisteredWorkflow:
         """The workflow with its steps wrapped; done once for each."""

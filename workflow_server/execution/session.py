@@ -109,8 +109,7 @@ class RunSession(InternalRunAdapter):
         now = self.now()
         if self.alive_since is None:
             self.alive_since = now
-            wall = self._surroundings.clock.read().at
-            self.writer.append(RunBegan(self.handler_id, self.run_id, now, wall))
+            self.writer.append(RunBegan(self.handler_id, self.run_id, now, self._surroundings.clock.read().at))
             return
         self.writer.append(RunLoaded(self.handler_id, self.run_id))
         tick = None if self._broker is None else missed_time(self._broker, now - self.alive_since)

@@ -187,20 +187,17 @@ class Activation:
 
     def _leave(self, run: Run) -> bool:
         """Forget the run's session, and give its slot to the next; returns whether it is to be loaded again at once."""
-        if isinstance(run.session, RunSession):
-            self.runtime.leave(run.session)
+        if run.session is not None:
+            self.runtime.leave(run.run_id)
         missed = run.leave()
         # A handler that was continued meanwhile keeps its place and its slot.
         if self._table.get(run.handler_id) is run:
             if run.has_ended:
                 self._table.remove(run)
-            self._leave_slot(run)
+            successor = self.admission.leave(run)
+            if successor is not None:
+                self.load_soon(successor)
         return missed
-
-    def _leave_slot(self, run: Run) -> None:
-        successor = self.admission.leave(run)
-        if successor is not None:
-            self.load_soon(successor)
 
     def sleep(self, run: Run, wake_at: float | None, alive_since: float | None) -> None:
         """Wake a released run at its own deadline or its workflow's timeout, whichever is first."""
@@ -225,7 +222,7 @@ class Activation:
     async def cancel(self, handler_id: str) -> Status | None:
         """End the handler's run as cancelled, durably; returns the status of one that had ended before. The caller
         holds its lock."""
-        run = await self.outside(handler_id)
+        run = await self.settled(handler_id)
         if run is not None and run.is_active:
             try:
                 await run.cancel()
@@ -243,8 +240,9 @@ class Activation:
 
     # -- The handler's run ---------------------------------------------------------------------
 
-    async def outside(self, handler_id: str) -> Run | None:
-        """Return the handler's run; not in memory, or active. The caller holds the handler's lock.
+    async def settled(self, handler_id: str) -> Run | None:
+        """Return the handler's run, where it has one that goes on, when it is active or not in memory and nothing in
+        between. The caller holds the handler's lock.
 
         What the store says of a run that is not active holds as long as the lock is held: no run comes into memory
         without it, and one that has ended or left memory is stored as it was left. So this comes first, and the store
@@ -270,7 +268,7 @@ class Activation:
             "tasks": len(self.tasks),
             "timers": len(self.timers),
             "slots and places in line": len(list(self.admission)),
-            "sessions": len(self.runtime),
+            "sessions": self.runtime.sessions,
         }
 
     # -- Tasks that outlived their step --------------------------------------------------------

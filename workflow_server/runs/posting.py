@@ -76,7 +76,7 @@ class Postbox:
 
     async def _running(self, handler_id: str) -> Run:
         """Return the handler's run, which is active or not in memory. The caller holds its lock."""
-        run = await self._activation.outside(handler_id)
+        run = await self._activation.settled(handler_id)
         if run is None:
             handler = await find_handler(self._store, handler_id)
             if handler.status != "running" or handler.run_id is None:

@@ -22,7 +22,7 @@ from workflow_server.store.base import Commit
 
 
 class RunHost(Protocol):
-    """The server's other half of a run: all that a run tells and asks it."""
+    """The server, as far as a run speaks to it."""
 
     def left(self, run: Run) -> None:
         """Take leave of the run: its task is about to end, and all that it wrote is durable."""
@@ -144,8 +144,7 @@ class Run:
     def leave(self) -> bool:
         """Forget its session, which is over; returns whether it has to be loaded again at once."""
         if self.is_active:
-            # The server stops.
-            self.release()
+            self.release()  # The server stops.
         if self.session is not None and self.task is not None:
             self._held = self.session.writer.inbox.held_events
         missed, self._missed = self._missed, False
