@@ -48,17 +48,17 @@ class StepBarrier:
 
     @property
     def is_clear(self) -> bool:
-        """No step has begun whose result has not been taken."""
+        """Return whether no step has begun whose result has not been taken."""
         return not self._unrecorded
 
     def taken(self, result: TickStepResult) -> None:
-        """The loop has taken the result of a step."""
+        """Note that the loop has taken the result of a step."""
         self._unrecorded -= 1
         if self._ending.pop(result.invocation_id, None) is not None:
             self._open()
 
     def has_drained(self, tasks: Iterable[NamedTask]) -> bool:
-        """The server stops, and none of these tasks is a step that has begun."""
+        """Return whether the server stops and none of these tasks is a step that has begun."""
         return self.draining and all(task.task in self._parked for task in tasks if isinstance(task, WorkerTask))
 
     def next_batch(self) -> None:

@@ -42,18 +42,18 @@ class DurableRuntime(BaseRuntimeDecorator):
         self._sessions.pop(run_id, None)
 
     def register(self, workflow: Workflow) -> RegisteredWorkflow:
-        """The workflow with its steps wrapped; done once for each."""
+        """Return the workflow with its steps wrapped; done once for each."""
         registered = self._registered.get(id(workflow))
         if registered is None:
             registered = self._registered[id(workflow)] = register(workflow, self._observer, self._told)
         return registered
 
     def get_registered(self, workflow: Workflow) -> RegisteredWorkflow | None:
-        """The workflow as it was registered, if it was."""
+        """Return the workflow as it was registered, if it was."""
         return self._registered.get(id(workflow))
 
     def get_internal_adapter(self, workflow: Workflow) -> InternalRunAdapter:
-        """The adapter of the run that the caller is part of."""
+        """Return the adapter of the run that the caller is part of."""
         run_id = get_current_run_id()
         session = self._sessions.get(run_id) if run_id is not None else None
         return session if session is not None else super().get_internal_adapter(workflow)

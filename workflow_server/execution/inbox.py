@@ -61,7 +61,7 @@ class Inbox:
         self._events: dict[int, PostedEvent] = {}
 
     def add(self, record: InboxPosted, event: Event, now: float) -> PostedEvent:
-        """The event was delivered, by the server's clock."""
+        """Add an event that was delivered at this time of the server's clock."""
         # Holding the event keeps its identity its own: the engine copies the tick, but not the event.
         posted = self._events[id(event)] = PostedEvent(record, event, record.held, now)
         self.load = self.load.plus(load_of(record))
@@ -69,16 +69,16 @@ class Inbox:
         return posted
 
     def hold(self, posted: PostedEvent, *, held: bool) -> None:
-        """The event is kept from now on, or is not any longer."""
+        """Hold the event from now on, or no longer."""
         self.held_events += held - posted.held
         posted.held = held
 
     def find(self, event: Event) -> PostedEvent | None:
-        """The event, where it was posted and is not taken."""
+        """Return the event, where it was posted and is not taken."""
         return self._events.get(id(event))
 
     def take(self, event: Event) -> PostedEvent | None:
-        """The run has taken the event, or is told that it never will; None where it was not posted."""
+        """Forget an event that the run has taken or never will, and return it; None where it was not posted."""
         posted = self._events.pop(id(event), None)
         if posted is not None:
             self.hold(posted, held=False)
@@ -93,7 +93,7 @@ class Inbox:
         )
 
     def untaken(self) -> list[PostedEvent]:
-        """All of them."""
+        """Return all of them."""
         return list(self._events.values())
 
     def begin(self, waits: Sequence[BeginningWait], begun: BegunWaits) -> Beginnings:
@@ -182,7 +182,7 @@ class InFlight:
         return bool(self._events)
 
     def add(self, posted: InboxPosted, event: Event) -> None:
-        """The event is handed to the store."""
+        """Add an event that is handed to the store."""
         self._events[posted.inbox_id] = (posted, event)
         self.load = self.load.plus(load_of(posted))
 

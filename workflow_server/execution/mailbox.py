@@ -58,7 +58,7 @@ class Mailbox:
         """The inbox id that was delivered last."""
         self._beginnings = Beginnings()
         self._was_taken: WorkflowTick | None = None
-        """A tick that the run had taken before it was taken up again, and that waits for no step."""
+        """A tick that the run had taken before it was loaded again, and that waits for no step."""
         self._weights = Weights()
         self._weight = 0
         """An upper bound of the weight of what was posted and is in the state."""
@@ -108,7 +108,7 @@ class Mailbox:
         self.put_first(ticks)
 
     def expect(self, weight: int) -> None:
-        """The run was loaded, with a state of at most this weight."""
+        """Note that the run was loaded with a state of at most this weight."""
         self._weight = weight
 
     @property
@@ -122,7 +122,7 @@ class Mailbox:
         return self._next() is None
 
     async def get(self) -> WorkflowTick:
-        """The next tick, when the run is to take it."""
+        """Return the next tick, when the run is to take it."""
         while True:
             self._changed.clear()
             place = self._next()

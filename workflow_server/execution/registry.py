@@ -44,11 +44,11 @@ class Registry:
         self._workflows[name] = served
 
     def names(self) -> list[str]:
-        """The names of all workflows, in the order in which they were added."""
+        """Return the names of all workflows, in the order in which they were added."""
         return list(self._workflows)
 
     def get(self, name: str) -> ServedWorkflow:
-        """The workflow of this name.
+        """Return the workflow of this name.
 
         Raises:
             WorkflowNotFound: there is none.
@@ -59,5 +59,5 @@ class Registry:
         return served
 
     def find(self, name: str) -> ServedWorkflow | None:
-        """The workflow of this name, if it is registered."""
+        """Return the workflow of this name, if it is registered."""
         return self._workflows.get(name)

@@ -91,7 +91,7 @@ class RunSession(InternalRunAdapter):
     # -- Its task ------------------------------------------------------------------------------
 
     async def resume(self, stored: StoredRun, *, crashed: bool) -> None:
-        """Take up the run where the store has it. ``crashed``: the process that ran it last died.
+        """Go on where the store has the run. ``crashed``: the process that ran it last died.
 
         Raises:
             ResumeFailed: its journal or state cannot be read any more.
@@ -188,11 +188,11 @@ class RunSession(InternalRunAdapter):
 
     @property
     def is_ending(self) -> bool:
-        """The steps that still run are cancelled because the run leaves memory."""
+        """Return whether the steps that still run are cancelled because the run leaves memory."""
         return self._barrier.ending
 
     def end_steps(self) -> None:
-        """The run leaves memory."""
+        """Note that the run leaves memory: the steps that still run are cancelled next."""
         self._barrier.ending = True
 
     def left(self) -> BaseException:
@@ -204,7 +204,7 @@ class RunSession(InternalRunAdapter):
     # -- The engine's adapter ------------------------------------------------------------------
 
     async def get_now(self) -> float:
-        """Server time: what is compared across restarts must not depend on the process, nor on the wall clock."""
+        """Return server time: what is compared across restarts depends on no process, and not on the wall clock."""
         return self._surroundings.clock.now()
 
     def get_state_store(self, namespace: tuple[str, ...] = ()) -> StateStore[Any] | None:
@@ -225,7 +225,7 @@ class RunSession(InternalRunAdapter):
             self._run.send_late(tick.event, str(tick.step_id) if tick.step_id is not None else None)
 
     async def wait_receive(self, timeout_seconds: float | None = None) -> WaitResult:  # noqa: ARG002
-        """The next tick of the mailbox; the loop always waits without a timeout."""
+        """Return the next tick of the mailbox; the loop always waits without a timeout."""
         try:
             return WaitResultTick(tick=await self._mailbox.get())
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""The way of runs into memory and out of it: loaded for an event, a deadline or a slot, put back when they only wait.
+"""Loading runs into memory, for an event, a deadline or a slot, and putting them back when they only wait.
 
 What is wrong with one run stays with it: it is failed, or, where the store could not be read, tried again.
 """
@@ -38,7 +38,7 @@ LONGEST_RETRY = 60.0
 
 
 class Activation:
-    """Loads runs, and takes leave of them."""
+    """Brings runs into memory, and takes them out of it."""
 
     def __init__(self, surroundings: Surroundings, table: RunTable, logs: EventLogs, closing: asyncio.Event) -> None:
         self.runtime = DurableRuntime(surroundings.clock)
@@ -105,7 +105,7 @@ class Activation:
                 self._leave(run)
             except Exception:
                 delay = FIRST_RETRY if previous is None else min(2 * previous.delay, LONGEST_RETRY)
-                logger.exception("Handler %s could not be taken up; the next try is in %g s", run.handler_id, delay)
+                logger.exception("Handler %s could not be loaded; the next try is in %g s", run.handler_id, delay)
                 self._put_back(run, Retry(delay, crashed))
 
     def _put_back(self, run: Run, retry: Retry) -> None:
@@ -135,7 +135,7 @@ class Activation:
             if not isinstance(error, ResumeFailed):
                 # Not what the exception says: that may quote what is stored.
                 error = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
-                logger.log(logging.ERROR, "Handler %s cannot be taken up", run.handler_id, exc_info=error)
+                logger.log(logging.ERROR, "Handler %s cannot be loaded", run.handler_id, exc_info=error)
             if run.session is None:
                 await self.end_offline(run, failed_event(error))
                 return
@@ -175,7 +175,7 @@ class Activation:
     # -- Leaving memory ------------------------------------------------------------------------
 
     def left(self, run: Run) -> None:
-        """Take leave of a run whose session is over, and of which all that was written is durable."""
+        """Take a run out of memory whose session is over, and of which all that was written is durable."""
         session = run.session
         missed = self._leave(run)
         if run.has_ended or session is None:

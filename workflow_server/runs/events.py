@@ -1,4 +1,4 @@
-"""The event log of a handler: where sequences are given out, and where readers wait.
+"""The event logs of handlers: they give out sequences, and readers wait at them.
 
 An event becomes visible when it is committed, never before. Readers that keep up take it from the log's recent events;
 the others page through the store. Nothing is queued per reader.
@@ -48,7 +48,7 @@ class EventLog:
 
     @property
     def next_sequence(self) -> int:
-        """The sequence that the next event gets."""
+        """Return the sequence that the next event gets."""
         return self._next
 
     def append(self, run_id: str, data: str, *, internal: bool) -> EventAppended:
@@ -58,17 +58,17 @@ class EventLog:
         return record
 
     def take_back(self, record: EventAppended) -> None:
-        """The event can never be stored: where none was appended after it, the next one gets its sequence."""
+        """Give its sequence to the next event, where none was appended after it: it can never be stored."""
         if self._next == record.sequence + 1:
             self._next = record.sequence
 
     def begin(self) -> None:
-        """A new run begins in this handler, after the events of those before."""
+        """Begin a new run, after the events of those before."""
         self.first = self.queue_next = self._next
         self.ended = False
 
     def publish(self, record: EventAppended) -> None:
-        """The event is committed."""
+        """Show an event that is committed."""
         self.committed = record.sequence
         self._recent.append(StoredEvent(record.sequence, record.internal, record.data))
         self._recent_characters += len(record.data)
@@ -77,12 +77,12 @@ class EventLog:
         self.wake()
 
     def end(self) -> None:
-        """No event follows those that are committed, until another run begins."""
+        """Note that no event follows those that are committed, until another run begins."""
         self.ended = True
         self.wake()
 
     async def page(self, after: int) -> list[StoredEvent]:
-        """Committed events past ``after``: at least one where there is one."""
+        """Return committed events past ``after``: at least one where there is one."""
         if self._recent and self._recent[0].sequence <= after + 1:
             return self._recent_page(max(0, after + 1 - self._recent[0].sequence))
         return await self._store.read_events(self.handler_id, after, PAGE, PAGE_CHARACTERS)
@@ -124,17 +124,17 @@ class EventLogs:
         self._lock = KeyedLock()
 
     def new(self, handler_id: str) -> EventLog:
-        """The log of a handler that is being made."""
+        """Return the log of a handler that is being made."""
         log = EventLog(self._store, handler_id, first=0, last=-1, queue_next=0, ended=False)
         self._logs[handler_id] = log
         return log
 
     def in_use(self, handler_id: str) -> EventLog | None:
-        """The log of a handler, if somebody has it."""
+        """Return the log of a handler, if somebody has it."""
         return self._logs.get(handler_id)
 
     async def get(self, handler_id: str) -> EventLog:
-        """The log of a handler.
+        """Return the log of a handler.
 
         Raises:
             HandlerNotFound: there is no such handler.
@@ -203,7 +203,7 @@ class EventLogs:
             del self._advancing[record.handler_id]
 
     def forget(self, handler_id: str) -> None:
-        """The handler is gone: its readers end."""
+        """Forget a handler that is gone: its readers end."""
         self._advancing.pop(handler_id, None)
         log = self._logs.pop(handler_id, None)
         if log is not None:
@@ -228,7 +228,7 @@ class EventReader:
         self._closing = closing
 
     async def next_page(self, timeout: float) -> list[StoredEvent] | None:
-        """The next events; an empty list after the terminal one; None when nothing came within ``timeout`` seconds.
+        """Return the next events; an empty list after the terminal one; None when ``timeout`` seconds brought none.
 
         Raises:
             ShuttingDown: the server stops; the reader comes back with its cursor.
@@ -248,10 +248,10 @@ class EventReader:
         return []
 
     async def written(self, sequence: int) -> None:
-        """Events up to this sequence were written out."""
+        """Note that events up to this sequence were written out."""
 
     async def close(self) -> None:
-        """The reader has left."""
+        """Note that the reader has left."""
 
 
 class QueueReader(EventReader):
@@ -262,7 +262,7 @@ class QueueReader(EventReader):
         self._logs = logs
 
     async def written(self, sequence: int) -> None:
-        """The queue moves on past this sequence."""
+        """Move the queue on past this sequence."""
         self._log.queue_next = sequence + 1
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The life of all that runs need: the store's commits are followed, the event loop is contained, the clock is noted."""
+"""Starting and stopping all that runs need together: the store's commits, the contained event loop, the clock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ since a crash must not make a downtime of it."""
 
 
 class Lifecycle:
-    """Takes the runs of a server up and leaves them, all together."""
+    """Resumes the runs of a server, and stops them, all together."""
 
     def __init__(
         self, surroundings: Surroundings, table: RunTable, activation: Activation, *, max_attempts: int
@@ -49,7 +49,7 @@ class Lifecycle:
         self._store.on_refused = self._table.on_refused
 
     async def resume(self) -> int:
-        """Take up every running run; returns how many go on."""
+        """Resume every running run; returns how many go on."""
         self._watch = LoopWatch()
         self._watch.start()
         self._activation.inbox_records.next_id = self._store.next_inbox_id

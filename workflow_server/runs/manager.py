@@ -72,7 +72,7 @@ class RuntimeManager:
         self._lifecycle.listen()
 
     async def resume(self) -> int:
-        """Take up every running run; returns how many go on."""
+        """Resume every running run; returns how many go on."""
         return await self._lifecycle.resume()
 
     def close(self) -> None:
@@ -118,11 +118,11 @@ class RuntimeManager:
         return self.store.location
 
     def workflow_names(self) -> list[str]:
-        """The names of the workflows, in the order in which they were added."""
+        """Return the names of the workflows, in the order in which they were added."""
         return self._activation.registry.names()
 
     def workflow(self, name: str) -> ServedWorkflow:
-        """The workflow of this name.
+        """Return the workflow of this name.
 
         Raises:
             WorkflowNotFound: there is none.
@@ -130,7 +130,7 @@ class RuntimeManager:
         return self._activation.registry.get(name)
 
     async def get_handler(self, handler_id: str) -> HandlerData:
-        """The handler.
+        """Return the handler.
 
         Raises:
             HandlerNotFound: there is none.
@@ -138,14 +138,14 @@ class RuntimeManager:
         return shown(self.runs, await find_handler(self.store, handler_id))
 
     async def list_handlers(self, statuses: list[Status] | None, workflow_names: list[str] | None) -> list[HandlerData]:
-        """The handlers of these statuses and workflows, oldest first; None stands for all."""
+        """Return the handlers of these statuses and workflows, oldest first; None stands for all."""
         query = HandlerQuery(status_in=statuses, workflow_name_in=workflow_names)
         return await map_cooperatively(partial(shown, self.runs), await self.store.query(query))
 
     def handler_pages(
         self, statuses: list[Status] | None, workflow_names: list[str] | None
     ) -> AsyncGenerator[list[ListedHandler], None]:
-        """The same handlers page by page: one page at a time is in memory, and no result is parsed."""
+        """Yield the same handlers page by page: one page at a time is in memory, and no result is parsed."""
         return listed_pages(self.store, self.runs, statuses, workflow_names)
 
     # -- Starting ------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class RuntimeManager:
         return await self._end_of(begun, begun.run_id)
 
     async def _end_of(self, begun: HandlerData, run_id: str) -> HandlerData:
-        """The end of a run that an earlier request started, or that has ended already."""
+        """Return the handler as a run ends that an earlier request started, or that has ended already."""
         with self._waiters.end_of(run_id) as end:
             handler = await find_handler(self.store, begun.handler_id)
             if handler.run_id != run_id:
@@ -276,7 +276,7 @@ class RuntimeManager:
     # -- Subscribing ---------------------------------------------------------------------------
 
     async def open_cursor(self, handler_id: str, after: int | Literal["now"]) -> EventReader | None:
-        """A reader of every event past the cursor (-1: of the current run); None when none is left and none will come.
+        """Return a reader of every event past the cursor (-1: of the current run); None when none will come.
 
         Raises:
             HandlerNotFound: there is no such handler.
@@ -284,7 +284,7 @@ class RuntimeManager:
         return await self._logs.open_cursor(handler_id, after)
 
     async def open_queue(self, handler_id: str, timeout: float) -> EventReader | None:
-        """The reader of the handler's shared queue; None when none is left and none will come.
+        """Return the reader of the handler's shared queue; None when no event is left and none will come.
 
         Raises:
             HandlerNotFound: there is no such handler.

@@ -1,4 +1,4 @@
-"""Taking up, at start, every run that was running.
+"""Resuming, at start, every run that was running.
 
 A run that was in a step each time the process died is suspect. Many runs are in steps when one of them kills the
 process, so a suspect is not given up at once: it is put on probation, where it runs again only after the others have
@@ -31,11 +31,11 @@ LONGEST_OBSERVATION = 640.0
 """Seconds for which a suspect without a result is watched before the next one runs again. They double with each
 further death, so that a step that takes longer to kill the process is found out, too."""
 PROBATIONS = 2
-"""Deaths on probation after which a run is set aside."""
+"""Deaths on probation after which a run is quarantined: it is failed, with the reason."""
 
 
 class Recovery:
-    """The start-up of a server's runs."""
+    """Resumes the runs of a server at its start, and finds out which of them kill the process."""
 
     def __init__(
         self, surroundings: Surroundings, table: RunTable, activation: Activation, *, max_attempts: int
@@ -52,7 +52,7 @@ class Recovery:
         """Set when such a run has made progress."""
 
     async def resume(self, *, crashed: bool) -> int:
-        """Take up every running run, and return how many go on; those that only wait stay out of memory."""
+        """Resume every running run, and return how many go on; those that only wait stay out of memory."""
         await self._store.shift_clocks(self._clock.resume(self._store.last_alive))
         stored = await self._store.running_runs()
         # Those that had a slot get one before those that waited for one.
@@ -104,7 +104,9 @@ class Recovery:
                 return
             if suspect.probations >= PROBATIONS:
                 logger.error(
-                    "Handler %s is set aside: the process died %d times in its steps", run.handler_id, suspect.attempts
+                    "Handler %s is quarantined: the process died %d times in its steps",
+                    run.handler_id,
+                    suspect.attempts,
                 )
                 await self._activation.end_offline(run, failed_event(RunSetAside(suspect.attempts)))
                 return
@@ -132,7 +134,7 @@ class Recovery:
             self._store.append(blamed._replace(probations=run.probations))
 
     def stop(self) -> None:
-        """The server stops and did not die: nobody is blamed. Called before any run leaves memory."""
+        """Blame nobody: the server stops and did not die. Called before any run leaves memory."""
         for run in list(self._blamed.values()):
             progressed = self._observed.get(run.handler_id)
             if progressed is None or not progressed.is_set():

@@ -25,7 +25,7 @@ class RunHost(Protocol):
     """The server, as far as a run speaks to it."""
 
     def left(self, run: Run) -> None:
-        """Take leave of the run: its task is about to end, and all that it wrote is durable."""
+        """Take the run out of memory: its task is about to end, and all that it wrote is durable."""
 
     def send_late(self, run: Run, event: Event, step: str | None) -> None:
         """Post the event of a task that outlived its step; the run is released."""

@@ -15,7 +15,7 @@ from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery, Pers
 
 
 async def find_handler(store: AbstractWorkflowStore, handler_id: str) -> PersistentHandler:
-    """The handler of this id.
+    """Return the handler of this id.
 
     Raises:
         HandlerNotFound: there is none.
@@ -27,7 +27,7 @@ async def find_handler(store: AbstractWorkflowStore, handler_id: str) -> Persist
 
 
 def shown(table: RunTable, handler: PersistentHandler) -> HandlerData:
-    """The handler, with what its run has to say for itself."""
+    """Return the handler, with why its run does not go on at present and how many events it holds."""
     run = table.get(handler.handler_id)
     data = from_store(handler, _why_suspended(run, handler.status))
     return data.model_copy(update={"held_events": run.held_events if run is not None else 0})
@@ -38,7 +38,7 @@ def _why_suspended(run: Run | None, status: Status) -> str | None:
 
 
 def listed(table: RunTable, handler: StoredHandler) -> ListedHandler:
-    """The handler as it stands in a list."""
+    """Return the handler as it stands in a list."""
     run = table.get(handler.handler_id)
     data = HandlerData(
         handler_id=handler.handler_id,
@@ -59,7 +59,7 @@ def listed(table: RunTable, handler: StoredHandler) -> ListedHandler:
 async def listed_pages(
     store: AbstractWorkflowStore, table: RunTable, statuses: list[Status] | None, workflow_names: list[str] | None
 ) -> AsyncGenerator[list[ListedHandler], None]:
-    """The handlers of these statuses and workflows, oldest first, page by page; None stands for all."""
+    """Yield the handlers of these statuses and workflows, oldest first, page by page; None stands for all."""
     cursor: ListCursor | None = None
     while True:
         stored, cursor = await store.list_page(STATUSES if statuses is None else statuses, workflow_names, cursor)
@@ -72,7 +72,7 @@ async def listed_pages(
 
 
 def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:
-    """The handler as it stands in the store."""
+    """Return the handler as it stands in the store."""
     return HandlerData(
         handler_id=handler.handler_id,
         workflow_name=handler.workflow_name,
@@ -88,7 +88,7 @@ def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData
 
 
 def from_start(started: RunStarted) -> HandlerData:
-    """The handler as its run begins."""
+    """Return the handler as its run begins."""
     at = _iso(datetime.fromtimestamp(started.started_at, UTC)) or ""
     return HandlerData(
         handler_id=started.handler_id,
@@ -104,7 +104,7 @@ def from_start(started: RunStarted) -> HandlerData:
 
 
 def from_end(before: HandlerData, over: RunEnded) -> HandlerData:
-    """The handler as its run ends. The wall clock may have been set back since it began."""
+    """Return the handler as its run ends. The wall clock may have been set back since it began."""
     ended_at = datetime.fromtimestamp(over.ended_at, UTC)
     at = _iso(max(ended_at, datetime.fromisoformat(before.started_at)))
     result, unreadable = read_result(over.result)
