@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from workflow_server.errors import (
 )
 from workflow_server.execution.writer import RunWriter
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
-from workflow_server.records import InboxPosted, RunReleased, StoredRun
+from workflow_server.records import InboxPosted, Record, RunReleased, RunStarted, StoredRun
 from workflow_server.runs.events import PAGE, EventReader
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.run import Run
@@ -376,18 +377,45 @@ async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_
         await asyncio.wait_for(asked(manager, second.handler_id), 10)
 
 
-async def test_a_run_that_is_cancelled_as_it_is_about_to_begin_is_cancelled_once(managing: Managing) -> None:
-    """The client chose the id, so it can cancel before it was told."""
-    async with managing(ask=Ask(timeout=None, num_concurrent_runs=1), accept_handler_ids=True) as manager:
-        for turns in range(12):
-            starting = asyncio.create_task(manager.start("ask", RunRequest(handler_id=f"h{turns}")), name="starts")
-            while manager.runs.get(f"h{turns}") is None:  # noqa: ASYNC110 turn by turn
-                await asyncio.sleep(0)
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            await manager.cancel(f"h{turns}")
-            await starting
-            over, last = await ended(manager, f"h{turns}")
+async def test_a_run_that_is_cancelled_as_it_is_about_to_begin_is_cancelled_once(
+    managing: Managing, database: Path
+) -> None:
+    """The client chose the id, so it can cancel before it was told: also between the making of the run's task and that
+    task's first step."""
+    store = SqliteWorkflowStore(database)
+    workflow = Ask(timeout=None, num_concurrent_runs=1)
+    async with managing(ask=workflow, accept_handler_ids=True, store=store) as manager:
+        for turns in range(8):
+            await _cancel_at_the_commit(manager, store, f"h{turns}", turns)
+            over, _ = await ended(manager, f"h{turns}")
             assert over.status == "cancelled"
-            assert "WorkflowCancelledEvent" in last
+            log = await store.read_events(f"h{turns}", -1, 100)
+            assert [json.loads(event.data)["type"] for event in log if "Cancelled" in event.data] == [
+                "WorkflowCancelledEvent"
+            ]
             await until(lambda: not any(manager.held().values()))
+            await until(lambda: not any(task.get_name().startswith("run ") for task in asyncio.all_tasks()))
+
+
+async def _cancel_at_the_commit(
+    manager: RuntimeManager, store: SqliteWorkflowStore, handler_id: str, turns: int
+) -> None:
+    """Start a run, and cancel it so many turns of the loop after its start was committed."""
+    cancelling: list[asyncio.Task[None]] = []
+    shown = store.on_commit
+    assert shown is not None
+
+    async def cancel() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await manager.cancel(handler_id)
+
+    def committed(records: Sequence[Record]) -> None:
+        shown(records)
+        if any(isinstance(record, RunStarted) for record in records):
+            cancelling.append(asyncio.create_task(cancel(), name="cancels"))
+
+    store.on_commit = committed
+    await manager.start("ask", RunRequest(handler_id=handler_id))
+    store.on_commit = shown
+    await asyncio.gather(*cancelling)
