@@ -19,7 +19,7 @@ class Registry:
     """The workflows of a server, by name."""
 
     def __init__(self, runtime: DurableRuntime) -> None:
-        self._runtime = runtime
+        self.runtime = runtime
         self._workflows: dict[str, ServedWorkflow] = {}
 
     def add(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] = ()) -> None:
@@ -39,8 +39,8 @@ class Registry:
             served = ServedWorkflow(name, workflow, additional_events)
         except (WorkflowValidationError, ValueError) as error:
             raise InvalidWorkflow(name, str(error)) from error
-        adopt(workflow, self._runtime)
-        served.run_function = self._runtime.register(workflow).workflow_run_fn
+        adopt(workflow, self.runtime)
+        served.run_function = self.runtime.register(workflow).workflow_run_fn
         self._workflows[name] = served
 
     def names(self) -> list[str]:

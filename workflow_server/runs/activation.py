@@ -11,7 +11,6 @@ from functools import partial
 
 from workflow_server.concurrency import TaskTracker
 from workflow_server.errors import HandlerNotFound, ResumeFailed, StorageError, UnitRefused
-from workflow_server.execution.durable import DurableRuntime
 from workflow_server.execution.engine import Event, StartEvent, StopEvent, WorkflowCancelledEvent
 from workflow_server.execution.envelopes import envelope
 from workflow_server.execution.inbox import InboxRecords, unhandled
@@ -40,14 +39,16 @@ LONGEST_RETRY = 60.0
 class Activation:
     """Brings runs into memory, and takes them out of it."""
 
-    def __init__(self, surroundings: Surroundings, table: RunTable, logs: EventLogs, closing: asyncio.Event) -> None:
-        self.runtime = DurableRuntime(surroundings.clock)
-        self.registry = Registry(self.runtime)
+    def __init__(
+        self, surroundings: Surroundings, registry: Registry, table: RunTable, logs: EventLogs, closing: asyncio.Event
+    ) -> None:
         self.timers: Timers[Run] = Timers(self.load_soon, surroundings.clock)
         self.admission = Admission()
         self.inbox_records = InboxRecords()
         self.tasks = TaskTracker()
         self._surroundings = surroundings
+        self._registry = registry
+        self._runtime = registry.runtime
         self._store = surroundings.store
         self._table = table
         self._logs = logs
@@ -81,7 +82,7 @@ class Activation:
             run.release()
             self.load_soon(run)
             return None
-        self.runtime.enter(session)
+        self._runtime.enter(session)
         return session
 
     def load_soon(self, run: Run) -> None:
@@ -147,7 +148,7 @@ class Activation:
     async def _resume(self, run: Run, stored: StoredRun, log: EventLog, *, crashed: bool) -> None:
         start = _start_of(stored, run.workflow)
         session = RunSession(run, self._surroundings, log, start)
-        self.runtime.enter(session)
+        self._runtime.enter(session)
         run.attach(session)
         await session.resume(stored, crashed=crashed)
         if start is None and not stored.ticks and (stored.snapshot is None or stored.snapshot.seq < 0):
@@ -188,7 +189,7 @@ class Activation:
     def _leave(self, run: Run) -> bool:
         """Forget the run's session, and give its slot to the next; returns whether it is to be loaded again at once."""
         if run.session is not None:
-            self.runtime.leave(run.run_id)
+            self._runtime.leave(run.run_id)
         missed = run.leave()
         # A handler that was continued meanwhile keeps its place and its slot.
         if self._table.get(run.handler_id) is run:
@@ -256,7 +257,7 @@ class Activation:
 
     def adopt(self, handler_id: str, run_id: str, workflow_name: str, *, held_events: int = 0) -> Run:
         """Take a run into the table that is running in the store."""
-        run = Run(self, handler_id, run_id, self.registry.find(workflow_name), held_events=held_events)
+        run = Run(self, handler_id, run_id, self._registry.find(workflow_name), held_events=held_events)
         self._table.add(run)
         if run.served is None:
             run.suspend(UNREGISTERED)
@@ -268,7 +269,7 @@ class Activation:
             "tasks": len(self.tasks),
             "timers": len(self.timers),
             "slots and places in line": len(list(self.admission)),
-            "sessions": self.runtime.sessions,
+            "sessions": self._runtime.sessions,
         }
 
     # -- Tasks that outlived their step --------------------------------------------------------

@@ -15,9 +15,11 @@ from typing import Literal
 from workflow_server.concurrency import map_cooperatively
 from workflow_server.errors import HandlerNotFound, HandlerNotRunning, RunSuperseded, ShuttingDown
 from workflow_server.execution.clock import ServerClock
+from workflow_server.execution.durable import DurableRuntime
 from workflow_server.execution.engine import Event, StartEvent, Workflow, nanoid
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.execution.interface import Surroundings
+from workflow_server.execution.registry import Registry
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, ListedHandler, RunRequest
 from workflow_server.records import RunStarted, Status
@@ -56,7 +58,8 @@ class RuntimeManager:
         self._logs = EventLogs(store, self._closing)
         self.runs = RunTable(self._logs, self._waiters)
         """The runs that go on, to look at."""
-        self._activation = Activation(around, self.runs, self._logs, self._closing)
+        self._registry = Registry(DurableRuntime(around.clock))
+        self._activation = Activation(around, self._registry, self.runs, self._logs, self._closing)
         self._postbox = Postbox(around, self.runs, self._activation)
         self._continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
         self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
@@ -65,7 +68,7 @@ class RuntimeManager:
 
     def add_workflow(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] = ()) -> None:
         """Serve a workflow; see ``Registry.add``."""
-        self._activation.registry.add(name, workflow, additional_events)
+        self._registry.add(name, workflow, additional_events)
 
     def listen(self) -> None:
         """Follow the store, which is not open yet; see ``Lifecycle.listen``."""
@@ -119,7 +122,7 @@ class RuntimeManager:
 
     def workflow_names(self) -> list[str]:
         """Return the names of the workflows, in the order in which they were added."""
-        return self._activation.registry.names()
+        return self._registry.names()
 
     def workflow(self, name: str) -> ServedWorkflow:
         """Return the workflow of this name.
@@ -127,7 +130,7 @@ class RuntimeManager:
         Raises:
             WorkflowNotFound: there is none.
         """
-        return self._activation.registry.get(name)
+        return self._registry.get(name)
 
     async def get_handler(self, handler_id: str) -> HandlerData:
         """Return the handler.
