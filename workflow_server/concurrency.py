@@ -58,6 +58,9 @@ class TaskTracker:
         """Do the work; what it raises is logged."""
         self._start(work, name).add_done_callback(_log_failure)
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     async def finish(self, timeout: float) -> None:
         """Wait for all work, and after ``timeout`` seconds cancel what is left."""
         if self._tasks:
@@ -84,6 +87,10 @@ class KeyedLock:
         if lock is None:
             lock = self._locks[key] = asyncio.Lock()
         return lock
+
+    def locked(self) -> int:
+        """Return how many of the locks are held."""
+        return sum(lock.locked() for lock in self._locks.values())
 
 
 async def map_cooperatively(make: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:

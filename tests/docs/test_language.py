@@ -60,10 +60,8 @@ RIDDLES = (
 
 CODE = ("workflow_server", "tests", "examples", "scripts")
 """Folders whose docstrings are looked at by their first words."""
-PLAIN = ("workflow_server/execution", "examples")
+PLAIN = ("workflow_server", "examples")
 """Folders whose docstrings and comments hold none of the riddles, either."""
-STILL_RIDDLING = frozenset({"inbox.py", "mailbox.py", "recorder.py", "session.py", "workflow.py"})
-"""Modules of these folders that hold some: reword them and take them off this list."""
 
 
 def _named(path: Path) -> str:
@@ -127,7 +125,7 @@ def test_no_docstring_begins_with_a_relative(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", PLAIN)
 def test_code_is_commented_in_plain_sentences(folder: str) -> None:
-    files = [path for path in sorted((ROOT / folder).rglob("*.py")) if path.name not in STILL_RIDDLING]
+    files = sorted((ROOT / folder).rglob("*.py"))
     assert files
     texts = [text for path in files for text in (*docstrings(path), *comments(path))]
     assert found(iter(texts), *RIDDLES) == []

@@ -31,7 +31,7 @@ from tests.reliability.cancelling.manager_operations import CHANGING, RunAgain, 
 from tests.reliability.cancelling.operation import cancel_operation, managed, nothing_is_held, steps
 from tests.reliability.reporting import Extent, Survived
 from tests.store.fault_injection import COMMIT_MOMENTS
-from workflow_server.execution.event_log import EventReader, QueueReader
+from workflow_server.runs.events import EventReader, QueueReader
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
 from workflow_server.store import AbstractWorkflowStore, SqliteWorkflowStore

@@ -22,7 +22,7 @@ from tests.reliability.samples.declaring import Custom
 from tests.reliability.samples.kept import KEPT
 from tests.reliability.samples.sample import Begin, Left, Reply, Right, Sample, begin, begun, crash_point
 from tests.reliability.samples.waits import Returned
-from workflow_server.execution import recorder
+from workflow_server.execution import writer
 from workflow_server.execution.envelopes import envelope
 from workflow_server.execution.exceptions import InvalidEvent, InvalidWorkflow
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
@@ -38,8 +38,8 @@ async def test_a_run_that_is_killed_after_any_commit_ends_as_in_the_basic_runtim
 ) -> None:
     """Resumed from its journal; from a snapshot wherever there can be one; and released whenever it only waits."""
     if memory == "snapshots":
-        monkeypatch.setattr(recorder, "SNAPSHOT_TICKS", 1)
-        monkeypatch.setattr(recorder, "STATE_PATCHES", 1)
+        monkeypatch.setattr(writer, "SNAPSHOT_TICKS", 1)
+        monkeypatch.setattr(writer, "STATE_PATCHES", 1)
     every = memory == "journal" or extent.long
     campaign = Campaign(
         tmp_path,

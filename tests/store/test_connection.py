@@ -11,7 +11,7 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from tests.runtime.waiting import until
+from tests.waiting import until
 from workflow_server.store.sqlite.connection import connect, run_on
 
 from .files import made

@@ -20,21 +20,19 @@ from workflow_server.execution.engine import (
     WorkerTask,
 )
 from workflow_server.execution.failures import told
+from workflow_server.execution.interface import RunOwner
 from workflow_server.store.base import Commit
 
 
 class StepBarrier:
-    """Starts the steps of one run. ``abort`` fails the run when the engine itself could not record a step; ``began`` is
-    told of each that begins."""
+    """Starts the steps of one run, which is failed where the engine itself could not record a step. ``began`` is told
+    of each that begins."""
 
-    def __init__(
-        self, handler_id: str, abort: Callable[[WorkflowServerError], None], began: Callable[[str], None]
-    ) -> None:
+    def __init__(self, run: RunOwner, began: Callable[[str], None]) -> None:
         self.draining = False
         self.ending = False
         """The run leaves memory: whatever is cancelled from now on, the server cancels."""
-        self._handler_id = handler_id
-        self._abort = abort
+        self._owner = run
         self._began = began
         self._unrecorded = 0
         self._parked: set[asyncio.Task[Any]] = set()
@@ -50,17 +48,17 @@ class StepBarrier:
 
     @property
     def is_clear(self) -> bool:
-        """No step has begun whose result has not been taken."""
+        """Return whether no step has begun whose result has not been taken."""
         return not self._unrecorded
 
     def taken(self, result: TickStepResult) -> None:
-        """The loop has taken the result of a step."""
+        """Note that the loop has taken the result of a step."""
         self._unrecorded -= 1
         if self._ending.pop(result.invocation_id, None) is not None:
             self._open()
 
     def has_drained(self, tasks: Iterable[NamedTask]) -> bool:
-        """The server stops, and none of these tasks is a step that has begun."""
+        """Return whether the server stops and none of these tasks is a step that has begun."""
         return self.draining and all(task.task in self._parked for task in tasks if isinstance(task, WorkerTask))
 
     def next_batch(self) -> None:
@@ -107,7 +105,7 @@ class StepBarrier:
 
     def start(self, item: PendingStart, commit: Commit | None) -> NamedTask:
         """Start what is pending; a step begins when ``commit`` is durable."""
-        name = f"{self._handler_id} {item.key}"
+        name = f"{self._owner.handler_id} {item.key}"
         if isinstance(item, PendingWorker):
             self._stand(str(item.step_id), commit)
         if not (self.draining and isinstance(item, PendingWorker)):
@@ -150,7 +148,7 @@ class StepBarrier:
     def _give_up(self, error: BaseException) -> None:
         """A step's own errors are part of its result. This one is not: the engine would log it, and wait for ever."""
         if not self.ending:
-            self._abort(StepNotRecorded(reason=told(error)))
+            self._owner.abort(StepNotRecorded(reason=told(error)))
 
     async def _park(self) -> None:
         """Never return: this step begins at the next start of the server."""

@@ -1,5 +1,5 @@
-"""The events that clients posted to a run in memory, until it takes them: waiting for its turn, or held until a wait
-begins.
+"""The events that clients post to a run, until it takes them: on their way into the store, waiting for its turn, or
+held until a wait begins.
 
 An event that no step accepts can only answer a wait. Where it comes before the first wait for its type has begun, it is
 held: it stays in the store's inbox, and is given to the run when a wait begins that it meets. From then on the engine's
@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workflow_server.execution.begun import BegunWaits
 from workflow_server.execution.engine import BrokerState, Event, StepId, TickAddEvent, UnhandledEvent
+from workflow_server.execution.interface import RunOwner
 from workflow_server.execution.routing import (
     BeginningWait,
     accepting_steps,
@@ -21,6 +21,7 @@ from workflow_server.execution.routing import (
     is_ignored,
     meets,
 )
+from workflow_server.execution.waits import BegunWaits
 from workflow_server.records import InboxLoad, InboxPosted, UntakenEvent
 
 
@@ -60,7 +61,7 @@ class Inbox:
         self._events: dict[int, PostedEvent] = {}
 
     def add(self, record: InboxPosted, event: Event, now: float) -> PostedEvent:
-        """The event was delivered, by the server's clock."""
+        """Add an event that was delivered at this time of the server's clock."""
         # Holding the event keeps its identity its own: the engine copies the tick, but not the event.
         posted = self._events[id(event)] = PostedEvent(record, event, record.held, now)
         self.load = self.load.plus(load_of(record))
@@ -68,16 +69,16 @@ class Inbox:
         return posted
 
     def hold(self, posted: PostedEvent, *, held: bool) -> None:
-        """The event is kept from now on, or is not any longer."""
+        """Hold the event from now on, or no longer."""
         self.held_events += held - posted.held
         posted.held = held
 
     def find(self, event: Event) -> PostedEvent | None:
-        """The event, where it was posted and is not taken."""
+        """Return the event, where it was posted and is not taken."""
         return self._events.get(id(event))
 
     def take(self, event: Event) -> PostedEvent | None:
-        """The run has taken the event, or is told that it never will; None where it was not posted."""
+        """Forget an event that the run has taken or never will, and return it; None where it was not posted."""
         posted = self._events.pop(id(event), None)
         if posted is not None:
             self.hold(posted, held=False)
@@ -92,7 +93,7 @@ class Inbox:
         )
 
     def untaken(self) -> list[PostedEvent]:
-        """All of them."""
+        """Return all of them."""
         return list(self._events.values())
 
     def begin(self, waits: Sequence[BeginningWait], begun: BegunWaits) -> Beginnings:
@@ -117,7 +118,7 @@ class Inbox:
 def _may_answer(posted: PostedEvent, wait: BeginningWait, begun: BegunWaits) -> bool:
     if not wait.is_for(posted.event) or not meets(posted.event, wait.requirements):
         return False
-    # What did not meet the first wait for its type may be meant for another one: but only one that names it.
+    # An event that did not meet the first wait for its type may be meant for another, if that one has requirements.
     return posted.record.hold or bool(wait.requirements) or not begun.cover(type(posted.event))
 
 
@@ -147,3 +148,48 @@ def unhandled(posted: UntakenEvent | InboxPosted, *, idle: bool = False) -> Unha
     """Return the event that tells that nobody took this one."""
     name = posted.event_type
     return UnhandledEvent(event_type=name.rpartition(".")[2], qualified_name=name, step_name=posted.step, idle=idle)
+
+
+class InboxRecords:
+    """Makes the records of posted events, each with the next place in the inbox."""
+
+    def __init__(self) -> None:
+        self.next_id = 0
+        """Set when the store is open."""
+
+    def of(self, run: RunOwner, event: Event, step: str | None) -> InboxPosted:
+        """Return the record of an event for a run.
+
+        Raises:
+            InvalidEvent: a value in it cannot be kept.
+        """
+        data = run.workflow.encode(event)
+        size = len(data.encode("utf-8", "surrogatepass"))
+        posted = InboxPosted(self.next_id, run.handler_id, run.run_id, data, step, event_type(event), size)
+        self.next_id += 1
+        return posted
+
+
+class InFlight:
+    """The events that are being handed to the store for one run."""
+
+    def __init__(self) -> None:
+        self.load = InboxLoad()
+        """Their load, which comes on top of what the run's inbox holds already."""
+        self._events: dict[int, tuple[InboxPosted, Event]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._events)
+
+    def add(self, posted: InboxPosted, event: Event) -> None:
+        """Add an event that is handed to the store."""
+        self._events[posted.inbox_id] = (posted, event)
+        self.load = self.load.plus(load_of(posted))
+
+    def pop(self, inbox_id: int) -> Event | None:
+        """Return the event as it was parsed, where it is one of them: it is stored, or refused."""
+        posted, event = self._events.pop(inbox_id, (None, None))
+        if posted is not None:
+            less = load_of(posted)
+            self.load = self.load.plus(InboxLoad(-less.waiting, -less.early, -less.size))
+        return event

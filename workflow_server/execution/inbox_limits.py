@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from workflow_server.execution.engine import Event
 from workflow_server.execution.exceptions import TooManyHeld, TooManyWaiting
-from workflow_server.execution.inbox import load_of
 from workflow_server.records import InboxLoad, InboxPosted
 
 
@@ -39,45 +35,3 @@ class InboxLimits:
     def for_answers(self) -> InboxLimits:
         """The limits for an event that answers a wait: what the run may go on with finds room beside the others."""
         return InboxLimits(2 * self.waiting, 2 * self.held, 2 * self.size)
-
-
-class Postings:
-    """The events that are being posted: accepted, but neither stored nor refused yet."""
-
-    def __init__(self) -> None:
-        self._events: dict[int, Event] = {}
-        self._loads: dict[int, InboxPosted] = {}
-        """Those that are not delivered, by inbox id."""
-        self._by_run: dict[str, InboxLoad] = {}
-
-    @contextmanager
-    def posting(self, posted: InboxPosted, event: Event) -> Iterator[None]:
-        """Within it, the event is being posted."""
-        self._events[posted.inbox_id] = event
-        self._loads[posted.inbox_id] = posted
-        self._by_run[posted.run_id] = self.load(posted.run_id).plus(load_of(posted))
-        try:
-            yield
-        finally:
-            del self._events[posted.inbox_id]
-            self.delivered(posted.inbox_id)
-
-    def event(self, inbox_id: int) -> Event | None:
-        """The event as it was parsed."""
-        return self._events.get(inbox_id)
-
-    def load(self, run_id: str) -> InboxLoad:
-        """Return what is being posted to this run, without what was delivered to it."""
-        return self._by_run.get(run_id, InboxLoad())
-
-    def delivered(self, inbox_id: int) -> None:
-        """The event is stored, and counts as waiting from now on."""
-        posted = self._loads.pop(inbox_id, None)
-        if posted is None:
-            return
-        less = load_of(posted)
-        left = self.load(posted.run_id).plus(InboxLoad(-less.waiting, -less.early, -less.size))
-        if left == InboxLoad():
-            del self._by_run[posted.run_id]
-        else:
-            self._by_run[posted.run_id] = left

@@ -9,22 +9,15 @@ Design and measurements: ``docs/architecture.md``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
 from workflow_server.errors import Unstorable
-from workflow_server.execution.begun import BegunWaits
 from workflow_server.execution.codec import Codec, Undecodable, text_of
 from workflow_server.execution.engine import (
-    AddWaiter,
     BrokerState,
-    DeleteWaiter,
     EmissionKey,
     Event,
     StartEvent,
     StepId,
-    StepWorkerWaiter,
     TickAddEvent,
     TickIdleCheck,
     TickPublishEvent,
@@ -38,59 +31,8 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.held_inputs import HeldInputs
 from workflow_server.execution.legacy import LegacyFormat
-from workflow_server.execution.pulls import Pulls
-from workflow_server.execution.send_dedup import Sends, source_of
-
-WaitKey = tuple[str, str]
-"""The step and the waiter id of a wait."""
-
-
-@dataclass
-class Waits:
-    """The deadlines of a run's waits, in Unix seconds; a wait without a timeout is not listed."""
-
-    deadlines: dict[WaitKey, float] = field(default_factory=dict)
-    begun: BegunWaits = field(default_factory=BegunWaits)
-    """The types for which a wait has ever begun, open or not."""
-
-    def note(self, tick: WorkflowTick, state: BrokerState) -> None:
-        """Note the waits that begin with this tick, which is about to be reduced into ``state``."""
-        if not isinstance(tick, TickStepResult):
-            return
-        for item in tick.result:
-            if isinstance(item, DeleteWaiter):
-                self.deadlines.pop((str(tick.step_id), item.waiter_id), None)
-        for item in tick.result:
-            if not isinstance(item, AddWaiter):
-                continue
-            key = (str(tick.step_id), item.waiter_id)
-            self._note_type(state, tick.step_id, item.event_type)
-            if find_waiter(state, key) is None:
-                self.deadlines.pop(key, None)
-                if item.timeout is not None and tick.stamped_at is not None:
-                    self.deadlines[key] = tick.stamped_at + item.timeout
-
-    def restore_begun(self, state: BrokerState, data: dict[str, list[str]] | None) -> None:
-        """Restore the types from a snapshot; one of an earlier version has the open waits only."""
-        self.begun.restore(data or {})
-        for step_id, waiter in all_waiters(state):
-            self._note_type(state, step_id, waiter.waiting_for_event)
-
-    def _note_type(self, state: BrokerState, step_id: StepId, kind: type[Event]) -> None:
-        config = state.config.steps.get(step_id)
-        self.begun.add(kind, with_subclasses=config is not None and config.accept_event_subclasses)
-
-    def open(self, state: BrokerState) -> Iterator[tuple[StepId, str, float]]:
-        """Return the open waits with their deadlines."""
-        for step_id, waiter in all_waiters(state):
-            deadline = self.deadlines.get((str(step_id), waiter.waiter_id))
-            if deadline is not None and waiter.resolved_event is None and not waiter.timed_out:
-                yield step_id, waiter.waiter_id, deadline
-
-    def to_json(self, state: BrokerState) -> list[list[Any]]:
-        """Return the deadlines of the waits in the state, for a snapshot."""
-        held = {(str(step_id), waiter.waiter_id) for step_id, waiter in all_waiters(state)}
-        return [[*key, deadline] for key, deadline in self.deadlines.items() if key in held]
+from workflow_server.execution.send_dedup import Pulls, Sends, source_of
+from workflow_server.execution.waits import Waits
 
 
 class Journal:
@@ -246,18 +188,3 @@ def _event_of(state: BrokerState, step: str, invocation_id: str | None) -> Event
         if execution.invocation_id == invocation_id:
             return execution.event
     raise Undecodable(f"the journal holds a result of step '{step}', which the workflow did not run")
-
-
-def all_waiters(state: BrokerState) -> Iterator[tuple[StepId, StepWorkerWaiter[Event]]]:
-    """Yield every wait in the state, with its step."""
-    for step_id, worker in state.workers.items():
-        for waiter in worker.collected_waiters:
-            yield step_id, waiter
-
-
-def find_waiter(state: BrokerState, key: WaitKey) -> StepWorkerWaiter[Event] | None:
-    """Return the wait of this step and id, None where there is none."""
-    for step_id, waiter in all_waiters(state):
-        if waiter.waiter_id == key[1] and str(step_id) == key[0]:
-            return waiter
-    return None

@@ -10,74 +10,105 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 from workflow_server.execution.barrier import StepBarrier
-from workflow_server.execution.begun import BegunWaits
-from workflow_server.execution.engine import BrokerState, TickAddEvent, WorkflowTick
-from workflow_server.execution.inbox import Inbox, PostedEvent, is_kept, is_lost
-from workflow_server.execution.known_waits import KnownWaits
-from workflow_server.execution.routing import Weights, accepting_steps, answers, is_at_work, would_queue
+from workflow_server.execution.engine import BrokerState, Event, TickAddEvent, WorkflowTick
+from workflow_server.execution.inbox import Beginnings, PostedEvent, is_kept, is_lost
+from workflow_server.execution.routing import (
+    Weights,
+    accepting_steps,
+    answers,
+    beginning_waits,
+    is_at_work,
+    would_queue,
+)
+from workflow_server.execution.waits import KnownWaits
+from workflow_server.execution.writer import RunWriter
+from workflow_server.records import InboxPosted
 
 LARGEST = 4
 """Times the limit for the events in a run's state: beyond these it takes only answers. An event in a snapshot may take
 twice its size, and a value of SQLite holds 10^9 bytes."""
 
 
-class MailboxOwner(Protocol):
+class LoopState(Protocol):
     """The run that the mailbox belongs to."""
 
     @property
     def broker(self) -> BrokerState:
-        """The state of its loop."""
-
-    @property
-    def begun(self) -> BegunWaits:
-        """The types for which it has waited."""
-
-    def keep(self, posted: PostedEvent) -> None:
-        """The event is held from now on."""
-
-    def drop(self, posted: PostedEvent) -> None:
-        """Tell that nobody takes the event."""
+        """Return the state of its loop."""
 
 
 class Mailbox:
     """The ticks that are sent to a run, in order. ``limit``: bytes of posted events in its state from which on further
     ones stay in the inbox while there is work to do."""
 
-    def __init__(self, owner: MailboxOwner, inbox: Inbox, barrier: StepBarrier, known: KnownWaits, limit: int) -> None:
-        self._owner = owner
-        self._inbox = inbox
+    def __init__(self, run: LoopState, writer: RunWriter, barrier: StepBarrier, known: KnownWaits, limit: int) -> None:
+        self._run = run
+        self._writer = writer
+        self._inbox = writer.inbox
         self._barrier = barrier
         self._known = known
         self._limit = limit
         self._ticks: deque[WorkflowTick] = deque()
         self._changed = asyncio.Event()
-        self.was_taken: WorkflowTick | None = None
-        """A tick that the run had taken before it was taken up again, and that waits for no step."""
+        self._delivered = -1
+        """The inbox id that was delivered last."""
+        self._beginnings = Beginnings()
+        self._was_taken: WorkflowTick | None = None
+        """A tick that the run had taken before it was loaded again, and that waits for no step."""
         self._weights = Weights()
         self._weight = 0
         """An upper bound of the weight of what was posted and is in the state."""
+
+    def deliver(self, posted: InboxPosted, event: Event, now: float) -> None:
+        """Take in what a client has posted; once, however often it is called."""
+        if posted.inbox_id <= self._delivered:
+            return
+        self._delivered = posted.inbox_id
+        added = self._inbox.add(posted, event, now)
+        if not added.held:
+            self.put(added.tick())
+
+    def before(self, tick: WorkflowTick, state: BrokerState) -> None:
+        """Look which held events the waits take that begin with this tick."""
+        if self._inbox.held_events:
+            self._beginnings = self._inbox.begin(beginning_waits(tick, state), self._writer.journal.waits.begun)
+
+    def after(self) -> None:
+        """Give them, in the transaction of the tick: what is given to a wait is given to it also after a crash. The run
+        has gone on, and may take what it did not take before."""
+        beginnings, self._beginnings = self._beginnings, Beginnings()
+        for posted in beginnings.given:
+            self._writer.give(posted)
+        for posted in beginnings.dropped:
+            self._writer.drop(posted)
+        self.put_first([posted.tick() for posted in beginnings.given])
+        if self._ticks:
+            self._changed.set()
 
     def put(self, tick: WorkflowTick) -> None:
         """Send a tick."""
         self._ticks.append(tick)
         self._changed.set()
 
-    def put_first(self, ticks: Iterable[WorkflowTick]) -> None:
+    def put_first(self, ticks: Sequence[WorkflowTick]) -> None:
         """Send ticks that come before all others."""
-        self._ticks.extendleft(reversed(list(ticks)))
-        self._changed.set()
-
-    def look_again(self) -> None:
-        """The run has gone on: it may take what it did not take before."""
-        if self._ticks:
+        self._ticks.extendleft(reversed(ticks))
+        if ticks:
             self._changed.set()
 
+    def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
+        """Send what was on its way to the run when it left memory, or its process died, in the state ``before``."""
+        first = ticks[0] if ticks else None
+        if isinstance(first, TickAddEvent) and self._writer.journal.pulls.had_taken(first.emission, before):
+            self._was_taken = first
+        self.put_first(ticks)
+
     def expect(self, weight: int) -> None:
-        """The run was loaded, with a state of at most this weight."""
+        """Note that the run was loaded with a state of at most this weight."""
         self._weight = weight
 
     @property
@@ -91,7 +122,7 @@ class Mailbox:
         return self._next() is None
 
     async def get(self) -> WorkflowTick:
-        """The next tick, when the run is to take it."""
+        """Return the next tick, when the run is to take it."""
         while True:
             self._changed.clear()
             place = self._next()
@@ -106,7 +137,7 @@ class Mailbox:
                     return tick
 
     def _next(self) -> int | None:
-        """The place of the first tick that the run takes. What steps send is always taken: they may wait for it."""
+        """Return the place of the first tick that the run takes; sends of steps always are: a step may wait for them."""
         if not self._ticks:
             return None
         is_large = self._is_large()
@@ -114,7 +145,7 @@ class Mailbox:
             posted = self._posted(tick)
             if posted is None:
                 return place
-            posted.put_off = is_large and not answers(self._owner.broker, posted.event)
+            posted.put_off = is_large and not answers(self._run.broker, posted.event)
             if not posted.put_off:
                 return place
         return None
@@ -126,16 +157,16 @@ class Mailbox:
         """Return whether the run's state holds so much that it takes nothing new."""
         if self._weight <= self._limit:
             return False
-        state = self._owner.broker
+        state = self._run.broker
         self._weight = self._weights.of(state)
         return self._weight > (self._limit if is_at_work(state) else LARGEST * self._limit)
 
     def _waits_for_steps(self, tick: WorkflowTick) -> bool:
         """Return whether it could have another outcome to take the tick before the steps that stand at the barrier
         begin."""
-        if not isinstance(tick, TickAddEvent) or tick is self.was_taken:
+        if not isinstance(tick, TickAddEvent) or tick is self._was_taken:
             return False
-        state, standing = self._owner.broker, self._barrier.standing
+        state, standing = self._run.broker, self._barrier.standing
         accepting = accepting_steps(state, tick.event, tick.step_id)
         if not accepting or any(self._known.may_wait(step, tick.event) for step in standing):
             return True
@@ -145,12 +176,11 @@ class Mailbox:
         posted = self._posted(tick)
         if posted is None:
             return True
-        if is_kept(posted, self._owner.broker, self._owner.begun):
-            self._inbox.hold(posted, held=True)
-            self._owner.keep(posted)
+        if is_kept(posted, self._run.broker, self._writer.journal.waits.begun):
+            self._writer.keep(posted)
             return False
-        if is_lost(posted, self._owner.broker):
-            self._owner.drop(posted)
+        if is_lost(posted, self._run.broker):
+            self._writer.drop(posted)
             return False
         self._weight += posted.record.size
         self._weights.note(posted.event, posted.record.size)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from workflows.errors import WorkflowCancelledByUser
+
 from workflow_server.errors import Unstorable, WorkflowServerError
 from workflow_server.execution.engine import (
     StopEvent,
@@ -13,6 +15,15 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.failures import message_of, told, user_traceback
 from workflow_server.records import RunEnded, Status
+
+
+class LeftMemory(WorkflowCancelledByUser):
+    """The run leaves memory, but does not end. The engine closes the run's trace as for a cancelled one."""
+
+
+class RunCancelled(WorkflowCancelledByUser):
+    """A client has cancelled the run."""
+
 
 RUNTIME = "<runtime>"
 """Stands in place of a step's name when a run failed outside of its steps."""

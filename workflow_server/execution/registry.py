@@ -24,7 +24,7 @@ class Registry:
     """The workflows of a server, by name."""
 
     def __init__(self, runtime: DurableRuntime) -> None:
-        self._runtime = runtime
+        self.runtime = runtime
         self._workflows: dict[str, ServedWorkflow] = {}
 
     def add(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] = ()) -> None:
@@ -44,16 +44,16 @@ class Registry:
             served = ServedWorkflow(name, workflow, additional_events)
         except (WorkflowValidationError, ValueError) as error:
             raise InvalidWorkflow(name, str(error)) from error
-        adopt(workflow, self._runtime)
-        served.run_function = self._runtime.register(workflow).workflow_run_fn
+        adopt(workflow, self.runtime)
+        served.run_function = self.runtime.register(workflow).workflow_run_fn
         self._workflows[name] = served
 
     def names(self) -> list[str]:
-        """The names of all workflows, in the order in which they were added."""
+        """Return the names of all workflows, in the order in which they were added."""
         return list(self._workflows)
 
     def get(self, name: str) -> ServedWorkflow:
-        """The workflow of this name.
+        """Return the workflow of this name.
 
         Raises:
             WorkflowNotFound: there is none.
@@ -64,5 +64,5 @@ class Registry:
         return served
 
     def find(self, name: str) -> ServedWorkflow | None:
-        """The workflow of this name, if it is registered."""
+        """Return the workflow of this name, if it is registered."""
         return self._workflows.get(name)

@@ -21,6 +21,7 @@ from workflow_server.errors import Unstorable
 from workflow_server.execution.codec import Codec
 from workflow_server.execution.engine import (
     BrokerState,
+    EmissionKey,
     Event,
     InProgressState,
     StepId,
@@ -174,3 +175,53 @@ def _in_order(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_in_order(item) for item in value]
     return sorted(map(_in_order, value), key=repr) if isinstance(value, (set, frozenset)) else value
+
+
+class Pulls:
+    """A record of whether a run had taken what a step sent out of its mailbox, when its process died before that was
+    recorded.
+
+    While a step ends, the first of its sends that are on their way is taken out of the mailbox, and is reduced before
+    the steps begin that start with the result. At a resume that send does not wait for them either. Any other does.
+    """
+
+    def __init__(self) -> None:
+        self._results: dict[str, tuple[int, int]] = {}
+        """By invocation: the number of the last invocation before its result, and how often it had sent."""
+
+    def note(self, tick: WorkflowTick, state: BrokerState) -> None:
+        """Take note of the tick, which ``state`` is about to take in."""
+        if isinstance(tick, TickStepResult) and tick.invocation_id is not None:
+            self._results[tick.invocation_id] = (state.invocation_seq, len(tick.sends))
+        elif isinstance(tick, TickAddEvent) and not self._was_returned(tick.emission):
+            self._results.clear()
+
+    def _was_returned(self, key: EmissionKey | None) -> bool:
+        """Return whether a step returned the event, so that it never was in the mailbox."""
+        result = None if key is None else self._results.get(key.invocation_id)
+        return key is not None and result is not None and key.index >= result[1]
+
+    def had_taken(self, key: EmissionKey | None, state: BrokerState) -> bool:
+        """Return whether the run had taken this send, the first that is on its way: nothing else was since the step
+        ended that sent it, and what is under way in ``state`` started after that."""
+        result = None if key is None else self._results.get(key.invocation_id)
+        if result is None:
+            return False
+        return all(
+            _number(execution.invocation_id) > result[0]
+            for worker in state.workers.values()
+            for execution in worker.in_progress
+        )
+
+    def to_json(self) -> dict[str, list[int]]:
+        """Return what a snapshot keeps."""
+        return {invocation: list(result) for invocation, result in self._results.items()}
+
+    def restore(self, data: dict[str, list[int]]) -> None:
+        """Take up what a snapshot kept."""
+        self._results = {invocation: (last, sends) for invocation, (last, sends) in data.items()}
+
+
+def _number(invocation_id: str | None) -> int:
+    number = (invocation_id or "").rpartition("_")[2]
+    return int(number) if number.isdigit() else 0

@@ -1,4 +1,4 @@
-"""One run in memory: the engine's loop on one side, what it writes on the other.
+"""One run in memory, as the engine's loop and its steps see it: their adapter, and the loop's observer.
 
 All that a transition of the run changes — its tick, its events, its state, its status — is handed to the store without
 a suspension in between and so shares a transaction. The next step starts when that is durable, and not before.
@@ -8,33 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Protocol
+from collections.abc import Coroutine
+from typing import Any
 
 from workflows.errors import WorkflowCancelledByUser
 
-from workflow_server.errors import ResumeFailed, StepNotRecorded, Unstorable, WorkflowServerError
+from workflow_server.errors import EventNotTaken, StepNotRecorded, Unstorable
 from workflow_server.execution.barrier import StepBarrier
-from workflow_server.execution.begun import BegunWaits
-from workflow_server.execution.clock import LONGEST_SLEEP, ServerClock
-from workflow_server.execution.containment import cancel as cancel_task
-from workflow_server.execution.containment import contained, executing, is_cancelled
+from workflow_server.execution.clock import LONGEST_SLEEP
+from workflow_server.execution.containment import DONE, contained, executing, harmless, is_cancelled
 from workflow_server.execution.engine import (
     AddWaiter,
     BrokerState,
     Event,
+    InternalRunAdapter,
     NamedTask,
     ObservedLoop,
     PendingStart,
     StartEvent,
-    StepId,
+    StateStore,
     StopEvent,
     TickAddEvent,
     TickStepResult,
-    TickWaiterTimeout,
-    TickWakeup,
     WaitForNextTaskResult,
+    WaitResult,
+    WaitResultTick,
     WorkerTask,
-    WorkflowCancelledEvent,
     WorkflowTick,
     end_tasks,
     in_step,
@@ -43,315 +42,235 @@ from workflow_server.execution.engine import (
     propagated_tags,
     run_scope,
 )
-from workflow_server.execution.event_log import EventLog
-from workflow_server.execution.failures import indented, told
-from workflow_server.execution.inbox import Beginnings, Inbox, PostedEvent
-from workflow_server.execution.inbox_limits import InboxLimits
+from workflow_server.execution.failures import told
+from workflow_server.execution.interface import EventSink, RunOwner, Surroundings
 from workflow_server.execution.mailbox import Mailbox
-from workflow_server.execution.outcomes import failed_event
-from workflow_server.execution.recorder import RunRecorder
-from workflow_server.execution.routing import beginning_waits
-from workflow_server.execution.state import RecordingStateStore
-from workflow_server.execution.unreadable import unreadable
-from workflow_server.execution.workflow import ServedWorkflow
-from workflow_server.records import InboxHeld, InboxPosted, RunAttempted, RunBegan, RunLoaded, Status, StoredRun
-from workflow_server.store.base import AbstractWorkflowStore, Commit
+from workflow_server.execution.outcomes import LeftMemory, RunCancelled
+from workflow_server.execution.resuming import missed_time, replay
+from workflow_server.execution.routing import answers
+from workflow_server.execution.waits import all_waiters
+from workflow_server.execution.writer import RunWriter, durable
+from workflow_server.records import InboxPosted, RunBegan, RunLoaded, StoredRun
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 10_000
-"""Records that may wait for their commit before a step that publishes events has to wait for it, too."""
 
-
-class LeftMemory(WorkflowCancelledByUser):
-    """The run leaves memory, but does not end. The engine closes the run's trace as for a cancelled one."""
-
-
-class RunCancelled(WorkflowCancelledByUser):
-    """A client has cancelled the run."""
-
-
-class SessionOwner(Protocol):
-    """The part of a session's owner that the session needs."""
-
-    store: AbstractWorkflowStore
-    idle_timeout: float | None
-    clock: ServerClock
-    limits: InboxLimits
-
-    def session_over(self, session: RunSession) -> None:
-        """The session's task is about to end; all that it wrote is durable."""
-
-    def post_again(self, session: RunSession, event: Event, step: str | None) -> None:
-        """The released run is sent an event by a task that outlived its step."""
-
-
-class RunSession:
-    """A run while it is in memory. It ends (``status`` is set), is released (``released``) or is stopped (neither)."""
+class RunSession(InternalRunAdapter):
+    """A run while it is in memory: the engine's adapter for it, and the observer of its loop."""
 
     def __init__(
-        self,
-        owner: SessionOwner,
-        served: ServedWorkflow,
-        handler_id: str,
-        run_id: str,
-        log: EventLog,
-        start_event: StartEvent | None,
+        self, run: RunOwner, surroundings: Surroundings, log: EventSink, start_event: StartEvent | None
     ) -> None:
-        self.handler_id = handler_id
-        self.run_id = run_id
-        self.served = served
-        self.log = log
-        self.missed_event = False
-        """An event arrived after the run had been released."""
-        self.wake_at: float | None = None
         self.alive_since: float | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.inbox = Inbox()
-        self._owner = owner
+        self.wake_at: float | None = None
+        self.handler_id = run.handler_id
+        self.writer = RunWriter(run, surroundings.store, log, start_event)
+        self._run = run
+        self._surroundings = surroundings
         self._start_event = start_event
-        self._recorder = RunRecorder(owner.store, served, handler_id, run_id, log, start_event, self.inbox)
-        self._barrier = StepBarrier(handler_id, self.abort, served.waits.began)
-        self.mailbox = Mailbox(self, self.inbox, self._barrier, served.waits, owner.limits.size)
-        self._beginnings = Beginnings()
+        self._barrier = StepBarrier(run, run.workflow.waits.began)
+        self._mailbox = Mailbox(self, self.writer, self._barrier, run.workflow.waits, surroundings.limits.size)
         self._broker: BrokerState | None = None
         self._loop: ObservedLoop | None = None
-        self._failure: WorkflowServerError | None = None
-        self._delivered = -1
-        self._interruptible = self._interrupted = False
+
+    @property
+    def run_id(self) -> str:
+        """Return the run's id: the same before and after a crash."""
+        return self._run.run_id
 
     def now(self) -> float:
-        """The time by which the run's deadlines are told."""
-        return self._owner.clock.now()
+        """Return the time by which the run's deadlines are told."""
+        return self._surroundings.clock.now()
 
     @property
-    def status(self) -> Status | None:
-        """Return how the run ended, once it has."""
-        return self._recorder.status
+    def broker(self) -> BrokerState:
+        """Return the state of the run's loop."""
+        state = self._broker if self._loop is None else self._loop.state
+        return state if state is not None else new_state(self._run.workflow.workflow)
 
-    @property
-    def released(self) -> bool:
-        """The run only waits, and has left memory."""
-        return self._recorder.released
+    # -- Its task ------------------------------------------------------------------------------
 
-    @property
-    def progressed(self) -> asyncio.Event:
-        """Set when a step's result is recorded, and when the session is over."""
-        return self._recorder.progressed
-
-    @property
-    def state(self) -> RecordingStateStore[Any]:
-        """The run's ``ctx.store``."""
-        return self._recorder.state
-
-    # -- Coming into memory --------------------------------------------------------------------
-
-    async def load(self, stored: StoredRun, *, crashed: bool) -> None:
-        """Take up the run where the store has it. ``crashed``: the process that ran it last died.
+    async def resume(self, stored: StoredRun, *, crashed: bool) -> None:
+        """Go on where the store has the run. ``crashed``: the process that ran it last died.
 
         Raises:
             ResumeFailed: its journal or state cannot be read any more.
         """
-        try:
-            broker = await self._recorder.replay(stored)
-        except BaseException as error:
-            if is_cancelled(error):
-                raise
-            # Not what the exception says: that may quote what is stored.
-            failure = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
-            logger.log(logging.ERROR, "Handler %s cannot be resumed", self.handler_id, exc_info=failure)
-            raise failure from None
-        for worker in broker.workers.values():
-            for waiter in worker.collected_waiters:
-                self._learn(waiter.waiting_for_event)
-        self.mailbox.expect(weight_of(stored))
+        self._broker, weight = await replay(self.writer, stored)
+        for _, waiter in all_waiters(self._broker):
+            self._run.workflow.learn(waiter.waiting_for_event)
+        self._mailbox.expect(weight)
         self.alive_since = stored.alive_since
-        self._broker = broker
-        if crashed and any(worker.in_progress for worker in broker.workers.values()):
-            self._recorder.attempts += 1
-            attempts = self._recorder.attempts
-            self._recorder.append(RunAttempted(self.handler_id, self.run_id, attempts, stored.probations))
-
-    def _learn(self, kind: type[Event]) -> None:
-        self.served.learn(kind)
-        self.served.waits.learn(kind)
+        if crashed and any(worker.in_progress for worker in self._broker.workers.values()):
+            self.writer.blame(stored.probations)
 
     def begin(self) -> None:
-        """Start the run's loop. It has its slot."""
+        """Write that the run is alive: its task, which calls ``execute``, is about to begin."""
         now = self.now()
         if self.alive_since is None:
             self.alive_since = now
-            wall = self._owner.clock.read().at
-            self._recorder.append(RunBegan(self.handler_id, self.run_id, now, wall))
-        else:
-            self._recorder.append(RunLoaded(self.handler_id, self.run_id))
-            self._catch_up(now)
-        self.task = asyncio.create_task(self._run(), name=f"run {self.handler_id}")
-
-    def _catch_up(self, now: float) -> None:
-        """Count the time that the run was alive since its last tick: it was released, or its step was interrupted.
-
-        A wakeup that is due for nothing carries the stamp into the journal.
-        """
-        broker = self._broker
-        if broker is None or broker.last_alive_stamp is None or self.alive_since is None:
+            self.writer.append(RunBegan(self.handler_id, self.run_id, now, self._surroundings.clock.read().at))
             return
-        missing = (now - self.alive_since) - broker.elapsed_alive
-        if missing > 0:
-            tick = TickWakeup(due=0.0, stamped_at=broker.last_alive_stamp + missing)
-            self.before_tick(tick, broker)
-            self.record_tick(tick)
-            self._broker = self._recorder.journal.reduce(broker, tick)
+        self.writer.append(RunLoaded(self.handler_id, self.run_id))
+        tick = None if self._broker is None else missed_time(self._broker, now - self.alive_since)
+        if tick is not None and self._broker is not None:
+            self.before_tick(tick, self._broker)
+            self.writer.record_tick(tick)
+            self._broker = self.writer.journal.reduce(self._broker, tick)
 
-    # -- The loop ------------------------------------------------------------------------------
+    async def execute(self) -> None:
+        """Return when the run has ended or leaves memory.
 
-    async def _run(self) -> None:
-        tags = {
-            "handler_id": self.handler_id,
-            "llamaindex.handler_id": self.handler_id,
-            "llamaindex.run_id": self.run_id,
-        }
+        Raises:
+            BaseException: the run fails with it; a CancelledError where the task was cancelled before its loop began.
+        """
+        ids = {"llamaindex.handler_id": self.handler_id, "llamaindex.run_id": self.run_id}
         contained.set(contained.get() or self)
         executing.set(None)
-        self._interruptible = True
         try:
-            if self._interrupted:
-                raise asyncio.CancelledError  # noqa: TRY301
-            with run_scope(self.run_id, tags):
-                broker = self._broker if self._broker is not None else new_state(self.served.workflow)
-                start = None if broker.is_running else self._start_event
-                await self.served.run_function(broker, start, propagated_tags())
+            with run_scope(self.run_id, {"handler_id": self.handler_id, **ids}):
+                start = None if self.broker.is_running else self._start_event
+                await self._run.workflow.run_function(self.broker, start, propagated_tags())
         except WorkflowCancelledByUser:
             logger.debug("Run %s left memory", self.run_id)
-        except asyncio.CancelledError:
-            # Cancelled by us before its loop began.
-            if self._failure is not None:
-                self.fail(self._failure)
-        except BaseException as error:
-            self._ended_by(error)
         finally:
-            self._interruptible = False
-            self.progressed.set()
             self._loop = None
-            await self.settle()
-            self._owner.session_over(self)
 
-    @property
-    def is_ending(self) -> bool:
-        """The steps that still run are cancelled because the run leaves memory."""
-        return self._barrier.ending
+    # -- From outside --------------------------------------------------------------------------
 
-    def end_steps(self) -> None:
-        """The run leaves memory."""
-        self._barrier.ending = True
+    def is_answer(self, event: Event) -> bool:
+        """Return whether the event answers a wait that is open."""
+        return answers(self.broker, event)
 
-    def left(self) -> BaseException:
-        """Return what the loop raises that was cancelled: the run's failure, or why it is none."""
-        if self._failure is not None:
-            return self._failure
-        return RunCancelled() if self.status == "cancelled" else LeftMemory()
+    def deliver(self, posted: InboxPosted, event: Event) -> None:
+        """Hand a posted event, which is durable, to the run; once, however often it is called."""
+        if self.writer.is_open:
+            self._mailbox.deliver(posted, event, self.now())
 
-    def _ended_by(self, error: BaseException) -> None:
-        if self.status is None:
-            self.fail(error)
-        elif self.status == "failed":
-            self._log_failure()
+    def drain(self) -> bool:
+        """Start no more steps; returns whether none runs, so that the run can leave memory at once. Otherwise it does
+        when those that run have been recorded."""
+        self._barrier.draining = True
+        return self._barrier.is_clear
 
-    def _log_failure(self) -> None:
-        """Tell, once, how the run failed. What its exceptions say cannot begin a line of the log."""
-        ended = self._recorder.ended
-        assert ended is not None
-        trace = f"\n{indented(ended.traceback)}" if ended.traceback else ""
-        logger.error("Run %s of handler %s failed: %s%s", self.run_id, self.handler_id, ended.error, trace)
-
-    async def settle(self) -> None:
-        """Return when all that the run wrote is durable, or when the store has failed."""
-        await self._recorder.settle()
+    # -- The observer of the loop --------------------------------------------------------------
 
     def attach(self, loop: ObservedLoop) -> None:
         """Arm the timeouts of the waits that began before; the engine arms only those that begin.
 
-        What was posted before a deadline that has passed comes before it, also when it is delivered after.
+        Events that were posted before a deadline come before it, also if they are delivered after it has passed.
         """
         self._loop = loop
         now = self.now()
-        for step_id, waiter_id, deadline in self._recorder.journal.waits.open(loop.state):
-            if deadline <= now and not self.mailbox.is_empty:
-                self.mailbox.put(_wait_timeout(step_id, waiter_id))
+        for tick, deadline in self.writer.journal.waits.timeouts(loop.state):
+            if deadline <= now and not self._mailbox.is_empty:
+                self._mailbox.put(tick)
             else:
-                loop.schedule_tick(_wait_timeout(step_id, waiter_id), at_time=deadline)
+                loop.schedule_tick(tick, at_time=deadline)
 
     def before_tick(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Look at what the tick finds."""
-        if self.inbox.held_events:
-            self._beginnings = self.inbox.begin(beginning_waits(tick, state), self.begun)
-        self._recorder.journal.before(tick, state)
+        self._mailbox.before(tick, state)
+        self.writer.journal.before(tick, state)
         if isinstance(tick, TickStepResult):
             self._barrier.taken(tick)
             for item in tick.result:
                 if isinstance(item, AddWaiter):
-                    self._learn(item.event_type)
+                    self._run.workflow.learn(item.event_type)
 
     def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
-        """These were on their way to the run when it left memory, or when the process died, in the state ``before``."""
-        first = ticks[0] if ticks else None
-        if isinstance(first, TickAddEvent) and self._recorder.journal.pulls.had_taken(first.emission, before):
-            self.mailbox.was_taken = first
-        self.mailbox.put_first(ticks)
+        """Send again what was on its way to the run; see ``Mailbox.send_again``."""
+        self._mailbox.send_again(ticks, before)
 
     def has_untaken(self, before: float) -> bool:
         """Return whether an event was delivered before this time that the run has not taken yet."""
-        return self.inbox.has_untaken(before)
+        return self.writer.inbox.has_untaken(before)
 
-    def record_tick(self, tick: WorkflowTick) -> None:
-        """Write the tick, with what goes with it.
+    @property
+    def is_ending(self) -> bool:
+        """Return whether the steps that still run are cancelled because the run leaves memory."""
+        return self._barrier.ending
 
-        Raises:
-            Unstorable: a value of it cannot be kept.
-        """
-        self._recorder.record_tick(tick)
-        # In the same transaction, so that what is given to a wait is given to it also after a crash.
-        beginnings, self._beginnings = self._beginnings, Beginnings()
-        for posted in beginnings.given:
-            self.inbox.hold(posted, held=False)
-            self._recorder.append(InboxHeld(posted.record.inbox_id, held=False))
-        for posted in beginnings.dropped:
-            self.drop(posted)
-        self.mailbox.put_first(posted.tick() for posted in beginnings.given)
-        self.mailbox.look_again()
+    def end_steps(self) -> None:
+        """Note that the run leaves memory: the steps that still run are cancelled next."""
+        self._barrier.ending = True
 
-    def publish(self, event: Event) -> Commit | None:
-        """Write an event to the handler's log; the loop's own terminal event also ends the run. Returns what a step
-        has to wait for that publishes faster than the store takes it.
+    def left(self) -> BaseException:
+        """Return the exception of a cancelled loop: the run's failure, or the reason why it did not fail."""
+        ended = self.writer.ended
+        was_cancelled = ended is not None and ended.status == "cancelled"
+        return self._run.failure or (RunCancelled() if was_cancelled else LeftMemory())
 
-        Raises:
-            Unstorable: a value of it is no JSON (where the loop publishes it; a step's run is failed).
-        """
-        if not self._recorder.is_open:
-            return None
-        if not in_step():
-            if isinstance(event, StopEvent):
-                self._recorder.end(event)
-            else:
-                self._recorder.publish(event)
-            return None
+    # -- The engine's adapter ------------------------------------------------------------------
+
+    async def get_now(self) -> float:
+        """Return server time: what is compared across restarts depends on no process, and not on the wall clock."""
+        return self._surroundings.clock.now()
+
+    def get_state_store(self, namespace: tuple[str, ...] = ()) -> StateStore[Any] | None:
+        """Return the run's ``ctx.store``."""
+        return None if namespace else self.writer.state
+
+    async def on_tick(self, tick: WorkflowTick) -> None:
+        """Journal the tick; never suspends."""
+        self.writer.record_tick(tick)
+        self._mailbox.after()
+
+    @harmless
+    async def send_event(self, tick: WorkflowTick) -> None:
+        """Hand the run what one of its own steps sends; a task that outlived its step may send after the release."""
+        if self.writer.is_open or self.writer.ended is not None:
+            self._mailbox.put(tick)
+        elif isinstance(tick, TickAddEvent):
+            self._run.send_late(tick.event, str(tick.step_id) if tick.step_id is not None else None)
+
+    async def wait_receive(self, timeout_seconds: float | None = None) -> WaitResult:  # noqa: ARG002
+        """Return the next tick of the mailbox; the loop always waits without a timeout."""
         try:
-            self._recorder.publish(event)
-        except Unstorable as error:
-            # The engine only logs what a step's publication raises: the run must not go on without the event.
-            self.abort(error)
+            return WaitResultTick(tick=await self._mailbox.get())
         except BaseException as error:
-            self.abort(StepNotRecorded(reason=told(error)))
-        return self._recorder.last if self._owner.store.backlog > BACKLOG else None
+            if not is_cancelled(error):
+                # The engine would log it, and ask again at once, for ever.
+                self._run.abort(EventNotTaken(reason=told(error)))
+            raise
 
-    async def next_task(
-        self, running: list[NamedTask], pending: list[PendingStart], timeout: float | None
+    def write_to_event_stream(self, event: Event) -> Coroutine[Any, Any, None]:
+        """Publish an event to the handler's log: at once, and not when the engine's task for it has its turn. A step
+        that publishes faster than the store takes it waits for that."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            # In a thread, where the engine finds no loop for it either.
+            return durable(None)
+        if not self.writer.is_open:
+            return DONE
+        if not in_step():
+            # The loop's own terminal event ends the run.
+            if isinstance(event, StopEvent):
+                self.writer.end(event)
+            else:
+                self.writer.publish(event)
+            return DONE
+        self._publish(event)
+        return self.writer.pace()
+
+    def _publish(self, event: Event) -> None:
+        """Write an event of a step. The engine only logs what this raises, and the run must not go on without it."""
+        try:
+            self.writer.publish(event)
+        except Unstorable as error:
+            self._run.abort(error)
+        except BaseException as error:
+            self._run.abort(StepNotRecorded(reason=told(error)))
+
+    async def wait_for_next_task(
+        self, running: list[NamedTask], pending: list[PendingStart], timeout: float | None = None
     ) -> WaitForNextTaskResult:
         """Start what is pending — steps when all before them is durable — and wait for the first to finish."""
         if self._loop is not None:
-            self._recorder.compact(self._loop.state)
+            self.writer.compact(self._loop.state)
         self._barrier.next_batch()
-        started = [self._barrier.start(item, self._recorder.last) for item in pending]
+        started = [self._barrier.start(item, self.writer.last) for item in pending]
         try:
             completed = await self._first_done([*running, *started], timeout)
         except BaseException:
@@ -365,104 +284,16 @@ class RunSession:
         if self._barrier.has_drained(named):
             raise LeftMemory
         idle = not any(isinstance(task, WorkerTask) for task in named)
-        release_after = self._owner.idle_timeout if idle else None
+        release_after = self._surroundings.idle_timeout if idle else None
         may_release = release_after is not None and (timeout is None or timeout > release_after)
         limit = release_after if may_release else None if timeout is None else min(timeout, LONGEST_SLEEP)
         done, _ = await asyncio.wait({task.task for task in named}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if done:
             return pick_highest_priority(named, done)
         # Decided here, where nothing else can run: only the mailbox could hold something new.
-        if may_release and self.mailbox.is_quiet:
+        if may_release and self._mailbox.is_quiet:
             assert self._loop is not None
             self.wake_at = self._loop.wake_at()
-            self._recorder.release(self.wake_at)
+            self.writer.release(self.wake_at)
             raise LeftMemory
         return None
-
-    # -- What clients posted -------------------------------------------------------------------
-
-    @property
-    def broker(self) -> BrokerState:
-        """The state of the run's loop."""
-        if self._loop is not None:
-            return self._loop.state
-        return self._broker if self._broker is not None else new_state(self.served.workflow)
-
-    @property
-    def begun(self) -> BegunWaits:
-        """The types for which the run has waited."""
-        return self._recorder.journal.waits.begun
-
-    def keep(self, posted: PostedEvent) -> None:
-        """The event is held until a wait for its type begins."""
-        if self._recorder.is_open:
-            self._recorder.append(InboxHeld(posted.record.inbox_id, held=True))
-
-    def drop(self, posted: PostedEvent) -> None:
-        """Tell that nobody takes the event."""
-        self._recorder.drop(posted)
-
-    # -- From outside --------------------------------------------------------------------------
-
-    def deliver(self, posted: InboxPosted, event: Event) -> None:
-        """Hand a posted event, which is durable, to the run; once, however often it is called."""
-        if self.released:
-            self.missed_event = True
-        if not self._recorder.is_open or posted.inbox_id <= self._delivered:
-            return
-        self._delivered = posted.inbox_id
-        added = self.inbox.add(posted, event, self.now())
-        if not added.held:
-            self.mailbox.put(added.tick())
-
-    def send(self, tick: WorkflowTick) -> None:
-        """Hand the run what one of its own steps sends; a task that outlived its step may send after the release."""
-        if not self.released:
-            self.mailbox.put(tick)
-        elif isinstance(tick, TickAddEvent):
-            self._owner.post_again(self, tick.event, str(tick.step_id) if tick.step_id is not None else None)
-
-    def cancel(self) -> Commit:
-        """End the run as cancelled, whatever its steps do; what they still publish or write is dropped."""
-        commit = self._recorder.end(WorkflowCancelledEvent())
-        self._interrupt()
-        return commit
-
-    def _interrupt(self) -> None:
-        """Cancel the run's task. Not before it has begun, nor where it ends already: it would end without giving back
-        what it holds."""
-        if self.task is not None and self._interruptible:
-            cancel_task(self.task)
-        self._interrupted = True
-
-    def abort(self, error: WorkflowServerError) -> None:
-        """Fail the run from outside its loop."""
-        if self.status is None and self._failure is None:
-            self._failure = error
-            self._interrupt()
-
-    def fail(self, error: BaseException) -> None:
-        """End the run as failed, with the reason and a terminal event."""
-        if self.status is None:
-            self._recorder.end(failed_event(error))
-            self._log_failure()
-
-    def end_again(self, error: WorkflowServerError) -> bool:
-        """The run's end cannot be stored: end it as failed, for that reason. False where that was tried before."""
-        return self._recorder.end_again(failed_event(error))
-
-    def drain(self) -> None:
-        """Start no more steps, and leave memory when those that run have been recorded."""
-        self._barrier.draining = True
-        if self._barrier.is_clear and self._recorder.is_open:
-            self._interrupt()
-
-
-def weight_of(stored: StoredRun) -> int:
-    """Return what the state of a stored run weighs at most."""
-    snapshot = len(stored.snapshot.data) if stored.snapshot is not None else 0
-    return snapshot + sum(len(tick.data) for tick in stored.ticks)
-
-
-def _wait_timeout(step_id: StepId, waiter_id: str) -> TickWaiterTimeout:
-    return TickWaiterTimeout.model_validate({"step_id": step_id, "waiter_id": waiter_id})

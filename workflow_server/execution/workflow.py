@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from workflows.representation import get_workflow_representation
 
-from workflow_server.errors import Unstorable
+from workflow_server.errors import ResumeFailed, Unstorable
 from workflow_server.execution.codec import Codec, Undecodable
 from workflow_server.execution.engine import (
     DictState,
@@ -29,13 +29,13 @@ from workflow_server.execution.engine import (
 from workflow_server.execution.event_input import EventInput
 from workflow_server.execution.exceptions import InvalidEvent, NoRepresentation
 from workflow_server.execution.journal import Journal
-from workflow_server.execution.known_waits import KnownWaits
 from workflow_server.execution.legacy import LegacyFormat, is_legacy_event
 from workflow_server.execution.patches import Json, Patch, apply
 from workflow_server.execution.schemas import json_schema
 from workflow_server.execution.serializer import RunSerializer
-from workflow_server.execution.slots import Slots
 from workflow_server.execution.state import PatchSink, RecordingStateStore, decode_state, encode_state
+from workflow_server.execution.unreadable import unreadable
+from workflow_server.execution.waits import KnownWaits
 from workflow_server.protocol.bounded import try_first
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,8 @@ class ServedWorkflow:
     def __init__(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]]) -> None:
         self.name = name
         self.workflow = workflow
-        self.slots = Slots(concurrent_runs(workflow))
+        self.concurrent_runs = concurrent_runs(workflow)
+        """Number of runs that may run at once; None where there is no limit."""
         self.timeout = workflow_timeout(workflow)
         self.run_function: WorkflowRunFunction
         self._state_type = infer_state_type(workflow)
@@ -67,11 +68,12 @@ class ServedWorkflow:
     # -- Types ---------------------------------------------------------------------------------
 
     def learn(self, kind: type[Event]) -> None:
-        """A run waits for events of this type: they may be sent to it."""
+        """A run waits for events of this type: they may be sent to it, and steps may wait for them again."""
         self._input.learn(kind)
+        self.waits.learn(kind)
 
     def knows(self, data: object) -> bool:
-        """Return whether the type that this envelope names is known; an envelope that is none is not."""
+        """Return whether this is an envelope that names a known type."""
         return self._input.knows(data)
 
     def event_schemas(self) -> list[dict[str, Any]]:
@@ -132,6 +134,17 @@ class ServedWorkflow:
         event: Event = self.legacy.event(data) if is_legacy_event(data) else self.codec.loads(data)
         return event
 
+    def inbox_event(self, data: str) -> Event:
+        """A posted event from the store.
+
+        Raises:
+            ResumeFailed: it cannot be read any more.
+        """
+        try:
+            return self.stored_event(data)
+        except BaseException as error:
+            raise ResumeFailed(reason=f"a posted event cannot be read: {unreadable(error)}") from None
+
     def journal(self, run_id: str, start_event: StartEvent | None) -> Journal:
         """The journal of one run."""
         return Journal(self.workflow, run_id, self.codec, self.legacy, start_event)
@@ -180,7 +193,7 @@ class ServedWorkflow:
         """A client's serialized ``Context`` as the snapshot and the state record that a run begins with.
 
         Raises:
-            InvalidEvent: it is none of this workflow.
+            InvalidEvent: it is not a context of this workflow.
         """
         # A client's names resolve to the workflow's own types and to nothing else: none of them imports anything.
         serializer = self._serializer.closed()

@@ -1,48 +1,39 @@
-"""The manager: resumes, looks, cancels, subscribes and drains; what starts and what sends stand beside it.
+"""All that can be asked of the runs of a server: to start, send, cancel, delete, look and subscribe.
 
-What a client is told here is durable before it is told. The work of a request that changes something is owned by the
+Everything that a client is told is durable before it is told. The work of a request that changes something is owned by the
 manager: a client that goes away in the middle leaves nothing half done.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Literal
 
 from workflow_server.concurrency import map_cooperatively
-from workflow_server.errors import HandlerNotFound, StorageError, UnitRefused
-from workflow_server.execution.blocking import LoopWatch
-from workflow_server.execution.containment import TaskContainment
-from workflow_server.execution.engine import Event, Workflow, WorkflowCancelledEvent, rescue_of
-from workflow_server.execution.event_log import EventReader, take_queue
+from workflow_server.errors import HandlerNotFound, ShuttingDown
+from workflow_server.execution.clock import ServerClock
+from workflow_server.execution.durable import DurableRuntime
+from workflow_server.execution.engine import Event, StartEvent, Workflow, nanoid
 from workflow_server.execution.inbox_limits import InboxLimits
+from workflow_server.execution.interface import Surroundings
+from workflow_server.execution.registry import Registry
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, ListedHandler, RunRequest
-from workflow_server.records import (
-    STATUSES,
-    ListCursor,
-    Record,
-    Status,
-)
-from workflow_server.runs.exceptions import HandlerNotRunning
-from workflow_server.runs.recovery import Recovery
-from workflow_server.runs.roster import Roster
-from workflow_server.runs.sending import Sending
-from workflow_server.runs.starting import Starting
-from workflow_server.runs.views import find_handler, listed, shown
+from workflow_server.records import RunStarted, Status
+from workflow_server.runs.activation import Activation
+from workflow_server.runs.continuing import Continuing
+from workflow_server.runs.events import EventLogs, EventReader
+from workflow_server.runs.exceptions import HandlerNotRunning, RunSuperseded
+from workflow_server.runs.idempotency import IdempotencyKeys, answered
+from workflow_server.runs.lifecycle import Lifecycle
+from workflow_server.runs.posting import Message, Postbox
+from workflow_server.runs.table import RunTable
+from workflow_server.runs.views import find_handler, from_end, from_start, listed_pages, shown
+from workflow_server.runs.waiters import EndWaiters
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
-
-logger = logging.getLogger(__name__)
-
-ALIVE_INTERVAL = 5.0
-"""Seconds between two notes that the server is alive: the most by which a crash can prolong a workflow's timeout."""
-CLOCK_INTERVAL = 1.0
-CLOCK_SET = 0.5
-"""Seconds after which it is looked whether the wall clock was set, by more than so many: the note is then taken anew,
-since a crash must not make a downtime of it."""
 
 
 class RuntimeManager:
@@ -58,171 +49,204 @@ class RuntimeManager:
         accept_handler_ids: bool = False,
         limits: InboxLimits | None = None,
     ) -> None:
-        self._store = store
-        self._roster = Roster(store, idle_timeout=idle_timeout, limits=limits or InboxLimits())
-        self._recovery = Recovery(self._roster, max_attempts=max_attempts)
-        self._starting = Starting(self._roster, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
-        self._sending = Sending(self._roster)
-        self._services: list[asyncio.Task[None]] = []
-        self._containment: TaskContainment | None = None
-        self._unsubscribe: Callable[[], None] | None = None
-        self._watch: LoopWatch | None = None
+        around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
+        self.store = store
+        """The store in which the runs are kept."""
+        self._clock = around.clock
+        self._closing = asyncio.Event()
+        self._keys = IdempotencyKeys(store)
+        self._waiters = EndWaiters()
+        self._logs = EventLogs(store, self._closing)
+        self.runs = RunTable(self._logs, self._waiters)
+        """The runs that go on, to look at."""
+        self._registry = Registry(DurableRuntime(around.clock))
+        self._activation = Activation(around, self._registry, self.runs, self._logs, self._closing)
+        self._postbox = Postbox(around, self.runs, self._activation)
+        self._continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
+        self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
 
     # -- Life ----------------------------------------------------------------------------------
 
     def add_workflow(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] = ()) -> None:
         """Serve a workflow; see ``Registry.add``."""
-        self._roster.registry.add(name, workflow, additional_events)
+        self._registry.add(name, workflow, additional_events)
 
     def listen(self) -> None:
-        """Follow the store's commits, and contain what steps do to the event loop; called before the store is opened.
-
-        Where ``stop`` is not called, ``release`` undoes it.
-        """
-        self._containment = TaskContainment.enter(rescue_of)
-        self._unsubscribe = self._store.subscribe(self._on_commit)
-        self._store.on_refused = self._on_refused
+        """Follow the store, which is not open yet; see ``Lifecycle.listen``."""
+        self._lifecycle.listen()
 
     async def resume(self) -> int:
-        """Resume every running run; return how many proceed."""
-        self._watch = LoopWatch()
-        self._watch.start()
-        self._roster.next_inbox_id = self._store.next_inbox_id
-        resumed = await self._recovery.resume(crashed=not self._store.stopped_cleanly)
-        for name, service in {
-            "wake released runs": self._roster.wakeups.run(),
-            "note that the server is alive": self._note_alive(),
-            "probe suspect runs": self._recovery.probe(),
-        }.items():
-            self._services.append(asyncio.create_task(service, name=name))
-        return resumed
+        """Resume every running run; returns how many go on."""
+        return await self._lifecycle.resume()
 
     def close(self) -> None:
         """Accept nothing new, and end the streams: their readers come back with their cursors."""
-        self._roster.closing.set()
-        self._roster.logs.wake()
-        self._starting.close()
+        self._closing.set()
+        self._logs.wake()
+        self._waiters.close()
 
     async def stop(self, grace: float) -> None:
-        """Let running steps be recorded, for at most ``grace`` seconds; nothing is cancelled: it all goes on at the
-        next start. Where it was cancelled itself, it may be called again."""
+        """Let running steps be recorded, for at most ``grace`` seconds; see ``Lifecycle.stop``."""
         self.close()
-        for service in self._services:
-            service.cancel()
-        await asyncio.gather(*self._services, return_exceptions=True)
-        self._recovery.stop()
-        sessions = list(self._roster.sessions.values())
-        for session in sessions:
-            session.drain()
-        tasks = [session.task for session in sessions if session.task is not None]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=grace)
-            for task in late:
-                logger.warning("%s was still in a step: it begins that step anew at the next start", task.get_name())
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=1.0)
-        await self._roster.tasks.finish(timeout=1.0)
-        self.release()
-        if self._services:
-            # Without a resume no clock was moved past the downtime: the next start has to know of it.
-            self._store.append(self._roster.clock.read())
+        await self._lifecycle.stop(grace)
 
     def release(self) -> None:
-        """Give the event loop back, and hear of no more commits."""
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
-        if self._watch is not None:
-            self._watch.stop()
-            self._watch = None
-        if self._containment is not None:
-            self._containment.leave()
-            self._containment = None
+        """Give the event loop back, where ``stop`` is not called after ``listen``."""
+        self._lifecycle.release()
 
-    async def _note_alive(self) -> None:
-        clock = self._roster.clock
-        while True:
-            noted = clock.read()
-            try:
-                await self._store.append(noted)
-            except StorageError:
-                return
-            for _ in range(round(ALIVE_INTERVAL / CLOCK_INTERVAL)):
-                await asyncio.sleep(CLOCK_INTERVAL)
-                if abs(clock.read().ahead - noted.ahead) > CLOCK_SET:
-                    break
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise ShuttingDown
+
+    def held(self) -> dict[str, int]:
+        """Return how much is held for runs, requests and readers, for tests: nothing, once all of them are over."""
+        return {
+            "runs": len(self.runs),
+            "waits for ends": len(self._waiters),
+            "idempotency keys": self._keys.locked(),
+            **self.runs.held(),
+            **self._logs.held(),
+            **self._activation.held(),
+        }
 
     # -- Looking -------------------------------------------------------------------------------
 
     @property
     def problem(self) -> str | None:
         """Return why the store cannot commit at present, or None where it can."""
-        return self._store.problem
+        return self.store.problem
 
     @property
     def location(self) -> str:
         """Return what to call the store to a user."""
-        return self._store.location
+        return self.store.location
 
     def workflow_names(self) -> list[str]:
-        """The names of the workflows, in the order in which they were added."""
-        return self._roster.registry.names()
+        """Return the names of the workflows, in the order in which they were added."""
+        return self._registry.names()
 
     def workflow(self, name: str) -> ServedWorkflow:
-        """The workflow of this name.
+        """Return the workflow of this name.
 
         Raises:
             WorkflowNotFound: there is none.
         """
-        return self._roster.registry.get(name)
+        return self._registry.get(name)
 
     async def get_handler(self, handler_id: str) -> HandlerData:
-        """The handler.
+        """Return the handler.
 
         Raises:
             HandlerNotFound: there is none.
         """
-        return shown(self._roster, await find_handler(self._roster, handler_id))
+        return shown(self.runs, await find_handler(self.store, handler_id))
 
     async def list_handlers(self, statuses: list[Status] | None, workflow_names: list[str] | None) -> list[HandlerData]:
-        """The handlers of these statuses and workflows, oldest first; None stands for all."""
+        """Return the handlers of these statuses and workflows, oldest first; None stands for all."""
         query = HandlerQuery(status_in=statuses, workflow_name_in=workflow_names)
-        return await map_cooperatively(partial(shown, self._roster), await self._store.query(query))
+        return await map_cooperatively(partial(shown, self.runs), await self.store.query(query))
 
-    async def handler_pages(
+    def handler_pages(
         self, statuses: list[Status] | None, workflow_names: list[str] | None
     ) -> AsyncGenerator[list[ListedHandler], None]:
-        """The same handlers page by page: one page at a time is in memory, and no result is parsed."""
-        cursor: ListCursor | None = None
-        while True:
-            stored, cursor = await self._store.list_page(
-                STATUSES if statuses is None else statuses, workflow_names, cursor
-            )
-            handlers = [listed(self._roster, handler) for handler in stored]
-            # Who takes the page may empty it while it is written: of a page, nothing else is held here.
-            del stored
-            yield handlers
-            if cursor is None:
-                return
+        """Yield the same handlers page by page: one page at a time is in memory, and no result is parsed."""
+        return listed_pages(self.store, self.runs, statuses, workflow_names)
 
-    # -- Starting and sending ------------------------------------------------------------------
+    # -- Starting ------------------------------------------------------------------------------
 
     async def start(self, workflow_name: str, request: RunRequest) -> HandlerData:
-        """Start a run; see ``Starting.start``."""
-        return await self._starting.start(workflow_name, request)
+        """Start a run, or continue a completed handler with the next; it is durable when this returns.
+
+        Raises:
+            WorkflowNotFound, CompletedHandlerNotFound, HandlerRunning, HandlerBeingDeleted, InvalidHandlerId,
+            StateUnreadable, InvalidEvent, ContextRefused, ContextBesideHandler, KeyReused, ShuttingDown, StorageFull,
+            StoreUnavailable: why nothing was started.
+        """
+        return await self._start(workflow_name, request, nanoid())
 
     async def run(self, workflow_name: str, request: RunRequest) -> HandlerData:
-        """Start a run and return when it has ended; see ``Starting.run``."""
-        return await self._starting.run(workflow_name, request)
+        """Start a run and return when it has ended; as ``start`` otherwise.
+
+        Raises:
+            ShuttingDown: the server stops first; the run goes on at its next start.
+        """
+        run_id = nanoid()
+        with self._waiters.end_of(run_id) as end:
+            begun = await self._start(workflow_name, request, run_id)
+            if begun.run_id == run_id:
+                return from_end(begun, await end)
+        assert begun.run_id is not None
+        return await self._end_of(begun, begun.run_id)
+
+    async def _end_of(self, begun: HandlerData, run_id: str) -> HandlerData:
+        """Return the handler as a run ends that an earlier request started, or that has ended already."""
+        with self._waiters.end_of(run_id) as end:
+            handler = await find_handler(self.store, begun.handler_id)
+            if handler.run_id != run_id:
+                raise RunSuperseded(begun.handler_id)
+            if handler.status != "running":
+                return shown(self.runs, handler)
+            self._check_open()
+            return from_end(begun, await end)
+
+    async def _start(self, workflow_name: str, request: RunRequest, run_id: str) -> HandlerData:
+        self._check_open()
+        served = self.workflow(workflow_name)
+        event = served.start_event(request.start_event)
+        work = self._once(served, event, request, run_id)
+        return await self._activation.tasks.run(work, f"start {workflow_name}")
+
+    async def _once(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
+        if request.key is None:
+            return await self._begin(served, event, request, run_id)
+        async with self._keys.earlier_answer(f"run:{served.name}", request.key) as answer:
+            if answer is not None:
+                return HandlerData.model_validate_json(answer.response)
+            return await self._begin(served, event, request, run_id)
+
+    async def _begin(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
+        handler_id = request.handler_id or nanoid()
+        async with self.runs.lock(handler_id):
+            self._check_open()
+            if request.handler_id is None or await self._continuing.is_new(handler_id):
+                log = self._logs.new(handler_id)
+                records = [] if request.context is None else self._continuing.given(served, run_id, request.context)
+            else:
+                records = await self._continuing.kept(served, handler_id, run_id, request)
+                log = await self._logs.get(handler_id)
+            place, data = log.next_sequence, served.encode(event)
+            started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, self._clock.now())
+            answer = from_start(started)
+            scope, key = f"run:{served.name}", request.key
+            keys = [] if key is None else [answered(scope, key, started, answer.model_dump_json())]
+            await self.store.commit(started, *records, *keys)
+            log.begin()
+            self._activation.launch(handler_id, run_id, served, log, None if records else event)
+        return answer
+
+    # -- Sending, cancelling and deleting ------------------------------------------------------
 
     async def send(
         self, handler_id: str, event: object, step: str | None, key: IdempotencyKey | None, *, hold: bool = False
     ) -> None:
-        """Send an event to a running run; see ``Sending.send``."""
-        await self._sending.send(handler_id, event, step, key, hold=hold)
+        """Send an event to a running run; it is durable when this returns, and reaches the run exactly once. With
+        ``hold``, what nobody takes now is kept until the next wait for its type begins.
 
-    # -- Ending --------------------------------------------------------------------------------
+        Raises:
+            HandlerNotFound, RunAlreadyEnded, RunSuspended, InvalidEvent, UnknownStep, StepRefusesEvent, TooManyWaiting,
+            TooManyHeld, KeyReused, ShuttingDown, StorageFull, StoreUnavailable: why nothing was sent.
+        """
+        self._check_open()
+        message = Message(event, step, hold, key)
+        await self._activation.tasks.run(self._send(handler_id, message), f"send to {handler_id}")
+
+    async def _send(self, handler_id: str, message: Message) -> None:
+        if message.key is None:
+            await self._postbox.post(handler_id, message)
+            return
+        async with self._keys.earlier_answer(f"event:{handler_id}", message.key) as answer:
+            if answer is None:
+                await self._postbox.post(handler_id, message)
 
     async def cancel(self, handler_id: str) -> None:
         """End a running run as cancelled; returns when that is durable, whatever its steps do.
@@ -230,32 +254,13 @@ class RuntimeManager:
         Raises:
             HandlerNotFound, HandlerNotRunning: there is nothing to cancel.
         """
-        await self._roster.tasks.run(self._cancel(handler_id), f"cancel {handler_id}")
+        await self._activation.tasks.run(self._cancel(handler_id), f"cancel {handler_id}")
 
     async def _cancel(self, handler_id: str) -> None:
-        async with self._roster.lock(handler_id):
-            status = await self._end_as_cancelled(handler_id)
+        async with self.runs.lock(handler_id):
+            status = await self._activation.cancel(handler_id)
             if status is not None:
                 raise HandlerNotRunning(handler_id, status)
-
-    async def _end_as_cancelled(self, handler_id: str) -> Status | None:
-        """End the handler's run; returns the status of one that had ended before. The caller holds its lock."""
-        session = await self._roster.running_session(handler_id)
-        if session is not None:
-            try:
-                await session.cancel()
-            except UnitRefused:
-                # The run's end by this reason is not to be: what the store has instead is told.
-                await session.settle()
-            else:
-                return None
-        handler = await find_handler(self._roster, handler_id)
-        if handler.status != "running":
-            return handler.status
-        assert handler.run_id is not None
-        event = WorkflowCancelledEvent()
-        await self._roster.end_offline(handler_id, handler.run_id, handler.workflow_name, event)
-        return None
 
     async def purge(self, handler_id: str) -> None:
         """Delete a handler with all that belongs to it; one that runs is cancelled first.
@@ -263,53 +268,30 @@ class RuntimeManager:
         Raises:
             HandlerNotFound: there is none.
         """
-        await self._roster.tasks.run(self._purge(handler_id), f"purge {handler_id}")
+        await self._activation.tasks.run(self._purge(handler_id), f"purge {handler_id}")
 
     async def _purge(self, handler_id: str) -> None:
-        async with self._roster.lock(handler_id):
-            await self._end_as_cancelled(handler_id)
-            if not await self._store.delete(HandlerQuery(handler_id_in=[handler_id])):
+        async with self.runs.lock(handler_id):
+            await self._activation.cancel(handler_id)
+            if not await self.store.delete(HandlerQuery(handler_id_in=[handler_id])):
                 raise HandlerNotFound(handler_id)
-            self._roster.logs.forget(handler_id)
+            self._logs.forget(handler_id)
 
     # -- Subscribing ---------------------------------------------------------------------------
 
     async def open_cursor(self, handler_id: str, after: int | Literal["now"]) -> EventReader | None:
-        """A reader of every event past the cursor (-1: of the current run); None when none is left and none will come.
+        """Return a reader of every event past the cursor (-1: of the current run); None when none will come.
 
         Raises:
             HandlerNotFound: there is no such handler.
         """
-        log = await self._roster.logs.get(handler_id)
-        if after == "now":
-            after = log.committed
-        elif after < 0:
-            after = log.first - 1
-        if log.ended and after >= log.committed:
-            return None
-        # A cursor past the end was not given out by this log: what follows the end is all that can come.
-        return EventReader(log, min(after, log.committed), self._roster.closing)
+        return await self._logs.open_cursor(handler_id, after)
 
     async def open_queue(self, handler_id: str, timeout: float) -> EventReader | None:
-        """The reader of the handler's shared queue; None when none is left and none will come.
+        """Return the reader of the handler's shared queue; None when no event is left and none will come.
 
         Raises:
             HandlerNotFound: there is no such handler.
             QueueTaken: another reader held the queue for ``timeout`` seconds.
         """
-        log = await self._roster.logs.get(handler_id)
-        reader = await take_queue(log, timeout, self._roster.closing, self._roster.logs)
-        if log.ended and log.queue_next > log.committed:
-            await reader.close()
-            return None
-        return reader
-
-    # -- Commits -------------------------------------------------------------------------------
-
-    def _on_commit(self, records: Sequence[Record]) -> None:
-        for over in self._roster.on_commit(records):
-            self._starting.ended(over)
-
-    def _on_refused(self, records: Sequence[Record], error: StorageError) -> None:
-        for run_id in self._roster.on_refused(records, error):
-            self._starting.lost(run_id, error)
+        return await self._logs.open_queue(handler_id, timeout)

@@ -12,10 +12,13 @@ import contextlib
 import logging
 
 from workflow_server.errors import RunQuarantined, StorageError
+from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.outcomes import failed_event
-from workflow_server.execution.session import RunSession
 from workflow_server.records import RunAttempted, RunningRun
-from workflow_server.runs.roster import UNREGISTERED, Roster
+from workflow_server.runs.activation import Activation
+from workflow_server.runs.run import Run
+from workflow_server.runs.states import PROBATION, RunState
+from workflow_server.runs.table import RunTable
 
 logger = logging.getLogger(__name__)
 
@@ -28,58 +31,60 @@ LONGEST_OBSERVATION = 640.0
 """Seconds for which a suspect without a result is watched before the next one runs again. They double with each
 further death, so that a step that takes longer to kill the process is found out, too."""
 PROBATIONS = 2
-"""Crashes in quarantine after which a run is failed."""
-PROBATION = "it is in quarantine, because the process crashed during its steps"
+"""Crashes in quarantine after which a run is failed, with the reason."""
 
 
 class Recovery:
-    """The start-up of a server's runs."""
+    """Resumes the runs of a server at its start, and finds out which of them kill the process."""
 
-    def __init__(self, roster: Roster, *, max_attempts: int) -> None:
-        self._roster = roster
+    def __init__(
+        self, surroundings: Surroundings, table: RunTable, activation: Activation, *, max_attempts: int
+    ) -> None:
+        self._store = surroundings.store
+        self._clock = surroundings.clock
+        self._table = table
+        self._activation = activation
         self._max_attempts = max_attempts
         self._suspects: list[RunningRun] = []
         self._blamed: dict[str, RunningRun] = {}
         """The runs that were blamed beforehand for the next death of the process, as they were before."""
-        self._observed: dict[str, RunSession] = {}
+        self._observed: dict[str, asyncio.Event] = {}
+        """Set when such a run has made progress."""
 
     async def resume(self, *, crashed: bool) -> int:
-        """Resume every running run, and return how many proceed; those that only wait stay out of memory."""
-        roster = self._roster
-        await roster.store.shift_clocks(roster.clock.resume(roster.store.last_alive))
-        runs = await roster.store.running_runs()
+        """Resume every running run, and return how many go on; those that only wait stay out of memory."""
+        await self._store.shift_clocks(self._clock.resume(self._store.last_alive))
+        stored = await self._store.running_runs()
         # Those that had a slot get one before those that waited for one.
-        runs.sort(key=lambda run: (run.alive_since is None, run.requested_at))
-        going_on = [run for run in runs if self._goes_on(run)]
+        stored.sort(key=lambda run: (run.alive_since is None, run.requested_at))
+        runs = [self._adopt(run) for run in stored]
+        going_on = [run for run, found in zip(runs, stored, strict=True) if self._goes_on(run, found)]
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def take_up(run: RunningRun) -> None:
+        async def load(run: Run) -> None:
             async with gate:
-                await roster.activate(run.handler_id, crashed=crashed)
+                await self._activation.load(run, crashed=crashed)
 
-        await asyncio.gather(*(take_up(run) for run in going_on if self._has_slot(run)))
-        return len(runs) - len(roster.suspended)
+        await asyncio.gather(*[load(run) for run in going_on if self._activation.admission.admit(run)])
+        return sum(run.state is not RunState.SUSPENDED for run in runs)
 
-    def _goes_on(self, run: RunningRun) -> bool:
-        roster = self._roster
-        roster.note_held(run.handler_id, run.held_events)
-        served = roster.registry.find(run.workflow_name)
-        if served is None:
-            roster.suspended[run.handler_id] = UNREGISTERED
-            logger.warning("Handler %s waits: workflow '%s' is not registered", run.handler_id, run.workflow_name)
+    def _adopt(self, stored: RunningRun) -> Run:
+        name, held = stored.workflow_name, stored.held_events
+        return self._activation.adopt(stored.handler_id, stored.run_id, name, held_events=held)
+
+    def _goes_on(self, run: Run, stored: RunningRun) -> bool:
+        """Return whether the run is to come into memory; where it is not, it is left waiting for what it waits for."""
+        if run.state is RunState.SUSPENDED:
+            logger.warning("Handler %s waits: workflow '%s' is not registered", run.handler_id, stored.workflow_name)
             return False
-        if run.attempts >= self._max_attempts:
-            roster.suspended[run.handler_id] = PROBATION
-            self._suspects.append(run)
+        if stored.attempts >= self._max_attempts:
+            run.suspend(PROBATION)
+            self._suspects.append(stored)
             return False
-        if run.released and not run.has_inbox:
-            roster.schedule(run.handler_id, served, run.wake_at, run.alive_since)
+        if stored.released and not stored.has_inbox:
+            self._activation.sleep(run, stored.wake_at, stored.alive_since)
             return False
         return True
-
-    def _has_slot(self, run: RunningRun) -> bool:
-        served = self._roster.registry.find(run.workflow_name)
-        return served is not None and served.slots.take(run.handler_id)
 
     async def probe(self) -> None:
         """Let the suspects run again, one at a time."""
@@ -91,51 +96,50 @@ class Recovery:
                 await self._probe(suspect)
             except StorageError:
                 logger.exception("Handler %s waits for the next start of the server", suspect.handler_id)
-                self._roster.suspended[suspect.handler_id] = PROBATION
 
-    async def _probe(self, run: RunningRun) -> None:
-        roster = self._roster
-        async with roster.lock(run.handler_id):
-            if roster.suspended.pop(run.handler_id, None) is None:
+    async def _probe(self, suspect: RunningRun) -> None:
+        async with self._table.lock(suspect.handler_id):
+            run = self._table.get(suspect.handler_id)
+            if run is None or run.run_id != suspect.run_id or run.state is not RunState.SUSPENDED:
                 return
-            if run.probations >= PROBATIONS:
+            if suspect.probations >= PROBATIONS:
                 logger.error(
                     "Handler %s failed in quarantine: the process crashed %d times during its steps",
                     run.handler_id,
-                    run.attempts,
+                    suspect.attempts,
                 )
-                event = failed_event(RunQuarantined(run.attempts))
-                await roster.end_offline(run.handler_id, run.run_id, run.workflow_name, event)
+                await self._activation.end_offline(run, failed_event(RunQuarantined(suspect.attempts)))
                 return
-            blamed = RunAttempted(run.handler_id, run.run_id, run.attempts + 1, run.probations + 1)
-            self._blamed[run.handler_id] = run
-            await roster.store.append(blamed)
+            blamed = RunAttempted(run.handler_id, run.run_id, suspect.attempts + 1, suspect.probations + 1)
+            self._blamed[run.handler_id] = suspect
+            await self._store.append(blamed)
+            admitted = self._activation.admission.admit(run)
         logger.warning("Handler %s runs again, in quarantine", run.handler_id)
-        await roster.activate(run.handler_id)
-        session = roster.sessions.get(run.handler_id)
-        if session is None:
+        if admitted:
+            await self._activation.load(run)
+        if run.session is None:
             # It has not got to its step, for want of a slot, say: no death of the process will be its doing.
-            self._take_back(run)
+            self._take_back(suspect)
             return
-        self._observed[run.handler_id] = session
-        await self._observe(run, session, blamed)
+        self._observed[run.handler_id] = run.session.writer.progressed
+        await self._observe(suspect, run.session.writer.progressed, blamed)
 
-    async def _observe(self, run: RunningRun, session: RunSession, blamed: RunAttempted) -> None:
+    async def _observe(self, run: RunningRun, progressed: asyncio.Event, blamed: RunAttempted) -> None:
         seconds = min(OBSERVE * 2 ** (run.attempts - self._max_attempts), LONGEST_OBSERVATION)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await session.progressed.wait()
-        if not session.progressed.is_set():
+                await progressed.wait()
+        if not progressed.is_set():
             # The process lives: should it die later, then in the observation of another.
-            self._roster.store.append(blamed._replace(probations=run.probations))
+            self._store.append(blamed._replace(probations=run.probations))
 
     def stop(self) -> None:
-        """The server stops and did not die: nobody is blamed. Called before any run leaves memory."""
+        """Blame nobody: the server stops and did not die. Called before any run leaves memory."""
         for run in list(self._blamed.values()):
-            session = self._observed.get(run.handler_id)
-            if session is None or not session.progressed.is_set():
+            progressed = self._observed.get(run.handler_id)
+            if progressed is None or not progressed.is_set():
                 self._take_back(run)
 
     def _take_back(self, run: RunningRun) -> None:
         del self._blamed[run.handler_id]
-        self._roster.store.append(RunAttempted(run.handler_id, run.run_id, run.attempts, run.probations))
+        self._store.append(RunAttempted(run.handler_id, run.run_id, run.attempts, run.probations))

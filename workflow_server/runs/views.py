@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 from workflow_server.errors import HandlerNotFound
 from workflow_server.protocol.events import UNREADABLE_RESULT, read_result
 from workflow_server.protocol.handlers import HandlerData, ListedHandler
-from workflow_server.records import RunEnded, RunStarted, Status, StoredHandler
-from workflow_server.runs.roster import QUEUED, Roster
-from workflow_server.store.base import HandlerQuery, PersistentHandler, from_timestamp
+from workflow_server.records import STATUSES, ListCursor, RunEnded, RunStarted, Status, StoredHandler
+from workflow_server.runs.run import Run
+from workflow_server.runs.table import RunTable
+from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery, PersistentHandler, from_timestamp
 
 
-async def find_handler(roster: Roster, handler_id: str) -> PersistentHandler:
-    """The handler of this id.
+async def find_handler(store: AbstractWorkflowStore, handler_id: str) -> PersistentHandler:
+    """Return the handler of this id.
 
     Raises:
         HandlerNotFound: there is none.
     """
-    found = await roster.store.query(HandlerQuery(handler_id_in=[handler_id]))
+    found = await store.query(HandlerQuery(handler_id_in=[handler_id]))
     if not found:
         raise HandlerNotFound(handler_id)
     return found[0]
 
 
-def shown(roster: Roster, handler: PersistentHandler) -> HandlerData:
-    """The handler, with the reason why its run does not go on at present."""
-    reason = _why_suspended(roster, handler.handler_id, handler.workflow_name, handler.status)
-    return from_store(handler, reason).model_copy(update={"held_events": roster.held_events(handler.handler_id)})
+def shown(table: RunTable, handler: PersistentHandler) -> HandlerData:
+    """Return the handler, with why its run does not go on at present and how many events it holds."""
+    run = table.get(handler.handler_id)
+    data = from_store(handler, _why_suspended(run, handler.status))
+    return data.model_copy(update={"held_events": run.held_events if run is not None else 0})
 
 
-def _why_suspended(roster: Roster, handler_id: str, workflow_name: str, status: Status) -> str | None:
-    if status != "running":
-        return None
-    reason = roster.suspended.get(handler_id)
-    served = roster.registry.find(workflow_name)
-    if reason is None and served is not None and served.slots.waits(handler_id):
-        reason = QUEUED
-    return reason
+def _why_suspended(run: Run | None, status: Status) -> str | None:
+    return run.suspended if run is not None and status == "running" else None
 
 
-def listed(roster: Roster, handler: StoredHandler) -> ListedHandler:
-    """The handler as it stands in a list."""
+def listed(table: RunTable, handler: StoredHandler) -> ListedHandler:
+    """Return the handler as it stands in a list."""
+    run = table.get(handler.handler_id)
     data = HandlerData(
         handler_id=handler.handler_id,
         workflow_name=handler.workflow_name,
@@ -52,14 +50,29 @@ def listed(roster: Roster, handler: StoredHandler) -> ListedHandler:
         started_at=_iso(from_timestamp(handler.started_at)) or "",
         updated_at=_iso(from_timestamp(handler.updated_at)),
         completed_at=_iso(from_timestamp(handler.completed_at)),
-        suspended=_why_suspended(roster, handler.handler_id, handler.workflow_name, handler.status),
-        held_events=roster.held_events(handler.handler_id),
+        suspended=_why_suspended(run, handler.status),
+        held_events=run.held_events if run is not None else 0,
     )
     return data, handler.result
 
 
+async def listed_pages(
+    store: AbstractWorkflowStore, table: RunTable, statuses: list[Status] | None, workflow_names: list[str] | None
+) -> AsyncGenerator[list[ListedHandler], None]:
+    """Yield the handlers of these statuses and workflows, oldest first, page by page; None stands for all."""
+    cursor: ListCursor | None = None
+    while True:
+        stored, cursor = await store.list_page(STATUSES if statuses is None else statuses, workflow_names, cursor)
+        handlers = [listed(table, handler) for handler in stored]
+        # The caller may empty the page while writing it, so nothing of it is held here.
+        del stored
+        yield handlers
+        if cursor is None:
+            return
+
+
 def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:
-    """The handler as it stands in the store."""
+    """Return the handler as it stands in the store."""
     return HandlerData(
         handler_id=handler.handler_id,
         workflow_name=handler.workflow_name,
@@ -75,7 +88,7 @@ def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData
 
 
 def from_start(started: RunStarted) -> HandlerData:
-    """The handler as its run begins."""
+    """Return the handler as its run begins."""
     at = _iso(datetime.fromtimestamp(started.started_at, UTC)) or ""
     return HandlerData(
         handler_id=started.handler_id,
@@ -91,7 +104,7 @@ def from_start(started: RunStarted) -> HandlerData:
 
 
 def from_end(before: HandlerData, over: RunEnded) -> HandlerData:
-    """The handler as its run ends. The wall clock may have been set back since it began."""
+    """Return the handler as its run ends. The wall clock may have been set back since it began."""
     ended_at = datetime.fromtimestamp(over.ended_at, UTC)
     at = _iso(max(ended_at, datetime.fromisoformat(before.started_at)))
     result, unreadable = read_result(over.result)

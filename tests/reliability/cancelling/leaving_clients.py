@@ -16,8 +16,8 @@ from aiohttp import web
 
 from tests.reliability.cancelling.instrumented_loop import LIMIT, Moment, Outcome, Point
 from tests.reliability.cancelling.operation import IDLE, Http, Operation, last_event, told, work_done, workflows
-from tests.runtime.waiting import until
 from tests.store.fault_injection import HookedStore, Written
+from tests.waiting import until
 from tests.web.workflows import Count
 from workflow_server.records import InboxPosted
 from workflow_server.runs.manager import RuntimeManager
@@ -189,12 +189,11 @@ async def leave_a_run(listening: Listening, *, politely: bool) -> None:
     """Leave while waiting for a run: the run goes on to its end, and nothing waits for it any more."""
     client = await listening.client()
     await client.send(raw("POST", "/workflows/listen/run", {}))
-    outcomes = listening.manager._starting._outcomes
-    await until(lambda: bool(listening.manager._roster.sessions))
-    (handler_id,) = listening.manager._roster.sessions
-    assert len(outcomes) == 1
+    await until(lambda: bool(listening.manager.runs.in_memory()))
+    (handler_id,) = [run.handler_id for run in listening.manager.runs.in_memory()]
+    assert listening.manager.held()["waits for ends"] == 1
     await client.leave(politely=politely)
     await listening.nothing_is_open()
-    assert not outcomes
+    assert not listening.manager.held()["waits for ends"]
     await listening.manager.send(handler_id, told("last"), None, None)
     assert '"result":["last"]' in await last_event(listening.manager, handler_id)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tests.reliability.cancelling.instrumented_loop import LIMIT
 from tests.reliability.cancelling.leaving_clients import Client, Listening
 from tests.reliability.cancelling.operation import told
-from tests.runtime.waiting import asked, released
+from tests.waiting import asked, released
 from workflow_server.protocol.handlers import RunRequest
 
 COUNTED = 400

@@ -56,7 +56,7 @@ class Read(Operation):
             await self.work()
         elif outcome.cancelled:
             await self.read_on()
-        log = await self.manager._store.read_events(self.handler_id, -1, 1_000)
+        log = await self.manager.store.read_events(self.handler_id, -1, 1_000)
         assert self.seen == [event.sequence for event in log]
 
 
@@ -95,7 +95,7 @@ class ReadQueue(Operation):
 
     async def check(self, outcome: Outcome) -> None:
         await self._take_turn(leave_after=None)
-        log = await self.manager._store.read_events(self.handler_id, -1, 1_000)
+        log = await self.manager.store.read_events(self.handler_id, -1, 1_000)
         assert self.seen == [event.sequence for event in log]
 
 

@@ -263,8 +263,8 @@ class Purge(Operation):
         assert self.reader is not None
         while await self.reader.next_page(LIMIT):
             """The events that it still gets."""
-        assert isinstance(self.manager._store, SqliteWorkflowStore)
-        assert await rows_of(self.manager._store, self.handler_id) == 0
+        assert isinstance(self.manager.store, SqliteWorkflowStore)
+        assert await rows_of(self.manager.store, self.handler_id) == 0
 
 
 class PurgeReleased(Purge):

@@ -18,7 +18,7 @@ from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent,
 
 from tests.reliability.cancelling.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point, ended_tasks
 from tests.reliability.cancelling.store_operations import nothing_is_left
-from tests.runtime.waiting import released, until
+from tests.waiting import released, until
 from workflow_server.errors import HandlerNotFound
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.protocol.strict_json import canonical_json
@@ -118,7 +118,7 @@ async def last_event(manager: RuntimeManager, handler_id: str) -> str:
 
 async def work_done(manager: RuntimeManager) -> None:
     """Return when nothing that was begun for a client is under way."""
-    await until(lambda: not manager._roster.tasks._tasks)
+    await until(lambda: not manager.held()["tasks"])
 
 
 class Http(NamedTuple):
@@ -178,24 +178,11 @@ class Operation:
 
 async def nothing_is_held(manager: RuntimeManager) -> None:
     """With every run over: no session, slot, lock, place in a line or task is left of it."""
-    roster = manager._roster
-    await until(lambda: not roster.sessions and not roster.tasks._tasks and not roster.logs._advancing)
-    held = {
-        "loading": roster._loading,
-        "suspended": roster.suspended,
-        "retried": roster._retries,
-        "posted": roster.postings._events,
-        "outcomes": manager._starting._outcomes,
-        "wakeups": roster.wakeups._times,
-        **{f"slots of {name}": roster.registry.get(name).slots._holders for name in manager.workflow_names()},
-        **{f"line of {name}": roster.registry.get(name).slots._waiting for name in manager.workflow_names()},
-    }
-    assert not any(held.values()), held
-    locks = {"handler": roster.lock, "key": roster.key_lock, "log": roster.logs._lock}
-    locked = [name for name, keyed in locks.items() if any(lock.locked() for lock in keyed._locks.values())]
-    assert not locked, locked
-    assert isinstance(manager._store, SqliteWorkflowStore)
-    await nothing_is_left(manager._store)
+    await until(lambda: not manager.held()["runs"] and not manager.held()["tasks"])
+    await until(lambda: not manager.held()["queues on their way to the store"])
+    assert not any(manager.held().values()), manager.held()
+    assert isinstance(manager.store, SqliteWorkflowStore)
+    await nothing_is_left(manager.store)
 
 
 async def cancel_operation(

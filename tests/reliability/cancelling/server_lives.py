@@ -21,7 +21,7 @@ from workflows.events import StartEvent, StopEvent
 from tests.reliability.cancelling.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point
 from tests.reliability.cancelling.operation import Listen, last_event, request, told
 from tests.reliability.cancelling.store_lives import no_threads
-from tests.runtime.waiting import asked, released, until
+from tests.waiting import asked, released, until
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
@@ -32,9 +32,11 @@ class Slow(Workflow):
     """Is in its step until ``Slow.gate`` is opened."""
 
     gate = asyncio.Event()
+    begun = asyncio.Event()
 
     @step
     async def only(self, ev: StartEvent) -> StopEvent:
+        Slow.begun.set()
         await Slow.gate.wait()
         return StopEvent(result="done")
 
@@ -65,7 +67,7 @@ def made(path: Path, *, idle: float | None = None) -> Live:
 
 async def make_runs(folder: Path) -> dict[str, str]:
     """Runs in ``folder`` as a server that died left them; their handlers by name."""
-    Slow.gate = asyncio.Event()
+    Slow.gate, Slow.begun = asyncio.Event(), asyncio.Event()
     store, manager = made(folder / "living" / "runs.sqlite3", idle=0.05)
     (folder / "living").mkdir()
     await store.open()
@@ -81,7 +83,7 @@ async def make_runs(folder: Path) -> dict[str, str]:
         handlers[name] = (await manager.start(workflow, request(name, key=False))).handler_id
     for name in ("in memory", "first"):
         await asked(manager, handlers[name])
-    await until(lambda: manager._roster.sessions[handlers["slow"]]._barrier._unrecorded > 0)
+    await until(Slow.begun.is_set)
     await store.flush()
     shutil.copytree(folder / "living", folder / "left")
     await manager.stop(0.0)

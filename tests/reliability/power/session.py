@@ -23,7 +23,7 @@ from tests.reliability.power.clients import Clients
 from tests.reliability.power.contents import digest, read_contents
 from tests.reliability.targets.power_flows import WORKFLOWS, Answer, Chain
 from tests.store.fault_injection import HookedStore, Lifecycle, Written, on_write_connection
-from workflow_server.execution import recorder
+from workflow_server.execution import writer
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
 from workflow_server.store import PersistentHandler, SqliteWorkflowStore
@@ -149,7 +149,7 @@ def main() -> None:
         vars(module)["JOURNAL_SIZE_LIMIT"] = LOG_SIZE
     # Longer than it takes to get to the kill, and shorter than the grace period.
     Chain.pause = 0.8
-    recorder.SNAPSHOT_TICKS = recorder.STATE_PATCHES = SNAPSHOT_TICKS
+    writer.SNAPSHOT_TICKS = writer.STATE_PATCHES = SNAPSHOT_TICKS
     folder = options.folder.resolve()
     if options.recover:
         asyncio.run(recover(sorted(folder.iterdir())))

@@ -1,8 +1,8 @@
 """The engine's inner parts that a durable runtime needs: the only package that reaches beyond its documented surface.
 
-llama-index-workflows is pinned to a minor version for the sake of this package; ``tests/runtime/test_engine.py`` fails
-when a new version changes what is relied on here. Nothing of the engine is patched: its loop is subclassed, and handed
-over through the parameter that the engine has for it. Other modules import the engine's types from here.
+llama-index-workflows is pinned to a minor version for the sake of this package; ``tests/execution/test_engine.py``
+fails when a new version changes what is relied on here. Nothing of the engine is patched: its loop is subclassed, and
+handed over through the parameter that the engine has for it. Other modules import the engine's types from here.
 """
 
 from workflows import Workflow

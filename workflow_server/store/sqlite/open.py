@@ -142,7 +142,7 @@ def explain(error: sqlite3.Error | OSError | UnicodeDecodeError, path: str) -> D
     if isinstance(error, OSError):
         return _explain_system(error, path)
     if isinstance(error, UnicodeDecodeError):
-        # SQLite's message quotes a schema that is no text, which Python cannot decode.
+        # SQLite's message quotes a schema that is not text, which Python cannot decode.
         return DatabaseDamaged(path=path, problem="its schema is not text")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     primary = code & 0xFF

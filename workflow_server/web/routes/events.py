@@ -21,7 +21,7 @@ from workflow_server.web.streaming.ndjson import NDJSON
 from workflow_server.web.streaming.sse import SSE
 
 if TYPE_CHECKING:
-    from workflow_server.execution.event_log import EventReader
+    from workflow_server.runs.events import EventReader
 
 LAST_EVENT_ID = "Last-Event-ID"
 START_OF_RUN: Cursor = -1

@@ -31,7 +31,7 @@ from workflow_server.web.streaming.bounded_writer import (
 from workflow_server.web.streaming.event_format import EventFormat
 
 if TYPE_CHECKING:
-    from workflow_server.execution.event_log import EventReader
+    from workflow_server.runs.events import EventReader
 
 _QUALIFIED_NAME = re.compile(r'"qualified_name":"[^"\\]*"\}\Z')
 

@@ -1,0 +1,239 @@
+"""Event logs and their readers, over a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+
+import pytest
+
+from workflow_server.errors import HandlerNotFound, ShuttingDown
+from workflow_server.execution.exceptions import QueueTaken
+from workflow_server.records import EventAppended, QueueAdvanced, RunStarted
+from workflow_server.runs import events as event_log
+from workflow_server.runs.events import EventLog, EventLogs, EventReader, take_queue
+from workflow_server.store.base import HandlerQuery
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[SqliteWorkflowStore]:
+    store = SqliteWorkflowStore(":memory:")
+    await store.open()
+    await store.append(RunStarted("h", "w", "r", 1.0, 0, None))
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def logs(store: SqliteWorkflowStore) -> EventLogs:
+    logs = EventLogs(store, asyncio.Event())
+
+    def publish(records: object) -> None:
+        assert isinstance(records, list)
+        for record in records:
+            log = logs.in_use("h")
+            if isinstance(record, EventAppended) and log is not None:
+                log.publish(record)
+            if isinstance(record, QueueAdvanced):
+                logs.queue_advanced(record)
+
+    store.subscribe(publish)
+    return logs
+
+
+@pytest.fixture
+def log(logs: EventLogs) -> EventLog:
+    return logs.new("h")
+
+
+async def write(store: SqliteWorkflowStore, log: EventLog, count: int) -> None:
+    for _ in range(count):
+        store.append(log.append("r", f'{{"n":{log.next_sequence}}}', internal=False))
+    await store.flush()
+
+
+async def read(reader: EventReader) -> list[int]:
+    sequences: list[int] = []
+    while page := await reader.next_page(0.01):
+        sequences += [event.sequence for event in page]
+    return sequences
+
+
+async def test_an_event_is_seen_only_when_it_is_committed(store: SqliteWorkflowStore, log: EventLog) -> None:
+    reader = EventReader(log, -1, asyncio.Event())
+    commit = store.append(log.append("r", "{}", internal=False))
+    assert log.committed == -1
+    await commit
+    assert await read(reader) == [0]
+
+
+async def test_a_reader_that_is_far_behind_gets_every_event_once(
+    store: SqliteWorkflowStore, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "RECENT_EVENTS", 10)
+    late = EventReader(log, -1, asyncio.Event())
+    await write(store, log, 1_200)
+    assert len(log._recent) == 10
+    assert await read(late) == list(range(1_200))
+    assert await read(EventReader(log, 1_195, asyncio.Event())) == [1_196, 1_197, 1_198, 1_199]
+
+
+async def test_what_a_log_keeps_for_readers_is_bounded_in_characters(store: SqliteWorkflowStore, log: EventLog) -> None:
+    for _ in range(30):
+        store.append(log.append("r", f'"{"x" * 100_000}"', internal=False))
+    await store.flush()
+    assert sum(len(event.data) for event in log._recent) <= event_log.RECENT_CHARACTERS
+    assert len(await read(EventReader(log, -1, asyncio.Event()))) == 30
+
+
+@pytest.mark.parametrize("recent", [0, 2_000])
+async def test_what_a_reader_gets_at_once_is_bounded_in_characters(
+    store: SqliteWorkflowStore, log: EventLog, monkeypatch: pytest.MonkeyPatch, recent: int
+) -> None:
+    monkeypatch.setattr(event_log, "RECENT_EVENTS", recent)
+    for size in (1, 300_000, 40_000, 40_000, 40_000):
+        store.append(log.append("r", f'"{"x" * size}"', internal=False))
+    await store.flush()
+    reader = EventReader(log, -1, asyncio.Event())
+    pages = []
+    while page := await reader.next_page(0.01):
+        pages.append([event.sequence for event in page])
+    assert pages == [[0, 1], [2, 3], [4]]
+
+
+async def test_a_waiting_reader_is_woken_by_the_next_event(store: SqliteWorkflowStore, log: EventLog) -> None:
+    reader = EventReader(log, -1, asyncio.Event())
+    waiting = asyncio.create_task(reader.next_page(30), name="reader")
+    await asyncio.sleep(0)
+    await write(store, log, 1)
+    page = await asyncio.wait_for(waiting, 10)
+    assert page is not None
+    assert [event.sequence for event in page] == [0]
+
+
+async def test_a_stream_ends_when_the_run_has(store: SqliteWorkflowStore, log: EventLog) -> None:
+    reader = EventReader(log, -1, asyncio.Event())
+    await write(store, log, 2)
+    log.end()
+    assert await read(reader) == [0, 1]
+    assert await reader.next_page(0.01) == []
+
+
+async def test_a_stream_breaks_off_when_the_server_stops(log: EventLog) -> None:
+    closing = asyncio.Event()
+    reader = EventReader(log, -1, closing)
+    waiting = asyncio.create_task(reader.next_page(30), name="reader")
+    await asyncio.sleep(0)
+    closing.set()
+    log.wake()
+    with pytest.raises(ShuttingDown):
+        await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_stop_is_the_end_of_a_stream_only_for_who_has_read_all_of_a_run_that_ended(
+    store: SqliteWorkflowStore, log: EventLog
+) -> None:
+    closing = asyncio.Event()
+    behind, done = EventReader(log, -1, closing), EventReader(log, -1, closing)
+    await write(store, log, 2)
+    log.end()
+    assert await done.next_page(0.01)
+    closing.set()
+    assert await done.next_page(0.01) == []
+    with pytest.raises(ShuttingDown):
+        await behind.next_page(0.01)
+
+
+async def test_a_reader_who_had_not_read_all_of_a_deleted_handler_is_told(
+    store: SqliteWorkflowStore, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "RECENT_EVENTS", 0)
+    reader = EventReader(log, -1, asyncio.Event())
+    await write(store, log, 2)
+    await store.delete(HandlerQuery(handler_id_in=["h"]))
+    log.end()
+    with pytest.raises(HandlerNotFound):
+        await reader.next_page(0.01)
+
+
+async def test_the_queue_goes_on_with_the_first_event_that_was_not_written_out(
+    store: SqliteWorkflowStore, logs: EventLogs, log: EventLog
+) -> None:
+    await write(store, log, 5)
+    first = await take_queue(log, 1, asyncio.Event(), logs)
+    assert await first.next_page(0.01)
+    await first.written(1)
+    await first.close()
+    second = await take_queue(log, 1, asyncio.Event(), logs)
+    assert await read(second) == [2, 3, 4]
+    await second.close()
+    await store.flush()
+    assert await store.event_range("h") == (0, 4, 2), "the place in the queue is durable"
+
+
+async def test_the_next_reader_of_the_queue_goes_on_though_the_place_is_not_committed_yet(
+    store: SqliteWorkflowStore, logs: EventLogs
+) -> None:
+    await write(store, logs.new("h"), 5)
+    for last in (1, 3):
+        reader = await take_queue(await logs.get("h"), 1, asyncio.Event(), logs)
+        await reader.written(last)
+        await reader.close()
+        del reader
+        gc.collect()
+        assert logs.in_use("h") is not None, "what is read from the store is older"
+        assert (await logs.get("h")).queue_next == last + 1
+    await store.flush()
+    gc.collect()
+    assert logs.in_use("h") is None, "it is no longer in use than the store needs"
+    assert (await logs.get("h")).queue_next == 4
+
+
+async def test_only_one_reader_holds_the_queue(logs: EventLogs, log: EventLog) -> None:
+    holder = await take_queue(log, 0, asyncio.Event(), logs)
+    with pytest.raises(QueueTaken):
+        await take_queue(log, 0, asyncio.Event(), logs)
+    with pytest.raises(QueueTaken):
+        await take_queue(log, 0.01, asyncio.Event(), logs)
+    await holder.close()
+    await (await take_queue(log, 0, asyncio.Event(), logs)).close()
+
+
+async def test_who_is_cancelled_as_the_queue_comes_free_leaves_it_to_the_next(logs: EventLogs, log: EventLog) -> None:
+    for turns in range(6):
+        holder = await take_queue(log, 0, asyncio.Event(), logs)
+        waiting = asyncio.create_task(take_queue(log, 30, asyncio.Event(), logs), name="waits")
+        await asyncio.sleep(0.001)
+        await holder.close()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if waiting.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        else:
+            await waiting.result().close()
+        await (await take_queue(log, 0, asyncio.Event(), logs)).close()
+
+
+async def test_a_reader_of_a_deleted_handlers_queue_moves_nothing_of_the_next_handler_of_its_id(
+    store: SqliteWorkflowStore, logs: EventLogs, log: EventLog
+) -> None:
+    await write(store, log, 3)
+    reader = await take_queue(log, 1.0, asyncio.Event(), logs)
+    await reader.written(2)
+    logs.forget("h")
+    await store.delete(HandlerQuery(handler_id_in=["h"]))
+    log = logs.new("h")
+    await store.append(RunStarted("h", "w", "r2", 1.0, 0, None))
+    await reader.close()
+    await store.flush()
+    assert await store.event_range("h") == (0, -1, 0)
+
+
+async def test_who_asks_for_a_log_while_it_is_made_gets_that_one(store: SqliteWorkflowStore, logs: EventLogs) -> None:
+    asking = asyncio.create_task(logs.get("h"))
+    await asyncio.sleep(0)
+    made = logs.new("h")
+    assert await asking is made

@@ -1,0 +1,243 @@
+"""The damaged rows of one run, or its deaths on probation, have no effect on the others."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from workflows import Context, Workflow, step
+from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
+
+from tests.managing import Managing
+from tests.waiting import asked, damage, ended, in_memory, until
+from workflow_server.protocol.handlers import RunRequest
+from workflow_server.records import RunningRun
+from workflow_server.runs import recovery
+from workflow_server.runs.manager import RuntimeManager
+from workflow_server.runs.states import RunState
+from workflow_server.store.sqlite.store import SqliteWorkflowStore
+
+REPLY = {"type": "HumanResponseEvent", "value": {}}
+NO_TEXT = "cast(x'7bff7d' as text)"
+
+
+class Ask(Workflow):
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        await ctx.store.set("asked", True)
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent(result="answered")
+
+
+class Stuck(Workflow):
+    """Is in its step for as long as the process lives."""
+
+    def __init__(self, num_concurrent_runs: int | None = None) -> None:
+        super().__init__(timeout=None, num_concurrent_runs=num_concurrent_runs)
+        self.begun = 0
+
+    @step
+    async def stay(self, ev: StartEvent) -> StopEvent:
+        self.begun += 1
+        await asyncio.sleep(600)
+        return StopEvent()
+
+
+@pytest.mark.parametrize(
+    ("statement", "goes_on"),
+    [
+        (f"UPDATE ticks SET data = {NO_TEXT} WHERE seq = 1 AND run_id = ?", False),
+        (f"UPDATE state_patches SET patch = {NO_TEXT} WHERE run_id = ?", False),
+        (
+            f"UPDATE payloads SET start_event = {NO_TEXT} "
+            "WHERE handler_id = (SELECT handler_id FROM handlers WHERE run_id = ?)",
+            False,
+        ),
+        (f"UPDATE handlers SET error = {NO_TEXT} WHERE run_id = ?", True),
+        ("UPDATE handlers SET completed_at = 9e99 WHERE run_id = ?", True),
+    ],
+)
+async def test_a_damaged_row_concerns_its_own_run_only(
+    managing: Managing, database: Path, statement: str, goes_on: bool
+) -> None:
+    async with managing(ask=Ask(timeout=None)) as manager:
+        hurt = await manager.start("ask", RunRequest())
+        whole = await manager.start("ask", RunRequest())
+        for handler in (hurt, whole):
+            await asked(manager, handler.handler_id)
+    damage(database, statement, hurt.run_id)
+    async with managing(ask=Ask(timeout=None)) as manager:
+        assert len(await manager.list_handlers(None, None)) == 2
+        await manager.send(whole.handler_id, REPLY, None, None)
+        assert (await ended(manager, whole.handler_id))[0].status == "completed"
+        if goes_on:
+            await manager.send(hurt.handler_id, REPLY, None, None)
+            assert (await ended(manager, hurt.handler_id))[0].status == "completed"
+            return
+        shown, last = await ended(manager, hurt.handler_id)
+        assert shown.status == "failed"
+        assert shown.error is not None
+        assert "could not be resumed" in shown.error
+        assert '"type":"WorkflowFailedEvent"' in last
+
+
+async def test_a_posted_event_that_is_damaged_fails_its_run_only(managing: Managing, database: Path) -> None:
+    async with managing(stuck=Stuck(), ask=Ask(timeout=None), grace=0.0) as manager:
+        hurt = await manager.start("stuck", RunRequest())
+        await until(lambda: in_memory(manager, hurt.handler_id))
+    statement = "INSERT INTO inbox (handler_id, run_id, event) VALUES (?, ?, cast(x'ff' as text))"
+    damage(database, statement, hurt.handler_id, hurt.run_id)
+    async with managing(stuck=Stuck(), ask=Ask(timeout=None)) as manager:
+        shown, last = await ended(manager, hurt.handler_id)
+        assert shown.error is not None
+        assert "a posted event cannot be read" in shown.error
+        assert '"type":"WorkflowFailedEvent"' in last
+
+
+async def test_a_queued_run_whose_start_event_is_damaged_is_failed(managing: Managing, database: Path) -> None:
+    async with managing(stuck=Stuck(1), grace=0.0) as manager:
+        await manager.start("stuck", RunRequest())
+        queued = await manager.start("stuck", RunRequest())
+        await manager.store.flush()
+    damage(database, "UPDATE payloads SET start_event = cast(x'ff' as text) WHERE handler_id = ?", queued.handler_id)
+    async with managing(stuck=Stuck(2), grace=0.0) as manager:
+        shown, last = await ended(manager, queued.handler_id)
+        assert shown.error is not None
+        assert "its start event cannot be read" in shown.error
+        assert '"type":"WorkflowFailedEvent"' in last
+
+
+async def test_a_damaged_event_does_not_end_the_stream_before_those_after_it(
+    managing: Managing, database: Path
+) -> None:
+    async with managing(ask=Ask(timeout=None)) as manager:
+        handler = await manager.start("ask", RunRequest())
+        await asked(manager, handler.handler_id)
+        await manager.send(handler.handler_id, REPLY, None, None)
+        await ended(manager, handler.handler_id)
+    damage(database, f"UPDATE events SET data = {NO_TEXT} WHERE sequence = 0 AND handler_id = ?", handler.handler_id)
+    async with managing(ask=Ask(timeout=None)) as manager:
+        reader = await manager.open_cursor(handler.handler_id, -1)
+        assert reader is not None
+        page = await reader.next_page(20)
+        assert page
+        assert page[0].data == "{\ufffd}"
+        assert '"type":"StopEvent"' in page[-1].data
+
+
+async def test_a_result_that_cannot_be_read_is_said_to_be_so_and_hides_no_other(
+    managing: Managing, database: Path
+) -> None:
+    async with managing(ask=Ask(timeout=None)) as manager:
+        handler = await manager.start("ask", RunRequest())
+        await asked(manager, handler.handler_id)
+        await manager.send(handler.handler_id, REPLY, None, None)
+        await ended(manager, handler.handler_id)
+        await manager.start("ask", RunRequest())
+    result = '{"value":{"result":' + "9" * 5_001 + '},"type":"StopEvent"}'
+    damage(database, "UPDATE payloads SET result = ? WHERE handler_id = ?", result, handler.handler_id)
+    async with managing(ask=Ask(timeout=None)) as manager:
+        assert len(await manager.list_handlers(None, None)) == 2
+        shown = await manager.get_handler(handler.handler_id)
+        assert (shown.status, shown.result) == ("completed", None)
+        assert shown.error is not None
+        assert "its result cannot be read" in shown.error
+
+
+@pytest.mark.parametrize("observe", [600.0, 0.01])
+async def test_clean_restarts_do_not_count_against_a_run_in_quarantine(
+    managing: Managing, database: Path, monkeypatch: pytest.MonkeyPatch, observe: float
+) -> None:
+    monkeypatch.setattr(recovery, "SETTLE", 0.0)
+    monkeypatch.setattr(recovery, "OBSERVE", observe)
+    handler_id = await _die_three_times(managing, database)
+    for _ in range(3):
+        stuck = Stuck()
+        async with managing(stuck=stuck, grace=0.0) as manager:
+            await until(lambda stuck=stuck: stuck.begun == 1)  # type: ignore[misc]
+            if observe < 1:
+                await _until_observed(manager, handler_id)
+        [run] = await _running(database)
+        assert (run.attempts, run.probations) == (3, 0)
+
+
+async def test_a_crash_in_quarantine_counts(
+    managing: Managing, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "SETTLE", 0.0)
+    await _die_three_times(managing, database)
+    stuck = Stuck()
+    async with managing(stuck=stuck, grace=0.0) as manager:
+        await until(lambda: stuck.begun == 1)
+        await _copy(manager, database)
+    [run] = await _running(database.with_suffix(".copy"))
+    assert (run.attempts, run.probations) == (4, 1)
+
+
+async def test_a_suspect_that_gets_no_slot_is_not_blamed(
+    managing: Managing, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "SETTLE", 0.2)
+    suspect = await _die_three_times(managing, database)
+    stuck = Stuck(1)
+    async with managing(stuck=stuck, grace=0.0) as manager:
+        await manager.start("stuck", RunRequest())
+        await until(lambda: is_queued(manager, suspect))
+        await until(lambda: attempts(database, suspect) == (3, 0))
+        await _copy(manager, database)
+    runs = {run.handler_id: run for run in await _running(database.with_suffix(".copy"))}
+    assert (runs[suspect].attempts, runs[suspect].probations) == (3, 0)
+
+
+async def _die_three_times(managing: Managing, database: Path) -> str:
+    """A run that was in its step three times when the process died."""
+    handler_id = ""
+    for start in range(4):
+        stuck = Stuck()
+        async with managing(stuck=stuck, grace=0.0) as manager:
+            if not start:
+                handler_id = (await manager.start("stuck", RunRequest())).handler_id
+            await until(lambda stuck=stuck: stuck.begun == 1)  # type: ignore[misc]
+            await _copy(manager, database)
+        if start < 3:
+            for suffix in ("", "-wal"):
+                shutil.copyfile(f"{database.with_suffix('.copy')}{suffix}", f"{database}{suffix}")
+    return handler_id
+
+
+def is_queued(manager: RuntimeManager, handler_id: str) -> bool:
+    """Return whether the handler's run waits for a slot."""
+    run = manager.runs.get(handler_id)
+    return run is not None and run.state is RunState.QUEUED
+
+
+def attempts(database: Path, handler_id: str) -> tuple[int, int]:
+    """The deaths of the process that count against the handler's run, and those on probation."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        query = "SELECT attempts, probations FROM handlers WHERE handler_id = ?"
+        found: tuple[int, int] = connection.execute(query, (handler_id,)).fetchone()
+        return found
+
+
+async def _copy(manager: RuntimeManager, database: Path) -> None:
+    """Keep the files as a dying process would leave them."""
+    await manager.store.flush()
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{database}{suffix}", f"{database.with_suffix('.copy')}{suffix}")
+
+
+async def _until_observed(manager: RuntimeManager, handler_id: str) -> None:
+    await until(lambda: all(task.get_name() != "probe suspect runs" for task in asyncio.all_tasks()))
+    assert in_memory(manager, handler_id)
+
+
+async def _running(path: Path) -> list[RunningRun]:
+    store = SqliteWorkflowStore(path)
+    await store.open()
+    runs = await store.running_runs()
+    await store.close()
+    return runs

@@ -1,0 +1,185 @@
+"""The waits of runs: those that last, the types for which waits have begun, and those for which steps may wait.
+
+A step waits by calling ``wait_for_event``, not by declaring anything. Three things are known before it waits: the types
+that runs have waited for before; whether the step has ever begun; and the names in its code, and in the workflow's own
+functions that it calls. An event is early until the first wait for its type begins.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType
+from typing import Any
+
+from workflows.events import HumanResponseEvent
+
+from workflow_server.execution.engine import (
+    AddWaiter,
+    BrokerState,
+    DeleteWaiter,
+    Event,
+    StepId,
+    StepWorkerWaiter,
+    TickStepResult,
+    TickWaiterTimeout,
+    Workflow,
+    WorkflowTick,
+    step_functions,
+)
+
+WaitKey = tuple[str, str]
+"""The step and the waiter id of a wait."""
+WAITING = "wait_for_event"
+MOST_FUNCTIONS = 200
+"""Functions that are looked into for a step: beyond these it is in the code of libraries."""
+
+
+class BegunWaits:
+    """Types by name, so that they are kept without being found again: after a deploy one may be gone."""
+
+    def __init__(self) -> None:
+        self._exact: set[str] = set()
+        self._with_subclasses: set[str] = set()
+
+    def add(self, kind: type[Event], *, with_subclasses: bool) -> None:
+        """A wait for this type has begun, in a step that takes subclasses or does not."""
+        (self._with_subclasses if with_subclasses else self._exact).add(_type_name(kind))
+
+    def cover(self, kind: type[Event]) -> bool:
+        """Return whether a wait that an event of this class could have answered has begun."""
+        bases = kind.__mro__
+        return _type_name(kind) in self._exact or any(_type_name(base) in self._with_subclasses for base in bases)
+
+    def to_json(self) -> dict[str, list[str]]:
+        """Return what a snapshot keeps."""
+        return {"exact": sorted(self._exact), "subclasses": sorted(self._with_subclasses)}
+
+    def restore(self, data: Mapping[str, Iterable[str]]) -> None:
+        """Add what a snapshot kept."""
+        self._exact.update(data.get("exact", ()))
+        self._with_subclasses.update(data.get("subclasses", ()))
+
+
+@dataclass
+class Waits:
+    """Until when the waits of a run last, in Unix seconds; one without a timeout is not listed."""
+
+    deadlines: dict[WaitKey, float] = field(default_factory=dict)
+    begun: BegunWaits = field(default_factory=BegunWaits)
+    """The types for which a wait has begun, whether it lasts or not."""
+
+    def note(self, tick: WorkflowTick, state: BrokerState) -> None:
+        """Take note of the waits that begin with this tick, which ``state`` is about to take in."""
+        if not isinstance(tick, TickStepResult):
+            return
+        for item in tick.result:
+            if isinstance(item, DeleteWaiter):
+                self.deadlines.pop((str(tick.step_id), item.waiter_id), None)
+        for item in tick.result:
+            if not isinstance(item, AddWaiter):
+                continue
+            key = (str(tick.step_id), item.waiter_id)
+            self._note_type(state, tick.step_id, item.event_type)
+            if find_waiter(state, key) is None:
+                self.deadlines.pop(key, None)
+                if item.timeout is not None and tick.stamped_at is not None:
+                    self.deadlines[key] = tick.stamped_at + item.timeout
+
+    def restore_begun(self, state: BrokerState, data: dict[str, list[str]] | None) -> None:
+        """Take up what a snapshot kept of the types; one of an earlier version kept the open waits only."""
+        self.begun.restore(data or {})
+        for step_id, waiter in all_waiters(state):
+            self._note_type(state, step_id, waiter.waiting_for_event)
+
+    def _note_type(self, state: BrokerState, step_id: StepId, kind: type[Event]) -> None:
+        config = state.config.steps.get(step_id)
+        self.begun.add(kind, with_subclasses=config is not None and config.accept_event_subclasses)
+
+    def timeouts(self, state: BrokerState) -> Iterator[tuple[TickWaiterTimeout, float]]:
+        """The timeouts of the waits that still last, with their deadlines."""
+        for step_id, waiter in all_waiters(state):
+            deadline = self.deadlines.get((str(step_id), waiter.waiter_id))
+            if deadline is not None and waiter.resolved_event is None and not waiter.timed_out:
+                timeout = {"step_id": step_id, "waiter_id": waiter.waiter_id}
+                yield TickWaiterTimeout.model_validate(timeout), deadline
+
+    def to_json(self, state: BrokerState) -> list[list[Any]]:
+        """The deadlines of the waits that the state holds, for a snapshot."""
+        held = {(str(step_id), waiter.waiter_id) for step_id, waiter in all_waiters(state)}
+        return [[*key, deadline] for key, deadline in self.deadlines.items() if key in held]
+
+
+class KnownWaits:
+    """The events for which the steps of one workflow may wait."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        self._kinds: set[type[Event]] = {HumanResponseEvent}
+        self._begun: set[str] = set()
+        self._named = {name: _names(step, workflow) for name, step in step_functions(workflow).items()}
+
+    def learn(self, kind: type[Event]) -> None:
+        """A run waits for events of this type."""
+        self._kinds.add(kind)
+
+    def began(self, step: str) -> None:
+        """The step has begun once: had it waited at its beginning, its wait would be known."""
+        self._begun.add(step)
+
+    def may_wait(self, step: str, event: Event) -> bool:
+        """Return whether the step may wait for such an event at its beginning."""
+        if step not in self._begun or isinstance(event, tuple(self._kinds)):
+            return True
+        named = self._named.get(step, frozenset())
+        return WAITING in named and any(kind.__name__ in named for kind in type(event).__mro__)
+
+
+def _names(step: Callable[..., Any], workflow: Workflow) -> frozenset[str]:
+    """The names in a step's code, and in that of the functions that it names."""
+    named: set[str] = set()
+    seen: set[int] = set()
+    left = [function.__code__ for function in (step,) if isinstance(function, FunctionType)]
+    scopes = {id(code): step.__globals__ for code in left}
+    while left and len(seen) < MOST_FUNCTIONS:
+        code = left.pop()
+        if id(code) in seen:
+            continue
+        seen.add(id(code))
+        named.update(code.co_names, code.co_freevars)
+        scope = scopes[id(code)]
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                scopes[id(inner)] = scope
+                left.append(inner)
+        for function in _called(code, scope, type(workflow)):
+            scopes[id(function.__code__)] = function.__globals__
+            left.append(function.__code__)
+    return frozenset(named)
+
+
+def _called(code: CodeType, scope: dict[str, Any], workflow: type[Workflow]) -> Iterator[FunctionType]:
+    for name in code.co_names:
+        for found in (scope.get(name), getattr(workflow, name, None)):
+            function = inspect.unwrap(found) if isinstance(found, FunctionType) else None
+            if isinstance(function, FunctionType) and not (function.__module__ or "").startswith("workflows."):
+                yield function
+
+
+def _type_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def all_waiters(state: BrokerState) -> Iterator[tuple[StepId, StepWorkerWaiter[Event]]]:
+    """Every wait that the state holds, with its step."""
+    for step_id, worker in state.workers.items():
+        for waiter in worker.collected_waiters:
+            yield step_id, waiter
+
+
+def find_waiter(state: BrokerState, key: WaitKey) -> StepWorkerWaiter[Event] | None:
+    """The wait of this step and id."""
+    for step_id, waiter in all_waiters(state):
+        if waiter.waiter_id == key[1] and str(step_id) == key[0]:
+            return waiter
+    return None

@@ -1,0 +1,303 @@
+"""The records that a run writes, in order: its journal, its events, its state, its inbox and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from workflow_server.errors import StorageError, Unstorable, WorkflowServerError
+from workflow_server.execution.containment import DONE, harmless
+from workflow_server.execution.engine import (
+    BrokerState,
+    Event,
+    InternalDispatchEvent,
+    StartEvent,
+    StopEvent,
+    TickAddEvent,
+    TickStepResult,
+    UnhandledEvent,
+    WorkflowTick,
+    running_step,
+)
+from workflow_server.execution.envelopes import envelope
+from workflow_server.execution.failures import indented
+from workflow_server.execution.inbox import Inbox, PostedEvent, unhandled
+from workflow_server.execution.interface import EventSink, RunOwner
+from workflow_server.execution.outcomes import ended, failed_event
+from workflow_server.execution.patches import Json, Patch
+from workflow_server.execution.state import RecordingStateStore
+from workflow_server.records import (
+    InboxHeld,
+    InboxTaken,
+    Record,
+    RunAttempted,
+    RunEnded,
+    RunReleased,
+    SnapshotTaken,
+    StatePatched,
+    StateReplaced,
+    StoredRun,
+    TickAppended,
+)
+from workflow_server.store.base import AbstractWorkflowStore, Commit
+
+logger = logging.getLogger(__name__)
+
+SNAPSHOT_TICKS = 256
+"""Ticks after which a snapshot replaces the journal: replay was measured at 89 µs a tick."""
+LARGEST_SNAPSHOT = 900_000_000
+"""Characters: a value of SQLite holds 10^9 bytes. While the state is larger, the journal goes on without a snapshot."""
+BACKLOG = 10_000
+"""Records that may wait for their commit before a step that publishes events has to wait for it, too."""
+STATE_PATCHES = 256
+STATE_PATCH_CHARACTERS = 65_536
+"""Patches after which the state is written in full, whichever is reached first."""
+
+
+class RunWriter:
+    """Hands the store what happens in a run. Nothing here suspends but ``settle``, so that what belongs to one
+    transition shares a transaction. After the run has ended or was released, nothing more is taken: what a task
+    that outlived its step still does is not the run's, which may be in memory again."""
+
+    def __init__(
+        self, run: RunOwner, store: AbstractWorkflowStore, log: EventSink, start_event: StartEvent | None
+    ) -> None:
+        self.is_open = True
+        """The run has neither ended nor been released: what happens here is still its own."""
+        self.ended: RunEnded | None = None
+        """The record of its end, once it has ended."""
+        self.attempts = 0
+        """Deaths of the process in a step of this run since its last recorded result."""
+        self.progressed = asyncio.Event()
+        """Set when a step's result is recorded."""
+        self.last: Commit | None = None
+        """The commit of what was written last."""
+        self.inbox = Inbox()
+        self.journal = run.workflow.journal(run.run_id, start_event)
+        self._run = run
+        self._run_id = run.run_id
+        self._store = store
+        self._log = log
+        self._took_posted = False
+        """The tick that was recorded last took an event that a client posted."""
+        self._next_tick = 0
+        self._snapshot_at = SNAPSHOT_TICKS
+        self._next_patch = 0
+        self._patches = 0
+        self._patch_characters = 0
+        self._ended_again = False
+        self.state = self._state_store(None, [])
+
+    def go_on(self, stored: StoredRun, next_tick: int) -> None:
+        """Go on where the store has the run; its next tick gets this number.
+
+        Raises:
+            Exception: its state cannot be read.
+        """
+        self._next_tick = next_tick
+        self._snapshot_at = (stored.snapshot.seq + 1 if stored.snapshot is not None else 0) + SNAPSHOT_TICKS
+        self.state = self._state_store(stored.state, stored.patches)
+        self.attempts = stored.attempts
+
+    def blame(self, probations: int) -> None:
+        """Note that the process died while a step of the run was under way."""
+        self.attempts += 1
+        self.append(RunAttempted(self._run.handler_id, self._run_id, self.attempts, probations))
+
+    def _state_store(self, record: StateReplaced | None, patches: list[StatePatched]) -> RecordingStateStore[Any]:
+        if patches or record is not None:
+            self._next_patch = (patches[-1].seq if patches else record.seq if record else -1) + 1
+        self._patches = len(patches)
+        self._patch_characters = sum(len(patch.patch) for patch in patches)
+        data = record.data if record is not None else None
+        # The defaults of a class may change with the code: patches of its state follow on a record of it in full.
+        self._has_base = bool(patches) or record is not None or not self._run.workflow.has_typed_state
+        tree, is_legacy = self._run.workflow.state_tree(data, [json.loads(patch.patch) for patch in patches])
+        if is_legacy:
+            # No patch of today's fits on what was written then.
+            self.append(self._replaced(tree))
+        return self._run.workflow.state_store(tree, unattended=self._write_unattended)
+
+    def append(self, *records: Record) -> Commit:
+        """Hand one unit to the store."""
+        self.last = self._store.append(*records)
+        return self.last
+
+    def record_tick(self, tick: WorkflowTick) -> None:
+        """Write the tick, with what goes with it.
+
+        Raises:
+            Unstorable: a value of it cannot be kept.
+        """
+        self._took_posted = False
+        if not self.is_open:
+            return
+        with self._naming_step():
+            entry = self.journal.encode(tick)
+            patch = self.state.take(tick.invocation_id) if isinstance(tick, TickStepResult) else None
+        if entry is None:
+            return
+        records: list[Record] = [TickAppended(self._run_id, self._next_tick, entry)]
+        self._next_tick += 1
+        if isinstance(tick, TickStepResult):
+            if patch:
+                records.append(self._patched(patch))
+            self._note_progress(records)
+        elif isinstance(tick, TickAddEvent):
+            posted = self.inbox.take(tick.event)
+            if posted is not None:
+                self._took_posted = True
+                records.append(InboxTaken(posted.record.inbox_id))
+        self.append(*records)
+
+    @contextmanager
+    def _naming_step(self) -> Iterator[None]:
+        """Name the step whose value cannot be stored: the one that runs, or that made what the loop takes."""
+        try:
+            yield
+        except Unstorable as error:
+            error.step = running_step() or self.journal.source
+            raise
+
+    def _note_progress(self, records: list[Record]) -> None:
+        self.progressed.set()
+        if self.attempts:
+            self.attempts = 0
+            records.append(RunAttempted(self._run.handler_id, self._run_id, 0, 0))
+
+    def publish(self, event: Event) -> None:
+        """Write an event to the handler's log.
+
+        Raises:
+            Unstorable: a value of it is no JSON.
+        """
+        with self._naming_step():
+            data = envelope(event)
+        # The client that posted the event has to see that nobody takes it.
+        seen = self._took_posted and isinstance(event, UnhandledEvent)
+        internal = isinstance(event, InternalDispatchEvent) and not seen
+        self.append(self._log.append(self._run_id, data, internal=internal))
+
+    def keep(self, posted: PostedEvent) -> None:
+        """Hold the event that a client posted until a wait for its type begins."""
+        self._hold(posted, held=True)
+
+    def give(self, posted: PostedEvent) -> None:
+        """Hold the event no longer: a wait begins that takes it."""
+        self._hold(posted, held=False)
+
+    def _hold(self, posted: PostedEvent, *, held: bool) -> None:
+        self.inbox.hold(posted, held=held)
+        if self.is_open:
+            self.append(InboxHeld(posted.record.inbox_id, held=held))
+
+    def drop(self, posted: PostedEvent) -> None:
+        """Tell that nobody takes the event that a client posted."""
+        if self.is_open:
+            self.append(*self._dropped(posted))
+
+    def _dropped(self, posted: PostedEvent) -> list[Record]:
+        self.inbox.take(posted.event)
+        told = envelope(unhandled(posted.record))
+        return [InboxTaken(posted.record.inbox_id), self._log.append(self._run_id, told, internal=False)]
+
+    def end(self, event: StopEvent) -> Commit:
+        """Write the terminal event, after what tells of the events that nobody took, and the status that follows from
+        it.
+
+        Raises:
+            Unstorable: a value of it is no JSON.
+        """
+        with self._naming_step():
+            data = envelope(event)
+        self.ended = ended(self._run.handler_id, self._run_id, event, data)
+        self.is_open = False
+        records = [record for posted in self.inbox.untaken() for record in self._dropped(posted)]
+        records.append(self._log.append(self._run_id, data, internal=False))
+        commit = self.append(*records, self.ended)
+        self._run.end()
+        return commit
+
+    def fail(self, error: BaseException) -> None:
+        """End the run as failed, unless it has ended already, and log how it failed."""
+        if self.ended is None:
+            self.end(failed_event(error))
+        ended = self.ended
+        if ended is not None and ended.status == "failed":
+            # Indented, so that the text of its exceptions cannot begin a line of the log.
+            trace = f"\n{indented(ended.traceback)}" if ended.traceback else ""
+            logger.error("Run %s of handler %s failed: %s%s", self._run_id, ended.handler_id, ended.error, trace)
+
+    def end_again(self, error: WorkflowServerError) -> bool:
+        """End the run as failed, since its end could not be stored. False where that was done before."""
+        if self._ended_again:
+            return False
+        self._ended_again = True
+        self.end(failed_event(error))
+        return True
+
+    def release(self, wake_at: float | None) -> None:
+        """Note that the run only waits, and leaves memory."""
+        self.is_open = False
+        self.append(RunReleased(self._run.handler_id, self._run_id, wake_at))
+        self._run.release()
+
+    def _patched(self, patch: Patch) -> StatePatched | StateReplaced:
+        if not self._has_base:
+            return self._replaced(self.state.durable)
+        record = StatePatched(self._run_id, self._next_patch, json.dumps(patch))
+        self._next_patch += 1
+        self._patches += 1
+        self._patch_characters += len(record.patch)
+        return record
+
+    def _replaced(self, tree: Json) -> StateReplaced:
+        self._has_base = True
+        data = self._run.workflow.state_record(tree)
+        self._patches = 0
+        # A large state may gather patches of its own size before it is written again.
+        self._patch_characters = -len(data)
+        return StateReplaced(self._run_id, self._next_patch - 1, data)
+
+    def _write_unattended(self, patch: Patch) -> None:
+        if self.is_open:
+            self.append(self._patched(patch))
+
+    def compact(self, broker: BrokerState) -> None:
+        """Let a snapshot stand for many ticks of the journal, and a full record for many patches of the state."""
+        if not self.is_open:
+            return
+        if self._next_tick >= self._snapshot_at:
+            data = self.journal.snapshot(broker)
+            if len(data) <= LARGEST_SNAPSHOT:
+                self.append(SnapshotTaken(self._run_id, self._next_tick - 1, data))
+            # A large state is written less often, but never so rarely that a resume is slow.
+            self._snapshot_at = self._next_tick + min(max(SNAPSHOT_TICKS, len(data) // 100), 4 * SNAPSHOT_TICKS)
+        if self._patches >= STATE_PATCHES or self._patch_characters >= STATE_PATCH_CHARACTERS:
+            self.append(self._replaced(self.state.durable))
+
+    def pace(self) -> Coroutine[Any, Any, None]:
+        """Return what a step awaits that has published an event: where it is faster than the store, its commit."""
+        return DONE if self.last is None or self._store.backlog <= BACKLOG else durable(self.last)
+
+    async def settle(self) -> None:
+        """Return when all that the run wrote is durable, or when the store has failed."""
+        settled: Commit | None = None
+        # Again where something was written meanwhile: an end instead of one that could not be stored.
+        while self.last is not None and self.last is not settled:
+            settled = self.last
+            try:
+                await settled
+            except StorageError as error:
+                logger.error("Run %s: %s", self._run_id, error)  # noqa: TRY400 the store logged the cause
+
+
+@harmless
+async def durable(commit: Commit | None) -> None:
+    """Return when the commit is; at once where there is none."""
+    if commit is not None:
+        await commit

@@ -1,0 +1,298 @@
+"""Loading runs into memory, for an event, a deadline or a slot, and putting them back when they only wait.
+
+A fault of one run does not affect others: the run is failed, or tried again if the store could not be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+
+from workflow_server.concurrency import TaskTracker
+from workflow_server.errors import HandlerNotFound, ResumeFailed, StorageError, UnitRefused
+from workflow_server.execution.engine import Event, StartEvent, StopEvent, WorkflowCancelledEvent
+from workflow_server.execution.envelopes import envelope
+from workflow_server.execution.inbox import InboxRecords, unhandled
+from workflow_server.execution.interface import Surroundings
+from workflow_server.execution.outcomes import ended, failed_event
+from workflow_server.execution.registry import Registry
+from workflow_server.execution.session import RunSession
+from workflow_server.execution.unreadable import unreadable
+from workflow_server.execution.workflow import ServedWorkflow
+from workflow_server.records import InboxPosted, Status, StoredRun
+from workflow_server.runs.admission import Admission
+from workflow_server.runs.events import EventLog, EventLogs
+from workflow_server.runs.run import Run
+from workflow_server.runs.states import UNREGISTERED, Retry, RunState
+from workflow_server.runs.table import RunTable
+from workflow_server.runs.timers import Timers
+from workflow_server.runs.views import find_handler
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY = 1.0
+LONGEST_RETRY = 60.0
+"""Seconds after which a run is tried again that could not be read; they double with each failure in a row."""
+
+
+class Activation:
+    """Brings runs into memory, and takes them out of it."""
+
+    def __init__(
+        self, surroundings: Surroundings, registry: Registry, table: RunTable, logs: EventLogs, closing: asyncio.Event
+    ) -> None:
+        self.timers: Timers[Run] = Timers(self.load_soon, surroundings.clock)
+        self.admission = Admission()
+        self.inbox_records = InboxRecords()
+        self.tasks = TaskTracker()
+        self._surroundings = surroundings
+        self._registry = registry
+        self._runtime = registry.runtime
+        self._store = surroundings.store
+        self._table = table
+        self._logs = logs
+        self._closing = closing
+        table.wake = self.load_soon
+
+    # -- Coming into memory --------------------------------------------------------------------
+
+    def launch(
+        self, handler_id: str, run_id: str, served: ServedWorkflow, log: EventLog, event: StartEvent | None
+    ) -> None:
+        """Let a run begin that is stored, when it has a slot. ``event``: its start event, where the store has nothing
+        else of it; otherwise it is loaded. The caller holds its handler's lock."""
+        run = Run(self, handler_id, run_id, served)
+        self._table.add(run)
+        if not self.admission.admit(run) or self._closing.is_set():
+            return
+        if event is None:
+            self.load_soon(run)
+        else:
+            run.start(partial(self._first_session, run, log, event))
+
+    def _first_session(self, run: Run, log: EventLog, event: StartEvent) -> RunSession | None:
+        if self._closing.is_set():
+            return None
+        try:
+            session = RunSession(run, self._surroundings, log, event)
+        except Exception:
+            logger.exception("Handler %s could not begin", run.handler_id)
+            # Loaded, it fails with the reason.
+            run.release()
+            self.load_soon(run)
+            return None
+        self._runtime.enter(session)
+        return session
+
+    def load_soon(self, run: Run) -> None:
+        """Load a run that is in the store only, in a task of its own."""
+        self.timers.forget(run)
+        if not self._closing.is_set():
+            self.tasks.spawn(self.load(run), f"activate {run.handler_id}")
+
+    async def load(self, run: Run, *, crashed: bool = False) -> None:
+        """Load a run that is in the store only, if it still is and has or gets a slot."""
+        async with self._table.lock(run.handler_id):
+            if self._closing.is_set() or run.session is not None or not self._is_admitted(run):
+                return
+            self.timers.forget(run)
+            previous, run.retry = run.retry, None
+            crashed = crashed or (previous is not None and previous.crashed)
+            try:
+                await self._load(run, crashed=crashed)
+            except HandlerNotFound:
+                run.end()
+                self._leave(run)
+            except Exception:
+                delay = FIRST_RETRY if previous is None else min(2 * previous.delay, LONGEST_RETRY)
+                logger.exception("Handler %s could not be loaded; the next try is in %g s", run.handler_id, delay)
+                self._put_back(run, Retry(delay, crashed))
+
+    def _put_back(self, run: Run, retry: Retry) -> None:
+        if not run.has_ended:
+            run.release()
+            run.retry = retry
+            self.timers.schedule(run, self._surroundings.clock.now() + retry.delay)
+        self._leave(run)
+
+    def _is_admitted(self, run: Run) -> bool:
+        if run.state in {RunState.RELEASED, RunState.QUEUED}:
+            return self.admission.admit(run)
+        return run.state is RunState.LOADING
+
+    async def _load(self, run: Run, *, crashed: bool) -> None:
+        log = await self._logs.get(run.handler_id)
+        stored = await self._store.load_run(run.handler_id)
+        if stored is None or stored.run_id != run.run_id or stored.status != "running":
+            run.end()
+            self._leave(run)
+            return
+        try:
+            await self._resume(run, stored, log, crashed=crashed)
+        except StorageError:
+            raise
+        except Exception as error:
+            if not isinstance(error, ResumeFailed):
+                # Not what the exception says: that may quote what is stored.
+                error = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
+                logger.log(logging.ERROR, "Handler %s cannot be loaded", run.handler_id, exc_info=error)
+            if run.session is None:
+                await self.end_offline(run, failed_event(error))
+                return
+            run.abort(error)
+        if run.has_ended:
+            await run.settle()
+            self.left(run)
+
+    async def _resume(self, run: Run, stored: StoredRun, log: EventLog, *, crashed: bool) -> None:
+        start = _start_of(stored, run.workflow)
+        session = RunSession(run, self._surroundings, log, start)
+        self._runtime.enter(session)
+        run.attach(session)
+        await session.resume(stored, crashed=crashed)
+        if start is None and not stored.ticks and (stored.snapshot is None or stored.snapshot.seq < 0):
+            raise ResumeFailed(reason="its start event cannot be read")
+        run.hand_over(stored.inbox)
+        if not run.has_ended and not self._closing.is_set():
+            run.begin()
+
+    async def peek(self, run: Run) -> RunSession | None:
+        """Look at a run that is not in memory, which also learns the types that it waits for: only its journal may
+        name them. The caller holds its lock."""
+        log = await self._logs.get(run.handler_id)
+        stored = await self._store.load_run(run.handler_id)
+        if stored is None:
+            return None
+        try:
+            session = RunSession(run, self._surroundings, log, _start_of(stored, run.workflow))
+            await session.resume(stored, crashed=False)
+        except ResumeFailed as error:
+            # It is failed when it is loaded; until then it takes what its workflow declares.
+            logger.warning("What handler %s waits for cannot be told: %s", run.handler_id, error)
+            return None
+        return session
+
+    # -- Leaving memory ------------------------------------------------------------------------
+
+    def left(self, run: Run) -> None:
+        """Take a run out of memory whose session is over, and of which all that was written is durable."""
+        session = run.session
+        missed = self._leave(run)
+        if run.has_ended or session is None:
+            return
+        if missed:
+            self.load_soon(run)
+        elif not session.writer.is_open:
+            self.sleep(run, session.wake_at, session.alive_since)
+
+    def _leave(self, run: Run) -> bool:
+        """Forget the run's session, and give its slot to the next; returns whether it is to be loaded again at once."""
+        if run.session is not None:
+            self._runtime.leave(run.run_id)
+        missed = run.leave()
+        # A handler that was continued meanwhile keeps its place and its slot.
+        if self._table.get(run.handler_id) is run:
+            if run.has_ended:
+                self._table.remove(run)
+            successor = self.admission.leave(run)
+            if successor is not None:
+                self.load_soon(successor)
+        return missed
+
+    def sleep(self, run: Run, wake_at: float | None, alive_since: float | None) -> None:
+        """Wake a released run at its own deadline or its workflow's timeout, whichever is first."""
+        times = [] if wake_at is None else [wake_at]
+        timeout = run.workflow.timeout
+        if timeout is not None and alive_since is not None:
+            times.append(alive_since + timeout)
+        if times:
+            self.timers.schedule(run, min(times))
+
+    async def end_offline(self, run: Run, event: StopEvent) -> None:
+        """End a run that is not in memory. The caller holds its lock."""
+        log = await self._logs.get(run.handler_id)
+        data = envelope(event)
+        untaken = [envelope(unhandled(posted)) for posted in await self._store.untaken_events(run.run_id)]
+        records = [log.append(run.run_id, told, internal=False) for told in [*untaken, data]]
+        await self._store.append(*records, ended(run.handler_id, run.run_id, event, data))
+        self.timers.forget(run)
+        run.end()
+        self._leave(run)
+
+    async def cancel(self, handler_id: str) -> Status | None:
+        """End the handler's run as cancelled, durably; returns the status of one that had ended before. The caller
+        holds its lock."""
+        run = await self.settled(handler_id)
+        if run is not None and run.is_active:
+            try:
+                await run.cancel()
+            except UnitRefused:
+                # The run's end by this reason is not to be: what the store has instead is told.
+                await run.settle()
+            else:
+                return None
+        handler = await find_handler(self._store, handler_id)
+        if handler.status != "running" or handler.run_id is None:
+            return handler.status
+        run = run or self.adopt(handler_id, handler.run_id, handler.workflow_name)
+        await self.end_offline(run, WorkflowCancelledEvent())
+        return None
+
+    # -- The handler's run ---------------------------------------------------------------------
+
+    async def settled(self, handler_id: str) -> Run | None:
+        """Return the handler's run, where it has one that goes on, when it is active or not in memory and nothing in
+        between. The caller holds the handler's lock.
+
+        The store's record of a run that is not active is valid as long as the lock is held: no run comes into memory
+        without the lock, and a run that has ended or left memory is stored as it was left. So call this first and read
+        the store second: between a run's end and its commit, the store still shows it as running.
+        """
+        run = self._table.get(handler_id)
+        if run is not None and not run.is_active:
+            # About to begin, over but for a step that does not heed its end, or about to leave memory.
+            await run.settle()
+        return run if run is None or not run.has_ended else None
+
+    def adopt(self, handler_id: str, run_id: str, workflow_name: str, *, held_events: int = 0) -> Run:
+        """Take a run into the table that is running in the store."""
+        run = Run(self, handler_id, run_id, self._registry.find(workflow_name), held_events=held_events)
+        self._table.add(run)
+        if run.served is None:
+            run.suspend(UNREGISTERED)
+        return run
+
+    def held(self) -> dict[str, int]:
+        """Return what is held for runs and requests beside the table."""
+        return {
+            "tasks": len(self.tasks),
+            "timers": len(self.timers),
+            "slots and places in line": len(list(self.admission)),
+            "sessions": self._runtime.sessions,
+        }
+
+    # -- Tasks that outlived their step --------------------------------------------------------
+
+    def send_late(self, run: Run, event: Event, step: str | None) -> None:
+        """Post the event of such a task to its run, which was released: it is loaded for it."""
+        posted = self.inbox_records.of(run, event, step)
+        self.tasks.spawn(self._send_late(run, posted), f"send to {run.handler_id}")
+
+    async def _send_late(self, run: Run, posted: InboxPosted) -> None:
+        async with self._table.lock(run.handler_id):
+            # One that was cancelled meanwhile takes nothing more.
+            if not run.has_ended:
+                self._store.append(posted)
+
+
+def _start_of(stored: StoredRun, served: ServedWorkflow) -> StartEvent | None:
+    event: Event | None = None
+    try:
+        if stored.start_event is not None:
+            event = served.stored_event(stored.start_event)
+    except BaseException as error:
+        # Where it is needed, the run fails when it is loaded.
+        reason = unreadable(error)
+        logger.error("The start event of handler %s cannot be read: %s", stored.handler_id, reason)  # noqa: TRY400
+    return event if isinstance(event, StartEvent) else None

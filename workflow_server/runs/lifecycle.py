@@ -1,0 +1,117 @@
+"""Starting and stopping all that runs need together: the store's commits, the contained event loop, the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from workflow_server.errors import StorageError
+from workflow_server.execution.blocking import LoopWatch
+from workflow_server.execution.containment import TaskContainment
+from workflow_server.execution.engine import rescue_of
+from workflow_server.execution.interface import Surroundings
+from workflow_server.runs.activation import Activation
+from workflow_server.runs.recovery import Recovery
+from workflow_server.runs.table import RunTable
+
+logger = logging.getLogger(__name__)
+
+ALIVE_INTERVAL = 5.0
+"""Seconds between two notes that the server is alive: the most by which a crash can prolong a workflow's timeout."""
+CLOCK_INTERVAL = 1.0
+CLOCK_SET = 0.5
+"""Seconds after which it is looked whether the wall clock was set, by more than so many: the note is then taken anew,
+since a crash must not make a downtime of it."""
+
+
+class Lifecycle:
+    """Resumes the runs of a server, and stops them, all together."""
+
+    def __init__(
+        self, surroundings: Surroundings, table: RunTable, activation: Activation, *, max_attempts: int
+    ) -> None:
+        self._store = surroundings.store
+        self._clock = surroundings.clock
+        self._table = table
+        self._activation = activation
+        self._recovery = Recovery(surroundings, table, activation, max_attempts=max_attempts)
+        self._services: list[asyncio.Task[None]] = []
+        self._containment: TaskContainment | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+        self._watch: LoopWatch | None = None
+
+    def listen(self) -> None:
+        """Follow the store's commits, and contain what steps do to the event loop; called before the store is opened.
+
+        Where ``stop`` is not called, ``release`` undoes it.
+        """
+        self._containment = TaskContainment.enter(rescue_of)
+        self._unsubscribe = self._store.subscribe(self._table.on_commit)
+        self._store.on_refused = self._table.on_refused
+
+    async def resume(self) -> int:
+        """Resume every running run; returns how many go on."""
+        self._watch = LoopWatch()
+        self._watch.start()
+        self._activation.inbox_records.next_id = self._store.next_inbox_id
+        resumed = await self._recovery.resume(crashed=not self._store.stopped_cleanly)
+        for name, service in {
+            "wake released runs": self._activation.timers.run(),
+            "note that the server is alive": self._note_alive(),
+            "probe suspect runs": self._recovery.probe(),
+        }.items():
+            self._services.append(asyncio.create_task(service, name=name))
+        return resumed
+
+    async def stop(self, grace: float) -> None:
+        """Let running steps be recorded, for at most ``grace`` seconds; nothing is cancelled: it all goes on at the
+        next start. Where it was cancelled itself, it may be called again."""
+        for service in self._services:
+            service.cancel()
+        await asyncio.gather(*self._services, return_exceptions=True)
+        self._recovery.stop()
+        await self._drain(grace)
+        await self._activation.tasks.finish(timeout=1.0)
+        self.release()
+        if self._services:
+            # Without a resume no clock was moved past the downtime: the next start has to know of it.
+            self._store.append(self._clock.read())
+
+    async def _drain(self, grace: float) -> None:
+        runs = self._table.in_memory()
+        for run in runs:
+            run.drain()
+        tasks = [run.task for run in runs if run.task is not None]
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=grace)
+        for task in late:
+            logger.warning("%s was still in a step: it begins that step anew at the next start", task.get_name())
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1.0)
+
+    def release(self) -> None:
+        """Give the event loop back, and hear of no more commits."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        if self._containment is not None:
+            self._containment.leave()
+            self._containment = None
+
+    async def _note_alive(self) -> None:
+        while True:
+            noted = self._clock.read()
+            try:
+                await self._store.append(noted)
+            except StorageError:
+                return
+            for _ in range(round(ALIVE_INTERVAL / CLOCK_INTERVAL)):
+                await asyncio.sleep(CLOCK_INTERVAL)
+                if abs(self._clock.read().ahead - noted.ahead) > CLOCK_SET:
+                    break
