@@ -23,7 +23,8 @@ def test_the_table_of_features_names_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"`((?:cli|web|runs|execution|store|protocol|tests|migrations)/[\w/]*(?:\.py)?)`", TEXT)))
+    "path",
+    sorted(set(re.findall(r"`((?:cli|web|runs|execution|store|protocol|tests|migrations)/[\w/]*(?:\.py)?)`", TEXT))),
 )
 def test_a_file_that_is_named_exists(path: str) -> None:
     assert (PACKAGE / path).exists() or (ROOT / path).exists()

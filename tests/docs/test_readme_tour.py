@@ -44,7 +44,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 @pytest.mark.timeout(180)
 def test_the_tour_prints_what_the_readme_shows(project: Path) -> None:
     port = free_port()

@@ -13,6 +13,8 @@ from tests.end_to_end.api import Json
 from tests.end_to_end.ledger import begun
 from tests.end_to_end.server_process import DurableServer
 
+pytestmark = pytest.mark.slow(30)
+
 MANY = 50
 INBOXES = 10
 SEED = 20_260_331

@@ -61,7 +61,7 @@ def what_it_saw(python: Path, url: str) -> dict[str, Any]:
     return seen
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 @pytest.mark.timeout(300)
 async def test_every_method_of_the_2_11_1_client_works_unchanged(old_python: Path, server: DurableServer) -> None:
     seen = await asyncio.to_thread(what_it_saw, old_python, server.api.url)

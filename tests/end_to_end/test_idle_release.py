@@ -61,7 +61,7 @@ async def answer_all(server: DurableServer, handlers: list[str]) -> list[object]
     return await asyncio.gather(*(answer(number, handler_id) for number, handler_id in enumerate(handlers)))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 async def test_two_thousand_waiting_runs_cost_little_memory_and_each_answers_when_its_event_comes(
     tmp_path: Path,
 ) -> None:

@@ -52,7 +52,7 @@ async def test_two_hundred_interrupted_runs_are_all_running_again_after_a_restar
         assert server.ledger.count("begin", "after") == RUNS
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 async def test_a_run_of_ten_thousand_ticks_resumes_from_a_snapshot_and_a_short_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +100,7 @@ async def resume_time(db: Path) -> float:
     return took
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 @pytest.mark.timeout(180)
 async def test_a_run_that_kills_the_process_is_set_aside_and_an_innocent_one_beside_it_survives(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "flows.py", "--max-attempts", "1") as server:

@@ -15,6 +15,8 @@ from tests.end_to_end.test_idle_release import released
 from tests.values.carrying import CONTINUED_PLACES, WAITING_PLACES, name_of, start_of
 from tests.values.kinds import KINDS, Kind
 
+pytestmark = pytest.mark.slow(25)
+
 AT_ONCE = 16
 TYPED = (True, False)
 

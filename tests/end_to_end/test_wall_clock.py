@@ -16,6 +16,8 @@ import pytest
 from tests.end_to_end.api import Json, Reader
 from tests.end_to_end.server_process import DurableServer
 
+pytestmark = pytest.mark.slow(25)
+
 HOUR = 3600.0
 DELAY = 5.0
 """Of the retry, and what the timeouts leave."""

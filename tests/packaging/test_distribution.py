@@ -41,7 +41,7 @@ def test_the_sdist_has_what_a_build_and_a_reader_need(built: Built) -> None:
     assert {"setup.cfg", "pyproject.toml", "LICENSE", "README.md", "migrations/0001_initial.sql"} <= names
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.timeout(400)
 def test_the_wheel_serves_a_workflow_from_an_empty_environment_and_another_folder(
     built: Built, tmp_path: Path, start_server: StartServer

@@ -34,7 +34,7 @@ def scripts_run(clone: Path, *, cwd: Path) -> Iterator[tuple[str, int]]:
         assert process.wait(timeout=30) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.timeout(400)
 def test_run_makes_its_environment_serves_the_examples_and_keeps_their_runs(clone: Path, tmp_path: Path) -> None:
     with scripts_run(clone, cwd=tmp_path) as (url, _):

@@ -28,7 +28,7 @@ LOG = 16 * MIB
 """What the write-ahead log stays below: 4 MiB are kept, and a checkpoint is due where it is longer."""
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.timeout(240)
 async def test_many_runs_and_reconnecting_readers_leave_nothing_behind(
     tmp_path: Path, extent: Extent, survived: Survived
@@ -57,7 +57,7 @@ async def test_many_runs_and_reconnecting_readers_leave_nothing_behind(
         )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.timeout(240)
 async def test_of_servers_that_start_at_once_on_one_file_one_wins_and_the_others_say_why_not(
     tmp_path: Path, extent: Extent, survived: Survived

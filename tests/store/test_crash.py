@@ -54,7 +54,7 @@ async def killed_while_working(path: Path, label: str, lines: int) -> dict[str, 
     return acknowledged
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 async def test_what_was_acknowledged_survives_sigkill_and_no_unit_is_cut(path: Path) -> None:
     acknowledged: dict[str, int] = {}
     chance = random.Random(2)
