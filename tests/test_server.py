@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import clean_environment
+from tests.harness.spawning import clean_environment
 from workflow_server.errors import ServerStopped, StorageFull
 from workflow_server.server import WorkflowServer
 from workflow_server.store.sqlite.maintenance import ClocksShifted

@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from tests.conftest import StartServer, clean_environment
+from tests.conftest import StartServer
+from tests.harness.plain_http import get_json
+from tests.harness.spawning import clean_environment
 from workflow_server.cli.serve import NOT_OPTIONS, SINGULAR, main
 from workflow_server.settings import Settings
 
@@ -55,17 +56,12 @@ def assert_one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
     assert said in done.stderr
 
 
-def get(url: str) -> object:
-    with urllib.request.urlopen(url, timeout=10) as response:
-        return json.load(response)
-
-
 def test_serve_says_where_what_and_from_which_file_and_sigterm_ends_it_with_0(
     flows: Path, tmp_path: Path, start_server: StartServer
 ) -> None:
     server = start_server(flows, db=tmp_path / "runs.sqlite3")
 
-    assert get(f"{server.url}/workflows") == {"workflows": ["flow"]}
+    assert get_json(f"{server.url}/workflows") == {"workflows": ["flow"]}
     assert server.process.stdout is not None
     told = [server.process.stdout.readline() for _ in range(3)]
     assert "runs.sqlite3" in told[0]
@@ -88,7 +84,7 @@ def test_the_environment_is_obeyed_by_a_server_of_the_targets_own(tmp_path: Path
     )
     server = start_server(target, db=tmp_path / "given.sqlite3")
 
-    assert get(f"{server.url}/workflows") == {"workflows": ["f"]}
+    assert get_json(f"{server.url}/workflows") == {"workflows": ["f"]}
     assert (tmp_path / "given.sqlite3").exists()
 
 

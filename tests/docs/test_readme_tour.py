@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.harness.spawning import ROOT, clean_environment
 
 
 def console_blocks() -> list[str]:

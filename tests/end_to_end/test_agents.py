@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.api import Json, Reader
-from tests.end_to_end.server_process import DurableServer
 from tests.end_to_end.test_idle_release import released
+from tests.harness.api import Json, Reader
+from tests.harness.server_process import DurableServer
 
 AGENTS = ("function_agent", "with_memory", "agent_workflow")
 HANDOFF = (

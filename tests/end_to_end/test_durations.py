@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.api import Json, Reader, StreamEvent
-from tests.end_to_end.ledger import Entry, after_kill
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import Json, Reader, StreamEvent
+from tests.harness.ledger import Entry, after_kill
+from tests.harness.server_process import DurableServer
 
 pytestmark = pytest.mark.slow(25)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 
 WAITING = 2_000
 WARM_UP = 200

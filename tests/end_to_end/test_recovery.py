@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.api import Json, Reader
-from tests.end_to_end.server_process import TARGETS, DidNotStart, DurableServer
+from tests.harness.api import Json, Reader
+from tests.harness.server_process import TARGETS, DidNotStart, DurableServer
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 

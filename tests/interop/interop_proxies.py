@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 
 HERE = Path(__file__).parent
 TARGET = str(HERE / "ticking.py")

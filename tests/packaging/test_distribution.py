@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, StartServer, clean_environment
+from tests.conftest import StartServer
+from tests.harness.plain_http import post_json
+from tests.harness.spawning import ROOT, clean_environment
 from tests.packaging.conftest import Built
-from tests.requests import post_json
 
 
 def shipped_files() -> set[str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
-from tests.requests import get_json, post_json
+from tests.harness.plain_http import get_json, post_json
+from tests.harness.spawning import ROOT, clean_environment
 
 
 @contextmanager

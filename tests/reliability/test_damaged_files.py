@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.harness.spawning import ROOT, clean_environment
 from tests.reliability.damaging.damage import KINDS, Damage
 from tests.reliability.damaging.specimen import (
     COMPLETED,

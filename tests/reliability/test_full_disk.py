@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.end_to_end.api import Api, Reader
+from tests.harness.api import Api, Reader
 from tests.reliability.faulty_disk.fault_trials import assert_explained, new_folder
 from tests.reliability.faulty_disk.faulting import FaultedServer, build
 from tests.reliability.reporting import Extent, Survived

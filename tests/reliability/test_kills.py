@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.api import Api, Json, StreamEvent
+from tests.harness.api import Api, Json, StreamEvent
 from tests.reliability.killing import invariants
 from tests.reliability.killing.clients import CLIENTS
 from tests.reliability.killing.cursor_readers import CursorReader, stream

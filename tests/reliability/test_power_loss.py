@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.harness.spawning import ROOT, clean_environment
 from tests.reliability.power.cuts import Outcome, Replay, choose, judge, shared
 from tests.reliability.power.disk import Fate
 from tests.reliability.power.history import Session

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 from tests.reliability.reading.cutting_proxy import CuttingProxy, How, Passage, Where
 from tests.reliability.reading.event_log_file import LoggedEvent, event_log
 from tests.reliability.reading.received import Answer

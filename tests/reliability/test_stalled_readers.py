@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 from tests.reliability.reading.bulk_reading import HashingReader, StalledReader, Stream, body_of, connected
 from tests.reliability.reading.event_log_file import event_log
 from tests.reliability.reading.server_figures import INTERVAL, MIB, Figures, connected_ports, resident_memory, sampled

@@ -13,8 +13,8 @@ from random import Random
 
 import pytest
 
-from tests.end_to_end.api import TERMINAL
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import TERMINAL
+from tests.harness.server_process import DurableServer
 from tests.reliability.reading.bulk_reading import Stream, body_of, connected
 from tests.reliability.reading.event_log_file import event_log
 from tests.reliability.reading.odd_manners import MANNERS, SLOW, WHOLE

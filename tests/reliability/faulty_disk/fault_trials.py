@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tests.end_to_end.api import Json
+from tests.harness.api import Json
 from tests.reliability.faulty_disk.faulting import Fault, FaultedServer
 from tests.reliability.faulty_disk.scripted_session import GONE, Memory, ScriptedSession, ServerGone
 from tests.reliability.faulty_disk.scripted_verdict import judge
