@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     def _db_is_a_path(cls, db: str) -> str:
         try:
             # Python 3.13 resolves a loop of links to one of them, earlier versions raise.
-            is_path = not Path(db).resolve().is_symlink()
+            is_path = not os.path.islink(Path(db).resolve())
         except (OSError, RuntimeError, ValueError):
             is_path = False
         if not is_path:

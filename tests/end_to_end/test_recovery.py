@@ -101,7 +101,7 @@ async def resume_time(db: Path) -> float:
 
 
 @pytest.mark.slow(15)
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_a_run_that_kills_the_process_is_set_aside_and_an_innocent_one_beside_it_survives(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "flows.py", "--max-attempts", "1") as server:
         before = await server.api.start("gated")

@@ -1,9 +1,9 @@
 """A pytest plugin: which process runs which tests, in which order, and those that run alone.
 
-With pytest-xdist (``scripts/test`` runs one process a core) the longest tests begin first, so that no core is idle at
-the end, and the tests of a file that share a module's fixture stay in one process, which makes it once. A test marked
-``alone`` has the machine for itself: it measures memory or rates, which a neighbour would change. Every process holds a
-shared lock while it runs a test, and an exclusive one while it runs one of those.
+With pytest-xdist the longest tests begin first, so that no core is idle at the end, and the tests of a file that share
+a module's fixture stay in one process, which makes it once. A test marked ``alone`` has the machine for itself: it
+measures memory or rates, which a neighbour would change. Every process holds a shared lock while it runs a test, and an
+exclusive one while it runs one of those.
 """
 
 from __future__ import annotations
@@ -42,6 +42,12 @@ class FixtureScheduling(LoadScopeScheduling):  # type: ignore[misc]
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FixtureScheduling:
     return FixtureScheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return more processes than cores: each waits much of its time, for servers, deadlines and the disk."""
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -18,7 +18,7 @@ from tests.reliability.faulty_disk.faulting import FaultedServer, build
 from tests.reliability.reporting import Extent, Survived
 from workflow_server.store.sqlite.writer import FULL_RETRY
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOM = 64 << 20
 """Bytes of the real disk."""

@@ -33,7 +33,7 @@ MEMORY = Path("/dev/shm")
 """A file system in memory: what is judged here is what the server asks of a disk, not how fast the disk is."""
 ROOM = 256 * 1024 * 1024
 
-pytestmark = [pytest.mark.slow(80), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow(80), pytest.mark.timeout(600)]
 
 
 class Recorded(NamedTuple):

@@ -25,7 +25,7 @@ EVENTS = 60
 READERS = 8
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_readers_whose_connections_break_anywhere_get_the_log_exactly(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -128,7 +128,7 @@ async def _held_against_the_log(
     return log
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_the_shared_queue_loses_nothing_that_had_not_left_the_server(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:

@@ -29,7 +29,7 @@ LOG = 16 * MIB
 
 
 @pytest.mark.slow(30)
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_many_runs_and_reconnecting_readers_leave_nothing_behind(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -58,7 +58,7 @@ async def test_many_runs_and_reconnecting_readers_leave_nothing_behind(
 
 
 @pytest.mark.slow(30)
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_of_servers_that_start_at_once_on_one_file_one_wins_and_the_others_say_why_not(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -117,7 +117,7 @@ async def race(db: Path, servers: int, times: list[float]) -> tuple[subprocess.P
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_stop_with_open_streams_and_running_steps_ends_in_time_and_all_goes_on(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:

@@ -111,7 +111,7 @@ async def test_readers_that_never_read_cost_little_memory_and_come_back_to_where
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_readers_that_never_read_large_events_of_long_ago_cost_little_memory(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -139,7 +139,7 @@ async def test_readers_that_never_read_large_events_of_long_ago_cost_little_memo
     )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_lists_of_large_results_that_are_read_slowly_cost_little_memory(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -181,7 +181,7 @@ async def test_lists_of_large_results_that_are_read_slowly_cost_little_memory(
     )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_stop_does_not_wait_for_readers_that_do_not_read(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:

@@ -47,7 +47,7 @@ async def _rest(server: DurableServer, path: str, body: bytes) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_readers_of_odd_manners_get_the_beginning_of_the_log_and_can_go_on(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -194,7 +194,7 @@ MOST = 200
 """Streams that may be open at a time: a reader that has left keeps its place until it is noticed, in 0.25 s."""
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_a_storm_of_readers_leaves_no_descriptor_and_no_place_behind(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
