@@ -44,7 +44,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FixtureSched
     return FixtureScheduling(config, log)
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return more processes than cores: each waits much of its time, for servers, deadlines and the disk."""
     return (os.cpu_count() or 1) * 3 // 2

@@ -102,7 +102,7 @@ def test_a_name_that_is_none_of_the_workflows_is_refused_without_the_engines_own
 
 
 def test_a_type_that_derives_from_one_of_the_engines_own_is_nothing_for_clients(served: ServedWorkflow) -> None:
-    assert "made by the engine" in refusal(served, "OwnFailure", {})
+    assert "is made by the workflow or the engine, and cannot be sent" in refusal(served, "OwnFailure", {})
     assert isinstance(served.posted_event({"type": "OwnQuestion"}, None), OwnQuestion)
 
 
