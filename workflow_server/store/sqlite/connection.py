@@ -9,6 +9,8 @@ from typing import Literal, TypeVar
 
 import aiosqlite
 
+from workflow_server.concurrency import run_to_completion
+
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 5_000
@@ -39,13 +41,18 @@ async def connect(path: Path | None, access: Access = "mode=rw") -> aiosqlite.Co
     connection = aiosqlite.connect(target, uri=path is not None, isolation_level=None, cached_statements=256)
     # aiosqlite's threads keep a process alive; one that fails must end, with whatever commit its thread hangs in.
     connection._thread.daemon = True
-    await connection
     try:
+        # When its caller is cancelled, aiosqlite drops what its thread has opened, and does not close it.
+        await run_to_completion(_opened(connection), "connect")
         await run_on(connection, _set_up)
     except BaseException:
         await connection.close()
         raise
     return connection
+
+
+async def _opened(connection: aiosqlite.Connection) -> None:
+    await connection
 
 
 def _set_up(connection: sqlite3.Connection) -> None:
