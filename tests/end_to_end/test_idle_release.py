@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from tests.harness.server_process import DurableServer
 WAITING = 2_000
 WARM_UP = 200
 AT_ONCE = 64
-BYTES_A_RUN = 10_000
+BYTES_A_RUN = 10_000 if sys.version_info < (3, 13) else 14_000
+"""What a waiting run may take; Python 3.13 keeps more of what was freed: 8,700 to 11,300 bytes."""
 SEED = 815
 
 
