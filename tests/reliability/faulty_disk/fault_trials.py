@@ -130,6 +130,7 @@ class Trials:
         return "exited 1"
 
     async def _stopped(self) -> str:
+        self._was_refused.set()  # Nobody asks any more.
         code = await self.server.stop()
         if code == 0:
             return "went on"

@@ -122,7 +122,8 @@ class FaultedServer(DurableServer):
     """A server process under the library; it starts without faults unless its control says otherwise."""
 
     def __init__(self, folder: Path, library: Path) -> None:
-        super().__init__(folder, str(TARGET), "--grace-period", "2")
+        # The deadline of a stop is another promise: on a busy machine it would come before the store is closed.
+        super().__init__(folder, str(TARGET), "--grace-period", "20")
         self.control = FaultControl(folder / "faults.control")
         self.environment |= {
             "FAULTS_CONTROL": str(self.control.path),

@@ -21,7 +21,7 @@ from workflow_server.protocol.events import EventEnvelope
 from workflow_server.settings import Settings
 from workflow_server.store import PersistentHandler, SqliteWorkflowStore
 
-TARGET = str(Path(__file__).parent / "targets" / "publishing.py")
+TARGET = str(Path(__file__).parent.parent / "targets" / "publishing.py")
 GROWTH = 64 * MIB
 WAL = 64 * MIB
 CUT_WITHIN = 30.0

@@ -16,7 +16,7 @@ from tests.harness.api import Reader
 from tests.harness.server_process import DurableServer
 from tests.harness.spawning import COMMAND, ROOT, end, listening, printed, serve_command, spawn
 from tests.reliability.reporting import Extent, Survived
-from tests.reliability.soaking import Soak, memory_slope, open_files
+from tests.reliability.soaking.mixed_load import Soak, memory_slope, open_files
 
 MIB = 2**20
 SAMPLES = 20

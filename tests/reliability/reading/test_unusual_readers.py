@@ -22,7 +22,7 @@ from tests.reliability.reading.received import parsed
 from tests.reliability.reading.server_figures import descriptors
 from tests.reliability.reporting import Extent, Survived
 
-TARGET = str(Path(__file__).parent / "targets" / "publishing.py")
+TARGET = str(Path(__file__).parent.parent / "targets" / "publishing.py")
 _SEQUENCE = re.compile(rb',"sequence":(\d+)\}\n')
 QUERY = "sse=false&include_internal=true&after_sequence"
 

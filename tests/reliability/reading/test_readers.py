@@ -19,7 +19,7 @@ from tests.reliability.reporting import Extent, Survived
 from tests.reliability.targets.publishing import texts
 from workflow_server.web.streaming.bounded_writer import WRITE_SIZE
 
-TARGET = str(Path(__file__).parent / "targets" / "publishing.py")
+TARGET = str(Path(__file__).parent.parent / "targets" / "publishing.py")
 RUNS = 3
 EVENTS = 60
 READERS = 8
