@@ -97,7 +97,8 @@ class DurableServer:
     async def close(self) -> None:
         """Kill it where it still runs, and close what ``open`` made."""
         if self._process is not None:
-            await self.kill()
+            await asyncio.to_thread(end, self._process)
+            self._process = None
         assert self._session is not None
         await self._session.close()
 
