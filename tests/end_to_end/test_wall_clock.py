@@ -19,9 +19,9 @@ from tests.harness.server_process import DurableServer
 pytestmark = pytest.mark.slow(25)
 
 HOUR = 3600.0
-DELAY = 5.0
+DELAY = 8.0
 """Of the retry, and what the timeouts leave."""
-EARLY, LATE = "waits 0.5", "waits 9.0"
+EARLY, LATE = "waits 0.5", "waits 14.0"
 """The waits that begin after the clock was set."""
 NEAR = 60.0
 """Seconds by which a busy machine may be late."""
@@ -49,7 +49,7 @@ async def lived_through(folder: Path, by: float, idle: float, dead: bool) -> Liv
 
     async with server:
         await start("wait", "waits", seconds=DELAY)
-        await start("timeout", "alive_for_five_seconds", seconds=HOUR)
+        await start("timeout", "alive_for_eight_seconds", seconds=HOUR)
         await start("retry", "retries")
         for name in ("wait", "timeout"):
             await readers[name].until("Question")
@@ -100,7 +100,7 @@ def test_waits_timeouts_and_retries_neither_stop_nor_fire_early(lived: dict[str,
     order, ended = lived[case].order, lived[case].ended
     assert sorted((order[0], order[-1])) == [EARLY, LATE], order
     assert ended["wait"]["result"]["value"]["result"] == "timed out"
-    assert "timed out after 5.0 seconds" in ended["timeout"]["error"]
+    assert "timed out after 8.0 seconds" in ended["timeout"]["error"]
     assert ended["retry"]["status"] == "completed", ended["retry"]
 
 
