@@ -1,18 +1,12 @@
-"""A pytest plugin: which process runs which tests, in which order, and those that run alone.
+"""A pytest plugin: which process runs which tests, and in which order.
 
 With pytest-xdist the longest tests begin first, so that no core is idle at the end, and the tests of a file that share
-a module's fixture stay in one process, which makes it once. A test marked ``alone`` has the machine for itself: it
-measures memory or rates, which a neighbour would change. Every process holds a shared lock while it runs a test, and an
-exclusive one while it runs one of those.
+a module's fixture stay in one process, which makes it once.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +17,6 @@ from xdist.scheduler import LoadScopeScheduling
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 5.0
 """The time of a slow test that names none."""
-
-_lock = pytest.StashKey[Path]()
 
 
 class FixtureScheduling(LoadScopeScheduling):  # type: ignore[misc]
@@ -50,31 +42,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) * 3 // 2
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run is not None:
-        config.stash[_lock] = Path(tempfile.gettempdir()) / f"pytest-{run}.lock"
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if _lock in config.stash:
-        config.stash[_lock].unlink(missing_ok=True)
-
-
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the longest first and those that run alone last, where several processes share the tests."""
-    if _lock in config.stash:
-        items.sort(key=_rank)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Wait for the others to finish their tests, where this one runs alone, before its timeout begins."""
-    if _lock not in item.config.stash:
-        return (yield)
-    with _locked(item.config.stash[_lock], exclusive=item.get_closest_marker("alone") is not None):
-        return (yield)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first, where several processes share the tests."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_seconds, reverse=True)
 
 
 @cache
@@ -82,15 +54,7 @@ def _shares_a_fixture(file: str) -> bool:
     return 'scope="module"' in (ROOT / file).read_text(encoding="utf-8")
 
 
-def _rank(item: pytest.Item) -> tuple[bool, float]:
-    """Order by the seconds that the mark ``slow`` names, the most first."""
+def _seconds(item: pytest.Item) -> float:
+    """Return the time that the mark ``slow`` names."""
     slow = item.get_closest_marker("slow")
-    seconds = 0.0 if slow is None else slow.args[0] if slow.args else SECONDS
-    return item.get_closest_marker("alone") is not None, -seconds
-
-
-@contextmanager
-def _locked(path: Path, *, exclusive: bool) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-        yield
+    return 0.0 if slow is None else float(slow.args[0]) if slow.args else SECONDS
