@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.harness.spawning import COMMAND, ROOT, end, listening, serve_command, spawn
 
 
 class ServerProcess(NamedTuple):
@@ -37,15 +35,6 @@ class ServerProcess(NamedTuple):
 StartServer = Callable[..., ServerProcess]
 
 
-def clean_environment() -> dict[str, str]:
-    """The environment without what would change a server or an example."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("WORKFLOW_SERVER_", "OPENAI_", "NIGHTLY_BATCH_"))
-    }
-
-
 @pytest.fixture
 def root() -> Path:
     """The root of the repository."""
@@ -63,31 +52,17 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
         port: int = 0,
         db: Path | None = None,
         env: dict[str, str] | None = None,
-        command: Sequence[str] = (sys.executable, "-m", "workflow_server"),
+        command: Sequence[str] = COMMAND,
         cwd: Path = tmp_path,
     ) -> ServerProcess:
         log = tmp_path / f"server-{len(started)}.log"
-        arguments = [*command, "serve", str(target), "--port", str(port), "--db", str(db or tmp_path / "db.sqlite3")]
-        with log.open("w") as errors:
-            process = subprocess.Popen(
-                [*arguments, *options],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                cwd=cwd,
-                env=clean_environment() | (env or {}),
-            )
+        arguments = serve_command(target, db or tmp_path / "db.sqlite3", port)
+        process = spawn([*command, *arguments, *options], log=log, cwd=cwd, environment=env or {})
         started.append(process)
-        assert process.stdout is not None
-        url = next((word for line in process.stdout for word in line.split() if word.startswith("http://")), None)
+        url = listening(process)
         assert url is not None, f"the server did not start:\n{log.read_text()}"
-        url = url.rstrip("/.,")
         return ServerProcess(url, int(url.rpartition(":")[2]), process, log)
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        end(process)

@@ -161,9 +161,12 @@ class Settings(BaseSettings):
     @classmethod
     def _db_is_a_path(cls, db: str) -> str:
         try:
-            Path(db).resolve()
+            # Python 3.13 resolves a loop of links to one of them, earlier versions raise.
+            is_path = not os.path.islink(Path(db).resolve())
         except (OSError, RuntimeError, ValueError):
-            raise ValueError("expected the path of a file") from None
+            is_path = False
+        if not is_path:
+            raise ValueError("expected the path of a file")
         return db
 
     @field_validator("tokens", "read_tokens")

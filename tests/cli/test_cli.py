@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.conftest import StartServer, clean_environment
+from tests.conftest import StartServer
+from tests.harness.plain_http import get_json
+from tests.harness.spawning import clean_environment
 from workflow_server.cli.main import main
 from workflow_server.cli.options import NOT_OPTIONS, SINGULAR
 from workflow_server.settings import Settings
@@ -56,17 +58,12 @@ def assert_one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
     assert said in done.stderr
 
 
-def get(url: str) -> object:
-    with urllib.request.urlopen(url, timeout=10) as response:
-        return json.load(response)
-
-
 def test_serve_says_where_what_and_from_which_file_and_sigterm_ends_it_with_0(
     flows: Path, tmp_path: Path, start_server: StartServer
 ) -> None:
     server = start_server(flows, db=tmp_path / "runs.sqlite3")
 
-    assert get(f"{server.url}/workflows") == {"workflows": ["flow"]}
+    assert get_json(f"{server.url}/workflows") == {"workflows": ["flow"]}
     assert server.process.stdout is not None
     told = [server.process.stdout.readline() for _ in range(3)]
     assert "runs.sqlite3" in told[0]
@@ -89,7 +86,7 @@ def test_the_environment_is_obeyed_by_a_server_of_the_targets_own(tmp_path: Path
     )
     server = start_server(target, db=tmp_path / "given.sqlite3")
 
-    assert get(f"{server.url}/workflows") == {"workflows": ["f"]}
+    assert get_json(f"{server.url}/workflows") == {"workflows": ["f"]}
     assert (tmp_path / "given.sqlite3").exists()
 
 
@@ -186,9 +183,7 @@ def test_version_names_the_installed_version(tmp_path: Path) -> None:
 
 def test_without_docstrings_and_asserts_the_command_serves_runs(flows: Path, start_server: StartServer) -> None:
     server = start_server(flows, command=(sys.executable, "-OO", "-m", "workflow_server"))
-    request = urllib.request.Request(f"{server.url}/workflows/flow/run", method="POST")
-    with urllib.request.urlopen(request, timeout=30) as response:
-        ended = json.load(response)
+    ended = get_json(urllib.request.Request(f"{server.url}/workflows/flow/run", method="POST"))
     assert (ended["status"], ended["result"]["value"]) == ("completed", {"result": 1})
     assert server.stop() == 0
 

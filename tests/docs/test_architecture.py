@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.harness.spawning import ROOT
 
 TEXT = (ROOT / "docs/architecture.md").read_text()
 NAMED_TESTS = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", TEXT)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.harness.spawning import ROOT
 
 
 class Text(NamedTuple):

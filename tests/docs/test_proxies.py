@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.harness.spawning import ROOT
 
 
 @pytest.mark.parametrize("name", ["nginx", "caddy", "haproxy", "apache2", "lighttpd"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.harness.spawning import ROOT
 from workflow_server import WorkflowServer
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.harness.spawning import ROOT, clean_environment
 
 
 def console_blocks() -> list[str]:
@@ -39,21 +39,27 @@ def free_port() -> int:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
+    python = re.search(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert python is not None
+    (tmp_path / "flows.py").write_text(python[1])
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "data").mkdir()
     return tmp_path
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.slow(20)
+@pytest.mark.timeout(400)
 def test_the_tour_prints_what_the_readme_shows(project: Path) -> None:
     port = free_port()
     commands, shown = commands_and_output(console_blocks())
     # What scripts/run does besides is tested with the scripts.
-    options = f"examples/app.py --db data/workflow_server.sqlite3 --port {port}"
-    serve = f"{sys.executable} -m workflow_server serve {options}"
+    serve = f"WORKFLOW_SERVER_PORT={port} {sys.executable} -m workflow_server serve"
     script = "\n".join(command for command in commands if not command.startswith("scripts/setup"))
-    script = script.replace("scripts/run &", f"{serve} &").replace("localhost:8080", f"localhost:{port}")
+    script = script.replace("scripts/run &", f"{serve} examples/app.py --db data/workflow_server.sqlite3 &")
+    script = script.replace("venv/bin/workflow-server serve", serve).replace("localhost:8080", f"localhost:{port}")
+    # A reader goes on when it says that it listens.
+    waiting = f"until curl -s localhost:{port}/health; do sleep 0.1; done"
+    script = script.replace("serve flows.py &", f"serve flows.py & {waiting}")
 
     with subprocess.Popen(
         ["bash"],
@@ -66,7 +72,7 @@ def test_the_tour_prints_what_the_readme_shows(project: Path) -> None:
         start_new_session=True,
     ) as bash:
         try:
-            printed, _ = bash.communicate(script, timeout=150)
+            printed, _ = bash.communicate(script, timeout=300)
         finally:
             if bash.poll() is None:
                 os.killpg(bash.pid, signal.SIGKILL)

@@ -33,5 +33,5 @@ def promises(named: str) -> set[int]:
 
 
 def test_every_attack_was_recorded() -> None:
-    attacks = {path.stem.removeprefix("test_") for path in reporting.ATTACKS.glob("test_*.py")}
+    attacks = {path.stem.removeprefix("test_") for path in reporting.ATTACKS.rglob("test_*.py")}
     assert {row.attack for row in reporting.recorded()} == attacks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conftest import ROOT
+from tests.harness.spawning import ROOT
 from workflow_server.cli.options import NOT_OPTIONS, SINGULAR
 from workflow_server.settings import ENV_PREFIX, Settings
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.docs.test_python_blocks import python_blocks
+from tests.harness.spawning import ROOT
 from tests.values.kinds import BY_VALIDATOR, KINDS
 from workflow_server.execution.codec import Codec
 

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.end_to_end.api import Json, Reader, StreamEvent
-from tests.end_to_end.ledger import KILLED, Entry
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import Json, Reader, StreamEvent
+from tests.harness.ledger import KILLED, Entry
+from tests.harness.server_process import DurableServer
 
 
 @dataclass

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.api import Json
-from tests.end_to_end.ledger import begun
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import Json
+from tests.harness.ledger import begun
+from tests.harness.server_process import DurableServer
+
+pytestmark = pytest.mark.slow(30)
 
 MANY = 50
 INBOXES = 10

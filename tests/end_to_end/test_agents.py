@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.api import Json, Reader
-from tests.end_to_end.server_process import DurableServer
 from tests.end_to_end.test_idle_release import released
+from tests.harness.api import Json, Reader
+from tests.harness.server_process import DurableServer
 
 AGENTS = ("function_agent", "with_memory", "agent_workflow")
 HANDOFF = (
@@ -66,7 +66,7 @@ class Conversation:
         return [text for turn in turns for text in (turn[0], *sorted(turn[1:]))]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(20)
 async def test_a_conversation_is_the_same_after_kills_and_releases_over_five_runs_of_a_handler(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "agents.py", "--idle-timeout", "0.2") as server:
         all_of_them = [Conversation(server, name) for name in AGENTS]

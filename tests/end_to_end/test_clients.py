@@ -16,9 +16,9 @@ import pytest_asyncio
 from llama_agents.client import WorkflowClient  # type: ignore[import-untyped]
 from workflows.events import HumanResponseEvent
 
-from tests.conftest import ROOT, clean_environment
-from tests.end_to_end.server_process import DurableServer
 from tests.end_to_end.targets.client_workflows import Greeting
+from tests.harness.server_process import DurableServer
+from tests.harness.spawning import ROOT, clean_environment
 
 OLD_ENGINE = "2.11.1"
 OLD_CLIENT = Path(__file__).parent / "old_client.py"
@@ -61,7 +61,7 @@ def what_it_saw(python: Path, url: str) -> dict[str, Any]:
     return seen
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 @pytest.mark.timeout(300)
 async def test_every_method_of_the_2_11_1_client_works_unchanged(old_python: Path, server: DurableServer) -> None:
     seen = await asyncio.to_thread(what_it_saw, old_python, server.api.url)

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.api import Json, Reader, StreamEvent
-from tests.end_to_end.ledger import Entry, after_kill
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import Json, Reader, StreamEvent
+from tests.harness.ledger import Entry, after_kill
+from tests.harness.server_process import DurableServer
+
+pytestmark = pytest.mark.slow(25)
 
 ALIVE = 6.0
 """Seconds that the run with a timeout is alive before the kill: the server notes every 5 s that it is."""

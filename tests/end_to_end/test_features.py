@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.api import StreamEvent
 from tests.end_to_end.outcomes import Outcome, Plan, interrupt
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import StreamEvent
+from tests.harness.server_process import DurableServer
 
 
 async def answer(server: DurableServer, handler_id: str) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.end_to_end.server_process import DurableServer
 from tests.end_to_end.targets.forks import KINDS
+from tests.harness.server_process import DurableServer
 
 
 @pytest.fixture

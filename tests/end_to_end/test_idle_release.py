@@ -6,17 +6,19 @@ import asyncio
 import os
 import random
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 
 WAITING = 2_000
 WARM_UP = 200
 AT_ONCE = 64
-BYTES_A_RUN = 10_000
+BYTES_A_RUN = 10_000 if sys.version_info < (3, 13) else 14_000
+"""What a waiting run may take; Python 3.13 keeps more of what was freed: 8,700 to 11,300 bytes."""
 SEED = 815
 
 
@@ -61,7 +63,7 @@ async def answer_all(server: DurableServer, handlers: list[str]) -> list[object]
     return await asyncio.gather(*(answer(number, handler_id) for number, handler_id in enumerate(handlers)))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(25)
 async def test_two_thousand_waiting_runs_cost_little_memory_and_each_answers_when_its_event_comes(
     tmp_path: Path,
 ) -> None:

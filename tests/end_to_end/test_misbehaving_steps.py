@@ -6,9 +6,9 @@ import asyncio
 import re
 from pathlib import Path
 
-from tests.end_to_end.api import Json
-from tests.end_to_end.server_process import DurableServer
 from tests.end_to_end.targets.misbehaving import KINDS
+from tests.harness.api import Json
+from tests.harness.server_process import DurableServer
 
 BY_LIBRARY = "CancelledError: by a library (cancelled from within, not by the server)"
 CANCELLED = "CancelledError (cancelled from within, not by the server)"

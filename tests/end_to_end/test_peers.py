@@ -10,10 +10,10 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.end_to_end.api import Reader
-from tests.end_to_end.ledger import after_kill, before_kill, begun
-from tests.end_to_end.server_process import DurableServer
 from tests.end_to_end.targets.peers import LINES, TICKS, WAITS
+from tests.harness.api import Reader
+from tests.harness.ledger import after_kill, before_kill, begun
+from tests.harness.server_process import DurableServer
 
 
 async def test_an_event_that_was_posted_while_its_run_was_in_a_step_survives_a_kill(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.api import Json, Reader
-from tests.end_to_end.server_process import TARGETS, DidNotStart, DurableServer
+from tests.harness.api import Json, Reader
+from tests.harness.server_process import TARGETS, DidNotStart, DurableServer
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
@@ -52,7 +52,7 @@ async def test_two_hundred_interrupted_runs_are_all_running_again_after_a_restar
         assert server.ledger.count("begin", "after") == RUNS
 
 
-@pytest.mark.slow
+@pytest.mark.slow(15)
 async def test_a_run_of_ten_thousand_ticks_resumes_from_a_snapshot_and_a_short_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,8 +100,8 @@ async def resume_time(db: Path) -> float:
     return took
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.slow(15)
+@pytest.mark.timeout(400)
 async def test_a_run_that_kills_the_process_is_quarantined_alone(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "flows.py", "--max-attempts", "1") as server:
         before = await server.api.start("gated")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.outcomes import Outcome, Plan, interrupt
-from tests.end_to_end.server_process import DurableServer
 from tests.end_to_end.targets.states import HELD, ITEMS
+from tests.harness.server_process import DurableServer
 
 PLANS = {
     "typed_state": Plan("typed_state", gates={"typed_state": ITEMS - HELD}, recorded={"work": HELD}),

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.end_to_end.server_process import DurableServer
 from tests.end_to_end.test_idle_release import released
+from tests.harness.server_process import DurableServer
 from tests.values.carrying import CONTINUED_PLACES, WAITING_PLACES, name_of, start_of
 from tests.values.kinds import KINDS, Kind
+
+pytestmark = pytest.mark.slow(25)
 
 AT_ONCE = 16
 TYPED = (True, False)

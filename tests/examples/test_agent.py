@@ -21,7 +21,7 @@ from llama_index.core.memory import ChatMemoryBuffer
 from tests.conftest import ServerProcess, StartServer
 from tests.examples.endpoint import chat_endpoint
 from tests.examples.test_served import run_docstring, stream
-from tests.requests import get_json, post_json
+from tests.harness.plain_http import get_json, post_json
 
 with warnings.catch_warnings():
     # Of an agent, which is a pydantic model, the engine looks at every attribute, also at those that are deprecated.

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import StartServer, clean_environment
+from tests.conftest import StartServer
+from tests.harness.spawning import clean_environment
 
 PORT_IN_DOCS = "8080"
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.managing import database, managing
+from tests.harness.managing import database, managing
 
 __all__ = ["database", "managing"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.managing import Managing
+from tests.harness.managing import Managing
 from workflow_server.execution import clock as module
 from workflow_server.execution.clock import ServerClock
 from workflow_server.records import Record, ServerAlive

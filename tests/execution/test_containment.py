@@ -15,8 +15,8 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
-from tests.managing import Managing
-from tests.waiting import cancel, ended, until
+from tests.harness.managing import Managing
+from tests.harness.runs import cancel, ended, until
 from workflow_server.execution import blocking
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager

@@ -15,9 +15,9 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, StartEvent, StopEvent
 
-from tests.managing import Managing
+from tests.harness.managing import Managing
+from tests.harness.runs import ended, in_memory, released
 from tests.store.fault_injection import BEGIN, Hook, HookedStore
-from tests.waiting import ended, in_memory, released
 from workflow_server.execution import writer
 from workflow_server.execution.mailbox import Mailbox
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest

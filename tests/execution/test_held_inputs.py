@@ -15,8 +15,8 @@ from workflows import Context, Workflow, catch_error, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StepFailedEvent, StopEvent
 from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
 
-from tests.managing import Managing
-from tests.waiting import asked, ended, released
+from tests.harness.managing import Managing
+from tests.harness.runs import asked, ended, released
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
 

@@ -11,8 +11,8 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
-from tests.managing import Managing
-from tests.waiting import ended, released, until
+from tests.harness.managing import Managing
+from tests.harness.runs import ended, released, until
 from workflow_server.execution import writer
 from workflow_server.execution.exceptions import TooManyHeld, TooManyWaiting
 from workflow_server.execution.inbox_limits import InboxLimits

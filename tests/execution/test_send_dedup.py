@@ -10,8 +10,8 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 from workflows.runtime.types.results import StepWorkerState
 
-from tests.managing import Managing
-from tests.waiting import ended, until
+from tests.harness.managing import Managing
+from tests.harness.runs import ended, until
 from workflow_server.execution import writer
 from workflow_server.execution.codec import Codec
 from workflow_server.execution.engine import BrokerState, EmissionKey, InProgressState, StepId, TickAddEvent

@@ -17,8 +17,8 @@ from pydantic import Field
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from tests.managing import Managing
-from tests.waiting import asked, cancel, ended, released
+from tests.harness.managing import Managing
+from tests.harness.runs import asked, cancel, ended, released
 from workflow_server.protocol.handlers import RunRequest
 
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel, field_validator
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from tests.managing import Managing
-from tests.waiting import asked, ended
+from tests.harness.managing import Managing
+from tests.harness.runs import asked, ended
 from workflow_server.errors import WorkflowServerError
 from workflow_server.execution.unreadable import CHAIN, unreadable
 from workflow_server.logs import FORMAT, OneLineFormatter

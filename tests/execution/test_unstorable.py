@@ -10,7 +10,7 @@ from workflows import Context, Workflow, catch_error, step
 from workflows.events import Event, HumanResponseEvent, StartEvent, StepFailedEvent, StopEvent
 from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
 
-from tests.managing import Managing
+from tests.harness.managing import Managing
 from workflow_server.errors import Unstorable
 from workflow_server.protocol.handlers import RunRequest
 

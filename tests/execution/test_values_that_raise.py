@@ -11,8 +11,8 @@ from pydantic import field_validator
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from tests.managing import Managing
-from tests.waiting import asked, ended, released
+from tests.harness.managing import Managing
+from tests.harness.runs import asked, ended, released
 from workflow_server.execution.exceptions import InvalidEvent
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.protocol.handlers import RunRequest

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 
 HERE = Path(__file__).parent
 TARGET = str(HERE / "ticking.py")
@@ -27,7 +27,7 @@ AT_ONCE = 0.3
 NOTICED = 0.8
 """Seconds within which the server notices that a connection was closed."""
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.parametrize("sse", ["false", "true"], ids=["NDJSON", "SSE"])]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.parametrize("sse", ["false", "true"], ids=["NDJSON", "SSE"])]
 
 
 @dataclass(frozen=True)

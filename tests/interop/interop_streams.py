@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import pytest_asyncio
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 from tests.interop.consumers import CONSUMERS, Consumer, Environments
 from tests.interop.table import Seen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.conftest import ROOT
+from tests.harness.spawning import ROOT
 from tests.interop.consumers import CONSUMERS, Consumer
 
 PAGE = ROOT / "docs" / "interop.md"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.harness.spawning import ROOT
 
 FILES = ("CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "setup.cfg")
 FOLDERS = ("examples", "migrations", "scripts", "workflow_server")

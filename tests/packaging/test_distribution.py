@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, StartServer, clean_environment
+from tests.conftest import StartServer
+from tests.harness.plain_http import post_json
+from tests.harness.spawning import ROOT, clean_environment
 from tests.packaging.conftest import Built
-from tests.requests import post_json
 
 
 def shipped_files() -> set[str]:
@@ -41,7 +42,7 @@ def test_the_sdist_has_what_a_build_and_a_reader_need(built: Built) -> None:
     assert {"setup.cfg", "pyproject.toml", "LICENSE", "README.md", "migrations/0001_initial.sql"} <= names
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.timeout(400)
 def test_the_wheel_serves_a_workflow_from_an_empty_environment_and_another_folder(
     built: Built, tmp_path: Path, start_server: StartServer

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
-from tests.requests import get_json, post_json
+from tests.harness.plain_http import get_json, post_json
+from tests.harness.spawning import ROOT, clean_environment
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def scripts_run(clone: Path, *, cwd: Path) -> Iterator[tuple[str, int]]:
         assert process.wait(timeout=30) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.timeout(400)
 def test_run_makes_its_environment_serves_the_examples_and_keeps_their_runs(clone: Path, tmp_path: Path) -> None:
     with scripts_run(clone, cwd=tmp_path) as (url, _):
@@ -50,7 +52,10 @@ def test_run_makes_its_environment_serves_the_examples_and_keeps_their_runs(clon
     assert (clone / ".venv/.installed").stat().st_mtime_ns == installed
 
 
-@pytest.mark.parametrize("script", ["scripts/run", "scripts/setup", "scripts/test", "scripts/interop", ".ci/run"])
+SCRIPTS = ("run", "setup", "test", "matrix", "lock", "pythons", "reliability", "interop", "bench")
+
+
+@pytest.mark.parametrize("script", [*(f"scripts/{name}" for name in SCRIPTS), ".ci/run"])
 def test_scripts_are_executable_and_stop_at_the_first_error(script: str) -> None:
     path = ROOT / script
     assert os.access(path, os.X_OK)
@@ -67,6 +72,7 @@ def test_scripts_are_executable_and_stop_at_the_first_error(script: str) -> None
         (("reliability", "--seed=x"), "--seed takes a number. --help lists the options."),
         (("reliability", "--seed"), "--seed takes a number. --help lists the options."),
         (("reliability", "kill"), "There is no attack 'kill'."),
+        (("matrix", "--sqlite", "nowhere"), "--sqlite takes a folder with a libsqlite3.so.0."),
         (("setup", "tests"), "Usage: scripts/setup [test | agent]"),
         (("setup", "test", "agent"), "Usage: scripts/setup [test | agent]"),
         (("benchmark.py", "--runs", "0"), "argument --runs: 0 is less than 1"),
@@ -87,6 +93,32 @@ def test_a_mistaken_option_is_told_in_a_sentence(command: tuple[str, ...], told:
     assert done.returncode == 2
     assert told in done.stderr
     assert "line " not in done.stderr
+
+
+@pytest.mark.parametrize("script", ["test", "matrix", "reliability", "interop"])
+def test_help_is_told_and_nothing_is_done(script: str) -> None:
+    done = subprocess.run(
+        [str(ROOT / "scripts" / script), "--help"], capture_output=True, text=True, env=clean_environment(), check=True
+    )
+    assert done.stdout.startswith(f"Usage: scripts/{script} ")
+    assert done.stderr == ""
+
+
+def test_every_requirement_is_pinned_and_no_index_is_named() -> None:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    wanted = config["options"]["install_requires"] + config["options.extras_require"]["test"]
+    lines = (ROOT / "scripts/constraints.txt").read_text().splitlines()[1:]
+    assert all(re.fullmatch(r'[a-z0-9-]+==[\w.!+]+( ; python_version == "3\.1[123]")?', line) for line in lines)
+    pinned = {line.partition("==")[0] for line in lines}
+    assert {re.split(r"[ <>=]", line)[0].lower() for line in wanted.split("\n") if line} <= pinned
+
+
+def test_the_workflow_of_github_runs_the_script_of_ci() -> None:
+    text = (ROOT / ".github/workflows/ci.yml").read_text()
+    assert re.findall(r"- run: (.*)", text) == [".ci/run"]
+    for version in ("3.11", "3.12", "3.13"):
+        assert f'"{version}"' in text
 
 
 def test_ci_runs_the_test_script_and_nothing_else() -> None:

@@ -64,7 +64,8 @@ class Survived(Protocol):
 
 
 _claims = pytest.StashKey[list[Survival]]()
-_survived = pytest.StashKey[list[Survival]]()
+_survived = pytest.StashKey[list[tuple[int, Survival]]]()
+_place = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,9 +77,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_survived] = []
+    config.pluginmanager.register(Gathering(config), "survived")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for place, item in enumerate(items):
+        item.stash[_place] = place
     if config.getoption("--long"):
         for item in items:
             if item.path.is_relative_to(ATTACKS):
@@ -114,12 +119,25 @@ def pytest_runtest_makereport(
     report = yield
     if report.when == "call" and report.passed:
         claims: list[Survival] = item.stash.get(_claims, [])
-        item.config.stash[_survived].extend(claims)
+        # A report travels from a worker of pytest-xdist as JSON, with the attributes that it has.
+        vars(report)["survived"] = [[item.stash[_place], *claim] for claim in claims]
     return report
 
 
+class Gathering:
+    """Collects the claims of all reports, in the process that prints the summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._survived = config.stash[_survived]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for place, *row in vars(report).get("survived", ()):
+            self._survived.append((place, Survival(*row)))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    rows = config.stash[_survived]
+    claims: list[tuple[int, Survival]] = config.stash[_survived]
+    rows = [row for _, row in sorted(claims, key=lambda claim: claim[0])]
     if not rows:
         return
     terminalreporter.section("survived")

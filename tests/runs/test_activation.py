@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from tests.managing import Managing
+from tests.harness.managing import Managing
+from tests.harness.runs import asked, ended, in_memory, released, until
 from tests.store.fault_injection import HookedStore, Written
-from tests.waiting import asked, ended, in_memory, released, until
 from workflow_server.errors import HandlerNotFound, StoreUnavailable, UnitRefused
 from workflow_server.execution.exceptions import InvalidEvent
 from workflow_server.execution.writer import RunWriter

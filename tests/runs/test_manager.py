@@ -17,9 +17,9 @@ from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from tests.managing import Managing
+from tests.harness.managing import Managing
+from tests.harness.runs import asked, released, until
 from tests.store.fault_injection import HookedStore, Written
-from tests.waiting import asked, released, until
 from workflow_server.errors import HandlerNotFound, KeyReused, ShuttingDown
 from workflow_server.execution.engine import ObservedLoop
 from workflow_server.execution.exceptions import InvalidEvent, InvalidWorkflow, StepRefusesEvent, UnknownStep

@@ -12,8 +12,8 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from tests.managing import Managing
-from tests.waiting import asked, damage, ended, in_memory, until
+from tests.harness.managing import Managing
+from tests.harness.runs import asked, damage, ended, in_memory, until
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.records import RunningRun
 from workflow_server.runs import recovery

@@ -10,9 +10,9 @@ import pytest
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from tests.managing import Managing
+from tests.harness.managing import Managing
+from tests.harness.runs import asked, until
 from tests.store.fault_injection import on_write_connection
-from tests.waiting import asked, until
 from workflow_server.errors import HandlerNotFound, UnitRefused
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.exceptions import HandlerNotRunning

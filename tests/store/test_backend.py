@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from tests.waiting import until
+from tests.harness.runs import until
 from workflow_server.errors import CommitUnknown, StorageError, StorageFull, StoreUnavailable, UnitRefused
 from workflow_server.records import Record
 from workflow_server.store import group_commit

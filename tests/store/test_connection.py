@@ -11,7 +11,7 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from tests.waiting import until
+from tests.harness.runs import until
 from workflow_server.store.sqlite.connection import connect, run_on
 
 from .files import made

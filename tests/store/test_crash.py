@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.harness.spawning import ROOT
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 
 from .making import run_started
@@ -55,7 +55,7 @@ async def killed_while_working(path: Path, label: str, lines: int) -> dict[str, 
     return acknowledged
 
 
-@pytest.mark.slow
+@pytest.mark.slow(10)
 async def test_acknowledged_units_survive_sigkill_and_none_is_cut(path: Path) -> None:
     acknowledged: dict[str, int] = {}
     chance = random.Random(2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import until
+from tests.harness.runs import until
 from workflow_server.errors import StorageFull
 from workflow_server.records import Record, RunEnded
 from workflow_server.store import HandlerQuery, group_commit

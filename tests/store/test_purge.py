@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import until
+from tests.harness.runs import until
 from workflow_server.records import (
     InboxPosted,
     InboxTaken,

@@ -13,8 +13,8 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from tests.end_to_end.api import Api, Json
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import Api, Json
+from tests.harness.server_process import DurableServer
 from tests.upgrades.workflows import MAKING
 
 TARGET = str(Path(__file__).parent / "served.py")

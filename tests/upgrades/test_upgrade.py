@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.api import Api, Json
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import Api, Json
+from tests.harness.server_process import DurableServer
 from tests.upgrades.making import TARGET
 from tests.upgrades.workflows import Declared, Item, Order, Point, Steps, declared, order, typed
 

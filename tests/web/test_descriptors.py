@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartServer
-from tests.requests import get_json
+from tests.harness.plain_http import get_json
 from workflow_server.web.http_server.descriptors import RESERVED, connections_under
 
 FLOW = """

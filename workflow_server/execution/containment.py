@@ -188,6 +188,14 @@ class Done(Coroutine[Any, Any, None]):
 
 DONE = Done()
 
+
+class NamedFuture(asyncio.Future[None]):
+    """A future in the place of a task: Python 3.13.0 to 3.13.2 name whatever a task factory makes."""
+
+    def set_name(self, value: object) -> None:
+        """Take a name, as a task does, and forget it."""
+
+
 _harmless: set[CodeType] = set()
 
 Function = TypeVar("Function", bound=Callable[..., Coroutine[Any, Any, Any]])
@@ -240,7 +248,7 @@ class TaskContainment:
 
     def _make(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Future[Any]:
         if work is DONE:
-            done = loop.create_future()
+            done = NamedFuture(loop=loop)
             done.set_result(None)
             return done
         if self._previous is None and getattr(work, "cr_code", None) in _harmless:

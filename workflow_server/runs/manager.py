@@ -1,7 +1,7 @@
 """All that can be asked of the runs of a server: to start, send, cancel, delete, look and subscribe.
 
-Everything that a client is told is durable before it is told. The work of a request that changes something is owned by the
-manager: a client that goes away in the middle leaves nothing half done.
+Everything that a client is told is durable before it is told. The work of a request that changes something is owned by
+the manager: a client that goes away in the middle leaves nothing half done.
 """
 
 from __future__ import annotations

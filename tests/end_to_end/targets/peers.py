@@ -13,7 +13,7 @@ from tests.end_to_end.targets.marking import gate, mark, side_effect
 LINES = 300
 TICKS = 400
 WAITS = 4
-RETRY_DELAY = 4.0
+RETRY_DELAY = 6.0
 
 
 class Item(Event):

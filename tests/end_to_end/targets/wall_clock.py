@@ -20,7 +20,7 @@ def _set() -> float:
 
 time.time = _set
 
-DELAY = 5.0
+DELAY = 8.0
 
 
 class Question(InputRequiredEvent):
@@ -67,4 +67,4 @@ class Retries(Workflow):
 
 waits = Waits(timeout=None)
 retries = Retries(timeout=None)
-alive_for_five_seconds = Waits(timeout=DELAY)
+alive_for_eight_seconds = Waits(timeout=DELAY)

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from tests.harness.runs import until
 from tests.reliability.cancelling.instrumented_loop import LIMIT, Moment, Outcome, Point
 from tests.reliability.cancelling.operation import IDLE, Http, Operation, last_event, told, work_done, workflows
 from tests.store.fault_injection import HookedStore, Written
-from tests.waiting import until
 from tests.web.workflows import Count
 from workflow_server.records import InboxPosted
 from workflow_server.runs.manager import RuntimeManager

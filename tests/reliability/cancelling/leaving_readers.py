@@ -7,10 +7,10 @@ import random
 import re
 from collections.abc import Callable
 
+from tests.harness.runs import asked, released
 from tests.reliability.cancelling.instrumented_loop import LIMIT
 from tests.reliability.cancelling.leaving_clients import Client, Listening
 from tests.reliability.cancelling.operation import told
-from tests.waiting import asked, released
 from workflow_server.protocol.handlers import RunRequest
 
 COUNTED = 400

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.harness.runs import released, until
 from tests.reliability.cancelling.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point, ended_tasks
 from tests.reliability.cancelling.store_operations import nothing_is_left
-from tests.waiting import released, until
 from workflow_server.errors import HandlerNotFound
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.protocol.strict_json import canonical_json

@@ -18,10 +18,10 @@ from typing import Any
 from workflows import Workflow, step
 from workflows.events import StartEvent, StopEvent
 
+from tests.harness.runs import asked, released, until
 from tests.reliability.cancelling.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point
 from tests.reliability.cancelling.operation import Listen, last_event, request, told
 from tests.reliability.cancelling.store_lives import no_threads
-from tests.waiting import asked, released, until
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tests.end_to_end.api import Json
+from tests.harness.api import Json
 from tests.reliability.faulty_disk.faulting import Fault, FaultedServer
 from tests.reliability.faulty_disk.scripted_session import GONE, Memory, ScriptedSession, ServerGone
 from tests.reliability.faulty_disk.scripted_verdict import judge
 
 NO_FAULT = Fault("write", 0, 0)
 HELD = 0.5
-"""Seconds for which a fault that lasts is left in place after it was first met."""
+"""Seconds for which a fault that lasts is left in place after a client was refused for it."""
+UNNOTICED = 5.0
+"""Seconds after which nobody will be refused for it: it is in the way of what nobody waits for."""
 
 
 class Tally:
@@ -62,6 +64,7 @@ class Trials:
         self.tally = tally
         self._memory = Memory()
         self._number = 0
+        self._was_refused = asyncio.Event()
 
     async def judge(self) -> None:
         """Start without faults, and hold what is there against what was acknowledged."""
@@ -88,6 +91,7 @@ class Trials:
         """One session with this fault, on a server that was started without."""
         control = self.server.control
         script = self._script()
+        self._was_refused.clear()
         control.arm(fault)
         lifting = asyncio.create_task(self._lift_soon(), name="lift the fault")
         try:
@@ -126,6 +130,7 @@ class Trials:
         return "exited 1"
 
     async def _stopped(self) -> str:
+        self._was_refused.set()  # Nobody asks any more.
         code = await self.server.stop()
         if code == 0:
             return "went on"
@@ -142,10 +147,14 @@ class Trials:
             if self.server.control.lasts:
                 assert status == 503, f"it cannot commit, and says {health}"
                 self.tally.unhealthy += 1
+        self._was_refused.set()
 
     async def _lift_soon(self) -> None:
         control = self.server.control
         await control.until_injected()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(UNNOTICED):
+                await self._was_refused.wait()
         await asyncio.sleep(HELD)
         control.lift()
 
@@ -171,6 +180,7 @@ class Trials:
     async def start(self, fault: Fault) -> None:
         """A start under this fault: it comes to serve, or says in a line why not."""
         control = self.server.control
+        self._was_refused.set()  # Nobody is there to be refused.
         control.arm(fault)
         lifting = asyncio.create_task(self._lift_soon(), name="lift the fault")
         try:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import mmap
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.conftest import ROOT, clean_environment
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
+from tests.harness.waiting import until
 
 NATIVE = Path(__file__).parent.parent / "native"
 TARGET = Path(__file__).parent.parent / "targets" / "faulted.py"
@@ -124,31 +122,23 @@ class FaultedServer(DurableServer):
     """A server process under the library; it starts without faults unless its control says otherwise."""
 
     def __init__(self, folder: Path, library: Path) -> None:
-        super().__init__(folder, str(TARGET), "--grace-period", "2")
+        # The deadline of a stop is another promise: on a busy machine it would come before the store is closed.
+        super().__init__(folder, str(TARGET), "--grace-period", "20")
         self.control = FaultControl(folder / "faults.control")
         self.prefix: tuple[str, ...] = ()
         """The command that runs its own, if any."""
-        self._library = library
+        self.environment |= {
+            "FAULTS_CONTROL": str(self.control.path),
+            "WORKFLOW_SERVER_PERSISTENCE_BACKOFF": "0.05,0.1",
+            "LD_PRELOAD": str(library),
+        }
         self._life = 0
 
-    def _spawn(self, port: str) -> subprocess.Popen[str]:
+    async def start(self, target: str | None = None, *, port: str = "0") -> None:
+        """Start it, and remember where its log begins."""
+        self.environment["FAULTS_DATABASE"] = str(self.db)
         self._life = self._log.stat().st_size if self._log.exists() else 0
-        command = [sys.executable, "-m", "workflow_server", "serve", str(TARGET), "--db", str(self.db)]
-        faults = {"FAULTS_DATABASE": str(self.db), "FAULTS_CONTROL": str(self.control.path)}
-        with self._log.open("a") as log:
-            return subprocess.Popen(
-                [*self.prefix, *command, "--port", port, *self.options],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=ROOT,
-                env={
-                    **clean_environment(),
-                    **faults,
-                    "WORKFLOW_SERVER_PERSISTENCE_BACKOFF": "0.05,0.1",
-                    "LD_PRELOAD": str(self._library),
-                },
-            )
+        await super().start(target, port=port)
 
     @property
     def log(self) -> str:
@@ -172,7 +162,4 @@ class FaultedServer(DurableServer):
 
     async def until_logged(self, text: str, timeout: float = 30.0) -> None:
         """Return when this life of the server has logged the text."""
-        deadline = time.monotonic() + timeout
-        while text not in self.log:
-            assert time.monotonic() < deadline, f"the server did not log {text!r}:\n{self.log}"
-            await asyncio.sleep(0.02)
+        await until(lambda: text in self.log, lambda: f"the server did not log {text!r}:\n{self.log}", patience=timeout)

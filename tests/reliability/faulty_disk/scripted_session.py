@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from tests.end_to_end.api import Api, Json, StreamEvent
+from tests.harness.api import Api, Json, StreamEvent
 
 PATIENCE = 30.0
 """Seconds after which what is refused should have been taken."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.end_to_end.api import Api, Json, StreamEvent
+from tests.harness.api import Api, Json, StreamEvent
 from tests.reliability.faulty_disk.scripted_session import Memory, Told
 
 Handlers = dict[str, Json]

@@ -13,7 +13,7 @@ import schemathesis
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import CheckNode, Interaction, ScenarioRecorder
 
-from tests.requests import get_json
+from tests.harness.plain_http import get_json
 from workflow_server.protocol.responses import StreamedEvent
 
 WORKFLOWS = ["count", "echo", "fail", "approve"]

@@ -11,7 +11,7 @@ from tests.reliability.hostility.request import HOST, JSON, RUN, request
 
 DRIP = 0.5
 """Seconds between two bytes of a client that sends slowly."""
-GIVEN_UP = 60.0
+GIVEN_UP = 60
 """Seconds after which a client takes it that it is never cut off."""
 
 

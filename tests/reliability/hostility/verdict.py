@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from tests.conftest import ROOT
+from tests.harness.spawning import ROOT
 from tests.reliability.hostility import Hostile, request
 from tests.reliability.hostility.raw_http import Answer, NotAnswers, answers
 

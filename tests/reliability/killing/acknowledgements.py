@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from tests.end_to_end.api import Api, Json
+from tests.harness.api import Api, Json
 
 OTHER = 1_000_000
 RETRY = 0.03

@@ -7,7 +7,7 @@ import json
 import random
 import time
 
-from tests.end_to_end.api import TERMINAL
+from tests.harness.api import TERMINAL
 from tests.reliability.killing.cursor_readers import OVER
 from tests.reliability.killing.load import Client, Load, QueueReading, TimedWait
 from tests.reliability.targets.workload import COUNTED, ENDS_INBOX, ITEMS

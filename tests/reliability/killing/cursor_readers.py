@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import aiohttp
 
-from tests.end_to_end.api import RECONNECT, TERMINAL, Api, Json, StreamEvent
-from tests.end_to_end.ledger import Ledger
+from tests.harness.api import RECONNECT, TERMINAL, Api, Json, StreamEvent
+from tests.harness.ledger import Ledger
 
 RECORDED, OVER = "recorded", "over"
 """Beginnings of the lines of the ledger that say what a reader saw: a step's result, and the end of a run."""

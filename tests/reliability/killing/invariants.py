@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from tests.end_to_end.api import Json, StreamEvent
-from tests.end_to_end.ledger import Entry
+from tests.harness.api import Json, StreamEvent
+from tests.harness.ledger import Entry
 from tests.reliability.killing.cursor_readers import OVER, RECORDED, CursorReader
 from tests.reliability.killing.load import QueueReading, Run, TimedWait
 from tests.reliability.targets.workload import ALIVE, COUNTED, ITEMS, RETRY_DELAY

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.end_to_end.server_process import DidNotStart, DurableServer
+from tests.harness.server_process import DidNotStart, DurableServer
 from tests.reliability.killing.kill_points import KillPoint, checkpoint_points, commit_points, migration_points
 from tests.store.fault_injection import ServerStarted, ServerStopped
 from workflow_server.records import ServerAlive

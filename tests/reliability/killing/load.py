@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.end_to_end.api import Api, Json, StreamEvent
-from tests.end_to_end.ledger import Ledger
+from tests.harness.api import Api, Json, StreamEvent
+from tests.harness.ledger import Ledger
 from tests.reliability.killing.acknowledgements import Repeater, Requests
 from tests.reliability.killing.cursor_readers import CursorReader
 

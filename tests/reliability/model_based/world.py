@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import aiohttp
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 from tests.reliability.model_based.model import Json, ModelHandler
 from tests.reliability.model_based.stored_rows import check_file
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.end_to_end.api import Api, Json, StreamEvent
+from tests.harness.api import Api, Json, StreamEvent
 from tests.reliability.power.contents import event_fact
 
 Mark = Callable[..., None]

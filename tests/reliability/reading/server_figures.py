@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 
 MIB = 1024 * 1024
 INTERVAL = 0.1

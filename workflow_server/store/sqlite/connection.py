@@ -9,6 +9,8 @@ from typing import Literal, TypeVar
 
 import aiosqlite
 
+from workflow_server.concurrency import run_to_completion
+
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 5_000
@@ -47,13 +49,18 @@ async def connect(
     )
     # aiosqlite's threads keep a process alive: one that fails must be able to end though a commit hangs in a thread.
     connection._thread.daemon = True
-    await connection
     try:
+        # When its caller is cancelled, aiosqlite drops what its thread has opened, and does not close it.
+        await run_to_completion(_opened(connection), "connect")
         await run_on(connection, _set_up)
     except BaseException:
         await connection.close()
         raise
     return connection
+
+
+async def _opened(connection: aiosqlite.Connection) -> None:
+    await connection
 
 
 def _set_up(connection: sqlite3.Connection) -> None:

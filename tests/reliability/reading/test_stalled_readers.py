@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 from tests.reliability.reading.bulk_reading import HashingReader, StalledReader, Stream, body_of, connected
 from tests.reliability.reading.event_log_file import event_log
 from tests.reliability.reading.server_figures import INTERVAL, MIB, Figures, connected_ports, resident_memory, sampled
@@ -21,7 +21,7 @@ from workflow_server.protocol.events import EventEnvelope
 from workflow_server.settings import Settings
 from workflow_server.store import PersistentHandler, SqliteWorkflowStore
 
-TARGET = str(Path(__file__).parent / "targets" / "publishing.py")
+TARGET = str(Path(__file__).parent.parent / "targets" / "publishing.py")
 GROWTH = 64 * MIB
 WAL = 64 * MIB
 CUT_WITHIN = 30.0
@@ -111,7 +111,7 @@ async def test_readers_that_never_read_cost_little_memory_and_come_back_to_where
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_readers_that_never_read_large_events_of_long_ago_cost_little_memory(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -139,7 +139,7 @@ async def test_readers_that_never_read_large_events_of_long_ago_cost_little_memo
     )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_lists_of_large_results_that_are_read_slowly_cost_little_memory(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -181,7 +181,7 @@ async def test_lists_of_large_results_that_are_read_slowly_cost_little_memory(
     )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_stop_does_not_wait_for_readers_that_do_not_read(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:

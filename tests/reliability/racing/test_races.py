@@ -16,7 +16,7 @@ from tests.reliability.reporting import Extent, Survived
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", RACES, ids=lambda kind: kind.__name__.lower())
 async def test_what_is_answered_is_so_whatever_the_run_does_meanwhile(
     kind: type[Race], tmp_path: Path, extent: Extent, survived: Survived

@@ -14,11 +14,12 @@ from typing import Self
 
 import aiohttp
 
-from tests.conftest import ROOT, clean_environment
-from tests.end_to_end.api import Api
-from tests.end_to_end.ledger import Ledger
+from tests.harness.api import Api
+from tests.harness.ledger import Ledger
+from tests.harness.spawning import COMMAND, ROOT, end, printed, serve_command, spawn
+from tests.harness.waiting import until
 
-TARGETS = Path(__file__).parent / "targets"
+TARGETS = ROOT / "tests" / "end_to_end" / "targets"
 
 _LISTENING = re.compile(r"Listening on (http://\S+)")
 _RESUMED = re.compile(r"Resumed (\d+) runs?")
@@ -46,6 +47,8 @@ class DurableServer:
         """The times at which the last process was started and at which it listened, by time.monotonic()."""
         self.own_program = False
         """The target is run as a program that serves by itself, instead of by the command."""
+        self.prefix: tuple[str, ...] = ()
+        """What its command is run by."""
         self._log = folder / "server.log"
         self._target = target
         self.options = options
@@ -94,7 +97,8 @@ class DurableServer:
     async def close(self) -> None:
         """Kill it where it still runs, and close what ``open`` made."""
         if self._process is not None:
-            await self.kill()
+            await asyncio.to_thread(end, self._process)
+            self._process = None
         assert self._session is not None
         await self._session.close()
 
@@ -116,24 +120,16 @@ class DurableServer:
         self.api.url = listening[1]
 
     def _spawn(self, port: str) -> subprocess.Popen[str]:
-        target = str(TARGETS / self._target)
-        command = [sys.executable, "-m", "workflow_server", "serve", target, "--db", str(self.db), "--port", port]
+        target = TARGETS / self._target
+        command = [*COMMAND, *serve_command(target, self.db, port)]
         if self.own_program:
-            command = [sys.executable, target, port, str(self.db)]
-        with self._log.open("a") as log:
-            return subprocess.Popen(
-                [*command, *self.options],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=self.folder,
-                env={**clean_environment(), **self.ledger.environment, **self.environment, "PYTHONPATH": str(ROOT)},
-            )
+            command = [sys.executable, str(target), port, str(self.db)]
+        environment = {**self.ledger.environment, "PYTHONPATH": str(ROOT), **self.environment}
+        return spawn([*self.prefix, *command, *self.options], log=self._log, cwd=self.folder, environment=environment)
 
     def _start_up_lines(self) -> str:
         lines: list[str] = []
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in printed(self.process):
             lines.append(line)
             if _RESUMED.search(line):
                 break
@@ -157,17 +153,12 @@ class DurableServer:
     async def stopping(self) -> None:
         """Ask it to end, and return when it is about to."""
         self.terminate()
-        deadline = time.monotonic() + 30
-        while "Stopping" not in self._log.read_text():
-            assert time.monotonic() < deadline, "the server did not notice SIGTERM"
-            await asyncio.sleep(0.02)
+        await until(lambda: "Stopping" in self._log.read_text(), "the server did not notice SIGTERM")
 
     async def blocked(self) -> None:
         """Return when a step is told to block the event loop."""
-        deadline = time.monotonic() + 30
-        while "has blocked the event loop" not in self._log.read_text():
-            assert time.monotonic() < deadline, "no step is told to block the event loop"
-            await asyncio.sleep(0.02)
+        told = "has blocked the event loop"
+        await until(lambda: told in self._log.read_text(), "no step is told to block the event loop")
 
     async def stop(self) -> int:
         """Ask it to end, and return its exit code."""
@@ -180,8 +171,4 @@ class DurableServer:
         try:
             return await asyncio.to_thread(process.wait, timeout)
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            end(process)

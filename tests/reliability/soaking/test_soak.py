@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
+import subprocess
 import time
 from pathlib import Path
 from statistics import median
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
-from tests.end_to_end.api import Reader
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import Reader
+from tests.harness.server_process import DurableServer
+from tests.harness.spawning import COMMAND, ROOT, end, listening, printed, serve_command, spawn
 from tests.reliability.reporting import Extent, Survived
-from tests.reliability.soaking import Soak, memory_slope, open_files
+from tests.reliability.soaking.mixed_load import Soak, memory_slope, open_files
 
 MIB = 2**20
 SAMPLES = 20
@@ -28,8 +28,8 @@ LOG = 16 * MIB
 """The limit of the write-ahead log: 4 MiB are kept, and a checkpoint is due where it is longer."""
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.slow(30)
+@pytest.mark.timeout(600)
 async def test_many_runs_and_reconnecting_readers_leave_nothing_behind(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -57,8 +57,8 @@ async def test_many_runs_and_reconnecting_readers_leave_nothing_behind(
         )
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.slow(30)
+@pytest.mark.timeout(600)
 async def test_of_servers_that_start_at_once_on_one_file_one_wins_and_the_others_say_why_not(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -70,7 +70,8 @@ async def test_of_servers_that_start_at_once_on_one_file_one_wins_and_the_others
             assert said.splitlines()[-1].startswith("workflow-server: Another server (process "), said
             assert f"process {winner.pid})" in said or "process unknown)" in said, said
         winner.send_signal(chance.choice((signal.SIGKILL, signal.SIGTERM)))
-        await winner.wait()
+        await asyncio.to_thread(winner.wait, 30)
+        end(winner)
     if extent.long:
         assert max(times) < 2.0
     survived(
@@ -82,49 +83,41 @@ async def test_of_servers_that_start_at_once_on_one_file_one_wins_and_the_others
     )
 
 
-async def race(db: Path, servers: int, times: list[float]) -> tuple[asyncio.subprocess.Process, list[str]]:
+async def race(db: Path, servers: int, times: list[float]) -> tuple[subprocess.Popen[str], list[str]]:
     """Start servers at once; returns the one that listens, and what the others said when they ended."""
-    command = [sys.executable, "-m", "workflow_server", "serve", str(ROOT / "examples" / "hello.py"), "--port", "0"]
+    command = [*COMMAND, *serve_command(ROOT / "examples" / "hello.py", db)]
     began = time.monotonic()
-    started = [
-        await asyncio.create_subprocess_exec(
-            *command,
-            "--db",
-            str(db),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=clean_environment(),
-        )
-        for _ in range(servers)
-    ]
-    listening: list[asyncio.subprocess.Process] = []
+    logs = [db.with_name(f"log-{number}") for number in range(servers)]
+    started = {spawn(command, log=log, cwd=db.parent, environment={}): log for log in logs}
+    won: list[subprocess.Popen[str]] = []
     losers: list[str] = []
 
-    async def follow(process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        if (await process.stdout.readline()).startswith(b"Listening"):
-            await process.stdout.readuntil(b"Resumed")
-            listening.append(process)
+    def follow(process: subprocess.Popen[str]) -> None:
+        if listening(process) is not None:
+            assert any(line.startswith("Resumed") for line in printed(process))
+            won.append(process)
             return
-        losers.append((await process.stderr.read()).decode())
-        assert await process.wait() == 2
+        assert process.wait(60) == 2
         times.append(time.monotonic() - began)
+        losers.append(started[process].read_text())
+        started[process].unlink()
 
     try:
         async with asyncio.timeout(60):
-            await asyncio.gather(*(follow(process) for process in started))
-        assert len(listening) == 1
+            await asyncio.gather(*(asyncio.to_thread(follow, process) for process in started))
+        assert len(won) == 1
     except BaseException:
         for process in started:
-            if process.returncode is None:
-                process.kill()
+            process.kill()
         raise
-    return listening[0], losers
+    finally:
+        for process in started.keys() - won:
+            end(process)
+    return won[0], losers
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_stop_with_open_streams_and_running_steps_ends_in_time_and_all_goes_on(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:

@@ -30,7 +30,7 @@ from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("memory", ["journal", "snapshots", "released"])
 async def test_a_run_that_is_killed_after_any_commit_ends_as_in_the_basic_runtime(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.api import Api, Json, StreamEvent
+from tests.harness.api import Api, Json, StreamEvent
 from tests.reliability.killing import invariants
 from tests.reliability.killing.clients import CLIENTS
 from tests.reliability.killing.cursor_readers import CursorReader, stream
@@ -21,7 +21,7 @@ from tests.reliability.killing.lives import Victim, plans
 from tests.reliability.killing.load import Load
 from tests.reliability.reporting import Extent, Survived
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow(90), pytest.mark.timeout(600)]
 
 SHORT, LONG = 60, 500
 IDLE_TIMEOUT = "0.4"

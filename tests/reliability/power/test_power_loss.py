@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.harness.spawning import ROOT, clean_environment
 from tests.reliability.power.cuts import Outcome, Replay, choose, judge, shared
 from tests.reliability.power.disk import Fate
 from tests.reliability.power.history import Session
@@ -33,7 +33,7 @@ MEMORY = Path("/dev/shm")
 """A file system in memory: what is judged here is what the server asks of a disk, not how fast the disk is."""
 ROOM = 256 * 1024 * 1024
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow(80), pytest.mark.timeout(600)]
 
 
 class Recorded(NamedTuple):

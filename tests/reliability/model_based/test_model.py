@@ -24,7 +24,7 @@ MUST_HAPPEN_IN_TIME = (
 )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.slow(40)
 @pytest.mark.timeout(600)
 def test_the_server_holds_what_the_model_holds_whatever_is_asked_and_whenever_it_dies(
     extent: Extent, survived: Survived, tmp_path: Path

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.end_to_end.api import Api, Reader
+from tests.harness.api import Api, Reader
 from tests.reliability.faulty_disk.fault_trials import assert_explained, new_folder
 from tests.reliability.faulty_disk.faulting import FaultedServer, build
 from tests.reliability.reporting import Extent, Survived
 from workflow_server.store.group_commit import FULL_RETRY
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOM = 64 << 20
 """Bytes of the real disk."""

@@ -13,6 +13,7 @@ from itertools import count
 import pytest
 
 from tests.conftest import StartServer
+from tests.harness.waiting import until
 from tests.reliability.hostility import corpus, half_open, request
 from tests.reliability.hostility.besieged import READ_TOKEN, SIGNS, TARGET, TOKEN, Besiege, Besieged, besiege
 from tests.reliability.hostility.bombardment import Bombardment
@@ -41,7 +42,7 @@ CHECKS = {
 """Of schemathesis; each has to be made."""
 
 FAILED_AS_MEANT = re.compile(
-    r"^\S+ \S+ ERROR workflow_server\.runtime\.session: Run \S+ of handler \S+ failed: "
+    r"^\S+ \S+ ERROR workflow_server\.execution\.session: Run \S+ of handler \S+ failed: "
     r"(ValueError: the step failed in step fail|Operation timed out after 0\.7 seconds)\n(  \| .*\n)*",
     re.MULTILINE,
 )
@@ -117,17 +118,15 @@ async def test_half_open_connections_are_closed_within_20_s_and_slow_nobody_down
     over = asyncio.Event()
     load = [asyncio.create_task(half_open.latencies(lambda: _honest_calls(server), over)) for _ in range(2)]
     hanging = [asyncio.create_task(half_open.cut_off(server.port, client)) for client in clients]
-    # Once the slowest of them has connected, and before the first is cut off.
-    await asyncio.sleep(4)
-    open_sockets = sockets(server.process.process.pid)
+    # All but those that are no HTTP, which are refused at once, hang at the same time.
+    await until(lambda: sockets(server.process.process.pid) >= len(clients) * 4 // 5, "they do not hang")
     ended = await asyncio.gather(*hanging)
     over.set()
     taken = [seconds for worker in load for seconds in await worker]
-    late = [(client.kind, seconds) for client, seconds in zip(clients, ended, strict=True) if seconds > 20]
+    allowed = extent.of(short=half_open.GIVEN_UP, long=20)
+    late = [(client.kind, seconds) for client, seconds in zip(clients, ended, strict=True) if seconds >= allowed]
     assert late == []
-    # All but those that are no HTTP, which are refused at once, hung at the same time.
-    assert open_sockets >= len(clients) * 4 // 5
-    assert half_open.percentile(taken, 0.99) < 0.2
+    assert half_open.percentile(taken, 0.99) < 0.2 or not extent.long
     assert server.signs() == Counter()
     survived(
         "half-open connections: silent, half a line, head, body or chunk, TLS, byte by byte",

@@ -21,7 +21,7 @@ from tests.reliability.faulty_disk.scripted_session import GONE, ScriptedSession
 from tests.reliability.faulty_disk.scripted_verdict import judge
 from tests.reliability.reporting import Extent, Survived
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow(25), pytest.mark.timeout(600)]
 
 
 LANES = 2

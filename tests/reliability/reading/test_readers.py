@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.server_process import DurableServer
 from tests.reliability.reading.cutting_proxy import CuttingProxy, How, Passage, Where
 from tests.reliability.reading.event_log_file import LoggedEvent, event_log
 from tests.reliability.reading.received import Answer
@@ -19,13 +19,13 @@ from tests.reliability.reporting import Extent, Survived
 from tests.reliability.targets.publishing import texts
 from workflow_server.web.streaming.bounded_writer import WRITE_SIZE
 
-TARGET = str(Path(__file__).parent / "targets" / "publishing.py")
+TARGET = str(Path(__file__).parent.parent / "targets" / "publishing.py")
 RUNS = 3
 EVENTS = 60
 READERS = 8
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_readers_whose_connections_break_anywhere_get_the_log_exactly(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -128,7 +128,7 @@ async def _held_against_the_log(
     return log
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_the_shared_queue_loses_nothing_that_had_not_left_the_server(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:

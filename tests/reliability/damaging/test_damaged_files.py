@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.harness.spawning import ROOT, clean_environment
 from tests.reliability.damaging.damage import KINDS, Damage
 from tests.reliability.damaging.specimen import (
     COMPLETED,
@@ -77,8 +77,8 @@ def content(path: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.slow(15)
+@pytest.mark.timeout(600)
 async def test_a_damaged_file_is_refused_by_name_and_untouched_or_served_rightly(
     specimen: Specimen, tmp_path: Path, extent: Extent, survived: Survived, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,8 +11,8 @@ from contextlib import aclosing, closing
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.end_to_end.api import StreamEvent
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import StreamEvent
+from tests.harness.server_process import DurableServer
 
 CLIENTS = 24
 KINDS = {"plain": 70, "asked": 12, "continued": 8, "cancelled": 5, "purged": 5}

@@ -36,7 +36,7 @@ from workflow_server.runs.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
 from workflow_server.store import AbstractWorkflowStore, SqliteWorkflowStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow(10), pytest.mark.timeout(600)]
 
 T = TypeVar("T")
 

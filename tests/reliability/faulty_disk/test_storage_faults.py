@@ -17,7 +17,7 @@ from tests.reliability.faulty_disk.fault_trials import Tally, Trials, new_folder
 from tests.reliability.faulty_disk.faulting import DATABASE, LISTEN, LOG, Call, Fault, FaultedServer, build
 from tests.reliability.reporting import Extent, Survived
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow(40), pytest.mark.timeout(600)]
 
 SYNC, WRITE, TRUNCATE = 2, 1, 3
 LANES = 2

@@ -13,8 +13,8 @@ from random import Random
 
 import pytest
 
-from tests.end_to_end.api import TERMINAL
-from tests.end_to_end.server_process import DurableServer
+from tests.harness.api import TERMINAL
+from tests.harness.server_process import DurableServer
 from tests.reliability.reading.bulk_reading import Stream, body_of, connected
 from tests.reliability.reading.event_log_file import event_log
 from tests.reliability.reading.odd_manners import MANNERS, SLOW, WHOLE
@@ -22,7 +22,7 @@ from tests.reliability.reading.received import parsed
 from tests.reliability.reading.server_figures import descriptors
 from tests.reliability.reporting import Extent, Survived
 
-TARGET = str(Path(__file__).parent / "targets" / "publishing.py")
+TARGET = str(Path(__file__).parent.parent / "targets" / "publishing.py")
 _SEQUENCE = re.compile(rb',"sequence":(\d+)\}\n')
 QUERY = "sse=false&include_internal=true&after_sequence"
 
@@ -47,7 +47,7 @@ async def _rest(server: DurableServer, path: str, body: bytes) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_readers_of_odd_manners_get_the_beginning_of_the_log_and_can_go_on(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
@@ -195,7 +195,7 @@ MOST = 200
 """Streams that may be open at a time: a reader that has left keeps its place until it is noticed, in 0.25 s."""
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_a_storm_of_readers_leaves_no_descriptor_and_no_place_behind(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.end_to_end.targets.marking import GATES, LEDGER
-
-POLL = 0.02
-PATIENCE = 45.0
-"""Seconds after which what a test waits for will not come any more."""
+from tests.harness.waiting import until
 
 KILLED = "killed"
 """The beginning of the line that stands where the server was killed."""
@@ -69,13 +64,14 @@ class Ledger:
 
     async def until(self, satisfied: Callable[[list[Entry]], bool], what: str) -> list[Entry]:
         """All lines, once they satisfy this."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            entries = self.entries()
-            if satisfied(entries):
-                return entries
-            assert time.monotonic() < deadline, f"{what} did not happen; the ledger ends with {entries[-12:]}"
-            await asyncio.sleep(POLL)
+        entries: list[Entry] = []
+
+        def came() -> bool:
+            entries[:] = self.entries()
+            return satisfied(entries)
+
+        await until(came, lambda: f"{what} did not happen; the ledger ends with {entries[-12:]}")
+        return entries
 
     async def reached(self, gate: str, times: int = 1, handler_id: str | None = None) -> None:
         """Return when steps have come to this gate so many times."""

@@ -15,7 +15,7 @@ from workflow_server.runs.manager import RuntimeManager
 async def until(condition: Callable[[], bool]) -> None:
     """Return when the condition holds."""
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 the roster has no event for a test
+        while not condition():  # noqa: ASYNC110 runs have no event for a test
             await asyncio.sleep(0.005)
 
 
