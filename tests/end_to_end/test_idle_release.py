@@ -18,7 +18,7 @@ WAITING = 2_000
 WARM_UP = 200
 AT_ONCE = 64
 BYTES_A_RUN = 10_000 if sys.version_info < (3, 13) else 14_000
-"""What a waiting run may take; Python 3.13 keeps more of what was freed: 8,700 to 11,300 bytes."""
+"""Bytes that a waiting run may take; Python 3.13 keeps more of what was freed: 8,700 to 11,300 bytes."""
 SEED = 815
 
 

@@ -48,7 +48,7 @@ class DurableServer:
         self.own_program = False
         """The target is run as a program that serves by itself, instead of by the command."""
         self.prefix: tuple[str, ...] = ()
-        """What its command is run by."""
+        """The command that runs its own, if any."""
         self._log = folder / "server.log"
         self._target = target
         self.options = options

@@ -137,7 +137,7 @@ class Mailbox:
                     return tick
 
     def _next(self) -> int | None:
-        """Return the place of the first tick that the run takes; a send of a step always is, since the step may wait."""
+        """Return the place of the first tick that the run takes. It always takes a send: a step may wait for that."""
         if not self._ticks:
             return None
         is_large = self._is_large()
