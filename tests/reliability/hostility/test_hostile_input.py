@@ -42,7 +42,7 @@ CHECKS = {
 """Of schemathesis; each has to be made."""
 
 FAILED_AS_MEANT = re.compile(
-    r"^\S+ \S+ ERROR workflow_server\.execution\.session: Run \S+ of handler \S+ failed: "
+    r"^\S+ \S+ ERROR workflow_server\.execution\.writer: Run \S+ of handler \S+ failed: "
     r"(ValueError: the step failed in step fail|Operation timed out after 0\.7 seconds)\n(  \| .*\n)*",
     re.MULTILINE,
 )

@@ -221,7 +221,7 @@ async def test_a_storm_of_readers_leaves_no_descriptor_and_no_place_behind(
         seen.clear()
         after = await storm(readers)
         assert after <= before, f"{after - before} descriptors were left behind"
-        assert seen[200] > readers // 10
+        assert seen[200] > readers // 50, "hardly any reader was answered"
         server.ledger.open("half")
         assert await server.stop() == 0
     survived(
