@@ -17,7 +17,7 @@ RECORDED, OVER = "recorded", "over"
 """Beginnings of the lines of the ledger that say what a reader saw: a step's result, and the end of a run."""
 
 PATIENCE = 150.0
-"""Seconds after which what a reader waits for will not come any more."""
+"""Seconds without an event after which what a reader waits for will not come any more."""
 
 
 async def stream(api: Api, handler_id: str, after: int, *, sse: bool) -> AsyncIterator[StreamEvent]:
@@ -85,7 +85,12 @@ class CursorReader:
     async def finished(self) -> StreamEvent:
         """The terminal event of the run."""
         assert self._task is not None
-        done, _ = await asyncio.wait({self._task}, timeout=PATIENCE)
+        done: set[asyncio.Task[None]] = set()
+        seen = -1
+        while not done and len(self.events) > seen:
+            # While servers are killed on a busy machine, a long run may take minutes; but it gets on.
+            seen = len(self.events)
+            done, _ = await asyncio.wait({self._task}, timeout=PATIENCE)
         assert done, f"{self.handler_id}: the end of run {self._run_id} does not come after {self.events[-2:]}"
         self._task.result()
         assert not self.wrong, self.wrong
