@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.api import Api, Json, StreamEvent
+from tests.harness.tables import BY_HANDLER
 from tests.reliability.killing import invariants
 from tests.reliability.killing.clients import CLIENTS
 from tests.reliability.killing.cursor_readers import CursorReader, stream
@@ -99,7 +100,7 @@ def rows_left(db: Path, deleted: list[str]) -> list[str]:
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         return [
             f"{table}: {name}"
-            for table in ("handlers", "events", "answers", "payloads", "inbox")
+            for table in BY_HANDLER
             for (name,) in connection.execute(f"SELECT DISTINCT handler_id FROM {table}")
             if name in deleted
         ]
