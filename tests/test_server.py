@@ -12,8 +12,10 @@ import pytest
 from tests.store.fault_injection import HookedStore, Written
 from workflow_server.errors import ServerStopped, StorageFull
 from workflow_server.server import WorkflowServer
+from workflow_server.settings import Settings
 from workflow_server.store.internal_records import ClocksShifted
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
+from workflow_server.web.state import WebSettings
 
 
 async def test_a_server_that_was_stopped_is_not_started_again_and_a_new_one_is(tmp_path: Path) -> None:
@@ -74,3 +76,8 @@ async def test_a_start_for_which_there_is_no_room_any_more_says_so_and_gives_eve
     again = SqliteWorkflowStore(tmp_path / "server.db")
     await again.open()
     await again.close()
+
+
+@pytest.mark.parametrize("name", WebSettings.model_fields)
+def test_a_setting_of_the_web_layer_has_the_default_of_the_setting(name: str) -> None:
+    assert WebSettings.model_fields[name].default == Settings.model_fields[name].default

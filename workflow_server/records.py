@@ -124,7 +124,8 @@ class StatePatched(NamedTuple):
 class EventAppended(NamedTuple):
     """One entry of a handler's event log: ``data`` is the read envelope without its sequence.
 
-    Refused where the run is not running, or where the sequence is taken.
+    ``sequence`` counts 0, 1, 2 … without a gap, over all runs of the handler and with internal events, too. Refused
+    where the run is not running, or where the sequence is taken.
     """
 
     handler_id: str

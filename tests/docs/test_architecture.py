@@ -40,4 +40,4 @@ def test_every_module_is_in_the_table_of_its_folder(folder: str) -> None:
     _, _, after = TEXT.partition(f"The modules of `{folder}/`")
     table = after.split("\n\n")[1]
     named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    assert named == modules
+    assert named == modules, f"docs/architecture.md, table of the modules of `{folder}/`: add or remove these names"

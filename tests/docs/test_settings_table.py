@@ -23,4 +23,6 @@ def settings_table() -> list[str]:
 def test_the_table_of_settings_is_that_of_the_code() -> None:
     text = (ROOT / "docs/operations.md").read_text()
     rows = [line for line in text.splitlines() if f"`{ENV_PREFIX}" in line and line.startswith("|")]
-    assert rows == settings_table()
+    expected = settings_table()
+    wrong = [row for row in expected if row not in rows] or expected
+    assert rows == expected, "the table in docs/operations.md has to be this, and lacks:\n" + "\n".join(wrong)

@@ -143,10 +143,10 @@ CANARY = "INSERT INTO canary VALUES ('ran')"
         ),
         pytest.param(
             (
-                "CREATE TABLE notes (handler_id REFERENCES handlers (handler_id) ON DELETE CASCADE)",
-                f"CREATE TRIGGER theirs AFTER DELETE ON notes BEGIN {CANARY}; END",
+                "CREATE TABLE their_notes (handler_id REFERENCES handlers (handler_id) ON DELETE CASCADE)",
+                f"CREATE TRIGGER theirs AFTER DELETE ON their_notes BEGIN {CANARY}; END",
             ),
-            "trigger 'theirs' on 'notes'",
+            "trigger 'theirs' on 'their_notes'",
             id="trigger that a cascade runs",
         ),
         pytest.param(
@@ -163,8 +163,8 @@ CANARY = "INSERT INTO canary VALUES ('ran')"
             id="unique index",
         ),
         pytest.param(
-            ("CREATE TABLE notes (handler_id REFERENCES Handlers (handler_id))",),
-            "foreign key of 'notes' on 'Handlers'",
+            ("CREATE TABLE their_notes (handler_id REFERENCES Handlers (handler_id))",),
+            "foreign key of 'their_notes' on 'Handlers'",
             id="foreign key",
         ),
     ],
@@ -198,8 +198,8 @@ async def test_tables_and_keys_that_refuse_nothing_are_accepted(path: Path) -> N
     await made(path)
     edit(
         path,
-        "CREATE TABLE notes (handler_id REFERENCES handlers (handler_id) ON DELETE CASCADE, day TEXT UNIQUE)",
-        "CREATE UNIQUE INDEX notes_by_day ON notes (day)",
+        "CREATE TABLE their_notes (handler_id REFERENCES handlers (handler_id) ON DELETE CASCADE, day TEXT UNIQUE)",
+        "CREATE UNIQUE INDEX notes_by_day ON their_notes (day)",
         "CREATE VIEW shown AS SELECT * FROM handlers",
     )
     store = SqliteWorkflowStore(path)

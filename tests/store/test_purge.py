@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.runs import until
+from tests.harness.tables import OWNERS
 from workflow_server.records import (
     InboxPosted,
     InboxTaken,
@@ -141,14 +142,9 @@ async def test_a_memory_store_purges_too() -> None:
     await store.close()
 
 
-TABLES = (
-    "handlers", "payloads", "events", "ticks", "snapshots", "state_records", "state_patches", "inbox", "answers",
-)  # fmt: skip
-
-
 def rows_left(path: Path) -> dict[str, int]:
     connection = sqlite3.connect(path)
-    counts = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES}
+    counts = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in OWNERS}
     connection.close()
     return counts
 

@@ -27,7 +27,7 @@ async def find_handler(store: AbstractWorkflowStore, handler_id: str) -> Persist
 
 
 def shown(table: RunTable, handler: PersistentHandler) -> HandlerData:
-    """Return the handler, with why its run does not go on at present and how many events it holds."""
+    """Return the handler, with why its run does not go on at present and how many posted events are held for it."""
     run = table.get(handler.handler_id)
     data = from_store(handler, _why_suspended(run, handler.status))
     return data.model_copy(update={"held_events": run.held_events if run is not None else 0})

@@ -154,7 +154,8 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     def subscribe(self, listener: CommitListener) -> Callable[[], None]:
-        """Let ``listener`` hear of each transaction from now on; return a function that ends that.
+        """Let ``listener`` hear of each transaction from now on, but for the store's own records; return a function
+        that ends that.
 
         Listeners are called one after the other, in the order in which they subscribed. One that raises keeps neither
         the others from hearing nor those who wait from learning that their unit is stored; but as it may no longer know

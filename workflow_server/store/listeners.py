@@ -11,7 +11,10 @@ logger = logging.getLogger(__name__)
 
 CommitListener = Callable[[Sequence[Record]], None]
 """Called on the event loop with the records of a transaction, in order, right after it was committed and before
-anybody who waits for it goes on. It must neither block nor change the sequence, which others get, too."""
+anybody who waits for it goes on. It must neither block nor change the sequence, which others get, too. The records
+that a store writes for itself (``internal_records``: deletions, handlers given as a whole) are left out, and listeners
+do not hear of a transaction of these alone. An error of a listener ends the store: one that only watches has to
+catch its own."""
 
 
 class CommitListeners:

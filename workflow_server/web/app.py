@@ -11,7 +11,7 @@ from aiohttp.typedefs import Middleware
 
 from workflow_server.forking import withhold_sockets
 from workflow_server.web.error_mapping import map_errors
-from workflow_server.web.middleware import OPEN_PATHS, access_control, add_cross_origin_headers, defer_expect
+from workflow_server.web.middleware import OPEN_PATHS, READING, access_control, add_cross_origin_headers, defer_expect
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.responses import add_common_headers
 from workflow_server.web.routes.table import ROUTES
@@ -31,7 +31,8 @@ def create_app(
     everything else.
     """
     open_handlers = frozenset(route.handler for route in ROUTES if route.path in OPEN_PATHS)
-    app = web.Application(middlewares=[map_errors, *access_control(settings, open_handlers), *middlewares])
+    methods = READING | {route.method for route in ROUTES}
+    app = web.Application(middlewares=[map_errors, *access_control(settings, open_handlers, methods), *middlewares])
     app[MANAGER] = manager
     app[SETTINGS] = settings
     app[STREAMS] = OpenStreams(settings.max_streams, share=settings.streams_of_a_token)

@@ -94,9 +94,6 @@ async def _read_bytes(request: web.Request) -> bytes:
     return b"".join(parts)
 
 
-_UNKNOWN_KEY = "unknown key; put the fields of an event inside 'start_event' or 'event'"
-
-
 def _check_keys(fields: dict[str, Any], model: type[BaseModel]) -> None:
     """Refuse unknown keys before validation, which would make an error of each: a body has room for 100,000.
 
@@ -106,7 +103,16 @@ def _check_keys(fields: dict[str, Any], model: type[BaseModel]) -> None:
     known = {name for field, info in model.model_fields.items() for name in _names(field, info)}
     unknown = (f"'{printable(key, MAX_PLACE)}'" for key in fields if key not in known)
     if named := ", ".join(islice(unknown, MAX_ERRORS)):
-        raise InvalidBody(f"The body is not valid. {named}: {_UNKNOWN_KEY}.")
+        raise InvalidBody(f"The body is not valid. {named}: unknown key; {_advice(known)}.")
+
+
+def _advice(known: set[str]) -> str:
+    """Return what would be right instead of an unknown key: most are the fields of an event, one level too high."""
+    for event in ("start_event", "event"):
+        if event in known:
+            return f"put the fields of an event inside '{event}'"
+    names = ", ".join(f"'{key}'" for key in sorted(known))
+    return f"known are {names}"
 
 
 def _names(field: str, info: FieldInfo) -> list[str]:

@@ -34,15 +34,17 @@ READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
-_CORS_METHODS = "GET, HEAD, POST"
 _CORS_HEADERS = "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 _PREFLIGHT_SECONDS = "600"
 
 
-def access_control(settings: WebSettings, open_handlers: frozenset[RouteHandler]) -> Sequence[Middleware]:
-    """Return the checks in their order. GET requests to ``open_handlers`` need no token."""
+def access_control(
+    settings: WebSettings, open_handlers: frozenset[RouteHandler], methods: frozenset[str]
+) -> Sequence[Middleware]:
+    """Return the checks in their order. GET requests to ``open_handlers`` need no token; ``methods`` are those that
+    web pages of allowed origins may use."""
     tokens = _token_middleware(settings, open_handlers)
-    return (_host_middleware(settings), _origin_middleware(settings), tokens, _check_body, _answer_expect)
+    return (_host_middleware(settings), _origin_middleware(settings, methods), tokens, _check_body, _answer_expect)
 
 
 # -- Host: DNS rebinding, a foreign page whose host name resolves to this machine, is refused -------
@@ -94,8 +96,9 @@ def _is_own_address(name: str, request: web.Request) -> bool:
 # -- Origin and CORS: exact origins, never credentials ---------------------------------------------
 
 
-def _origin_middleware(settings: WebSettings) -> Middleware:
+def _origin_middleware(settings: WebSettings, methods: frozenset[str]) -> Middleware:
     allowed = frozenset(settings.cors_origins)
+    cors_methods = ", ".join(sorted(methods))
 
     @web.middleware
     async def check_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -108,7 +111,7 @@ def _origin_middleware(settings: WebSettings) -> Middleware:
             return web.Response(
                 status=204,
                 headers={
-                    hdrs.ACCESS_CONTROL_ALLOW_METHODS: _CORS_METHODS,
+                    hdrs.ACCESS_CONTROL_ALLOW_METHODS: cors_methods,
                     hdrs.ACCESS_CONTROL_ALLOW_HEADERS: _CORS_HEADERS,
                     hdrs.ACCESS_CONTROL_MAX_AGE: _PREFLIGHT_SECONDS,
                 },

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from workflow_server.protocol.responses import ErrorDetail
-from workflow_server.web.middleware import OPEN_PATHS
+from workflow_server.web.middleware import OPEN_PATHS, READING
 from workflow_server.web.responses import JSON
 from workflow_server.web.routes.route import Parameter, Response, Route
 from workflow_server.web.routes.table import ROUTES
@@ -97,7 +97,7 @@ def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     common = dict(_EVERYWHERE)
     if route.path not in OPEN_PATHS:
         common |= _WITH_TOKEN
-    if route.method == "POST":
+    if route.method not in READING:
         common |= _WITH_BODY
     described = {
         status: Response(description, {JSON: (ErrorDetail,)}) for status, description in common.items()

@@ -14,6 +14,7 @@ from workflows import Context, Workflow, step
 from workflows.context import JsonSerializer
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
+from tests.harness.tables import OWNERS
 from tests.store.fault_injection import HookedStore, on_write_connection
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, StoredEvent
@@ -25,13 +26,6 @@ LOG = "-wal"
 
 Rows = dict[tuple[str, str], list[tuple[object, ...]] | None]
 """The rows of each table under each handler's or run's id, in order; None where they cannot be read."""
-
-KEYS = {
-    "handlers": "handler_id", "payloads": "handler_id", "events": "handler_id", "inbox": "handler_id",
-    "answers": "handler_id", "ticks": "run_id", "snapshots": "run_id", "state_records": "run_id",
-    "state_patches": "run_id",
-}  # fmt: skip
-"""The column that says to which handler, or to which of its runs, a row belongs."""
 
 
 class Note(Event):
@@ -160,7 +154,7 @@ def rows(path: Path, handlers: Iterable[tuple[str, str]]) -> Rows:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         connection.text_factory = bytes
         for handler_id, run_id in handlers:
-            for table, column in KEYS.items():
+            for table, column in OWNERS.items():
                 key = handler_id if column == "handler_id" else run_id
                 try:
                     past = " AND sequence > -1 ORDER BY sequence" if table == "events" else ""

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+from tests.harness.tables import BY_HANDLER, BY_RUN
 from tests.reliability.model_based.model import CANCELLED, Json, ModelHandler
 
-BY_HANDLER = ("handlers", "payloads", "events", "inbox", "answers")
 TERMINAL = ("StopEvent", "WorkflowFailedEvent", CANCELLED)
-BY_RUN = ("ticks", "snapshots", "state_records", "state_patches", "inbox", "answers", "events")
 
 
 def check_file(db: Path, handlers: Iterable[ModelHandler], purged: Iterable[tuple[str, list[str]]]) -> None:

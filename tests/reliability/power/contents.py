@@ -8,8 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-_BY_HANDLER = ("handlers", "payloads", "events", "answers")
-_BY_RUN = ("ticks", "snapshots", "state_records", "state_patches", "inbox")
+from tests.harness.tables import OWNERS
 
 _ROWS = {
     # Whether the server was stopped cleanly, and when a migration ran, is the business of opening and closing. What is
@@ -17,12 +16,8 @@ _ROWS = {
     "server": "SELECT id, alive_at FROM server",
     "migrations": "SELECT number, name, sha256 FROM migrations",
     **{
-        table: f"SELECT * FROM {table} WHERE handler_id NOT IN (SELECT handler_id FROM handlers WHERE purging = 1)"
-        for table in _BY_HANDLER
-    },
-    **{
-        table: f"SELECT * FROM {table} WHERE run_id NOT IN (SELECT run_id FROM handlers WHERE purging = 1)"
-        for table in _BY_RUN
+        table: f"SELECT * FROM {table} WHERE {column} NOT IN (SELECT {column} FROM handlers WHERE purging = 1)"
+        for table, column in OWNERS.items()
     },
 }
 

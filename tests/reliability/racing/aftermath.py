@@ -9,10 +9,9 @@ from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 
+from tests.harness.tables import BY_HANDLER, BY_RUN
 from tests.reliability.racing.races import Fate
 
-TABLES = ("handlers", "payloads", "events", "inbox", "answers")
-OF_RUNS = ("ticks", "snapshots", "inbox", "state_records", "state_patches")
 TERMINAL = {"completed": "StopEvent", "cancelled": "WorkflowCancelledEvent"}
 
 
@@ -29,10 +28,10 @@ def check(path: Path, fates: Iterable[Fate]) -> None:
 
 
 def _check_gone(connection: sqlite3.Connection, fate: Fate) -> None:
-    for table in TABLES:
+    for table in BY_HANDLER:
         left = connection.execute(f"SELECT count(*) FROM {table} WHERE handler_id = ?", (fate.handler_id,)).fetchone()
         assert left == (0,), f"{table} still has {left[0]} rows of {fate}"
-    for table in OF_RUNS:
+    for table in BY_RUN:
         left = connection.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", (fate.run_ids[0],)).fetchone()
         assert left == (0,), f"{table} still has {left[0]} rows of {fate}"
 
