@@ -168,7 +168,11 @@ class Run:
         assert self.session is not None
         pending, self._pending = self._pending or [], None
         for posted, event in [*((stored, None) for stored in inbox), *pending]:
-            self.session.deliver(posted, event or self.workflow.inbox_event(posted.event))
+            self._deliver(self.session, posted, event)
+
+    def _deliver(self, session: Session, posted: InboxPosted, event: Event | None) -> None:
+        # Not "event or …": a workflow's own events say by themselves whether they are true, and may raise at it.
+        session.deliver(posted, event if event is not None else self.workflow.inbox_event(posted.event))
 
     def start(self, make: Callable[[], Session | None]) -> None:
         """Execute it in a task of its own, which makes its session first; without one it stays as it is."""
@@ -285,7 +289,7 @@ class Run:
         event = self._landed(posted)
         if self.is_active and self.session is not None:
             try:
-                self.session.deliver(posted, event or self.workflow.inbox_event(posted.event))
+                self._deliver(self.session, posted, event)
             except ResumeFailed as error:
                 self.abort(error)
         elif self._pending is not None:
