@@ -60,6 +60,14 @@ class AskOwnType(Workflow):
         return StopEvent(result=(await ctx.wait_for_event(Custom, timeout=None)).n)
 
 
+class AskOtherwise(Workflow):
+    """``AskOwnType`` after a deploy that renamed its step."""
+
+    @step
+    async def ask_otherwise(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        return StopEvent(result=(await ctx.wait_for_event(Custom, timeout=None)).n)
+
+
 class KeepsOld(Workflow):
     @step
     async def keep(self, ctx: Context[Old], ev: StartEvent) -> StopEvent:
@@ -176,6 +184,22 @@ async def test_a_type_that_only_the_wait_names_is_accepted_while_the_slots_are_t
         shown, _ = await ended(manager, asking.handler_id)
         assert shown.result is not None
         assert shown.result.value == {"result": 42}
+
+
+async def test_a_run_that_cannot_be_resumed_tells_of_the_events_that_it_never_took(managing: Managing) -> None:
+    async with managing(own=AskOwnType(timeout=None, num_concurrent_runs=1), idle_timeout=0.05, grace=0.0) as manager:
+        asking = await manager.start("own", RunRequest())
+        await released(manager, asking.handler_id)
+        holding = await manager.start("own", RunRequest({"hold": True}))
+        await until(lambda: in_memory(manager, holding.handler_id))
+        await manager.send(asking.handler_id, {"type": "Custom", "value": {"n": 42}}, None, None)
+    async with managing(own=AskOtherwise(timeout=None)) as manager:
+        shown, last = await ended(manager, asking.handler_id)
+        assert shown.status == "failed"
+        assert '"type":"WorkflowFailedEvent"' in last
+        told = [json.loads(event.data) for event in await manager.store.read_events(asking.handler_id, -1, 100)]
+        assert [one["value"]["event_type"] for one in told if one["type"] == "UnhandledEvent"] == ["Custom"]
+        assert manager.runs.get(asking.handler_id) is None
 
 
 async def test_a_handler_whose_state_does_not_suit_the_workflow_any_more_is_not_continued(managing: Managing) -> None:

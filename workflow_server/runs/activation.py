@@ -137,10 +137,13 @@ class Activation:
                 # Not what the exception says: that may quote what is stored.
                 error = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
                 logger.log(logging.ERROR, "Handler %s cannot be loaded", run.handler_id, exc_info=error)
-            if run.session is None:
+            if not run.has_ended:
+                logger.error("Run %s of handler %s failed: %s", run.run_id, run.handler_id, error)  # noqa: TRY400
+                # Without its session, which may not have been handed the inbox: the store has all that nobody took.
+                self._runtime.leave(run.run_id)
+                run.session = None
                 await self.end_offline(run, failed_event(error))
                 return
-            run.abort(error)
         if run.has_ended:
             await run.settle()
             self.left(run)
