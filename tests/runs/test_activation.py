@@ -374,6 +374,34 @@ async def test_what_a_task_sends_after_its_run_has_left_memory_reaches_it(managi
         await asyncio.gather(*workflow.tasks)
 
 
+class Both(Background):
+    """Ends when it has what its task sends, and what a client does."""
+
+    @step
+    async def end(self, ctx: Context, ev: Custom) -> StopEvent | None:  # type: ignore[override]
+        numbers = [*await ctx.store.get("numbers", []), ev.n]
+        await ctx.store.set("numbers", numbers)
+        return StopEvent(result=sorted(numbers)) if len(numbers) == 2 else None
+
+
+async def test_what_a_task_sends_while_a_client_posts_reaches_the_released_run_too(managing: Managing) -> None:
+    workflow = Both()
+    async with managing(both=workflow, idle_timeout=0.05) as manager:
+        handler = await manager.start("both", RunRequest())
+        await released(manager, handler.handler_id)
+        async with manager.runs.lock(handler.handler_id):
+            sending = manager.send(handler.handler_id, {"type": "Custom", "value": {"n": 1}}, None, None)
+            posting = asyncio.create_task(sending, name="posts")
+            await asyncio.sleep(0.01)
+            # It waits behind the client, and comes after it into the store.
+            workflow.release.set()
+            await asyncio.gather(*workflow.tasks)
+        await posting
+        over, _ = await asyncio.wait_for(ended(manager, handler.handler_id), 10)
+        assert over.result is not None
+        assert over.result.value == {"result": [1, 7]}
+
+
 async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_back(
     managing: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -286,7 +286,8 @@ class Activation:
         async with self._table.lock(run.handler_id):
             # One that was cancelled meanwhile takes nothing more.
             if not run.has_ended:
-                self._store.append(posted)
+                # Numbered anew, as the last: a run drops what comes behind a later number.
+                self._store.append(self.inbox_records.renumbered(posted))
 
 
 def _start_of(stored: StoredRun, served: ServedWorkflow) -> StartEvent | None:
