@@ -256,6 +256,22 @@ class Leaving:
         await asyncio.wait([self.task])
 
 
+async def test_a_purged_run_that_leaves_late_gives_its_slot_back_though_its_id_is_taken_by_another_workflow(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflows = {"one": AskOne(stateful=False), "ask": Ask(timeout=None)}
+    async with managing(**workflows, accept_handler_ids=True) as manager:
+        before = Leaving(monkeypatch)
+        await before.prepare(manager)
+        await manager.purge(before.handler_id)
+        await manager.start("ask", RunRequest(handler_id=before.handler_id))
+        await asked(manager, before.handler_id)
+        await before.leave()
+        assert in_memory(manager, before.handler_id)
+        next_one = await manager.start("one", RunRequest())
+        await asyncio.wait_for(asked(manager, next_one.handler_id), 10)
+
+
 @pytest.mark.parametrize("stateful", [True, False])
 async def test_a_run_that_leaves_late_takes_nothing_of_the_one_that_continues_its_handler(
     managing: Managing, monkeypatch: pytest.MonkeyPatch, *, stateful: bool

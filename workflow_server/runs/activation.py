@@ -194,10 +194,11 @@ class Activation:
         if run.session is not None:
             self._runtime.leave(run.run_id)
         missed = run.leave()
-        # A handler that was continued meanwhile keeps its place and its slot.
-        if self._table.get(run.handler_id) is run:
-            if run.has_ended:
-                self._table.remove(run)
+        current = self._table.get(run.handler_id)
+        if run.has_ended:
+            self._table.remove(run)
+        # A handler that was continued keeps its slot; after a purge, its id may be that of another workflow's run.
+        if current is None or current is run or current.served is not run.served:
             successor = self.admission.leave(run)
             if successor is not None:
                 self.load_soon(successor)
