@@ -227,8 +227,11 @@ class Activation:
     async def cancel(self, handler_id: str) -> Status | None:
         """End the handler's run as cancelled, durably; returns the status of one that had ended before. The caller
         holds its lock."""
-        run = await self.settled(handler_id)
-        if run is not None and run.is_active:
+        run = self._table.get(handler_id)
+        if run is None or not run.can_cancel:
+            run = await self.settled(handler_id)
+        # Where it is being released, its release may wait for room on the disk, and a cancellation does not.
+        if run is not None and run.can_cancel:
             try:
                 await run.cancel()
             except UnitRefused:

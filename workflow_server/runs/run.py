@@ -107,6 +107,12 @@ class Run:
         return self._state is RunState.RELEASED
 
     @property
+    def can_cancel(self) -> bool:
+        """Return whether its session can end it: also one that was just released, and has all that was posted."""
+        is_leaving = self.is_released and self.session is not None and not self._missed and not self._in_flight
+        return self.is_active or is_leaving
+
+    @property
     def has_ended(self) -> bool:
         """Return whether its end is stored or on its way to the store."""
         return self._state is RunState.ENDED
@@ -224,10 +230,12 @@ class Run:
             await self.session.writer.settle()
 
     def cancel(self) -> Commit:
-        """End it as cancelled, whatever its steps do; what they still publish or write is dropped. It is active."""
+        """End it as cancelled, whatever its steps do; what they still publish or write is dropped. Its session can."""
         assert self.session is not None
+        is_leaving = self.is_released
         commit = self.session.writer.end(WorkflowCancelledEvent())
-        self._interrupt()
+        if not is_leaving:
+            self._interrupt()
         return commit
 
     def abort(self, error: WorkflowServerError) -> None:
