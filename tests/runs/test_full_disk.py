@@ -1,4 +1,4 @@
-"""Cancellations and deletions on a full disk: none waits for what its run has written before."""
+"""Requests on a full disk: none waits for what its run has written before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent,
 from tests.harness.managing import Managing
 from tests.harness.runs import asked, until
 from tests.store.fault_injection import INSIDE, HookedStore, Written
-from workflow_server.errors import HandlerNotFound
+from workflow_server.errors import HandlerNotFound, StorageFull
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.records import RunEnded
 from workflow_server.runs.run import Run
@@ -102,3 +102,41 @@ async def test_a_run_whose_end_waits_for_room_is_deleted_at_once(
             await manager.get_handler(handler.handler_id)
         await until(lambda: not any(manager.held().values()))
     assert "was refused" not in caplog.text
+
+
+async def test_an_event_for_a_run_whose_release_waits_for_room_is_refused_and_the_run_can_be_cancelled(
+    managing: Managing, database: Path
+) -> None:
+    store = HookedStore(database)
+    async with managing(ask=Ask(), store=store, idle_timeout=0.3) as manager:
+        handler = await manager.start("ask", RunRequest())
+        await asked(manager, handler.handler_id)
+        store.hook = full
+        await _standing(store, manager.runs.get(handler.handler_id), lambda run: run.is_released)
+        async with asyncio.timeout(5):
+            with pytest.raises(StorageFull):
+                await manager.send(handler.handler_id, {"type": "HumanResponseEvent", "value": {}}, None, None)
+            await manager.cancel(handler.handler_id)
+        store.hook = None
+        assert (await manager.get_handler(handler.handler_id)).status == "cancelled"
+
+
+async def test_a_cancellation_of_a_run_whose_end_waits_for_room_is_refused_and_the_run_can_be_deleted(
+    managing: Managing, database: Path
+) -> None:
+    store = HookedStore(database)
+    workflow = Ask()
+    async with managing(ask=workflow, store=store) as manager:
+        handler = await manager.start("ask", RunRequest({"works": True}))
+        await asked(manager, handler.handler_id)
+        run = manager.runs.get(handler.handler_id)
+        store.hook = full
+        workflow.go.set()
+        await _standing(store, run, lambda run: run.has_ended)
+        async with asyncio.timeout(5):
+            with pytest.raises(StorageFull):
+                await manager.cancel(handler.handler_id)
+            await manager.purge(handler.handler_id)
+        store.hook = None
+        with pytest.raises(HandlerNotFound):
+            await manager.get_handler(handler.handler_id)

@@ -139,7 +139,7 @@ class Activation:
                 logger.log(logging.ERROR, "Handler %s cannot be loaded", run.handler_id, exc_info=error)
             if not run.has_ended:
                 logger.error("Run %s of handler %s failed: %s", run.run_id, run.handler_id, error)  # noqa: TRY400
-                # Without its session, which may not have been handed the inbox: the store has all that nobody took.
+                # Without its session, which may not have been handed the inbox: the store has every event in it.
                 self._runtime.leave(run.run_id)
                 run.session = None
                 await self.end_offline(run, failed_event(error))
@@ -255,9 +255,15 @@ class Activation:
         The store's record of a run that is not active is valid as long as the lock is held: no run comes into memory
         without the lock, and a run that has ended or left memory is stored as it was left. So call this first and read
         the store second: between a run's end and its commit, the store still shows it as running.
+
+        Raises:
+            StorageError: what the run wrote last is not stored, for want of room, say.
         """
         run = self._table.get(handler_id)
         if run is not None and not run.is_active:
+            if run.session is not None:
+                # Its last records may wait for room on the disk, but not the holder of its lock: a deletion needs that.
+                await self._store.commit()
             # About to begin, over but for a step that does not heed its end, or about to leave memory.
             await run.settle()
         return run if run is None or not run.has_ended else None
