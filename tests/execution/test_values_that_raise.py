@@ -180,6 +180,38 @@ async def test_a_requirement_that_cannot_be_compared_fails_its_run_as_in_the_eng
         assert "by a value" in str(failed.error)
 
 
+class Doubtful(HumanResponseEvent):
+    """Does not say whether it is true, as an array does not."""
+
+    def __bool__(self) -> bool:
+        misbehave()
+        return False
+
+
+class AsksDoubtful(Workflow):
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        await ctx.wait_for_event(Doubtful, waiter_event=InputRequiredEvent())
+        return StopEvent(result="answered")
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("idle_timeout", [None, 0.05])
+async def test_an_event_is_never_asked_whether_it_is_true(
+    managing: Managing, end: type[BaseException], idle_timeout: float | None
+) -> None:
+    async with managing(asks=AsksDoubtful(timeout=None), idle_timeout=idle_timeout) as manager:
+        handler = await manager.start("asks", RunRequest())
+        await asked(manager, handler.handler_id)
+        if idle_timeout is not None:
+            await released(manager, handler.handler_id)
+        raising.append(end)
+        await manager.send(handler.handler_id, {"type": "Doubtful"}, None, None)
+        async with asyncio.timeout(10):
+            assert (await ended(manager, handler.handler_id))[0].status == "completed"
+        assert manager.problem is None
+
+
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_validator_may_raise_what_it_likes(managing: Managing, end: type[BaseException]) -> None:
     raising.append(end)

@@ -60,6 +60,14 @@ class AskOwnType(Workflow):
         return StopEvent(result=(await ctx.wait_for_event(Custom, timeout=None)).n)
 
 
+class AskOtherwise(Workflow):
+    """``AskOwnType`` after a deploy that renamed its step."""
+
+    @step
+    async def ask_otherwise(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        return StopEvent(result=(await ctx.wait_for_event(Custom, timeout=None)).n)
+
+
 class KeepsOld(Workflow):
     @step
     async def keep(self, ctx: Context[Old], ev: StartEvent) -> StopEvent:
@@ -178,6 +186,22 @@ async def test_a_type_that_only_the_wait_names_is_accepted_while_the_slots_are_t
         assert shown.result.value == {"result": 42}
 
 
+async def test_a_run_that_cannot_be_resumed_tells_of_the_events_that_it_never_took(managing: Managing) -> None:
+    async with managing(own=AskOwnType(timeout=None, num_concurrent_runs=1), idle_timeout=0.05, grace=0.0) as manager:
+        asking = await manager.start("own", RunRequest())
+        await released(manager, asking.handler_id)
+        holding = await manager.start("own", RunRequest({"hold": True}))
+        await until(lambda: in_memory(manager, holding.handler_id))
+        await manager.send(asking.handler_id, {"type": "Custom", "value": {"n": 42}}, None, None)
+    async with managing(own=AskOtherwise(timeout=None)) as manager:
+        shown, last = await ended(manager, asking.handler_id)
+        assert shown.status == "failed"
+        assert '"type":"WorkflowFailedEvent"' in last
+        told = [json.loads(event.data) for event in await manager.store.read_events(asking.handler_id, -1, 100)]
+        assert [one["value"]["event_type"] for one in told if one["type"] == "UnhandledEvent"] == ["Custom"]
+        assert manager.runs.get(asking.handler_id) is None
+
+
 async def test_a_handler_whose_state_does_not_suit_the_workflow_any_more_is_not_continued(managing: Managing) -> None:
     async with managing(keep=KeepsOld()) as manager:
         handler = await manager.run("keep", RunRequest())
@@ -230,6 +254,22 @@ class Leaving:
         self.go.set()
         assert self.task is not None
         await asyncio.wait([self.task])
+
+
+async def test_a_purged_run_that_leaves_late_gives_its_slot_back_though_its_id_is_taken_by_another_workflow(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflows = {"one": AskOne(stateful=False), "ask": Ask(timeout=None)}
+    async with managing(**workflows, accept_handler_ids=True) as manager:
+        before = Leaving(monkeypatch)
+        await before.prepare(manager)
+        await manager.purge(before.handler_id)
+        await manager.start("ask", RunRequest(handler_id=before.handler_id))
+        await asked(manager, before.handler_id)
+        await before.leave()
+        assert in_memory(manager, before.handler_id)
+        next_one = await manager.start("one", RunRequest())
+        await asyncio.wait_for(asked(manager, next_one.handler_id), 10)
 
 
 @pytest.mark.parametrize("stateful", [True, False])
@@ -348,6 +388,34 @@ async def test_what_a_task_sends_after_its_run_has_left_memory_reaches_it(managi
         assert over.result is not None
         assert over.result.value == {"result": 7}
         await asyncio.gather(*workflow.tasks)
+
+
+class Both(Background):
+    """Ends when it has what its task sends, and what a client does."""
+
+    @step
+    async def end(self, ctx: Context, ev: Custom) -> StopEvent | None:  # type: ignore[override]
+        numbers = [*await ctx.store.get("numbers", []), ev.n]
+        await ctx.store.set("numbers", numbers)
+        return StopEvent(result=sorted(numbers)) if len(numbers) == 2 else None
+
+
+async def test_what_a_task_sends_while_a_client_posts_reaches_the_released_run_too(managing: Managing) -> None:
+    workflow = Both()
+    async with managing(both=workflow, idle_timeout=0.05) as manager:
+        handler = await manager.start("both", RunRequest())
+        await released(manager, handler.handler_id)
+        async with manager.runs.lock(handler.handler_id):
+            sending = manager.send(handler.handler_id, {"type": "Custom", "value": {"n": 1}}, None, None)
+            posting = asyncio.create_task(sending, name="posts")
+            await asyncio.sleep(0.01)
+            # It waits behind the client, and comes after it into the store.
+            workflow.release.set()
+            await asyncio.gather(*workflow.tasks)
+        await posting
+        over, _ = await asyncio.wait_for(ended(manager, handler.handler_id), 10)
+        assert over.result is not None
+        assert over.result.value == {"result": [1, 7]}
 
 
 async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_back(

@@ -165,9 +165,12 @@ class InboxRecords:
         """
         data = run.workflow.encode(event)
         size = len(data.encode("utf-8", "surrogatepass"))
-        posted = InboxPosted(self.next_id, run.handler_id, run.run_id, data, step, event_type(event), size)
+        return self.renumbered(InboxPosted(-1, run.handler_id, run.run_id, data, step, event_type(event), size))
+
+    def renumbered(self, posted: InboxPosted) -> InboxPosted:
+        """Return the record with the next place, for one that was made before others that are stored first."""
         self.next_id += 1
-        return posted
+        return posted._replace(inbox_id=self.next_id - 1)
 
 
 class InFlight:

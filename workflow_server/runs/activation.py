@@ -137,10 +137,13 @@ class Activation:
                 # Not what the exception says: that may quote what is stored.
                 error = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
                 logger.log(logging.ERROR, "Handler %s cannot be loaded", run.handler_id, exc_info=error)
-            if run.session is None:
+            if not run.has_ended:
+                logger.error("Run %s of handler %s failed: %s", run.run_id, run.handler_id, error)  # noqa: TRY400
+                # Without its session, which may not have been handed the inbox: the store has every event in it.
+                self._runtime.leave(run.run_id)
+                run.session = None
                 await self.end_offline(run, failed_event(error))
                 return
-            run.abort(error)
         if run.has_ended:
             await run.settle()
             self.left(run)
@@ -191,10 +194,11 @@ class Activation:
         if run.session is not None:
             self._runtime.leave(run.run_id)
         missed = run.leave()
-        # A handler that was continued meanwhile keeps its place and its slot.
-        if self._table.get(run.handler_id) is run:
-            if run.has_ended:
-                self._table.remove(run)
+        current = self._table.get(run.handler_id)
+        if run.has_ended:
+            self._table.remove(run)
+        # A handler that was continued keeps its slot; after a purge, its id may be that of another workflow's run.
+        if current is None or current is run or current.served is not run.served:
             successor = self.admission.leave(run)
             if successor is not None:
                 self.load_soon(successor)
@@ -223,8 +227,11 @@ class Activation:
     async def cancel(self, handler_id: str) -> Status | None:
         """End the handler's run as cancelled, durably; returns the status of one that had ended before. The caller
         holds its lock."""
-        run = await self.settled(handler_id)
-        if run is not None and run.is_active:
+        run = self._table.get(handler_id)
+        if run is None or not run.can_cancel:
+            run = await self.settled(handler_id)
+        # Where it is being released, its release may wait for room on the disk, and a cancellation does not.
+        if run is not None and run.can_cancel:
             try:
                 await run.cancel()
             except UnitRefused:
@@ -248,9 +255,15 @@ class Activation:
         The store's record of a run that is not active is valid as long as the lock is held: no run comes into memory
         without the lock, and a run that has ended or left memory is stored as it was left. So call this first and read
         the store second: between a run's end and its commit, the store still shows it as running.
+
+        Raises:
+            StorageError: what the run wrote last is not stored, for want of room, say.
         """
         run = self._table.get(handler_id)
         if run is not None and not run.is_active:
+            if run.session is not None:
+                # Its last records may wait for room on the disk, but not the holder of its lock: a deletion needs that.
+                await self._store.commit()
             # About to begin, over but for a step that does not heed its end, or about to leave memory.
             await run.settle()
         return run if run is None or not run.has_ended else None
@@ -283,7 +296,8 @@ class Activation:
         async with self._table.lock(run.handler_id):
             # One that was cancelled meanwhile takes nothing more.
             if not run.has_ended:
-                self._store.append(posted)
+                # Numbered anew, as the last: a run drops what comes behind a later number.
+                self._store.append(self.inbox_records.renumbered(posted))
 
 
 def _start_of(stored: StoredRun, served: ServedWorkflow) -> StartEvent | None:

@@ -272,7 +272,10 @@ class RuntimeManager:
 
     async def _purge(self, handler_id: str) -> None:
         async with self.runs.lock(handler_id):
-            await self._activation.cancel(handler_id)
+            run = self.runs.get(handler_id)
+            # An end that waits for room on the disk is stored with the deletion.
+            if run is None or not run.has_ended:
+                await self._activation.cancel(handler_id)
             if not await self.store.delete(HandlerQuery(handler_id_in=[handler_id])):
                 raise HandlerNotFound(handler_id)
             self._logs.forget(handler_id)

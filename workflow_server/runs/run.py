@@ -107,6 +107,12 @@ class Run:
         return self._state is RunState.RELEASED
 
     @property
+    def can_cancel(self) -> bool:
+        """Return whether its session can end it: also one that was just released, and has all that was posted."""
+        is_leaving = self.is_released and self.session is not None and not self._missed and not self._in_flight
+        return self.is_active or is_leaving
+
+    @property
     def has_ended(self) -> bool:
         """Return whether its end is stored or on its way to the store."""
         return self._state is RunState.ENDED
@@ -168,7 +174,11 @@ class Run:
         assert self.session is not None
         pending, self._pending = self._pending or [], None
         for posted, event in [*((stored, None) for stored in inbox), *pending]:
-            self.session.deliver(posted, event or self.workflow.inbox_event(posted.event))
+            self._deliver(self.session, posted, event)
+
+    def _deliver(self, session: Session, posted: InboxPosted, event: Event | None) -> None:
+        # Not "event or …": a workflow's own events say by themselves whether they are true, and may raise at it.
+        session.deliver(posted, event if event is not None else self.workflow.inbox_event(posted.event))
 
     def start(self, make: Callable[[], Session | None]) -> None:
         """Execute it in a task of its own, which makes its session first; without one it stays as it is."""
@@ -220,10 +230,12 @@ class Run:
             await self.session.writer.settle()
 
     def cancel(self) -> Commit:
-        """End it as cancelled, whatever its steps do; what they still publish or write is dropped. It is active."""
+        """End it as cancelled, whatever its steps do; what they still publish or write is dropped. Its session can."""
         assert self.session is not None
+        is_leaving = self.is_released
         commit = self.session.writer.end(WorkflowCancelledEvent())
-        self._interrupt()
+        if not is_leaving:
+            self._interrupt()
         return commit
 
     def abort(self, error: WorkflowServerError) -> None:
@@ -285,7 +297,7 @@ class Run:
         event = self._landed(posted)
         if self.is_active and self.session is not None:
             try:
-                self.session.deliver(posted, event or self.workflow.inbox_event(posted.event))
+                self._deliver(self.session, posted, event)
             except ResumeFailed as error:
                 self.abort(error)
         elif self._pending is not None:

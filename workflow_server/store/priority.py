@@ -26,10 +26,11 @@ def urgent_units(units: Sequence[Unit]) -> list[Unit]:
     found: list[Unit] = []
     names: set[str] = set()
     for unit in reversed(units):
-        if is_urgent(unit.entries):
-            names |= _names(unit)
-        elif names.isdisjoint(_names(unit)):
+        concerned = _names(unit)
+        if not is_urgent(unit.entries) and names.isdisjoint(concerned):
             continue
+        # A deletion names the handler alone, some records of its run name only the run.
+        names |= concerned
         found.append(unit)
     found.reverse()
     return found
