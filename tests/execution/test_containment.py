@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from workflows import Context, Workflow, step
@@ -18,6 +19,7 @@ from workflows.events import Event, StartEvent, StopEvent
 from tests.harness.managing import Managing
 from tests.harness.runs import cancel, ended, until
 from workflow_server.execution import blocking
+from workflow_server.execution.containment import contained, in_served_task
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
@@ -90,6 +92,18 @@ class Blocks(Workflow):
     async def think(self, ev: StartEvent) -> StopEvent:
         time.sleep(1.6)  # noqa: ASYNC251 it blocks
         return StopEvent(result="thought")
+
+
+class Cancels(Workflow):
+    """A step that cancels tasks of others."""
+
+    victims: ClassVar[list[asyncio.Task[str]]] = []
+
+    @step
+    async def go(self, ev: StartEvent) -> StopEvent:
+        for task in Cancels.victims:
+            task.cancel()
+        return StopEvent()
 
 
 class Inner(Workflow):
@@ -191,6 +205,33 @@ async def test_a_step_that_blocks_the_loop_is_named_with_its_stack_and_not_again
     frame, line = named.split("\n")[1:]
     assert frame.endswith("in think")
     assert line.strip().startswith("time.sleep(1.6)")
+
+
+async def test_what_a_task_made_past_the_factory_waits_for_is_not_cancelled_by_a_step(managing: Managing) -> None:
+    going_on = asyncio.Event()
+
+    async def work(error: Exception | None) -> str:
+        await going_on.wait()
+        if error is not None:
+            raise error
+        return "done"
+
+    async with managing(w=Cancels(timeout=None)) as manager:
+        within = contained.set(manager)
+        loop = asyncio.get_running_loop()
+        victims = [asyncio.Task(in_served_task(work(error)), loop=loop) for error in (None, KeyError("x"), None)]
+        contained.reset(within)
+        await asyncio.sleep(0)
+        Cancels.victims = victims
+        assert await outcome(manager, "w") == ("completed", None)
+        victims[2].cancel()
+        await asyncio.wait(victims[2:], timeout=5)
+        assert [victim.done() for victim in victims] == [False, False, True]
+        going_on.set()
+        result, error, cancelled = await asyncio.gather(*victims, return_exceptions=True)
+        assert result == "done"
+        assert isinstance(error, KeyError)
+        assert isinstance(cancelled, asyncio.CancelledError)
 
 
 async def test_the_event_loop_is_given_back_by_the_last_one(managing: Managing, tmp_path: Path) -> None:

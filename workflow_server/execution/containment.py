@@ -199,6 +199,7 @@ class NamedFuture(asyncio.Future[None]):
 _harmless: set[CodeType] = set()
 
 Function = TypeVar("Function", bound=Callable[..., Coroutine[Any, Any, Any]])
+T = TypeVar("T")
 
 
 def harmless(function: Function) -> Function:
@@ -271,3 +272,20 @@ class TaskContainment:
         if self._previous is not None:
             return self._previous(loop, work, **options)
         return asyncio.Task(work, loop=loop, **options)
+
+
+async def in_served_task(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a task of the loop's factory, unless the caller's task is one.
+
+    For tasks that a library makes past the factory: they cannot be protected themselves, but what they wait for can. A
+    step that cancels such a task has asyncio deliver that once the work has ended, and the result is returned instead.
+    """
+    if isinstance(running_task(), ServedTask):
+        return await work
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if task.done() and not task.cancelled():
+            return task.result()
+        raise

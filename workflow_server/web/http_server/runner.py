@@ -18,6 +18,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
+from workflow_server.execution.containment import in_served_task
 from workflow_server.web.error_mapping import error_response
 from workflow_server.web.exceptions import ExpectationRefused, NotHttp
 from workflow_server.web.responses import add_common_headers
@@ -154,6 +155,16 @@ class _Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._server.leave(self)
         super().connection_lost(exc)
+
+    # -- Tasks, which from Python 3.12 aiohttp makes past the loop's factory -------------------
+
+    async def start(self) -> None:
+        await in_served_task(super().start())
+
+    async def _handle_request(
+        self, request: BaseRequest, start_time: float | None, request_handler: RequestHandling
+    ) -> tuple[web.StreamResponse, bool]:
+        return await in_served_task(super()._handle_request(request, start_time, request_handler))
 
     # -- Responses that nobody reads -----------------------------------------------------------
 
