@@ -231,6 +231,8 @@ def end_process(code: int, reason: str | None = None) -> None:
         sys.stderr.flush()
 
     last = threading.Thread(target=farewell, name="last log record", daemon=True)
-    last.start()
-    last.join(FAREWELL)
+    # From Python 3.12, no thread starts while the interpreter shuts down.
+    with suppress(RuntimeError):
+        last.start()
+        last.join(FAREWELL)
     os._exit(code)
