@@ -99,7 +99,8 @@ def check_resumed(sample: Sample, basic: Record, whole: Durable, resumed: Durabl
     once, total = Counter(whole.record.begun), Counter(record.begun)
     again = total - once
     assert max(again.values(), default=0) <= kills, f"more than what was under way began again: {again}"
-    assert again.keys() <= once.keys(), f"what had not begun before began: {again}"
+    # Which of the steps side by side begin before the run ends depends on the clock: both runtimes are undisturbed.
+    assert again.keys() <= {*once, *basic.begun}, f"what had not begun before began: {again}"
     if not sample.side_by_side:
         assert not once - total, f"steps did not begin: {once - total}"
     expected, found = unordered(basic.log), unordered(record.log)

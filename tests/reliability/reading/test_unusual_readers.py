@@ -221,7 +221,7 @@ async def test_a_storm_of_readers_leaves_no_descriptor_and_no_place_behind(
         seen.clear()
         after = await storm(readers)
         assert after <= before, f"{after - before} descriptors were left behind"
-        assert seen[200] > readers // 50, "hardly any reader was answered"
+        assert seen[200] > readers // 10
         server.ledger.open("half")
         assert await server.stop() == 0
     survived(
@@ -240,9 +240,12 @@ async def _in_and_out(
     async with places:
         stream = Stream(await connected(server.port, path))
         with stream.connection:
+            # Half of those who read stay for the answer, however busy the machine is.
+            patience = random.choice((0.05, 10))
             for _ in range(random.randrange(4)):
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stream.read(random.choice((1, 100, 65_536))), 0.05)
+                    await asyncio.wait_for(stream.read(random.choice((1, 100, 65_536))), patience)
+                patience = 0.05
             if random.random() < 0.5:
                 stream.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         seen[stream.status] += 1
