@@ -16,8 +16,9 @@ from tests.harness.managing import Managing
 from tests.harness.runs import asked, until
 from tests.store.fault_injection import INSIDE, HookedStore, Written
 from workflow_server.errors import HandlerNotFound, StorageFull
-from workflow_server.protocol.handlers import RunRequest
+from workflow_server.protocol.handlers import HandlerData, RunRequest
 from workflow_server.records import RunEnded
+from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.run import Run
 from workflow_server.store.internal_records import PurgeMarked, PurgeSliced
 
@@ -59,6 +60,17 @@ async def _standing(store: HookedStore, run: Run | None, condition: Callable[[Ru
     await until(lambda: condition(run) and store.problem is not None)
 
 
+async def _ending(manager: RuntimeManager, store: HookedStore, workflow: Ask) -> HandlerData:
+    """Return the handler of a run that has ended, and whose end waits for room."""
+    handler = await manager.start("ask", RunRequest({"works": True}))
+    await asked(manager, handler.handler_id)
+    run = manager.runs.get(handler.handler_id)
+    store.hook = full
+    workflow.go.set()
+    await _standing(store, run, lambda run: run.has_ended)
+    return handler
+
+
 @pytest.mark.parametrize("purge", [False, True])
 async def test_a_run_whose_release_waits_for_room_is_cancelled_at_once(
     managing: Managing, database: Path, *, purge: bool
@@ -86,15 +98,9 @@ async def test_a_run_whose_release_waits_for_room_is_cancelled_at_once(
 async def test_a_run_whose_end_waits_for_room_is_deleted_at_once(
     managing: Managing, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = HookedStore(database)
-    workflow = Ask()
+    store, workflow = HookedStore(database), Ask()
     async with managing(ask=workflow, store=store) as manager:
-        handler = await manager.start("ask", RunRequest({"works": True}))
-        await asked(manager, handler.handler_id)
-        run = manager.runs.get(handler.handler_id)
-        store.hook = full
-        workflow.go.set()
-        await _standing(store, run, lambda run: run.has_ended)
+        handler = await _ending(manager, store, workflow)
         async with asyncio.timeout(5):
             await manager.purge(handler.handler_id)
         store.hook = None
@@ -124,15 +130,9 @@ async def test_an_event_for_a_run_whose_release_waits_for_room_is_refused_and_th
 async def test_a_cancellation_of_a_run_whose_end_waits_for_room_is_refused_and_the_run_can_be_deleted(
     managing: Managing, database: Path
 ) -> None:
-    store = HookedStore(database)
-    workflow = Ask()
+    store, workflow = HookedStore(database), Ask()
     async with managing(ask=workflow, store=store) as manager:
-        handler = await manager.start("ask", RunRequest({"works": True}))
-        await asked(manager, handler.handler_id)
-        run = manager.runs.get(handler.handler_id)
-        store.hook = full
-        workflow.go.set()
-        await _standing(store, run, lambda run: run.has_ended)
+        handler = await _ending(manager, store, workflow)
         async with asyncio.timeout(5):
             with pytest.raises(StorageFull):
                 await manager.cancel(handler.handler_id)

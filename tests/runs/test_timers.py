@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 from workflow_server.execution.clock import ServerClock
 from workflow_server.runs.timers import SPARE, Timers
@@ -20,29 +21,47 @@ class Sleeping:
         self.wake_at: float | None = None
 
 
+class Bell:
+    """Timers, and the names of the runs that they wake."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.timers = Timers[Sleeping](self._wake, CLOCK)
+        self._rung = asyncio.Event()
+
+    def _wake(self, run: Sleeping) -> None:
+        self.order.append(run.name)
+        self._rung.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let the timers run."""
+        task = asyncio.create_task(self.timers.run(), name="timers")
+        await asyncio.sleep(0)
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return when the condition holds, which is looked at whenever a run wakes."""
+        async with asyncio.timeout(10):
+            while not condition():
+                self._rung.clear()
+                await self._rung.wait()
+
+
 async def woken(plan: dict[str, float], forget: str | None = None, *, count: int) -> list[str]:
-    order: list[str] = []
-    enough = asyncio.Event()
-
-    def wake(run: Sleeping) -> None:
-        order.append(run.name)
-        if len(order) >= count:
-            enough.set()
-
-    timers = Timers[Sleeping](wake, CLOCK)
-    task = asyncio.create_task(timers.run(), name="timers")
-    await asyncio.sleep(0)
-    now = CLOCK.now()
-    runs = {name: Sleeping(name) for name in plan}
-    for name, delay in plan.items():
-        timers.schedule(runs[name], now + delay)
-    if forget is not None:
-        timers.forget(runs[forget])
-    await asyncio.wait_for(enough.wait(), 10)
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-    return order
+    bell = Bell()
+    async with bell.running():
+        now = CLOCK.now()
+        runs = {name: Sleeping(name) for name in plan}
+        for name, delay in plan.items():
+            bell.timers.schedule(runs[name], now + delay)
+        if forget is not None:
+            bell.timers.forget(runs[forget])
+        await bell.until(lambda: len(bell.order) >= count)
+    return bell.order
 
 
 async def test_handlers_wake_in_the_order_of_their_deadlines() -> None:
@@ -54,38 +73,21 @@ async def test_a_forgotten_handler_is_not_woken() -> None:
 
 
 async def test_a_new_deadline_replaces_the_old_one() -> None:
-    order: list[str] = []
-    done = asyncio.Event()
-
-    def wake(run: Sleeping) -> None:
-        order.append(run.name)
-        if run.name == "end":
-            done.set()
-
-    timers = Timers[Sleeping](wake, CLOCK)
+    bell = Bell()
+    timers = bell.timers
     now = CLOCK.now()
     moved = Sleeping("moved")
     timers.schedule(moved, now + 30)
     timers.schedule(moved, now - 1)
     timers.schedule(Sleeping("end"), now + 0.05)
-    task = asyncio.create_task(timers.run(), name="timers")
-    await asyncio.wait_for(done.wait(), 10)
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-    assert order == ["moved", "end"]
+    async with bell.running():
+        await bell.until(lambda: "end" in bell.order)
+    assert bell.order == ["moved", "end"]
 
 
 async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_heap_grow() -> None:
-    order: list[str] = []
-    done = asyncio.Event()
-
-    def wake(run: Sleeping) -> None:
-        order.append(run.name)
-        if run.name == "end":
-            done.set()
-
-    timers = Timers[Sleeping](wake, CLOCK)
+    bell = Bell()
+    timers = bell.timers
     now = CLOCK.now()
     timers.schedule(Sleeping("end"), now + 0.05)
     timers.schedule(Sleeping("first"), now - 1)
@@ -96,12 +98,9 @@ async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_he
         timers.forget(again)
     assert sys.getrefcount(again) - before <= SPARE + 4
     assert len(timers) == 2
-    task = asyncio.create_task(timers.run(), name="timers")
-    await asyncio.wait_for(done.wait(), 10)
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-    assert order == ["first", "end"]
+    async with bell.running():
+        await bell.until(lambda: "end" in bell.order)
+    assert bell.order == ["first", "end"]
 
 
 async def test_the_scheduler_ends_when_it_is_cancelled_together_with_a_new_deadline() -> None:
