@@ -52,6 +52,16 @@ class Ask(Workflow):
         return StopEvent(result="answered")
 
 
+class Counted(Workflow):
+    begun = 0
+
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        self.begun += 1
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent(result="answered")
+
+
 class AskOwnType(Workflow):
     @step
     async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
@@ -421,7 +431,8 @@ async def test_what_a_task_sends_while_a_client_posts_reaches_the_released_run_t
 async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_back(
     managing: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with managing(ask=Ask(timeout=None, num_concurrent_runs=1), idle_timeout=0.05) as manager:
+    asking = Counted(timeout=None, num_concurrent_runs=1)
+    async with managing(ask=asking, idle_timeout=0.05) as manager:
         begin = Run.begin
 
         def cancel_and_begin(run: Run) -> None:
@@ -436,6 +447,8 @@ async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_
             await manager.send(first.handler_id, REPLY, None, None)
             over, _ = await ended(manager, first.handler_id)
         assert over.status == "cancelled"
+        await until(lambda: not any(manager.held().values()))
+        assert asking.begun == 1, "its step began again for the answer"
         second = await manager.start("ask", RunRequest())
         await asyncio.wait_for(asked(manager, second.handler_id), 10)
 
