@@ -7,33 +7,53 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
+from workflows.runtime.types.results import EmissionKey
+from workflows.runtime.types.step_id import StepId
 
-UNCOMPARED = {"config", "shared"}
-"""Attributes of the engine's states that are the code's, or that only make a live state faster."""
+WHOLE = {str, int, float, bool, type(None), set, EmissionKey, StepId}
+"""Classes whose ``==`` tells all."""
 
 
 def differences(ours: Any, theirs: Any, place: str = "") -> Iterator[str]:
     """Return where two values differ. Equal is what is the same object, or of one class with equal parts."""
-    if ours is theirs:
+    if is_same(ours, theirs):
         return
-    parts = _parts(ours), _parts(theirs)
-    if type(ours) is not type(theirs) or (parts[0] is None and ours != theirs):
+    our, their = _parts(ours), _parts(theirs)
+    if type(ours) is not type(theirs) or our is None or their is None or list(our) != list(their):
         yield f"{place}: {ours!r} instead of {theirs!r}"
-    elif parts[0] is not None and parts[1] is not None:
-        if list(parts[0]) != list(parts[1]):
-            yield f"{place}: {list(parts[0])} instead of {list(parts[1])}"
-        for name in parts[0].keys() & parts[1].keys():
-            yield from differences(parts[0][name], parts[1][name], f"{place}.{name}")
+        return
+    for name in our:
+        yield from differences(our[name], their[name], f"{place}.{name}")
+
+
+def is_same(ours: Any, theirs: Any) -> bool:
+    """Return whether two values do not differ."""
+    if ours is theirs:
+        return True
+    kind = type(ours)
+    if kind is not type(theirs):
+        return False
+    if kind in WHOLE:
+        return bool(ours == theirs)
+    if kind is list or kind is tuple:
+        return len(ours) == len(theirs) and all(map(is_same, ours, theirs))
+    our, their = _parts(ours), _parts(theirs)
+    if our is None or their is None:
+        return bool(ours == theirs)
+    return list(our) == list(their) and all(map(is_same, our.values(), their.values()))
 
 
 def frozen(value: Any) -> Any:
     """Return a copy of a tree, to compare the tree with later; what it holds of events are the events themselves."""
+    kind = type(value)
+    if kind in WHOLE and kind is not set:
+        return value
     if isinstance(value, dict):
         return {key: frozen(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return type(value)(frozen(item) for item in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        copied = object.__new__(type(value))
+        return kind(frozen(item) for item in value)
+    if dataclasses.is_dataclass(kind):
+        copied = object.__new__(kind)
         vars(copied).update({name: frozen(item) for name, item in vars(value).items() if name != "config"})
         return copied
     return value
@@ -41,13 +61,13 @@ def frozen(value: Any) -> Any:
 
 def _parts(value: Any) -> dict[Any, Any] | None:
     """Return the parts that an object consists of, in order; None for a value without any."""
+    if isinstance(value, dict):
+        return value
     if isinstance(value, BaseModel):
         own = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
         return {name: getattr(value, name) for name in own}
-    if dataclasses.is_dataclass(value):
-        return {name: part for name, part in vars(value).items() if name not in UNCOMPARED}
-    if isinstance(value, dict):
-        return value
+    if dataclasses.is_dataclass(type(value)):
+        return {name: part for name, part in vars(value).items() if name != "config"}
     if isinstance(value, (list, tuple)):
         return dict(enumerate(value))
     if isinstance(value, BaseException):

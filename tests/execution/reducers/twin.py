@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from collections.abc import Callable
 
 from workflows import Workflow
 from workflows.events import Event, StopEvent
@@ -15,10 +14,13 @@ from workflows.runtime.types.internal_state import BrokerState
 from workflows.runtime.types.plugin import RegisteredWorkflow, consume_current_run
 from workflows.runtime.types.results import StepWorkerState
 from workflows.runtime.types.step_function import as_step_worker_functions, create_workflow_run_function
-from workflows.runtime.types.ticks import WorkflowTick
+from workflows.runtime.types.ticks import TickSessionStart, TickTimeout, WorkflowTick
 
 from tests.execution.reducers.comparing import differences, frozen
-from workflow_server.execution.engine.reducing import live, plain, reduce_live
+from workflow_server.execution.engine.live_state import live, plain
+from workflow_server.execution.engine.reducing import reduce_live
+
+Reduced = tuple[BrokerState, list[WorkflowCommand]]
 
 
 class Twin:
@@ -33,36 +35,57 @@ class Twin:
         """The states that steps were given, each with a copy of what it was then."""
 
     def feed(self, tick: WorkflowTick, now: float = 0.0) -> list[WorkflowCommand]:
-        """Reduce a tick twice, compare all that comes of it, and return our commands."""
+        """Reduce a tick twice, compare all that comes of it, and return our commands.
+
+        Raises:
+            Exception: what both reducers raise.
+        """
         self.ticks.append(tick)
-        before, copied = self.theirs, frozen(plain(self.ours))
-        self.theirs, expected = _reduce_tick(tick, before, now, run_id=self._run_id)
-        untouched = self.ours
-        self.ours, commands = reduce_live(self.ours, tick, now, self._run_id)
-        told = f"after {tick!r} "
-        assert not list(differences(commands, expected, f"{told}commands"))
-        assert not list(differences(plain(self.ours), self.theirs, f"{told}state"))
+        is_rare = isinstance(tick, (TickSessionStart, TickTimeout))
+        before, copied = self.ours, frozen(plain(self.ours)) if is_rare else None
+        theirs, ours = self._reduced(tick, now)
+        if isinstance(ours, Exception):
+            assert not list(differences(ours, theirs))
+            raise ours
+        assert not isinstance(theirs, Exception), f"{tick!r} raises only in the engine: {theirs!r}"
+        (self.theirs, expected), (self.ours, commands) = theirs, ours
+        assert not list(differences(commands, expected, "commands")), tick
+        assert not list(differences(plain(self.ours), self.theirs, "state")), tick
         assert self.ours.config is self.theirs.config
-        if self.ours is not untouched:
-            # A new state leaves the one before as it was.
-            assert not list(differences(plain(untouched), copied, f"{told}state before"))
+        # A new state leaves the one before as it was.
+        assert self.ours is before or not list(differences(plain(before), copied, "state before")), tick
         self._given += [(given, frozen(given)) for command in commands for given in self._given_to(command)]
-        self.check_given()
+        self._compare_given(self._given[-5:])
         return commands
+
+    def check(self) -> None:
+        """Compare what steps were given with what it was when they were given it."""
+        self._compare_given(self._given)
+
+    def _reduced(self, tick: WorkflowTick, now: float) -> tuple[Reduced | Exception, Reduced | Exception]:
+        reducers: list[Callable[[], Reduced]] = [
+            lambda: _reduce_tick(tick, self.theirs, now, run_id=self._run_id),
+            lambda: reduce_live(self.ours, tick, now, self._run_id),
+        ]
+        outcomes: list[Reduced | Exception] = []
+        for reduce in reducers:
+            try:
+                outcomes.append(reduce())
+            except Exception as error:
+                outcomes.append(error)
+        return outcomes[0], outcomes[1]
 
     def _given_to(self, command: WorkflowCommand) -> list[StepWorkerState]:
         if not isinstance(command, CommandRunWorker):
             return []
-        running = self.ours.workers[command.step_id].in_progress
+        broker = self.ours
+        for name in command.invocation_namespace:
+            broker = broker.children[name]
+        running = broker.workers[command.step_id].in_progress
         return [each.shared_state for each in running if each.invocation_id == command.invocation_id]
 
-    def check_given(self) -> None:
-        """Compare what steps were given with what it was when they were given it."""
-        assert not [wrong for given, was in self._given[-20:] for wrong in differences(given, was, "given")]
-
-    def check(self) -> None:
-        """The same for all steps that ever ran."""
-        assert not [wrong for given, was in self._given for wrong in differences(given, was, "given")]
+    def _compare_given(self, pairs: list[tuple[StepWorkerState, StepWorkerState]]) -> None:
+        assert not [wrong for given, was in pairs for wrong in differences(given, was, "given")]
 
 
 class TwinRuntime(BasicRuntime):
@@ -74,6 +97,8 @@ class TwinRuntime(BasicRuntime):
         self.failures: list[BaseException] = []
 
     def register(self, workflow: Workflow) -> RegisteredWorkflow:
+        """Return the workflow with a loop that is driven by both reducers."""
+
         async def loop(start_event: Event | None, init_state: BrokerState | None, run_id: str) -> StopEvent:
             run = consume_current_run()
             twin = Twin(init_state or BrokerState.from_workflow(run.workflow), run_id)
@@ -90,8 +115,8 @@ class TwinRuntime(BasicRuntime):
 
     def check(self) -> int:
         """Raise what was found to differ; returns how many ticks were compared."""
-        if self.failures:
-            raise self.failures[0]
+        for failure in self.failures:
+            raise failure
         for twin in self.twins:
             twin.check()
         return sum(len(twin.ticks) for twin in self.twins)
@@ -108,21 +133,12 @@ class _TwinLoop(_ControlLoopRunner):
             commands = self.twin.feed(tick, now)
         except BaseException as error:
             self.failures.append(error)
-            await self.cleanup_tasks()
             raise
         self.state = self.twin.ours
         await self.adapter.on_tick(tick)
         for command in commands:
-            result: Any = await self._obey(command)
+            result = await self.process_command(command)
             if result is not None:
-                assert isinstance(result, StopEvent)
                 return result
         await self.adapter.after_tick(tick)
         return None
-
-    async def _obey(self, command: WorkflowCommand) -> StopEvent | None:
-        try:
-            return await self.process_command(command)
-        except (Exception, asyncio.CancelledError):
-            await self.cleanup_tasks()
-            raise
