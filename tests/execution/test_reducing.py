@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from workflows import Context, Workflow, step
+from workflows.errors import WorkflowRuntimeError
 from workflows.events import Event, InputRequiredEvent, StartEvent, StopEvent
-from workflows.runtime.types.commands import CommandScheduleIdleCheck
+from workflows.runtime.types.commands import CommandQueueEvent, CommandScheduleIdleCheck
 from workflows.runtime.types.internal_state import BrokerState, InternalStepWorkerState
 from workflows.runtime.types.results import (
     AddCollectedEvent,
@@ -39,6 +41,7 @@ from tests.reliability.engine.engine_runs import run_basic
 from tests.reliability.reporting import Extent
 from tests.reliability.samples import SAMPLES
 from tests.reliability.samples.sample import Sample
+from workflow_server.errors import Unstorable
 from workflow_server.execution.codec import Codec
 from workflow_server.execution.engine import compact_layouts
 from workflow_server.execution.engine.live_state import live, plain
@@ -54,38 +57,6 @@ async def test_a_sample_is_reduced_as_by_the_engine(name: str) -> None:
 
     await run_basic(Sample(workflow, sample.expected, sample.status, sample.runs, sample.reactions))
     assert runtime.check() > 2
-
-
-@pytest.mark.slow(30)
-def test_a_random_run_is_reduced_as_by_the_engine(extent: Extent) -> None:
-    reduced = Counter[str]()
-
-    @seed(extent.seed)
-    @settings(
-        max_examples=extent.of(short=80, long=10_000),
-        suppress_health_check=list(HealthCheck),
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-    )
-    @given(WORKFLOWS, st.booleans(), st.data())
-    def attack(shapes: Sequence[Shape], child: bool, data: st.DataObject) -> None:
-        def choose(options: Sequence[Any]) -> Any:
-            return options[data.draw(st.integers(0, len(options) - 1))]
-
-        run = RandomRun(shapes, choose, child=child)
-        run.begin()
-        run.start()
-        for _ in range(60):
-            if run.ended:
-                run.begin()
-                run.start()
-            run.go_on()
-        run.twin.check()
-        reduced.update(type(tick).__name__ for tick in run.twin.ticks)
-
-    attack()
-    assert reduced["TickAddEvent"] > reduced["TickStepResult"] > 500
 
 
 # -- One tick at a time ------------------------------------------------------------------------
@@ -122,6 +93,14 @@ class Small(Workflow):
 
     @step
     async def pair(self, first: Other, second: Derived) -> None: ...
+
+
+class Fanned(Workflow):
+    @step
+    async def split(self, ev: StartEvent) -> list[Item] | None: ...
+
+    @step
+    async def gather(self, items: list[Item]) -> StopEvent | None: ...
 
 
 def at_work(*events: Event, start: bool = True) -> Twin:
@@ -197,6 +176,28 @@ def test_events_wait_in_a_queue_and_delayed_retries_aside() -> None:
     assert queue == []
 
 
+def test_a_retry_of_an_old_journal_takes_the_place_of_the_delayed_one() -> None:
+    twin = at_work(Item(n=1), Item(n=2))
+    failed = StepWorkerFailed(exception=OSError(), failed_at=12.0, retry_decision=RetryDecision(delay=5.0))
+    twin.feed(result(twin, "work", failed))
+    twin.feed(TickAddEvent(event=Item(n=1), step_id=StepId.root("work"), attempts=1, first_attempt_at=11.0))
+    assert twin.ours.workers[StepId.root("work")].queue == []
+
+
+def test_a_collected_list_is_delivered_again_as_it_was() -> None:
+    twin = Twin(BrokerState.from_workflow(Fanned()))
+    twin.feed(TickAddEvent(event=StartEvent()))
+    members = [StepWorkerResult(result=Item(n=number), fanned_out=True) for number in range(2)]
+    for command in twin.feed(result(twin, "split", *members)):
+        if isinstance(command, CommandQueueEvent):
+            twin.feed(TickAddEvent(**vars(command)))
+    payload = twin.ours.workers[StepId.root("gather")].in_progress[0].shared_state.collection_release_payload
+    assert payload is not None
+    twin.feed(TickAddEvent(event=payload.as_event(), collection_release_payload=payload))
+    with pytest.raises(WorkflowRuntimeError, match="unknown binding"):
+        twin.feed(TickAddEvent(event=Event(), collection_release_payload=replace(payload, binding_id="gone")))
+
+
 def test_a_send_is_taken_once_on_its_way_or_after_the_result() -> None:
     twin = at_work(Item())
     sends = [SentEvent(index=number, event=Other()) for number in range(3)]
@@ -246,6 +247,8 @@ def test_a_snapshot_of_a_live_state_is_that_of_the_engines_state(ends: Event) ->
     twin.feed(result(twin, "work", AddCollectedEvent(event_id="kept", event=Item()), returned(None)))
     twin.feed(result(twin, "begin", returned(ends)))
     assert codec.encode(plain(twin.ours)) == codec.encode(twin.theirs)
+    with pytest.raises(Unstorable, match="LiveState"):
+        codec.encode(twin.ours)
 
 
 def test_a_live_state_takes_over_what_it_is_made_of() -> None:
@@ -256,3 +259,35 @@ def test_a_live_state_takes_over_what_it_is_made_of() -> None:
     assert type(plain(taken)) is BrokerState
     assert {type(worker) for worker in plain(taken).workers.values()} == {InternalStepWorkerState}
     assert plain(taken) == state
+
+
+@pytest.mark.slow(30)
+def test_a_random_run_is_reduced_as_by_the_engine(extent: Extent) -> None:
+    reduced = Counter[str]()
+
+    @seed(extent.seed)
+    @settings(
+        max_examples=extent.of(short=80, long=10_000),
+        suppress_health_check=list(HealthCheck),
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+    )
+    @given(WORKFLOWS, st.booleans(), st.data())
+    def attack(shapes: Sequence[Shape], child: bool, data: st.DataObject) -> None:
+        def choose(options: Sequence[Any]) -> Any:
+            return options[data.draw(st.integers(0, len(options) - 1))]
+
+        run = RandomRun(shapes, choose, child=child)
+        run.begin()
+        run.start()
+        for _ in range(60):
+            if run.ended:
+                run.begin()
+                run.start()
+            run.go_on()
+        run.twin.check()
+        reduced.update(type(tick).__name__ for tick in run.twin.ticks)
+
+    attack()
+    assert reduced["TickAddEvent"] > reduced["TickStepResult"] > 500

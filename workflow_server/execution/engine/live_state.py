@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NoReturn, SupportsIndex
 
 from workflows.events import Event
 from workflows.runtime.types.internal_state import BrokerState, InternalStepConfig, InternalStepWorkerState
@@ -21,6 +21,10 @@ class LiveState(BrokerState):
     def deepcopy(self) -> BrokerState:
         """Return the state itself: the engine's functions change what they take for their copy."""
         return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse to be stored under a name that no stored run knows; ``plain`` is what can be stored."""
+        raise TypeError("a live state cannot be stored: take plain(state)")
 
 
 class LiveWorker(InternalStepWorkerState):

@@ -128,8 +128,7 @@ def _add_event(state: LiveState, tick: TickAddEvent, now: float) -> list[Workflo
 def _accepting(state: LiveState, tick: TickAddEvent) -> list[tuple[StepId, LiveWorker]] | None:
     """Return the steps that the event goes to; None where it may answer a wait, is collected, or is part of more."""
     if (
-        state.children
-        or tick.origin_namespace
+        tick.origin_namespace
         or tick.bound_events is not None
         or tick.attempts
         or tick.collection_release_payload is not None
