@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, NoReturn, SupportsIndex
+from dataclasses import replace
+from typing import Any, NoReturn, SupportsIndex, TypeVar
 
 from workflows.events import Event
 from workflows.runtime.types.internal_state import BrokerState, InternalStepConfig, InternalStepWorkerState
 from workflows.runtime.types.results import StepWorkerWaiter
 from workflows.runtime.types.step_id import StepId
 
+T = TypeVar("T")
 
-@dataclass
+
 class LiveState(BrokerState):
     """The state of a run's loop that its reducer changes in place; made by ``live``."""
 
-    steps: list[tuple[StepId, InternalStepConfig, LiveWorker]] = field(default_factory=list, compare=False, repr=False)
+    steps: list[tuple[StepId, InternalStepConfig, LiveWorker]]
     """The steps of the workflow in their order: looking one up by its id takes as long as giving it an event."""
 
     def deepcopy(self) -> BrokerState:
@@ -50,26 +51,26 @@ class LiveWorker(InternalStepWorkerState):
 
 
 def live(state: BrokerState) -> LiveState:
-    """Return the state in a form that is changed in place; it takes over all that ``state`` consists of."""
-    workers = {step_id: LiveWorker(**_values(worker, _WORKER)) for step_id, worker in state.workers.items()}
-    taken = LiveState(**{**_values(state, _STATE), "workers": workers})
-    taken.steps = [(step_id, config, workers[step_id]) for step_id, config in state.config.steps.items()]
+    """Return the state in a form that is changed in place. It takes over all that ``state`` consists of, which is not
+    used any more then."""
+    taken = _as(LiveState, state)
+    workers = {step_id: _as(LiveWorker, worker) for step_id, worker in state.workers.items()}
+    steps = [(step_id, config, workers[step_id]) for step_id, config in state.config.steps.items()]
+    vars(taken).update(workers=workers, steps=steps)
     return taken
 
 
 def plain(state: BrokerState) -> BrokerState:
-    """Return a live state in the engine's own classes, to be read or copied before the next tick: it shares its
+    """Return a live state in the engine's own classes, to be stored or copied before the next tick: it shares its
     parts."""
-    workers = {
-        step_id: InternalStepWorkerState(**_values(worker, _WORKER)) for step_id, worker in state.workers.items()
-    }
-    return BrokerState(**{**_values(state, _STATE), "workers": workers})
+    shown = _as(BrokerState, state)
+    vars(shown).pop("steps", None)
+    shown.workers = {step_id: _as(InternalStepWorkerState, worker) for step_id, worker in state.workers.items()}
+    return shown
 
 
-_STATE = tuple(field.name for field in fields(BrokerState))
-_WORKER = tuple(field.name for field in fields(InternalStepWorkerState))
-
-
-def _values(held: BrokerState | InternalStepWorkerState, names: tuple[str, ...]) -> dict[str, Any]:
-    values = vars(held)
-    return {name: values[name] for name in names}
+def _as(kind: type[T], held: object) -> T:
+    """Return an object of another class with the same attributes."""
+    made = object.__new__(kind)
+    vars(made).update(vars(held))
+    return made
