@@ -6,16 +6,21 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import StartEvent, StopEvent
+from workflows.runtime.control_loop import reduce, streams
 from workflows.runtime.control_loop.runner import _ControlLoopRunner, _stamp_tick
 from workflows.runtime.types import step_function
+from workflows.runtime.types.commands import CommandQueueEvent, CommandRunWorker
 from workflows.runtime.types.internal_state import BrokerState, InProgressState
-from workflows.runtime.types.results import StepWorkerWaiter
+from workflows.runtime.types.results import StepWorkerState, StepWorkerWaiter
 from workflows.runtime.types.step_function import create_workflow_run_function
 from workflows.runtime.types.ticks import TickAddEvent, TickWakeup
 
@@ -95,6 +100,78 @@ def test_a_snapshot_leaves_out_of_a_wait_just_what_is_kept_beside_it() -> None:
         "work_item_id",
     }
     assert {"invocation_id", "event", "worker_id"} <= set(InProgressState.__dataclass_fields__)
+
+
+def test_the_reducer_calls_the_engines_functions_as_they_are() -> None:
+    parameters: dict[Any, list[str]] = {
+        reduce._accrue_alive: ["broker", "stamp"],
+        reduce._broker_busy: ["state"],
+        reduce._check_idle_state: ["state"],
+        reduce._claim_emission: ["root", "key"],
+        reduce._next_invocation_id: ["broker", "path"],
+        reduce._next_work_item_id: ["state"],
+        reduce._reduce_tick: ["tick", "init", "now_seconds", "run_id"],
+        reduce._reduce_tick_body: ["tick", "init", "now_seconds", "run_id"],
+        reduce._settle_sends: ["broker", "tick", "execution"],
+        reduce._unhandled_event_commands: ["tick", "state"],
+        streams._adjust_open_work_items: ["state", "stream_id", "delta", "path", "now_seconds"],
+    }
+    for function, named in parameters.items():
+        assert list(inspect.signature(function).parameters) == named
+    # Beside the body, the reducer only counts.
+    assert "state.journal_seq = init.journal_seq + 1" in inspect.getsource(reduce._reduce_tick)
+
+
+def test_the_engine_takes_a_state_for_its_own_where_it_is_changed_in_place() -> None:
+    """What reduces a tick looks at the state before it once, to copy it; else ``reduce_live`` gives it a copy."""
+    changing: set[Any] = {
+        reduce._process_step_result_tick,
+        reduce._process_add_event_tick,
+        reduce._process_cancel_run_tick,
+        reduce._process_wakeup_tick,
+        reduce._process_waiter_timeout_tick,
+    }
+    for function in changing:
+        assert uses_of("init", function) == ["init.deepcopy()"], function
+    assert uses_of("init", reduce._process_publish_event_tick) == ["(init, [CommandPublishEvent(event=tick.event)])"]
+    called = re.findall(r"= (_process_\w+)\(", inspect.getsource(reduce._reduce_tick_body))
+    known = {*changing, reduce._process_publish_event_tick, reduce._process_timeout_tick}
+    assert set(called) == {function.__name__ for function in known}
+
+
+def test_a_step_is_given_just_two_parts_of_a_copied_worker() -> None:
+    dispatch = reduce._add_or_enqueue_event
+    assert "state_copy = state._deepcopy()" in inspect.getsource(dispatch)
+    assert uses_of("state_copy", dispatch) == ["state_copy.collected_events", "state_copy.collected_waiters"]
+    assert "._deepcopy()" not in inspect.getsource(streams)
+
+
+def test_objects_are_what_their_fields_are_where_they_are_made_without_their_constructor() -> None:
+    fields = {
+        StepWorkerState: "step_name collected_events collected_waiters collection_release_payload scope_path "
+        "work_item_id invocation_id",
+        CommandRunWorker: "step_id event id invocation_id invocation_namespace bound_events",
+        CommandQueueEvent: "event step_id origin_namespace recovery_counts scope_path emission",
+    }
+    for kind, names in fields.items():
+        assert [field.name for field in dataclasses.fields(kind)] == names.split()
+        assert not hasattr(kind, "__post_init__")
+        assert "__slots__" not in vars(kind)
+
+
+def uses_of(name: str, function: Callable[..., object]) -> list[str]:
+    """The expressions around a variable where a function reads it."""
+    tree = ast.parse(inspect.getsource(function))
+    parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == name]
+    used: list[str] = []
+    for node in found:
+        around = parents[node]
+        if isinstance(around, ast.Attribute) and isinstance(parents[around], ast.Call):
+            around = parents[around]
+        if isinstance(node.ctx, ast.Load):
+            used.append(ast.unparse(around))
+    return used
 
 
 def test_private_parts_of_the_engine_are_reached_from_one_package() -> None:
