@@ -6,12 +6,22 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
-from workflows.events import Event, SerializableException, StepFailedEvent, WorkflowFailedEvent
+from workflows.events import (
+    Event,
+    SerializableException,
+    StepFailedEvent,
+    StepState,
+    StepStateChanged,
+    WorkflowFailedEvent,
+)
 
 from workflow_server.errors import Unstorable
-from workflow_server.execution.envelopes import envelope
+from workflow_server.execution.envelopes import envelope, step_state_envelope
 from workflow_server.execution.unwritable import LONGEST_NUMBER
+from workflow_server.protocol.events import EventEnvelope
 
 
 class Told(Event):
@@ -75,3 +85,33 @@ def test_a_failure_that_names_a_file_whose_name_is_no_utf_8_is_published_with_th
         written = json.loads(envelope(event))["value"][field]
         assert written == {"exception_type": "builtins.LookupError", "exception_message": "é: no caf\\udce9.txt"}
         assert getattr(event, field) is error
+
+
+class Name(str):
+    __slots__ = ()
+
+
+OUTPUTS = st.none() | st.text()
+
+
+@given(st.sampled_from(StepState), st.text(), st.text(), st.text(), OUTPUTS)
+def test_the_envelope_of_a_steps_state_is_its_events(
+    state: StepState, name: str, worker: str, taken: str, given_back: str | None
+) -> None:
+    fields = {"step_state": state, "name": name, "worker_id": worker, "input_event_name": taken}
+    event = StepStateChanged(**fields, output_event_name=given_back)
+    known = step_state_envelope(state, name, worker, taken, given_back)
+    assert envelope(event) == known
+    assert known == json.dumps(EventEnvelope.from_event(event).model_dump(), ensure_ascii=False, separators=(",", ":"))
+
+
+def test_the_state_of_a_step_with_more_in_it_is_published_with_that() -> None:
+    fields = {"step_state": StepState.RUNNING, "name": "a", "worker_id": "0", "input_event_name": "E"}
+    envelope(StepStateChanged(**fields))
+    assert json.loads(envelope(StepStateChanged(**fields, more=1)))["value"]["_data"] == {"more": 1}
+    event = StepStateChanged(**fields)
+    event.__dict__["name"] = Name("b")
+    assert json.loads(envelope(event))["value"]["name"] == "b"
+    event.__dict__["name"] = 5
+    with pytest.warns(UserWarning, match="serializer"):
+        assert json.loads(envelope(event))["value"]["name"] == 5
