@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,19 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.harness.managing import ENGINE_LOOP
 from tests.harness.spawning import COMMAND, ROOT, end, listening, serve_command, spawn
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let everything run in the engine's own control loop: what the lean loop does has to be the same."""
+    parser.addoption("--engine-loop", action="store_true", help="run workflows in the engine's own control loop")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the servers that tests start, and the managers that they make."""
+    if config.getoption("--engine-loop"):
+        os.environ[ENGINE_LOOP] = "true"
 
 
 class ServerProcess(NamedTuple):

@@ -124,6 +124,7 @@ class Settings(BaseSettings):
         (0.5, 3.0), description="Delays before each retry of a failed write, as in 0.5,3."
     )
     max_attempts: int = Field(3, ge=1, le=1_000, description="Crashes during a run's step before it is quarantined.")
+    engine_loop: bool = Field(False, description="Run workflows in the engine's own control loop, which is slower.")
     log_level: LogLevel = Field("info", description="Minimum log level: debug, info, warning, error or critical.")
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,14 @@ from workflows.events import Event
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
+
+ENGINE_LOOP = "WORKFLOW_SERVER_ENGINE_LOOP"
+
+
+def uses_engine_loop() -> bool:
+    """Return whether the tests run workflows in the engine's own control loop."""
+    return os.environ.get(ENGINE_LOOP) == "true"
+
 
 Managing = Callable[..., AbstractAsyncContextManager[RuntimeManager]]
 
@@ -45,6 +54,7 @@ def managing(database: Path) -> Managing:
             idle_timeout=idle_timeout,
             accept_context=accept_context,
             accept_handler_ids=accept_handler_ids,
+            engine_loop=uses_engine_loop(),
             limits=limits,
         )
         for name, workflow in workflows.items():

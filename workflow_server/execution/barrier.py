@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from workflow_server.errors import StepNotRecorded, WorkflowServerError
@@ -17,7 +17,6 @@ from workflow_server.execution.engine import (
     StepWorkerResult,
     StopEvent,
     TickStepResult,
-    WorkerTask,
 )
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import RunOwner
@@ -57,13 +56,14 @@ class StepBarrier:
         if self._ending.pop(result.invocation_id, None) is not None:
             self._open()
 
-    def has_drained(self, tasks: Iterable[NamedTask]) -> bool:
+    def has_drained(self, steps: Iterable[asyncio.Task[Any]]) -> bool:
         """Return whether the server stops and none of these tasks is a step that has begun."""
-        return self.draining and all(task.task in self._parked for task in tasks if isinstance(task, WorkerTask))
+        return self.draining and all(task in self._parked for task in steps)
 
-    def next_batch(self) -> None:
-        """Start what comes from now on only after another tick."""
+    def next_batch(self) -> int:
+        """Begin another batch of steps, those that come from now on, and return its number."""
         self._batch += 1
+        return self._batch
 
     async def opening(self) -> None:
         """Return when steps that stand here have begun; in the same turn of the event loop, as in the basic runtime, so
@@ -103,49 +103,72 @@ class StepBarrier:
         while any(before < batch for before in self._ending.values()):
             await self._opened()
 
-    def start(self, item: PendingStart, commit: Commit | None) -> NamedTask:
-        """Start what is pending; a step begins when ``commit`` is durable."""
+    def start_pending(self, item: PendingStart, commit: Commit | None) -> NamedTask:
+        """Start what the engine's loop has pending; a step begins when ``commit`` is durable."""
         name = f"{self._owner.handler_id} {item.key}"
-        if isinstance(item, PendingWorker):
-            self._stand(str(item.step_id), commit)
-        if not (self.draining and isinstance(item, PendingWorker)):
-            return item.start(asyncio.create_task(self._run(item, commit, self._batch), name=name))
+        if not isinstance(item, PendingWorker):
+            return item.start(asyncio.create_task(item.coro, name=name))
+        step = str(item.step_id)
+        return item.start(self.start(step, name, self._run(step, item.coro, commit, self._batch), commit))
+
+    def start(self, step: str, name: str, work: Coroutine[Any, Any, Any], commit: Commit | None) -> asyncio.Task[Any]:
+        """Return the task of a step, which calls ``enter`` first. Where the server stops, it is one that does not."""
+        self._stand(step, commit)
+        if not self.draining:
+            return asyncio.create_task(work, name=name)
         # Known as parked before the loop looks: nothing would make it look again.
-        item.coro.close()
+        work.close()
         task = asyncio.create_task(self._park(), name=name)
         self._parked.add(task)
-        return item.start(task)
+        return task
 
-    async def _run(self, item: PendingStart, commit: Commit | None, batch: int) -> Any:
-        if not isinstance(item, PendingWorker):
-            return await item.coro
+    async def _run(
+        self, step: str, work: Coroutine[Any, Any, TickStepResult], commit: Commit | None, batch: int
+    ) -> TickStepResult:
+        try:
+            await self.enter(step, commit, batch)
+        except BaseException:
+            work.close()
+            raise
+        try:
+            return self.leave(await work, batch)
+        except BaseException as error:
+            self.give_up(error)
+            raise
+
+    async def enter(self, step: str, commit: Commit | None, batch: int) -> None:
+        """Return when a step that was started in this batch may begin, and count it as begun.
+
+        Raises:
+            BaseException: it never will; the run is failed.
+        """
         try:
             if commit is not None:
                 await commit
-            await self._go_on(batch)
+            if self._ending:
+                await self._go_on(batch)
             if self.draining:
                 await self._park()
         except BaseException as error:
-            self._leave(str(item.step_id))
-            item.coro.close()
-            self._give_up(error)
+            self._leave(step)
+            self._abort(error)
             raise
-        self._leave(str(item.step_id))
-        self._began(str(item.step_id))
+        self._leave(step)
+        self._began(step)
         self._unrecorded += 1
-        try:
-            return self._noted(await item.coro, batch)
-        except BaseException as error:
-            self._unrecorded -= 1
-            self._give_up(error)
-            raise
 
-    def _noted(self, result: TickStepResult, batch: int) -> TickStepResult:
+    def leave(self, result: TickStepResult, batch: int) -> TickStepResult:
+        """Note that a step has ended with this result, which the loop has not taken yet, and return it."""
         if _may_end_the_run(result):
             self._ending[result.invocation_id] = batch
         return result
 
-    def _give_up(self, error: BaseException) -> None:
+    def give_up(self, error: BaseException) -> None:
+        """Note that a step that has begun ended without a result; the run is failed."""
+        self._unrecorded -= 1
+        self._abort(error)
+
+    def _abort(self, error: BaseException) -> None:
         """A step's own errors are part of its result. This one is not: the engine would log it, and wait for ever."""
         if not self.ending:
             self._owner.abort(StepNotRecorded(reason=told(error)))

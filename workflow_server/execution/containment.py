@@ -125,6 +125,8 @@ class ServedTask(asyncio.Task[Any]):
 
     execution: Execution | None = None
     """The step that it runs, or that spawned it."""
+    owner: object = None
+    """The server or run that it belongs to, where it is not wrapped in a ``ContainedTask``."""
     ended_by_maker = False
     """Set when the task that created it has cancelled it: whatever it was part of is over."""
     _maker: weakref.ref[asyncio.Task[Any]] | None = None
@@ -162,12 +164,12 @@ def is_cancelled(error: BaseException) -> bool:
 def tasks_of(owner: object) -> list[asyncio.Task[Any]]:
     """Return the contained tasks of this owner that have not ended, except the caller's own."""
     current = asyncio.current_task()
-    found: list[asyncio.Task[Any]] = []
-    for task in asyncio.all_tasks():
-        work = task.get_coro()
-        if task is not current and isinstance(work, ContainedTask) and work.owner is owner:
-            found.append(task)
-    return found
+    return [task for task in asyncio.all_tasks() if task is not current and _owner_of(task) is owner]
+
+
+def _owner_of(task: asyncio.Task[Any]) -> object:
+    work = task.get_coro()
+    return work.owner if isinstance(work, ContainedTask) else task.owner if isinstance(task, ServedTask) else None
 
 
 class Done(Coroutine[Any, Any, None]):

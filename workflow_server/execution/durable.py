@@ -20,10 +20,12 @@ from workflow_server.execution.step_times import told_by_wall_clock
 
 class DurableRuntime(BaseRuntimeDecorator):
     """Runs that the manager starts are durable. A nested ``workflow.run()`` inside a step is part of that step: it runs
-    in the basic runtime, and runs again when the step does."""
+    in the basic runtime, and runs again when the step does. ``engine_loop``: always use the engine's own control loop.
+    """
 
-    def __init__(self, clock: ServerClock) -> None:
+    def __init__(self, clock: ServerClock, *, engine_loop: bool = False) -> None:
         super().__init__(BasicRuntime())
+        self._engine_loop = engine_loop
         self._clock = clock
         self._registered: dict[int, RegisteredWorkflow] = {}
         self._sessions: dict[str, RunSession] = {}
@@ -45,7 +47,9 @@ class DurableRuntime(BaseRuntimeDecorator):
         """Return the workflow with its steps wrapped; done once for each."""
         registered = self._registered.get(id(workflow))
         if registered is None:
-            registered = self._registered[id(workflow)] = register(workflow, self._observer, self._told)
+            registered = self._registered[id(workflow)] = register(
+                workflow, self._observer, self._told, lean=not self._engine_loop
+            )
         return registered
 
     def get_registered(self, workflow: Workflow) -> RegisteredWorkflow | None:

@@ -25,6 +25,7 @@ from workflow_server.execution.engine import (
     Workflow,
     WorkflowTick,
     new_state,
+    plain,
     reduce,
     with_config,
     with_event,
@@ -49,8 +50,7 @@ class Journal:
         self._delivery: EmissionKey | None = None
         self._repeated: list[int] = []
         self._sends = Sends(codec)
-        self.source: str | None = None
-        """Step that made what the present tick brings."""
+        self._present: tuple[WorkflowTick, BrokerState] | None = None
         self._held_inputs = HeldInputs(codec)
         self.waits = Waits()
         self.pulls = Pulls()
@@ -59,7 +59,7 @@ class Journal:
 
     def before(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Note what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
-        self.source = source_of(tick, state)
+        self._present = tick, state
         self.waits.note(tick, state)
         self._repeated = self._sends.note(tick, state)
         self._held_inputs.note(tick, state)
@@ -67,6 +67,11 @@ class Journal:
         self._delivery = None
         if isinstance(tick, TickAddEvent) and tick.emission is not None and tick.emission in state.deliveries:
             self._delivery = tick.emission
+
+    @property
+    def source(self) -> str | None:
+        """Return the step that made what the present tick brings; None of what comes from elsewhere."""
+        return None if self._present is None else source_of(*self._present)
 
     def encode(self, tick: WorkflowTick) -> str | None:
         """Return the tick's entry, or None for a tick that replay does not need.
@@ -99,7 +104,7 @@ class Journal:
         if state.children:
             raise Unstorable(what="A child workflow of the engine", reason="the runs of its steps are not stored")
         return text_of({
-            "loop": self._codec.encode(state, "The state of the run"),
+            "loop": self._codec.encode(plain(state), "The state of the run"),
             "deadlines": self.waits.to_json(state),
             "sends": self._sends.to_json(),
             "begun": self.waits.begun.to_json(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from workflow_server.execution.barrier import StepBarrier
@@ -52,8 +52,11 @@ class Mailbox:
         self._barrier = barrier
         self._known = known
         self._limit = limit
+        self.listener: Callable[[], None] | None = None
+        """Called when the run may find something to take that it did not find before."""
         self._ticks: deque[WorkflowTick] = deque()
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Future[None] | None = None
+        """Done when something has changed; made by who waits for that."""
         self._delivered = -1
         """The inbox id that was delivered last."""
         self._beginnings = Beginnings()
@@ -87,18 +90,24 @@ class Mailbox:
             self._writer.drop(posted)
         self.put_first([posted.tick() for posted in beginnings.given])
         if self._ticks:
-            self._changed.set()
+            self._notify()
 
     def put(self, tick: WorkflowTick) -> None:
         """Send a tick."""
         self._ticks.append(tick)
-        self._changed.set()
+        self._notify()
 
     def put_first(self, ticks: Sequence[WorkflowTick]) -> None:
         """Send ticks that come before all others."""
         self._ticks.extendleft(reversed(ticks))
         if ticks:
-            self._changed.set()
+            self._notify()
+
+    def _notify(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+        if self.listener is not None:
+            self.listener()
 
     def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
         """Send what was on its way to the run when it left memory, or its process died, in the state ``before``."""
@@ -124,17 +133,26 @@ class Mailbox:
     async def get(self) -> WorkflowTick:
         """Return the next tick, when the run is to take it."""
         while True:
-            self._changed.clear()
-            place = self._next()
-            if place is None:
-                await self._changed.wait()
-            elif self._barrier.standing and self._waits_for_steps(self._ticks[place]):
-                await self._barrier.opening()
+            self._changed = None
+            tick = self.take()
+            if tick is not None:
+                return tick
+            if self.is_quiet:
+                self._changed = asyncio.get_running_loop().create_future()
+                await self._changed
             else:
-                tick = self._ticks[place]
-                del self._ticks[place]
-                if self._is_taken(tick):
-                    return tick
+                await self._barrier.opening()
+
+    def take(self) -> WorkflowTick | None:
+        """Return the next tick; None where there is none, or where it waits for steps that stand at the barrier."""
+        while True:
+            place = self._next()
+            if place is None or (self._barrier.standing and self._waits_for_steps(self._ticks[place])):
+                return None
+            tick = self._ticks[place]
+            del self._ticks[place]
+            if self._is_taken(tick):
+                return tick
 
     def _next(self) -> int | None:
         """Return the place of the first tick that the run takes. It always takes a send: a step may wait for that."""

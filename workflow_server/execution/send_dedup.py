@@ -80,7 +80,7 @@ class Sends:
         self, tick: TickStepResult, invocation_id: str, state: BrokerState, repeated: list[int] | None
     ) -> list[int]:
         """Note that an execution has ended; its last sends may still be on their way."""
-        found = under_way(state, invocation_id)
+        found = under_way(state, invocation_id) if self._before else None
         marked: list[int] = []
         if found is not None and found[0] in self._before:
             for sent in tick.sends:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from workflows.errors import WorkflowCancelledByUser
@@ -39,7 +39,6 @@ from workflow_server.execution.engine import (
     in_step,
     new_state,
     pick_highest_priority,
-    propagated_tags,
     run_scope,
 )
 from workflow_server.execution.failures import told
@@ -51,6 +50,7 @@ from workflow_server.execution.routing import answers
 from workflow_server.execution.waits import all_waiters
 from workflow_server.execution.writer import RunWriter, durable
 from workflow_server.records import InboxPosted, RunBegan, RunLoaded, StoredRun
+from workflow_server.store.base import Commit
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +68,12 @@ class RunSession(InternalRunAdapter):
         self._run = run
         self._surroundings = surroundings
         self._start_event = start_event
-        self._barrier = StepBarrier(run, run.workflow.waits.began)
-        self._mailbox = Mailbox(self, self.writer, self._barrier, run.workflow.waits, surroundings.limits.size)
+        self.gate = StepBarrier(run, run.workflow.waits.began)
+        """The barrier at which steps wait until all before them is durable."""
+        self._mailbox = Mailbox(self, self.writer, self.gate, run.workflow.waits, surroundings.limits.size)
         self._broker: BrokerState | None = None
         self._loop: ObservedLoop | None = None
+        self._may_release = False
 
     @property
     def run_id(self) -> str:
@@ -85,8 +87,11 @@ class RunSession(InternalRunAdapter):
     @property
     def broker(self) -> BrokerState:
         """Return the state of the run's loop."""
-        state = self._broker if self._loop is None else self._loop.state
-        return state if state is not None else new_state(self._run.workflow.workflow)
+        if self._loop is not None:
+            return self._loop.state
+        if self._broker is None:
+            self._broker = new_state(self._run.workflow.workflow)
+        return self._broker
 
     # -- Its task ------------------------------------------------------------------------------
 
@@ -130,7 +135,7 @@ class RunSession(InternalRunAdapter):
         try:
             with run_scope(self.run_id, {"handler_id": self.handler_id, **ids}):
                 start = None if self.broker.is_running else self._start_event
-                await self._run.workflow.run_function(self.broker, start, propagated_tags())
+                await self._run.workflow.run_function(self.broker, start)
         except WorkflowCancelledByUser:
             logger.debug("Run %s left memory", self.run_id)
         finally:
@@ -150,8 +155,8 @@ class RunSession(InternalRunAdapter):
     def drain(self) -> bool:
         """Start no more steps; returns whether none runs, so that the run can leave memory at once. Otherwise it does
         when those that run have been recorded."""
-        self._barrier.draining = True
-        return self._barrier.is_clear
+        self.gate.draining = True
+        return self.gate.is_clear
 
     # -- The observer of the loop --------------------------------------------------------------
 
@@ -173,7 +178,7 @@ class RunSession(InternalRunAdapter):
         self._mailbox.before(tick, state)
         self.writer.journal.before(tick, state)
         if isinstance(tick, TickStepResult):
-            self._barrier.taken(tick)
+            self.gate.taken(tick)
             for item in tick.result:
                 if isinstance(item, AddWaiter):
                     self._run.workflow.learn(item.event_type)
@@ -189,11 +194,11 @@ class RunSession(InternalRunAdapter):
     @property
     def is_ending(self) -> bool:
         """Return whether the steps that still run are cancelled because the run leaves memory."""
-        return self._barrier.ending
+        return self.gate.ending
 
     def end_steps(self) -> None:
         """Note that the run leaves memory: the steps that still run are cancelled next."""
-        self._barrier.ending = True
+        self.gate.ending = True
 
     def left(self) -> BaseException:
         """Return the exception of a cancelled loop: the run's failure, or the reason why it did not fail."""
@@ -213,8 +218,7 @@ class RunSession(InternalRunAdapter):
 
     async def on_tick(self, tick: WorkflowTick) -> None:
         """Journal the tick; never suspends."""
-        self.writer.record_tick(tick)
-        self._mailbox.after()
+        self.record(tick)
 
     @harmless
     async def send_event(self, tick: WorkflowTick) -> None:
@@ -245,11 +249,7 @@ class RunSession(InternalRunAdapter):
         if not self.writer.is_open:
             return DONE
         if not in_step():
-            # The loop's own terminal event ends the run.
-            if isinstance(event, StopEvent):
-                self.writer.end(event)
-            else:
-                self.writer.publish(event)
+            self.publish(event)
             return DONE
         self._publish(event)
         return self.writer.pace()
@@ -269,8 +269,8 @@ class RunSession(InternalRunAdapter):
         """Start what is pending — steps when all before them is durable — and wait for the first to finish."""
         if self._loop is not None:
             self.writer.compact(self._loop.state)
-        self._barrier.next_batch()
-        started = [self._barrier.start(item, self.writer.last) for item in pending]
+        self.gate.next_batch()
+        started = [self.gate.start_pending(item, self.writer.last) for item in pending]
         try:
             completed = await self._first_done([*running, *started], timeout)
         except BaseException:
@@ -281,19 +281,82 @@ class RunSession(InternalRunAdapter):
         return WaitForNextTaskResult(completed, started)
 
     async def _first_done(self, named: list[NamedTask], timeout: float | None) -> asyncio.Task[Any] | None:
-        if self._barrier.has_drained(named):
-            raise LeftMemory
-        idle = not any(isinstance(task, WorkerTask) for task in named)
-        release_after = self._surroundings.idle_timeout if idle else None
-        may_release = release_after is not None and (timeout is None or timeout > release_after)
-        limit = release_after if may_release else None if timeout is None else min(timeout, LONGEST_SLEEP)
+        limit = self.rest([task.task for task in named if isinstance(task, WorkerTask)], timeout)
         done, _ = await asyncio.wait({task.task for task in named}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if done:
             return pick_highest_priority(named, done)
+        self.rested()
+        return None
+
+    def publish(self, event: Event) -> None:
+        """Write an event that the loop publishes; a terminal one ends the run."""
+        if not self.writer.is_open:
+            return
+        if isinstance(event, StopEvent):
+            self.writer.end(event)
+        else:
+            self.writer.publish(event)
+
+    # -- The lean loop's host ------------------------------------------------------------------
+
+    def listen(self, listener: Callable[[], None] | None) -> None:
+        """Call this from now on when there may be a tick to take."""
+        self._mailbox.listener = listener
+
+    def take(self) -> WorkflowTick | None:
+        """Return the next tick of the mailbox; None where there is none, or where it waits for steps."""
+        try:
+            return self._mailbox.take()
+        except BaseException as error:
+            self._run.abort(EventNotTaken(reason=told(error)))
+            return None
+
+    @property
+    def has_sent(self) -> bool:
+        """Return whether the mailbox holds anything."""
+        return not self._mailbox.is_empty
+
+    async def receive(self) -> WorkflowTick | None:
+        """Return the next tick of the mailbox, when the run is to take it; None where that has failed the run."""
+        try:
+            return await self._mailbox.get()
+        except BaseException as error:
+            if is_cancelled(error):
+                raise
+            self._run.abort(EventNotTaken(reason=told(error)))
+            return None
+
+    def record(self, tick: WorkflowTick) -> None:
+        """Journal the tick."""
+        self.writer.record_tick(tick)
+        self._mailbox.after()
+
+    def compact(self, state: BrokerState) -> Commit | None:
+        """Let a snapshot replace a long journal; returns the commit of all that was written."""
+        self.writer.compact(state)
+        return self.writer.last
+
+    def rest(self, steps: Collection[asyncio.Task[Any]], timeout: float | None) -> float | None:
+        """Return for how many seconds the loop may wait, at most until the run is to leave memory.
+
+        Raises:
+            LeftMemory: the server stops, and no step has begun.
+        """
+        if self.gate.has_drained(steps):
+            raise LeftMemory
+        release_after = self._surroundings.idle_timeout if not steps else None
+        self._may_release = release_after is not None and (timeout is None or timeout > release_after)
+        return release_after if self._may_release else None if timeout is None else min(timeout, LONGEST_SLEEP)
+
+    def rested(self) -> None:
+        """Release the run, where it was idle for long enough.
+
+        Raises:
+            LeftMemory: it leaves memory.
+        """
         # Decided here, where nothing else can run: only the mailbox could hold something new.
-        if may_release and self._mailbox.is_quiet:
+        if self._may_release and self._mailbox.is_quiet:
             assert self._loop is not None
             self.wake_at = self._loop.wake_at()
             self.writer.release(self.wake_at)
             raise LeftMemory
-        return None

@@ -10,7 +10,7 @@ import concurrent.futures
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from workflow_server.execution.containment import Execution, ServedTask, executing, interrupted, running_task
+from workflow_server.execution.containment import Execution, ServedTask, contained, executing, interrupted, running_task
 from workflow_server.execution.failures import message_of
 
 T = TypeVar("T")
@@ -28,6 +28,7 @@ async def contain(call: Callable[[], Awaitable[T]], execution: Execution, is_ove
     executing.set(execution)
     if isinstance(task, ServedTask):
         task.execution = execution
+        task.owner = contained.get()
     try:
         result = await call()
         if task.cancelling() > asked and not is_over():

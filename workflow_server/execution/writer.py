@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from typing import Any
 
 from workflow_server.errors import StorageError, Unstorable, WorkflowServerError
@@ -136,9 +135,12 @@ class RunWriter:
         self._took_posted = False
         if not self.is_open:
             return
-        with self._naming_step():
+        try:
             entry = self.journal.encode(tick)
             patch = self.state.take(tick.invocation_id) if isinstance(tick, TickStepResult) else None
+        except Unstorable as error:
+            error.step = self._source()
+            raise
         if entry is None:
             return
         records: list[Record] = [TickAppended(self._run_id, self._next_tick, entry)]
@@ -154,14 +156,9 @@ class RunWriter:
                 records.append(InboxTaken(posted.record.inbox_id))
         self.append(*records)
 
-    @contextmanager
-    def _naming_step(self) -> Iterator[None]:
-        """Name the step whose value cannot be stored: the one that runs, or that made what the loop takes."""
-        try:
-            yield
-        except Unstorable as error:
-            error.step = running_step() or self.journal.source
-            raise
+    def _source(self) -> str | None:
+        """Return the step whose value cannot be stored: the one that runs, or that made what the loop takes."""
+        return running_step() or self.journal.source
 
     def _note_progress(self, records: list[Record]) -> None:
         self.progressed.set()
@@ -175,12 +172,18 @@ class RunWriter:
         Raises:
             Unstorable: a value of it is no JSON.
         """
-        with self._naming_step():
-            data = envelope(event)
+        data = self._envelope(event)
         # The client that posted the event has to see that nobody takes it.
         seen = self._took_posted and isinstance(event, UnhandledEvent)
         internal = isinstance(event, InternalDispatchEvent) and not seen
         self.append(self._log.append(self._run_id, data, internal=internal))
+
+    def _envelope(self, event: Event) -> str:
+        try:
+            return envelope(event)
+        except Unstorable as error:
+            error.step = self._source()
+            raise
 
     def keep(self, posted: PostedEvent) -> None:
         """Hold the event that a client posted until a wait for its type begins."""
@@ -212,8 +215,7 @@ class RunWriter:
         Raises:
             Unstorable: a value of it is no JSON.
         """
-        with self._naming_step():
-            data = envelope(event)
+        data = self._envelope(event)
         self.ended = ended(self._run.handler_id, self._run_id, event, data)
         self.is_open = False
         records = [record for posted in self.inbox.untaken() for record in self._dropped(posted)]

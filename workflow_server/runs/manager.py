@@ -47,6 +47,7 @@ class RuntimeManager:
         max_attempts: int = 3,
         accept_context: bool = False,
         accept_handler_ids: bool = False,
+        engine_loop: bool = False,
         limits: InboxLimits | None = None,
     ) -> None:
         around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
@@ -59,7 +60,7 @@ class RuntimeManager:
         self._logs = EventLogs(store, self._closing)
         self.runs = RunTable(self._logs, self._waiters)
         """The runs that go on, to look at."""
-        self._registry = Registry(DurableRuntime(around.clock))
+        self._registry = Registry(DurableRuntime(around.clock, engine_loop=engine_loop))
         self._activation = Activation(around, self._registry, self.runs, self._logs, self._closing)
         self._postbox = Postbox(around, self.runs, self._activation)
         self._continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)

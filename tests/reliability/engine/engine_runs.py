@@ -14,6 +14,7 @@ from workflows import Context
 from workflows.events import Event, StopEvent
 from workflows.handler import WorkflowHandler
 
+from tests.harness.managing import uses_engine_loop
 from tests.reliability.samples.sample import Cancel, Sample, Send, begun, give_way, pause
 from tests.store.fault_injection import Hook, HookedStore
 from workflow_server.execution.envelopes import envelope
@@ -107,7 +108,7 @@ class Server:
 
     def __init__(self, path: Path, sample: Sample, *, idle_timeout: float | None = None) -> None:
         self.store = HookedStore(path)
-        self.manager = RuntimeManager(self.store, idle_timeout=idle_timeout)
+        self.manager = RuntimeManager(self.store, idle_timeout=idle_timeout, engine_loop=uses_engine_loop())
         self.manager.add_workflow("sample", sample.workflow())
         self.sent: list[str] = []
         """The events that readers may have been sent before this server began."""

@@ -12,6 +12,7 @@ from workflows import Context, Workflow, catch_error, step
 from workflows.errors import WorkflowRuntimeError, WorkflowValidationError
 from workflows.events import StartEvent, StepFailedEvent, StopEvent
 
+from tests.harness.managing import uses_engine_loop
 from tests.reliability.engine.behaviours import BEHAVIOURS, DIFFERENCES
 from tests.reliability.engine.engine_runs import Server, outcome, read, run_basic
 from tests.reliability.engine.every_commit import DiskCopies, KillPoint, run_durable
@@ -185,7 +186,7 @@ async def test_a_context_that_was_saved_goes_on(tmp_path: Path) -> None:
     expected = await restored
 
     store = SqliteWorkflowStore(tmp_path / "runs.sqlite3")
-    manager = RuntimeManager(store, idle_timeout=None, accept_context=True)
+    manager = RuntimeManager(store, idle_timeout=None, accept_context=True, engine_loop=uses_engine_loop())
     manager.add_workflow("sample", Returned())
     manager.listen()
     await store.open()
@@ -229,7 +230,7 @@ class TwoWildcards(Workflow):
 async def test_a_graph_that_the_engine_refuses_is_refused(kind: type[Workflow], tmp_path: Path) -> None:
     with pytest.raises(WorkflowValidationError) as basic:
         kind().run()
-    manager = RuntimeManager(SqliteWorkflowStore(tmp_path / "runs.sqlite3"))
+    manager = RuntimeManager(SqliteWorkflowStore(tmp_path / "runs.sqlite3"), engine_loop=uses_engine_loop())
     with pytest.raises(InvalidWorkflow) as durable:
         manager.add_workflow("sample", kind())
     assert str(basic.value) in str(durable.value)

@@ -68,6 +68,7 @@ from workflows.runtime.types.ticks import (
 )
 from workflows.utils import _nanoid as nanoid
 
+from workflow_server.execution.engine.live_state import plain
 from workflow_server.execution.engine.loop import LoopObserver, ObservedLoop, end_tasks
 from workflow_server.execution.engine.steps import (
     idempotency_key,
@@ -92,7 +93,6 @@ from workflow_server.execution.engine.workflow import (
     accepted_events,
     adopt,
     concurrent_runs,
-    propagated_tags,
     run_scope,
     step_functions,
     stop_event_class,
@@ -173,7 +173,7 @@ __all__ = [
     "nanoid",
     "new_state",
     "pick_highest_priority",
-    "propagated_tags",
+    "plain",
     "reduce",
     "register",
     "rescue_of",

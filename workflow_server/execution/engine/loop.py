@@ -97,11 +97,14 @@ class ObservedLoop(_ControlLoopRunner):
         buffered, before = len(self.tick_buffer), self.state
         result = await super()._process_tick(tick)
         if isinstance(tick, TickSessionStart):
-            # Events that steps had sent and the run had not taken yet come after the steps that begin again: that was
-            # their order before.
-            resent, self.tick_buffer = self.tick_buffer[buffered:], self.tick_buffer[:buffered]
-            self.observer.send_again(resent, before)
+            self._send_again(buffered, before)
         return result
+
+    def _send_again(self, buffered: int, before: BrokerState) -> None:
+        """Send what is in the buffer from this place on: events that steps had sent, and that the run had not taken in
+        the state ``before``. They come after the steps that begin again: that was their order."""
+        resent, self.tick_buffer = self.tick_buffer[buffered:], self.tick_buffer[:buffered]
+        self.observer.send_again(resent, before)
 
     def pop_due_ticks(self, now: float) -> list[WorkflowTick]:
         """Return the ticks that are due, but no timeout of a wait while events sent before it are still to be taken."""

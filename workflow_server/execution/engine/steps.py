@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from workflows import Workflow
@@ -16,11 +16,7 @@ from workflows.runtime.control_loop.runner import _ControlLoopRunner
 from workflows.runtime.types.internal_state import BrokerState
 from workflows.runtime.types.plugin import RegisteredWorkflow, consume_current_run
 from workflows.runtime.types.results import StepWorkerFailed, StepWorkerOutput, StepWorkerStateContextVar
-from workflows.runtime.types.step_function import (
-    StepWorkerFunction,
-    as_step_worker_functions,
-    create_workflow_run_function,
-)
+from workflows.runtime.types.step_function import StepWorkerFunction, as_step_worker_functions
 from workflows.runtime.types.ticks import TickStepResult
 
 from workflow_server.execution.containment import (
@@ -30,7 +26,9 @@ from workflow_server.execution.containment import (
     executing,
     interrupted,
 )
+from workflow_server.execution.engine.lean_loop import LeanLoop
 from workflow_server.execution.engine.loop import LoopObserver, ObservedLoop, running_loop, undecided
+from workflow_server.execution.engine.plain_steps import is_observed, observed_run, plain_run, plain_worker
 from workflow_server.execution.step_containment import contain, contain_sync
 
 
@@ -38,17 +36,24 @@ def register(
     workflow: Workflow,
     observer_of: Callable[[str], LoopObserver],
     wrap: Callable[[StepWorkerFunction], StepWorkerFunction],
+    *,
+    lean: bool,
 ) -> RegisteredWorkflow:
     """Return the workflow as the engine runs it: with contained steps and an observed loop.
 
-    ``wrap`` wraps each step once more; ``observer_of`` finds the observer of a run by the run's id.
+    ``wrap`` wraps each step once more; ``observer_of`` finds the observer of a run by the run's id. ``lean``: run in
+    the lean loop, and without spans where nobody listens to them.
     """
 
     async def loop(start_event: Event | None, init_state: BrokerState | None, run_id: str) -> StopEvent:
         run = consume_current_run()
         state = init_state or BrokerState.from_workflow(run.workflow)
-        observed = ObservedLoop(contained, run.run_adapter, run.context, run.steps, state)
-        observed.observer = observer_of(run_id)
+        observer = observer_of(run_id)
+        # A verbose workflow prints what passes through its adapter, which only the engine's own loop calls.
+        is_lean = lean and cast(object, run.run_adapter) is observer
+        kind = LeanLoop if is_lean else ObservedLoop
+        observed = kind(contained, run.run_adapter, run.context, run.steps, state)
+        observed.observer = observer
         observed.observer.attach(observed)
         running_loop.set(observed)
         try:
@@ -64,9 +69,26 @@ def register(
     contained = cast(Workflow, _ContainedSteps(workflow))
     return RegisteredWorkflow(
         workflow=workflow,
-        workflow_run_fn=create_workflow_run_function(workflow, loop),
-        steps={name: wrap(_contained_worker(work)) for name, work in as_step_worker_functions(contained).items()},
+        workflow_run_fn=(plain_run if lean else observed_run)(workflow, loop),
+        steps={name: wrap(_contained_worker(work)) for name, work in _workers(workflow, contained, lean=lean).items()},
     )
+
+
+def _workers(workflow: Workflow, contained: Workflow, *, lean: bool) -> dict[str, StepWorkerFunction]:
+    """Return the workers of the steps: those that open no span, where nobody listens to them and the step is plain."""
+    steps = contained._get_steps()
+
+    def worker(name: str, engine_worker: StepWorkerFunction) -> StepWorkerFunction:
+        plain = plain_worker(steps[name], engine_worker) if lean else None
+        if plain is None:
+            return engine_worker
+
+        def chosen(**options: Any) -> Awaitable[list[StepWorkerOutput]]:
+            return (engine_worker if is_observed(workflow) else plain)(**options)
+
+        return cast(StepWorkerFunction, chosen)
+
+    return {name: worker(name, work) for name, work in as_step_worker_functions(contained).items()}
 
 
 class _ContainedSteps:

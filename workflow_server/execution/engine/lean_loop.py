@@ -1,0 +1,367 @@
+"""A control loop for durable runs that does what the engine's own does with fewer tasks and suspensions.
+
+It is driven by the ends of steps: one task a step, none for what the run is sent, and none for what it publishes. It
+takes ticks in the order in which the engine's loop would take them (``tests/execution`` compares the two), and leaves
+all that is rare to that loop's own methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol, cast
+
+from workflows.events import Event, StopEvent
+from workflows.runtime.types.commands import CommandPublishEvent, CommandRunWorker
+from workflows.runtime.types.internal_state import BrokerState, InProgressState
+from workflows.runtime.types.results import (
+    RetryAttempt,
+    SentEvent,
+    StepFunctionResult,
+    StepWorkerFailed,
+    StepWorkerResult,
+)
+from workflows.runtime.types.ticks import (
+    STAMPED_TICK_TYPES,
+    TickAddEvent,
+    TickIdleCheck,
+    TickSessionStart,
+    TickStepResult,
+    TickTimeout,
+    WorkflowTick,
+)
+
+from workflow_server.execution.containment import harmless
+from workflow_server.execution.engine.live_state import live
+from workflow_server.execution.engine.loop import LoopObserver, ObservedLoop
+from workflow_server.execution.engine.reducing import reduce_live
+from workflow_server.store.base import Commit
+
+logger = logging.getLogger(__name__)
+
+
+class StepGate(Protocol):
+    """The barrier at which steps wait until all before them is durable."""
+
+    def next_batch(self) -> int:
+        """Begin another batch of steps, and return its number."""
+
+    def start(self, step: str, name: str, work: Coroutine[Any, Any, None], commit: Commit | None) -> asyncio.Task[Any]:
+        """Return the task of a step, which calls ``enter`` first; or one that does nothing, where the server stops."""
+
+    async def enter(self, step: str, commit: Commit | None, batch: int) -> None:
+        """Return when the step may begin; an exception has failed the run."""
+
+    def leave(self, result: TickStepResult, batch: int) -> TickStepResult:
+        """Note that the step has ended with this result, and return it."""
+
+    def give_up(self, error: BaseException) -> None:
+        """Fail the run: the step has ended without a result."""
+
+
+class LoopHost(LoopObserver, Protocol):
+    """The durable run that a lean loop belongs to."""
+
+    run_id: str
+    gate: StepGate
+
+    def listen(self, listener: Callable[[], None] | None) -> None:
+        """Call this from now on when there may be a tick to take that was sent to the run; None: nobody."""
+
+    def take(self) -> WorkflowTick | None:
+        """Return the next tick that was sent to the run; None where there is none, or where it waits for steps."""
+
+    @property
+    def has_sent(self) -> bool:
+        """Return whether there is a tick that was sent to the run, whether it takes it now or not."""
+        ...
+
+    async def receive(self) -> WorkflowTick | None:
+        """Return the next tick that was sent to the run, when it is to take it; None where that has failed the run."""
+
+    def record(self, tick: WorkflowTick) -> None:
+        """Journal a tick that was reduced."""
+
+    def publish(self, event: Event) -> None:
+        """Write an event that the loop itself publishes."""
+
+    def compact(self, state: BrokerState) -> Commit | None:
+        """Let a snapshot replace a long journal, and return the commit of all that was written."""
+
+    def rest(self, steps: Iterable[asyncio.Task[Any]], timeout: float | None) -> float | None:
+        """Return for how many seconds the loop may wait for these steps and what is sent, None for any time.
+
+        Raises:
+            BaseException: the run leaves memory now, since the server stops.
+        """
+
+    def rested(self) -> None:
+        """Leave memory, where the loop has waited for as long as an idle run stays there.
+
+        Raises:
+            BaseException: it leaves.
+        """
+
+
+class LeanLoop(ObservedLoop):
+    """The control loop of one run. Its methods are called in the run's own task, its callbacks by the event loop."""
+
+    observer: LoopHost
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.state = live(self.state)
+        self._context = contextvars.copy_context()
+        self._events = asyncio.get_running_loop()
+        self._to_start: list[CommandRunWorker] = []
+        self._batch = 0
+        """The number of the present turn of the loop; steps are known by the turn in which they were started."""
+        self._ended: deque[tuple[int, TickStepResult]] = deque()
+        """The results of steps that the loop has not taken yet."""
+        self._taken: WorkflowTick | None = None
+        """A tick that was sent, out of the mailbox: the loop takes it next, unless the result of a step comes first."""
+        self._asked = 1
+        """The turn since which the loop waits for what is sent; as in the engine, steps that it started later come
+        after that."""
+        self._taking: asyncio.Task[None] | None = None
+        """Waits for steps that stand at the barrier, to take a tick after them."""
+        self._will_look = False
+        self._waker: asyncio.Future[bool] | None = None
+
+    # -- The loop ------------------------------------------------------------------------------
+
+    async def run(self, start_event: Event | None = None, start_with_timeout: bool = True) -> StopEvent:
+        """Run until the run has ended; see the engine's method of this name."""
+        self._begin(start_event, start_with_timeout=start_with_timeout)
+        self.observer.listen(self._look_soon)
+        try:
+            while True:
+                # For what steps send in tasks of their own.
+                await asyncio.sleep(0)
+                result = await self._take_ticks()
+                if result is not None:
+                    return result
+                self._start_steps()
+                await self._next_tick()
+        finally:
+            self.observer.listen(None)
+            if self._taking is not None:
+                self._taking.cancel()
+            await self.cleanup_tasks()
+
+    def _begin(self, start_event: Event | None, *, start_with_timeout: bool) -> None:
+        now = self.observer.now()
+        self.tick_buffer.insert(0, TickSessionStart(stamped_at=now))
+        if start_event is not None:
+            self.tick_buffer.append(TickAddEvent(event=start_event))
+        timeout = self.workflow._timeout
+        if start_with_timeout and timeout is not None:
+            # Counted while the run is alive only.
+            left = max(0.0, timeout - self.state.elapsed_alive)
+            tick = TickTimeout(timeout=timeout)
+            if left <= 0:
+                self.tick_buffer.insert(1, tick)
+            else:
+                self.schedule_tick(tick, at_time=now + left)
+
+    async def _take_ticks(self) -> StopEvent | None:
+        """Take all ticks that have gathered; returns the event that ends the run, if one does."""
+        if self.scheduled_wakeups:
+            self.tick_buffer += self.pop_due_ticks(self.observer.now())
+        while self.tick_buffer:
+            tick = self.tick_buffer.pop(0)
+            if isinstance(tick, TickIdleCheck):
+                if self.tick_buffer:
+                    self.tick_buffer.append(tick)
+                    continue
+                self._idle_check_pending = False
+            result = await self._process_tick(tick)
+            if result is not None:
+                return result
+        return None
+
+    async def _next_tick(self) -> None:
+        """Wait for the result of a step, for a tick that was sent, or until something is due."""
+        if self.observer.has_sent:
+            self._look_soon()
+        if not self._ended:
+            if self._taken is None and not await self._woken():
+                self.observer.rested()
+                return
+            if not self._ended:
+                # A step that ends while a sent tick is taken comes first.
+                await asyncio.sleep(0)
+        ended = self._next_result()
+        if ended is not None:
+            await self._take_result(ended)
+        elif self._taken is not None:
+            self.tick_buffer.append(self._taken)
+            self._taken, self._asked = None, self._batch + 1
+
+    def _next_result(self) -> TickStepResult | None:
+        """Return the result that the loop takes next, None where a tick that was sent comes before it."""
+        if self._taken is None or self._asked == self._batch:
+            return self._ended.popleft()[1] if self._ended else None
+        for place, (batch, result) in enumerate(self._ended):
+            if batch < self._batch:
+                del self._ended[place]
+                return result
+        return None
+
+    async def _take_result(self, result: TickStepResult) -> None:
+        if any(isinstance(item, StepWorkerResult) and isinstance(item.result, StopEvent) for item in result.result):
+            # Nothing is published any more by those that still run.
+            await self.cleanup_tasks()
+        self.tick_buffer.append(result)
+
+    async def _woken(self) -> bool:
+        """Wait to be woken; returns whether that was for something other than the time."""
+        timeout = self.next_wakeup_timeout(self.observer.now()) if self.scheduled_wakeups else None
+        limit = self.observer.rest(self.worker_tasks, timeout)
+        waker: asyncio.Future[bool] = self._events.create_future()
+        self._waker = waker
+        timer = None if limit is None else self._events.call_later(limit, self._wake, False)
+        try:
+            return await waker
+        finally:
+            self._waker = None
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self, for_something: bool = True) -> None:
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(for_something)
+
+    # -- Ticks ---------------------------------------------------------------------------------
+
+    async def _process_tick(self, tick: WorkflowTick) -> StopEvent | None:
+        now = self.observer.now()
+        if isinstance(tick, STAMPED_TICK_TYPES) and tick.stamped_at is None:
+            _stamp(tick, now)
+        before, buffered = self.state, len(self.tick_buffer)
+        self.observer.before_tick(tick, before)
+        self.state, commands = reduce_live(before, tick, now, self.observer.run_id)
+        self.observer.record(tick)
+        for command in commands:
+            if isinstance(command, CommandPublishEvent):
+                self.observer.publish(command.event)
+            elif isinstance(command, CommandRunWorker):
+                self._to_start.append(command)
+            else:
+                result = await self.process_command(command)
+                if result is not None:
+                    return result
+        if isinstance(tick, TickSessionStart):
+            self._send_again(buffered, before)
+        return None
+
+    def run_worker(self, command: CommandRunWorker) -> None:
+        """Start a step when all ticks that have gathered are taken."""
+        self._to_start.append(command)
+
+    async def cleanup_tasks(self) -> None:
+        """Cancel the steps that still run; see ``ObservedLoop``."""
+        self._to_start.clear()
+        if self.worker_tasks:
+            await super().cleanup_tasks()
+        else:
+            self.observer.end_steps()
+
+    # -- Ticks that are sent -------------------------------------------------------------------
+
+    def _look_soon(self) -> None:
+        if not self._will_look and self._taken is None and self._taking is None:
+            self._will_look = True
+            self._events.call_soon(self._look, context=self._context)
+
+    def _look(self) -> None:
+        self._will_look = False
+        if self._taken is not None or self._taking is not None:
+            return
+        self._taken = self.observer.take()
+        if self._taken is not None:
+            self._wake()
+        elif self.observer.has_sent:
+            self._taking = self._events.create_task(self._take_after_steps())
+
+    @harmless
+    async def _take_after_steps(self) -> None:
+        self._taken = await self.observer.receive()
+        if self._taken is not None:
+            self._taking = None
+            self._wake()
+
+    # -- Steps ---------------------------------------------------------------------------------
+
+    def _start_steps(self) -> None:
+        commit = self.observer.compact(self.state)
+        gate = self.observer.gate
+        batch = self._batch = gate.next_batch()
+        for command in self._to_start:
+            step = str(command.step_id)
+            name = f"{self.observer.handler_id} {step}:{command.id}"
+            self.worker_tasks.add(gate.start(step, name, self._execute(command, step, commit, batch), commit))
+        self._to_start.clear()
+
+    @harmless
+    async def _execute(self, command: CommandRunWorker, step: str, commit: Commit | None, batch: int) -> None:
+        gate = self.observer.gate
+        try:
+            await gate.enter(step, commit, batch)
+            try:
+                result = await self._result(command, step)
+            except BaseException as error:
+                gate.give_up(error)
+                raise
+            self._ended.append((batch, gate.leave(result, batch)))
+            self._wake()
+        except Exception:
+            # The run is failed, with this as its reason.
+            logger.exception("Step %s of handler %s ended without a result", step, self.observer.handler_id)
+        finally:
+            self.worker_tasks.discard(cast("asyncio.Task[Any]", asyncio.current_task()))
+
+    async def _result(self, command: CommandRunWorker, step: str) -> TickStepResult:
+        """Execute a step, and return what it ended with."""
+        worker = self._in_progress(command)
+        output = await self.step_workers[step](
+            state=worker.shared_state,
+            step_name=step,
+            event=command.event,
+            workflow=self.workflow,
+            bound_events=command.bound_events,
+            retry=RetryAttempt(
+                retry_number=worker.attempts,
+                first_attempt_at=worker.first_attempt_at,
+                last_exception=worker.last_exception,
+                last_failed_at=worker.last_failed_at,
+                recovery_counts=dict(worker.recovery_counts),
+            ),
+        )
+        sends = [item for item in output if isinstance(item, SentEvent)]
+        results: list[StepFunctionResult] = [item for item in output if not isinstance(item, SentEvent)]
+        if any(isinstance(item, StepWorkerFailed) for item in results):
+            results = self._stamp_retry_decisions(command.step_id, command.invocation_namespace, worker, results)
+        return TickStepResult(
+            step_id=command.step_id,
+            worker_id=command.id,
+            invocation_namespace=command.invocation_namespace,
+            event=command.event,
+            result=results,
+            invocation_id=command.invocation_id,
+            sends=sends,
+        )
+
+    def _in_progress(self, command: CommandRunWorker) -> InProgressState:
+        broker = self._broker_for_namespace(command.invocation_namespace)
+        running = () if broker is None else broker.workers[command.step_id].in_progress
+        return next(one for one in running if one.invocation_id == command.invocation_id)
+
+
+def _stamp(tick: WorkflowTick, now: float) -> None:
+    """Give a tick of this run, which nobody else holds, its time."""
+    tick.__dict__["stamped_at"] = now
+    tick.model_fields_set.add("stamped_at")
