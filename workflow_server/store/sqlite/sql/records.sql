@@ -32,6 +32,16 @@ ON CONFLICT (handler_id) DO UPDATE SET
 INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event)
 ON CONFLICT (handler_id) DO UPDATE SET start_event = excluded.start_event, result = NULL, traceback = NULL;
 
+-- name: HandlerStarted
+-- The same record where the handler is new: refused where it is there, so that all of the above is done.
+INSERT INTO handlers (
+    handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence
+) VALUES (
+    :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :requested_at, :first_sequence,
+    :first_sequence
+);
+INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event);
+
 -- name: RunBegan
 UPDATE handlers
 SET alive_since = :alive_since, updated_at = max(coalesce(updated_at, started_at, :began_at), :began_at)
