@@ -8,7 +8,7 @@ from contextlib import closing
 from workflow_server.store.sqlite.migrations import known_migrations, migrate
 
 EVENT_TABLES = ("event_log", "older_events")
-"""Where events are, by the numbers of their handlers or, where older builds wrote them, by the ids."""
+"""Tables of events: by the numbers of handlers or, where older builds wrote them, by the ids."""
 
 
 def _columns() -> dict[str, set[str]]:
