@@ -10,11 +10,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from workflow_server.records import RunStarted
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.internal_records import Entry
 from workflow_server.store.sqlite.connection import run_on
 from workflow_server.store.sqlite.statements import load_single
-from workflow_server.store.sqlite.transaction import BOUND_STATEMENTS
+from workflow_server.store.sqlite.transaction import BOUND_STATEMENTS, HANDLER_STARTED
 
 T = TypeVar("T")
 
@@ -56,9 +57,9 @@ _LIFECYCLE: dict[str, Lifecycle] = {
     _SERVER["server_started"]: ServerStarted(),
     _SERVER["server_stopped"]: ServerStopped(),
 }
-_KINDS = {bound[0].sql: kind for kind, bound in BOUND_STATEMENTS.items()}
+_KINDS = {bound[0].sql: kind for kind, bound in BOUND_STATEMENTS.items()} | {HANDLER_STARTED[0].sql: RunStarted}
 """The kind of record that begins with a statement."""
-assert len(_KINDS) == len(BOUND_STATEMENTS), "two kinds of record begin with the same statement"
+assert len(_KINDS) == len(BOUND_STATEMENTS) + 1, "two kinds of record begin with the same statement"
 
 
 class HookedConnection(sqlite3.Connection):
@@ -81,13 +82,12 @@ class HookedConnection(sqlite3.Connection):
             return cursor
         elif sql in _LIFECYCLE:
             self._note([_LIFECYCLE[sql]])
-        elif sql in _KINDS:
-            self._note(_records(sql, [parameters]))
         return super().execute(sql, parameters)
 
     def executemany(self, sql: str, parameters: Any, /) -> sqlite3.Cursor:
         given = list(parameters)
-        self._note(_records(sql, given))
+        if sql in _KINDS:
+            self._note(_records(sql, given))
         return super().executemany(sql, given)
 
     def _commit(self) -> sqlite3.Cursor:

@@ -4,7 +4,11 @@
 SELECT
     h.handler_id, h.workflow_name, coalesce(h.run_id, h.handler_id), h.status,
     coalesce(h.started_at, h.updated_at, 0.0), h.first_sequence, p.start_event, h.alive_since, h.attempts, h.probations,
-    coalesce((SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id), -1)
+    coalesce(
+        (SELECT max(e.sequence) FROM event_log AS e WHERE e.number = h.number),
+        (SELECT max(e.sequence) FROM older_events AS e WHERE e.handler_id = h.handler_id),
+        -1
+    )
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
@@ -50,7 +54,11 @@ LIMIT :limit;
 -- name: event_range
 SELECT
     h.first_sequence,
-    coalesce((SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id), h.first_sequence - 1),
+    coalesce(
+        (SELECT max(e.sequence) FROM event_log AS e WHERE e.number = h.number),
+        (SELECT max(e.sequence) FROM older_events AS e WHERE e.handler_id = h.handler_id),
+        h.first_sequence - 1
+    ),
     h.queue_sequence
 FROM handlers AS h
 WHERE h.handler_id = :handler_id AND h.purging = 0;
@@ -125,7 +133,13 @@ SELECT 1 FROM handlers WHERE purging = 1 LIMIT 1;
 
 -- name: purge_events
 SELECT length(CAST(e.data AS BLOB))
-FROM handlers AS h CROSS JOIN events AS e ON e.handler_id = h.handler_id
+FROM handlers AS h CROSS JOIN event_log AS e ON e.number = h.number
+WHERE h.purging = 1
+LIMIT 1200;
+
+-- name: purge_older_events
+SELECT length(CAST(e.data AS BLOB))
+FROM handlers AS h CROSS JOIN older_events AS e ON e.handler_id = h.handler_id
 WHERE h.purging = 1
 LIMIT 1200;
 
