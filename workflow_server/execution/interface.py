@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from workflow_server.errors import WorkflowServerError
 from workflow_server.execution.clock import ServerClock
 from workflow_server.execution.inbox_limits import InboxLimits
-from workflow_server.records import EventAppended, InboxPosted
+from workflow_server.records import EventAppended, InboxPosted, Record
 from workflow_server.store.base import AbstractWorkflowStore, Commit
 
 if TYPE_CHECKING:
@@ -31,6 +31,17 @@ class Surroundings:
     limits: InboxLimits
     idle_timeout: float | None
     """Seconds after which a run that only waits leaves memory; None for never."""
+
+
+class RecordSink(Protocol):
+    """The store, as far as a session writes to it."""
+
+    @property
+    def backlog(self) -> int:
+        """Return the number of records that wait for their commit."""
+
+    def append(self, *records: Record) -> Commit:
+        """Hand over a unit; never suspends."""
 
 
 class EventSink(Protocol):

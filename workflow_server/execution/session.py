@@ -42,7 +42,7 @@ from workflow_server.execution.engine import (
     run_scope,
 )
 from workflow_server.execution.failures import told
-from workflow_server.execution.interface import EventSink, RunOwner, Surroundings
+from workflow_server.execution.interface import EventSink, RecordSink, RunOwner, Surroundings
 from workflow_server.execution.mailbox import Mailbox
 from workflow_server.execution.outcomes import LeftMemory, RunCancelled
 from workflow_server.execution.resuming import missed_time, replay
@@ -59,12 +59,17 @@ class RunSession(InternalRunAdapter):
     """A run while it is in memory: the engine's adapter for it, and the observer of its loop."""
 
     def __init__(
-        self, run: RunOwner, surroundings: Surroundings, log: EventSink, start_event: StartEvent | None
+        self,
+        run: RunOwner,
+        surroundings: Surroundings,
+        log: EventSink,
+        start_event: StartEvent | None,
+        sink: RecordSink | None = None,
     ) -> None:
         self.alive_since: float | None = None
         self.wake_at: float | None = None
         self.handler_id = run.handler_id
-        self.writer = RunWriter(run, surroundings.store, log, start_event)
+        self.writer = RunWriter(run, sink or surroundings.store, log, start_event)
         self._run = run
         self._surroundings = surroundings
         self._start_event = start_event

@@ -25,7 +25,7 @@ from workflow_server.execution.engine import (
 from workflow_server.execution.envelopes import envelope
 from workflow_server.execution.failures import indented
 from workflow_server.execution.inbox import Inbox, PostedEvent, unhandled
-from workflow_server.execution.interface import EventSink, RunOwner
+from workflow_server.execution.interface import EventSink, RecordSink, RunOwner
 from workflow_server.execution.outcomes import ended, failed_event
 from workflow_server.execution.patches import Json, Patch
 from workflow_server.execution.state import RecordingStateStore
@@ -42,7 +42,7 @@ from workflow_server.records import (
     StoredRun,
     TickAppended,
 )
-from workflow_server.store.base import AbstractWorkflowStore, Commit
+from workflow_server.store.base import Commit
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +62,7 @@ class RunWriter:
     transition shares a transaction. After the run has ended or was released, nothing more is taken: what a task
     that outlived its step still does is not the run's, which may be in memory again."""
 
-    def __init__(
-        self, run: RunOwner, store: AbstractWorkflowStore, log: EventSink, start_event: StartEvent | None
-    ) -> None:
+    def __init__(self, run: RunOwner, store: RecordSink, log: EventSink, start_event: StartEvent | None) -> None:
         self.is_open = True
         """The run has neither ended nor been released: what happens here is still its own."""
         self.ended: RunEnded | None = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 
 from workflow_server.concurrency import TaskTracker
 from workflow_server.errors import HandlerNotFound, ResumeFailed, StorageError, UnitRefused
@@ -57,33 +56,12 @@ class Activation:
 
     # -- Coming into memory --------------------------------------------------------------------
 
-    def launch(
-        self, handler_id: str, run_id: str, served: ServedWorkflow, log: EventLog, event: StartEvent | None
-    ) -> None:
-        """Let a run begin that is stored, when it has a slot. ``event``: its start event, where the store has nothing
-        else of it; otherwise it is loaded. The caller holds its handler's lock."""
-        run = Run(self, handler_id, run_id, served)
-        self._table.add(run)
-        if not self.admission.admit(run) or self._closing.is_set():
-            return
-        if event is None:
-            self.load_soon(run)
-        else:
-            run.start(partial(self._first_session, run, log, event))
-
-    def _first_session(self, run: Run, log: EventLog, event: StartEvent) -> RunSession | None:
-        if self._closing.is_set():
-            return None
-        try:
-            session = RunSession(run, self._surroundings, log, event)
-        except Exception:
-            logger.exception("Handler %s could not begin", run.handler_id)
-            # Loaded, it fails with the reason.
-            run.release()
-            self.load_soon(run)
-            return None
+    def enter(self, run: Run, session: RunSession) -> None:
+        """Let a run begin that has its slot, in this session, which is its first."""
         self._runtime.enter(session)
-        return session
+        run.attach(session)
+        run.hand_over(())
+        run.begin()
 
     def load_soon(self, run: Run) -> None:
         """Load a run that is in the store only, in a task of its own."""
@@ -103,7 +81,7 @@ class Activation:
                 await self._load(run, crashed=crashed)
             except HandlerNotFound:
                 run.end()
-                self._leave(run)
+                self.leave(run)
             except Exception:
                 delay = FIRST_RETRY if previous is None else min(2 * previous.delay, LONGEST_RETRY)
                 logger.exception("Handler %s could not be loaded; the next try is in %g s", run.handler_id, delay)
@@ -114,7 +92,7 @@ class Activation:
             run.release()
             run.retry = retry
             self.timers.schedule(run, self._surroundings.clock.now() + retry.delay)
-        self._leave(run)
+        self.leave(run)
 
     def _is_admitted(self, run: Run) -> bool:
         if run.state in {RunState.RELEASED, RunState.QUEUED}:
@@ -126,7 +104,7 @@ class Activation:
         stored = await self._store.load_run(run.handler_id)
         if stored is None or stored.run_id != run.run_id or stored.status != "running":
             run.end()
-            self._leave(run)
+            self.leave(run)
             return
         try:
             await self._resume(run, stored, log, crashed=crashed)
@@ -181,7 +159,7 @@ class Activation:
     def left(self, run: Run) -> None:
         """Take a run out of memory whose session is over, and of which all that was written is durable."""
         session = run.session
-        missed = self._leave(run)
+        missed = self.leave(run)
         if run.has_ended or session is None:
             return
         if missed:
@@ -189,7 +167,7 @@ class Activation:
         elif not session.writer.is_open:
             self.sleep(run, session.wake_at, session.alive_since)
 
-    def _leave(self, run: Run) -> bool:
+    def leave(self, run: Run) -> bool:
         """Forget the run's session, and give its slot to the next; returns whether it is to be loaded again at once."""
         if run.session is not None:
             self._runtime.leave(run.run_id)
@@ -222,7 +200,7 @@ class Activation:
         await self._store.append(*records, ended(run.handler_id, run.run_id, event, data))
         self.timers.forget(run)
         run.end()
-        self._leave(run)
+        self.leave(run)
 
     async def cancel(self, handler_id: str) -> Status | None:
         """End the handler's run as cancelled, durably; returns the status of one that had ended before. The caller

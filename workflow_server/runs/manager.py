@@ -7,7 +7,6 @@ the manager: a client that goes away in the middle leaves nothing half done.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Literal
@@ -22,16 +21,17 @@ from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.registry import Registry
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, ListedHandler, RunRequest
-from workflow_server.records import RunStarted, Status
+from workflow_server.records import Status
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.events import EventLogs, EventReader
 from workflow_server.runs.exceptions import HandlerNotRunning, RunSuperseded
-from workflow_server.runs.idempotency import IdempotencyKeys, answered
+from workflow_server.runs.idempotency import IdempotencyKeys
 from workflow_server.runs.lifecycle import Lifecycle
 from workflow_server.runs.posting import Message, Postbox
+from workflow_server.runs.starting import Starter
 from workflow_server.runs.table import RunTable
-from workflow_server.runs.views import find_handler, from_end, from_start, listed_pages, shown
+from workflow_server.runs.views import find_handler, from_end, listed_pages, shown
 from workflow_server.runs.waiters import EndWaiters
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 from workflow_server.store.ids import new_run_id
@@ -64,7 +64,8 @@ class RuntimeManager:
         self._registry = Registry(DurableRuntime(around.clock, engine_loop=engine_loop))
         self._activation = Activation(around, self._registry, self.runs, self._logs, self._closing)
         self._postbox = Postbox(around, self.runs, self._activation)
-        self._continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
+        continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
+        self._starter = Starter(around, self.runs, self._logs, self._activation, continuing, self._closing)
         self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
 
     # -- Life ----------------------------------------------------------------------------------
@@ -200,31 +201,11 @@ class RuntimeManager:
 
     async def _once(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
         if request.key is None:
-            return await self._begin(served, event, request, run_id)
+            return await self._starter.start(served, event, request, run_id)
         async with self._keys.earlier_answer(f"run:{served.name}", request.key) as answer:
             if answer is not None:
                 return HandlerData.model_validate_json(answer.response)
-            return await self._begin(served, event, request, run_id)
-
-    async def _begin(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
-        handler_id = request.handler_id or nanoid()
-        async with self.runs.lock(handler_id):
-            self._check_open()
-            if request.handler_id is None or await self._continuing.is_new(handler_id):
-                log = self._logs.new(handler_id)
-                records = [] if request.context is None else self._continuing.given(served, run_id, request.context)
-            else:
-                records = await self._continuing.kept(served, handler_id, run_id, request)
-                log = await self._logs.get(handler_id)
-            place, data = log.next_sequence, served.encode(event)
-            started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, self._clock.now())
-            answer = from_start(started)
-            scope, key = f"run:{served.name}", request.key
-            keys = [] if key is None else [answered(scope, key, started, answer.model_dump_json())]
-            await self.store.commit(started, *records, *keys)
-            log.begin()
-            self._activation.launch(handler_id, run_id, served, log, None if records else event)
-        return answer
+            return await self._starter.start(served, event, request, run_id)
 
     # -- Sending, cancelling and deleting ------------------------------------------------------
 

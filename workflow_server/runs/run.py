@@ -6,7 +6,7 @@ Each run that the store holds as running has one. When a run has ended and its t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -180,20 +180,6 @@ class Run:
         # Not "event or …": a workflow's own events say by themselves whether they are true, and may raise at it.
         session.deliver(posted, event if event is not None else self.workflow.inbox_event(posted.event))
 
-    def start(self, make: Callable[[], Session | None]) -> None:
-        """Execute it in a task of its own, which makes its session first; without one it stays as it is."""
-        self.task = asyncio.create_task(self._start(make), name=f"run {self.handler_id}")
-
-    async def _start(self, make: Callable[[], Session | None]) -> None:
-        self.session = make()
-        if self.session is None:
-            self.task = None
-            return
-        self.hand_over(())
-        self._enter(RunState.ACTIVE)
-        self.session.begin()
-        await self._live(self.session)
-
     def begin(self) -> None:
         """Execute it, with the session that it was loaded into, in a task of its own."""
         assert self.session is not None
@@ -220,10 +206,7 @@ class Run:
             self._host.left(self)
 
     async def settle(self) -> None:
-        """Return when it has begun or left memory, whichever it is about to do, and what it wrote is durable."""
-        if self._state is RunState.LOADING and self.task is not None:
-            # Its task begins in this turn of the loop.
-            await asyncio.sleep(0)
+        """Return when it has left memory, if it is about to, and what it wrote is durable."""
         if self.is_released and self.task is not None:
             await asyncio.wait([self.task])
         if self.session is not None:
@@ -237,6 +220,12 @@ class Run:
         if not is_leaving:
             self._interrupt()
         return commit
+
+    def withdraw(self) -> None:
+        """Leave without a trace: its start was refused, and no step has begun."""
+        self.end()
+        self.failure = None
+        self._interrupt()
 
     def abort(self, error: WorkflowServerError) -> None:
         """Fail it from outside its task, wherever it stands."""

@@ -10,7 +10,6 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from workflow_server.forking import withhold_sockets
-from workflow_server.web.error_mapping import map_errors
 from workflow_server.web.middleware import OPEN_PATHS, READING, access_control, add_cross_origin_headers, defer_expect
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.responses import add_common_headers
@@ -32,7 +31,7 @@ def create_app(
     """
     open_handlers = frozenset(route.handler for route in ROUTES if route.path in OPEN_PATHS)
     methods = READING | {route.method for route in ROUTES}
-    app = web.Application(middlewares=[map_errors, *access_control(settings, open_handlers, methods), *middlewares])
+    app = web.Application(middlewares=[access_control(settings, open_handlers, methods), *middlewares])
     app[MANAGER] = manager
     app[SETTINGS] = settings
     app[STREAMS] = OpenStreams(settings.max_streams, share=settings.streams_of_a_token)
@@ -44,13 +43,17 @@ def create_app(
         else:
             app.router.add_route(route.method, route.path, route.handler, expect_handler=defer_expect)
     allowed = frozenset(settings.cors_origins)
+    withheld: set[object] = set()
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
         add_common_headers(response)
-        if request.transport is not None:
+        if allowed:
+            add_cross_origin_headers(response, request, allowed)
+        name = None if request.transport is None else request.transport.get_extra_info("sockname")
+        if name not in withheld:
             # In a runner of the user's own, the sockets are not known earlier.
-            withhold_sockets(request.transport.get_extra_info("sockname"))
-        add_cross_origin_headers(response, request, allowed)
+            withheld.add(name)
+            withhold_sockets(name)
 
     app.on_response_prepare.append(add_headers)
     app.on_shutdown.append(close_streams)

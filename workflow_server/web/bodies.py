@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -74,23 +75,34 @@ async def _read_bytes(request: web.Request) -> bytes:
     limit = settings.max_body
     if request.content_length is not None and request.content_length > limit:
         raise BodyTooLarge(limit)
+    try:
+        if not request.content.is_eof():
+            return await _gathered(request.content, limit, settings.body_timeout)
+        # All of it came with the head, as that of most requests does.
+        raw = request.content.read_nowait()
+    except web.RequestPayloadError:
+        raise InvalidBody(f"The body does not match its {hdrs.TRANSFER_ENCODING}.") from None
+    if len(raw) > limit:
+        raise BodyTooLarge(limit)
+    return raw
+
+
+async def _gathered(content: StreamReader, limit: int, longest: float) -> bytes:
     parts: list[bytes] = []
     size = 0
     clock = asyncio.get_running_loop().time
     begun = clock()
     try:
-        async with asyncio.timeout(min(settings.body_timeout, PATIENCE)) as deadline:
-            while part := await request.content.readany():
+        async with asyncio.timeout(min(longest, PATIENCE)) as deadline:
+            while part := await content.readany():
                 size += len(part)
                 if size > limit:
                     raise BodyTooLarge(limit)
                 parts.append(part)
-                in_all = min(settings.body_timeout, PATIENCE + size / PACE)
+                in_all = min(longest, PATIENCE + size / PACE)
                 deadline.reschedule(min(begun + in_all, clock() + PATIENCE))
     except TimeoutError:
-        raise BodyTooSlow(settings.body_timeout, min(settings.body_timeout, PATIENCE), PACE) from None
-    except web.RequestPayloadError:
-        raise InvalidBody(f"The body does not match its {hdrs.TRANSFER_ENCODING}.") from None
+        raise BodyTooSlow(longest, min(longest, PATIENCE), PACE) from None
     return b"".join(parts)
 
 
@@ -100,13 +112,18 @@ def _check_keys(fields: dict[str, Any], model: type[BaseModel]) -> None:
     Raises:
         InvalidBody: there are unknown keys; the first are named.
     """
-    known = {name for field, info in model.model_fields.items() for name in _names(field, info)}
+    known = _known_keys(model)
     unknown = (f"'{printable(key, MAX_PLACE)}'" for key in fields if key not in known)
     if named := ", ".join(islice(unknown, MAX_ERRORS)):
         raise InvalidBody(f"The body is not valid. {named}: unknown key; {_advice(known)}.")
 
 
-def _advice(known: set[str]) -> str:
+@lru_cache
+def _known_keys(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(name for field, info in model.model_fields.items() for name in _names(field, info))
+
+
+def _advice(known: frozenset[str]) -> str:
     """Return what would be right instead of an unknown key: most are the fields of an event, one level too high."""
     for event in ("start_event", "event"):
         if event in known:

@@ -1,4 +1,4 @@
-"""The mapping from errors to status codes, and the middleware that applies it.
+"""The mapping from errors to status codes and responses.
 
 Whatever goes wrong, the client gets JSON with one line of bounded length that says what was wrong, and never a
 traceback, SQL or a path.
@@ -10,7 +10,6 @@ import json
 import logging
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
 
 from workflow_server import errors
 from workflow_server.printable import printable
@@ -90,24 +89,24 @@ def error_response(error: Exception) -> web.Response:
     return _detail(status, detail, headers)
 
 
-@web.middleware
-async def map_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever is raised below into JSON; log what was not expected."""
-    try:
-        return await handler(request)
-    except web.HTTPException as answer:
-        return _translated(request, answer)
-    except Exception as error:
-        if isinstance(error, ConnectionError) and has_left(request):
-            raise
-        if isinstance(error, errors.StorageError) or status_of(error) == 500:
-            # The route, not the path: what clients send does not go into the log.
-            resource = request.match_info.route.resource
-            where = resource.canonical if resource else "an unknown path"
-            # A database that is gone ends the server: a traceback for each request would hide that message.
-            trace = None if isinstance(error, errors.StoreGone) else error
-            logger.log(logging.ERROR, "%s %s failed", request.method, where, exc_info=trace)
-        return error_response(error)
+def answer_to(request: web.Request, error: Exception) -> web.StreamResponse:
+    """Return the response to a request that raised ``error``; log what was not expected.
+
+    Raises:
+        Exception: ``error`` itself, where it is no error, or nobody is there to read a response.
+    """
+    if isinstance(error, web.HTTPException):
+        return _translated(request, error)
+    if isinstance(error, ConnectionError) and has_left(request):
+        raise error
+    if isinstance(error, errors.StorageError) or status_of(error) == 500:
+        # The route, not the path: what clients send does not go into the log.
+        resource = request.match_info.route.resource
+        where = resource.canonical if resource else "an unknown path"
+        # A database that is gone ends the server: a traceback for each request would hide that message.
+        trace = None if isinstance(error, errors.StoreGone) else error
+        logger.log(logging.ERROR, "%s %s failed", request.method, where, exc_info=trace)
+    return error_response(error)
 
 
 def _translated(request: web.Request, answer: web.HTTPException) -> web.StreamResponse:

@@ -1,0 +1,223 @@
+"""Starting runs: the records of a start and those of the run's first transition are stored together or not at all.
+
+The first step begins after this one commit. A start that is refused leaves nothing behind: no step has begun, and what
+the run wrote was never handed to the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Generator
+from enum import Enum
+
+from workflow_server.errors import ShuttingDown, StorageError, StoreClosed
+from workflow_server.execution.engine import StartEvent, nanoid
+from workflow_server.execution.interface import RecordSink, Surroundings
+from workflow_server.execution.session import RunSession
+from workflow_server.execution.workflow import ServedWorkflow
+from workflow_server.protocol.handlers import HandlerData, RunRequest
+from workflow_server.records import Record, RunStarted
+from workflow_server.runs.activation import Activation
+from workflow_server.runs.continuing import Continuing
+from workflow_server.runs.events import EventLog, EventLogs
+from workflow_server.runs.idempotency import answered
+from workflow_server.runs.run import Run
+from workflow_server.runs.table import RunTable
+from workflow_server.runs.views import from_start
+from workflow_server.store.base import AbstractWorkflowStore, Commit
+
+logger = logging.getLogger(__name__)
+
+TURNS = 6
+"""Turns of the event loop that the run gets to bring its first step to the barrier: it takes three."""
+
+
+class Starter:
+    """Starts the runs of new handlers, and those that continue a completed one."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        table: RunTable,
+        logs: EventLogs,
+        activation: Activation,
+        continuing: Continuing,
+        closing: asyncio.Event,
+    ) -> None:
+        self._surroundings = surroundings
+        self._store = surroundings.store
+        self._table = table
+        self._logs = logs
+        self._activation = activation
+        self._continuing = continuing
+        self._closing = closing
+
+    async def start(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
+        """Start a run; it is durable when this returns, with the answer to the request's key.
+
+        Raises:
+            WorkflowServerError: why nothing was started; see ``RuntimeManager.start``.
+        """
+        handler_id = request.handler_id or nanoid()
+        async with self._table.lock(handler_id):
+            if self._closing.is_set():
+                raise ShuttingDown
+            is_new = request.handler_id is None or await self._continuing.is_new(handler_id)
+            if not is_new:
+                given = await self._continuing.kept(served, handler_id, run_id, request)
+                log = await self._logs.get(handler_id)
+            else:
+                log = self._logs.new(handler_id)
+                given = [] if request.context is None else self._continuing.given(served, run_id, request.context)
+            place, data = log.next_sequence, served.encode(event)
+            now = self._surroundings.clock.now()
+            started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, now)
+            answer = from_start(started)
+            scope, key = f"run:{served.name}", request.key
+            keys = [] if key is None else [answered(scope, key, started, answer.model_dump_json())]
+            run = Run(self._activation, handler_id, run_id, served)
+            if is_new and not given:
+                await self._begin(run, log, event, started, *keys)
+            else:
+                await self._store.commit(started, *given, *keys)
+                self._launch(run, log, None if given else event)
+        return answer
+
+    async def _begin(self, run: Run, log: EventLog, event: StartEvent, *records: Record) -> None:
+        """Store the start of a new handler's run, and begin it where it has a slot.
+
+        Raises:
+            StorageError: the start was refused, and nothing is left of it.
+        """
+        opening = Opening(self._store, *records)
+        self._table.add(run)
+        is_made = not self._activation.admission.admit(run) or self._make_session(run, log, event, opening)
+        try:
+            await opening.commit()
+        except BaseException:
+            self._logs.forget(run.handler_id)
+            run.withdraw()
+            if run.task is None:
+                self._activation.leave(run)
+            else:
+                await asyncio.wait([run.task])
+            raise
+        if not is_made:
+            self._activation.load_soon(run)
+
+    def _launch(self, run: Run, log: EventLog, event: StartEvent | None) -> None:
+        """Let a run begin that is stored, when it has a slot. ``event``: its start event, where the store has nothing
+        else of it; otherwise it is loaded."""
+        log.begin()
+        self._table.add(run)
+        if not self._activation.admission.admit(run) or self._closing.is_set():
+            return
+        if event is None or not self._make_session(run, log, event, self._store):
+            self._activation.load_soon(run)
+
+    def _make_session(self, run: Run, log: EventLog, event: StartEvent, sink: RecordSink) -> bool:
+        """Begin the run; returns False where its session cannot be made."""
+        try:
+            session = RunSession(run, self._surroundings, log, event, sink)
+        except Exception:
+            logger.exception("Handler %s could not begin", run.handler_id)
+            # Loaded, it fails with the reason.
+            run.release()
+            return False
+        self._activation.enter(run, session)
+        return True
+
+
+class _Phase(Enum):
+    GATHERING = "gathering"
+    HANDED_OVER = "handed over"
+    STORED = "stored"
+    REFUSED = "refused"
+
+
+class Opening:
+    """The store as the session of a run that starts sees it, and the commit of all that is written meanwhile.
+
+    ``records`` are those of the start. Once that is stored, this is the store itself.
+    """
+
+    def __init__(self, store: AbstractWorkflowStore, *records: Record) -> None:
+        self._store = store
+        self._phase = _Phase.GATHERING
+        self._records = list(records)
+        self._late: list[_Late] = []
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def backlog(self) -> int:
+        """Return the number of records that wait for their commit."""
+        return self._store.backlog
+
+    def append(self, *records: Record) -> Commit:
+        """Hand over records of the run, to be stored with its start or behind it."""
+        if self._phase is _Phase.STORED:
+            return self._store.append(*records)
+        if self._phase is _Phase.HANDED_OVER:
+            late = _Late(self, records)
+            self._late.append(late)
+            return late
+        if self._phase is _Phase.GATHERING:
+            self._records += records
+        return self
+
+    async def commit(self) -> None:
+        """Store the start with the first transition of the run, which was just begun. The step at the barrier waits for
+        this, too.
+
+        Raises:
+            StorageError: it was refused, and later records of the run are dropped.
+        """
+        try:
+            for _ in range(TURNS):
+                if self._waiting:
+                    break
+                await asyncio.sleep(0)
+            self._phase = _Phase.HANDED_OVER
+            await self._store.commit(*self._records)
+        except BaseException as error:
+            self._settle(_Phase.REFUSED, error if isinstance(error, StorageError) else StoreClosed())
+            raise
+        for late in self._late:
+            late.commit = self._store.append(*late.records)
+        self._settle(_Phase.STORED)
+
+    def _settle(self, phase: _Phase, error: StorageError | None = None) -> None:
+        self._phase = phase
+        for waiter in self._waiting:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+                waiter.exception()
+        for gathered in (self._records, self._late, self._waiting):
+            gathered.clear()
+
+    def __await__(self) -> Generator[object, None, None]:
+        """Return when the start is stored; raises StorageError to those who wait when it is refused."""
+        if self._phase in {_Phase.GATHERING, _Phase.HANDED_OVER}:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            yield from waiter
+
+
+class _Late:
+    """Records that came when the start was on its way to the store."""
+
+    def __init__(self, opening: Opening, records: tuple[Record, ...]) -> None:
+        self.records = records
+        self.commit: Commit | None = None
+        self._opening = opening
+
+    def __await__(self) -> Generator[object, None, None]:
+        yield from self._opening.__await__()
+        if self.commit is not None:
+            yield from self.commit.__await__()
