@@ -5,7 +5,7 @@ are reduced directly: an event for plain steps, and a step that returned one eve
 all others, on the same state. What a step was given when it began is a copy, as with the engine, and never changes.
 
 Who looks at the state before a tick has to look before it is reduced, and to keep nothing of it that the tick changes.
-
+Whoever looks at the state before a tick looks before it is reduced, and keeps nothing of it that the tick changes.
 A reduction that raises (an event's or a requirement's own ``__eq__`` may) leaves a state that must not be used any
 more; the engine fails the run then, too.
 """
