@@ -75,17 +75,37 @@ async def test_a_reader_that_is_far_behind_gets_every_event_once(
     monkeypatch.setattr(event_log, "RECENT_EVENTS", 10)
     late = EventReader(log, -1, asyncio.Event())
     await write(store, log, 1_200)
+    assert log._recent is not None
     assert len(log._recent) == 10
     assert await read(late) == list(range(1_200))
     assert await read(EventReader(log, 1_195, asyncio.Event())) == [1_196, 1_197, 1_198, 1_199]
 
 
 async def test_what_a_log_keeps_for_readers_is_bounded_in_characters(store: SqliteWorkflowStore, log: EventLog) -> None:
+    reader = EventReader(log, -1, asyncio.Event())
     for _ in range(30):
         store.append(log.append("r", f'"{"x" * 100_000}"', internal=False))
     await store.flush()
+    assert log._recent is not None
     assert sum(len(event.data) for event in log._recent) <= event_log.RECENT_CHARACTERS
-    assert len(await read(EventReader(log, -1, asyncio.Event()))) == 30
+    assert len(await read(reader)) == 30
+
+
+async def test_a_log_that_nobody_reads_keeps_no_events_and_a_late_reader_gets_them_all(
+    store: SqliteWorkflowStore, log: EventLog
+) -> None:
+    await write(store, log, 3)
+    assert log._recent is None
+    first, second = EventReader(log, -1, asyncio.Event()), EventReader(log, 1, asyncio.Event())
+    await write(store, log, 2)
+    assert log._recent is not None
+    assert [event.sequence for event in log._recent] == [3, 4]
+    assert (await read(first), await read(second)) == ([0, 1, 2, 3, 4], [2, 3, 4])
+    await first.close()
+    await write(store, log, 1)
+    assert await read(second) == [5]
+    await second.close()
+    assert log._recent is None
 
 
 @pytest.mark.parametrize("recent", [0, 2_000])

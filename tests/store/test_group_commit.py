@@ -11,6 +11,7 @@ import pytest
 
 from workflow_server.errors import CommitUnknown, StorageFull, StoreUnavailable
 from workflow_server.store import group_commit
+from workflow_server.store.batch import Unit
 
 from .failing import failing, fill_up, make_room
 from .fault_injection import BEGIN, HookedStore, Written
@@ -255,3 +256,14 @@ async def test_an_unknown_outcome_is_told_to_all_and_ends_the_store(
         await store.commit(run_started("c"))
     assert [type(failure) for failure in failures] == [CommitUnknown]
     assert store.problem is not None
+
+
+async def test_a_stored_unit_holds_none_of_what_was_stored_with_it(store: HookedStore) -> None:
+    """A run holds its last unit for as long as it waits."""
+    first, last = store.append(run_started("a")), store.append(run_started("b"))
+    await last
+    assert isinstance(first, Unit)
+    assert isinstance(last, Unit)
+    assert last.batch is first.batch
+    assert last.batch.units == []
+    assert (first.entries, last.entries) == ((), ())

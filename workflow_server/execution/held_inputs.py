@@ -61,7 +61,8 @@ class HeldInputs:
         """
         if self._held is None:
             return {}
-        item, held = self._held
+        # The run may wait for long now, and needs them no more.
+        (item, held), self._held = self._held, None
         recorded = self._recorded.setdefault(item, {})
         trees: dict[str, Json] = {}
         for name, value in held.parts():

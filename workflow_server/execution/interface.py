@@ -94,6 +94,9 @@ class Written(Protocol):
     def progressed(self) -> asyncio.Event:
         """Return what is set when a step's result is recorded, and when the session is over."""
 
+    def note_progress(self) -> None:
+        """Note that a step's result is recorded, or that the session is over."""
+
     @property
     def is_open(self) -> bool:
         """Return whether the run has neither ended nor been released."""

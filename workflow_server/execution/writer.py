@@ -69,8 +69,8 @@ class RunWriter:
         """The record of its end, once it has ended."""
         self.attempts = 0
         """Deaths of the process in a step of this run since its last recorded result."""
-        self.progressed = asyncio.Event()
-        """Set when a step's result is recorded."""
+        self._has_progressed = False
+        self._progressed: asyncio.Event | None = None
         self.last: Commit | None = None
         """The commit of what was written last."""
         self.inbox = Inbox()
@@ -88,6 +88,21 @@ class RunWriter:
         self._patch_characters = 0
         self._ended_again = False
         self.state = self._state_store(None, [])
+
+    @property
+    def progressed(self) -> asyncio.Event:
+        """Return what is set when a step's result is recorded. It is made for the few runs that are asked for it."""
+        if self._progressed is None:
+            self._progressed = asyncio.Event()
+        if self._has_progressed:
+            self._progressed.set()
+        return self._progressed
+
+    def note_progress(self) -> None:
+        """Note that a step's result is recorded, or that the session is over."""
+        self._has_progressed = True
+        if self._progressed is not None:
+            self._progressed.set()
 
     def go_on(self, stored: StoredRun, next_tick: int) -> None:
         """Go on where the store has the run; its next tick gets this number.
@@ -159,7 +174,7 @@ class RunWriter:
         return running_step() or self.journal.source
 
     def _note_progress(self, records: list[Record]) -> None:
-        self.progressed.set()
+        self.note_progress()
         if self.attempts:
             self.attempts = 0
             records.append(RunAttempted(self._run.handler_id, self._run_id, 0, 0))

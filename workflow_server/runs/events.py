@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import islice
 from typing import Literal
 from weakref import WeakValueDictionary
 
@@ -43,7 +44,9 @@ class EventLog:
         self.queue_lock = asyncio.Lock()
         self._store = store
         self._next = last + 1
-        self._recent: deque[StoredEvent] = deque()
+        self._readers = 0
+        self._recent: deque[StoredEvent] | None = None
+        """Made with the first reader, and dropped with the last."""
         self._recent_characters = 0
         self._change: asyncio.Future[None] | None = None
 
@@ -71,11 +74,24 @@ class EventLog:
     def publish(self, record: EventAppended) -> None:
         """Show an event that is committed."""
         self.committed = record.sequence
-        self._recent.append(StoredEvent(record.sequence, record.internal, record.data))
-        self._recent_characters += len(record.data)
-        while len(self._recent) > RECENT_EVENTS or self._recent_characters > RECENT_CHARACTERS:
-            self._recent_characters -= len(self._recent.popleft().data)
+        if self._recent is not None:
+            self._recent.append(StoredEvent(record.sequence, record.internal, record.data))
+            self._recent_characters += len(record.data)
+            while len(self._recent) > RECENT_EVENTS or self._recent_characters > RECENT_CHARACTERS:
+                self._recent_characters -= len(self._recent.popleft().data)
         self.wake()
+
+    def enter(self) -> None:
+        """Count a reader: events are kept for it from now on."""
+        self._readers += 1
+        if self._recent is None:
+            self._recent = deque()
+
+    def leave(self) -> None:
+        """Count a reader that has left: without any, no events are kept."""
+        self._readers -= 1
+        if not self._readers:
+            self._recent, self._recent_characters = None, 0
 
     def end(self) -> None:
         """Note that no event follows those that are committed, until another run begins."""
@@ -85,18 +101,8 @@ class EventLog:
     async def page(self, after: int) -> list[StoredEvent]:
         """Return committed events past ``after``: at least one where there is one."""
         if self._recent and self._recent[0].sequence <= after + 1:
-            return self._recent_page(max(0, after + 1 - self._recent[0].sequence))
+            return _page(self._recent, max(0, after + 1 - self._recent[0].sequence))
         return await self._store.read_events(self.handler_id, after, PAGE, PAGE_CHARACTERS)
-
-    def _recent_page(self, start: int) -> list[StoredEvent]:
-        page: list[StoredEvent] = []
-        characters = 0
-        for index in range(start, min(len(self._recent), start + PAGE)):
-            page.append(self._recent[index])
-            characters += len(page[-1].data)
-            if characters >= PAGE_CHARACTERS:
-                break
-        return page
 
     async def changed(self, timeout: float) -> bool:
         """Wait for the next change; False when there was none within ``timeout`` seconds."""
@@ -110,6 +116,17 @@ class EventLog:
         if self._change is not None:
             self._change.set_result(None)
             self._change = None
+
+
+def _page(recent: deque[StoredEvent], start: int) -> list[StoredEvent]:
+    page: list[StoredEvent] = []
+    characters = 0
+    for event in islice(recent, start, start + PAGE):
+        page.append(event)
+        characters += len(event.data)
+        if characters >= PAGE_CHARACTERS:
+            break
+    return page
 
 
 class EventLogs:
@@ -227,6 +244,7 @@ class EventReader:
         self._log = log
         self._after = after
         self._closing = closing
+        log.enter()
 
     async def next_page(self, timeout: float) -> list[StoredEvent] | None:
         """Return the next events; an empty list after the terminal one; None when ``timeout`` seconds brought none.
@@ -253,6 +271,7 @@ class EventReader:
 
     async def close(self) -> None:
         """Note that the reader has left."""
+        self._log.leave()
 
 
 class QueueReader(EventReader):
@@ -268,6 +287,7 @@ class QueueReader(EventReader):
 
     async def close(self) -> None:
         """Leave the queue to the next reader."""
+        await super().close()
         self._logs.advance_queue(self._log)
         self._log.queue_lock.release()
 

@@ -201,7 +201,7 @@ class Run:
             session.writer.fail(error)
         finally:
             self._interruptible = False
-            session.writer.progressed.set()
+            session.writer.note_progress()
             await session.writer.settle()
             self._host.left(self)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
+from pydantic_core import to_json
+
 from workflow_server.errors import HandlerNotFound
-from workflow_server.protocol.events import UNREADABLE_RESULT, read_result
+from workflow_server.protocol.events import read_result
 from workflow_server.protocol.handlers import HandlerData, ListedHandler
 from workflow_server.records import STATUSES, ListCursor, RunEnded, RunStarted, Status, StoredHandler
 from workflow_server.runs.run import Run
@@ -37,23 +39,34 @@ def _why_suspended(run: Run | None, status: Status) -> str | None:
     return run.suspended if run is not None and status == "running" else None
 
 
-def listed(table: RunTable, handler: StoredHandler) -> ListedHandler:
-    """Return the handler as it stands in a list."""
-    run = table.get(handler.handler_id)
-    data = HandlerData(
-        handler_id=handler.handler_id,
-        workflow_name=handler.workflow_name,
-        run_id=handler.run_id,
-        error=UNREADABLE_RESULT if handler.damaged else handler.error,
-        result=None,
-        status=handler.status,
-        started_at=_iso(from_timestamp(handler.started_at)) or "",
-        updated_at=_iso(from_timestamp(handler.updated_at)),
-        completed_at=_iso(from_timestamp(handler.completed_at)),
-        suspended=_why_suspended(run, handler.status),
-        held_events=run.held_events if run is not None else 0,
-    )
-    return data, handler.result
+def listed(table: RunTable, page: Sequence[StoredHandler]) -> list[ListedHandler]:
+    """Return the handlers as they stand in a list."""
+    if not page:
+        return []
+    times = _as_json([at for handler in page for at in (handler.started_at, handler.updated_at)])
+    return [
+        _listed(table, handler, started_at, updated_at)
+        for handler, started_at, updated_at in zip(page, times[::2], times[1::2], strict=True)
+    ]
+
+
+def _listed(table: RunTable, handler: StoredHandler, started_at: str, updated_at: str) -> ListedHandler:
+    # A run that has ended was updated last when it ended.
+    is_last = handler.completed_at == handler.updated_at
+    times = started_at, updated_at, updated_at if is_last else _as_json([handler.completed_at])[0]
+    run = table.get(handler.handler_id) if handler.status == "running" else None
+    if run is None:
+        return ListedHandler.of(handler, times, None, 0)
+    return ListedHandler.of(handler, times, run.suspended, run.held_events)
+
+
+def _as_json(times: Sequence[float | None]) -> list[str]:
+    """Return the times as JSON. Written all at once, each takes a third of what ``isoformat`` does."""
+    try:
+        read = [None if time is None else datetime.fromtimestamp(time, UTC) for time in times]
+    except (OverflowError, ValueError, OSError):
+        read = [from_timestamp(time) for time in times]
+    return to_json(read).decode()[1:-1].replace("Z", "+00:00").split(",")
 
 
 async def listed_pages(
@@ -63,7 +76,7 @@ async def listed_pages(
     cursor: ListCursor | None = None
     while True:
         stored, cursor = await store.list_page(STATUSES if statuses is None else statuses, workflow_names, cursor)
-        handlers = [listed(table, handler) for handler in stored]
+        handlers = listed(table, stored)
         # The caller may empty the page while writing it, so nothing of it is held here.
         del stored
         yield handlers

@@ -27,11 +27,17 @@ class Batch:
         return waiter
 
     def settle(self, error: StorageError | None = None) -> None:
-        """Wake all waiters: the units without an error are stored; where ``error`` is given, none of them is."""
+        """Wake all waiters: the units without an error are stored; where ``error`` is given, none of them is.
+
+        The units let go of their records, and the batch of its units: a run holds its last unit as long as it waits.
+        """
         self.is_settled = True
-        for unit in self.units:
+        units, self.units = self.units, []
+        for unit in units:
             if error is not None and unit.error is None:
                 unit.error = error
+            if unit.error is None:
+                unit.entries = ()
             if unit.answer is not None and not unit.answer.done():
                 unit.answer.set_result(None)
         self._wake()

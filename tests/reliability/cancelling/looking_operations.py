@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.reliability.cancelling.instrumented_loop import LIMIT, Outcome
@@ -19,7 +20,7 @@ class Look(Operation):
     async def work(self) -> Any:
         one = await self.manager.get_handler(self.handler_id)
         pages = [page async for page in self.manager.handler_pages(["completed"], ["once"])]
-        paged = [handler.handler_id for page in pages for handler, _ in page]
+        paged = [json.loads(f"{before}null{after}")["handler_id"] for page in pages for before, _, after in page]
         return one in await self.manager.list_handlers(["completed"], ["once"]) and paged.count(self.handler_id) == 1
 
     async def check(self, outcome: Outcome) -> None:

@@ -89,6 +89,9 @@ async def test_two_deletions_count_the_same_handlers_once(store: AbstractWorkflo
 
 # -- Lists -----------------------------------------------------------------------------------------
 
+LONG = 600
+"""Handlers of a list that has several pages."""
+
 
 async def listed(store: AbstractWorkflowStore, *statuses: Status, names: list[str] | None = None) -> list[str]:
     """Read a list to its end."""
@@ -103,13 +106,13 @@ async def listed(store: AbstractWorkflowStore, *statuses: Status, names: list[st
 
 
 async def test_a_list_is_read_by_pages_oldest_first(store: AbstractWorkflowStore) -> None:
-    names = [f"h{n:03}" for n in range(250)]
+    names = [f"h{n:03}" for n in range(LONG)]
     for place, name in enumerate(names):
         store.append(run_started(name, at=1000.0 + place // 3, workflow="odd" if place % 2 else "even"))
     store.append(run_ended("h010"), run_ended("h020", status="failed"))
     await store.flush()
     first = await store.list_page(STATUSES, None, None)
-    assert 0 < len(first.handlers) < 250
+    assert 0 < len(first.handlers) < LONG
     assert await listed(store) == names
     assert await listed(store, names=["odd"]) == names[1::2]
     assert await listed(store, "failed", "completed") == ["h010", "h020"]
@@ -128,18 +131,18 @@ async def test_a_page_is_bounded_in_size_but_for_its_last_handler(store: Abstrac
 
 
 async def test_a_list_ends_with_the_newest_handler_at_its_beginning(store: AbstractWorkflowStore) -> None:
-    for n in range(250):
+    for n in range(LONG):
         store.append(run_started(f"h{n:03}", at=1000.0 + n))
     await store.flush()
     first = await store.list_page(STATUSES, None, None)
-    await store.append(run_started("late", at=5000.0), run_ended("h000"), run_ended("h249"))
-    await store.append(run_started("h249", run="2", at=6000.0))
+    await store.append(run_started("late", at=5000.0), run_ended("h000"), run_ended(f"h{LONG - 1}"))
+    await store.append(run_started(f"h{LONG - 1}", run="2", at=6000.0))
     found, cursor = [handler.handler_id for handler in first.handlers], first.cursor
     while cursor is not None:
         page = await store.list_page(STATUSES, None, cursor)
         found += [handler.handler_id for handler in page.handlers]
         cursor = page.cursor
-    assert found == [f"h{n:03}" for n in range(249)]
+    assert found == [f"h{n:03}" for n in range(LONG - 1)]
 
 
 # -- Deletion --------------------------------------------------------------------------------------

@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Sequence
 from heapq import merge
 from itertools import islice
+from typing import Any
 
 from workflow_server.records import HandlersPage, ListCursor, Status, StoredHandler
 from workflow_server.store.sqlite.connection import DAMAGED
 from workflow_server.store.sqlite.reads import READS
 
-PAGE = 100
-"""The largest number of handlers of a page."""
+Row = tuple[Any, ...]
+
+PAGE = 512
+"""The largest number of handlers of a page: to read one keeps a thread, to write it the event loop for 1 to 2 ms."""
 CHARACTERS = 65_536
 """Characters of results and errors after which a page ends."""
 
@@ -25,14 +28,36 @@ def read_page(
     cursor: ListCursor | None,
 ) -> HandlersPage:
     """Return the handlers after ``cursor``, read in one transaction; at least one where there is one."""
+    # Without a call of ``text`` for each value, which only a damaged one needs.
+    careful, connection.text_factory = connection.text_factory, str
+    try:
+        return _read_page(connection, statuses, workflow_names, cursor)
+    except sqlite3.OperationalError:
+        connection.text_factory = careful
+        return _read_page(connection, statuses, workflow_names, cursor)
+    finally:
+        connection.text_factory = careful
+
+
+def _read_page(
+    connection: sqlite3.Connection,
+    statuses: Sequence[Status],
+    workflow_names: Sequence[str] | None,
+    cursor: ListCursor | None,
+) -> HandlersPage:
     connection.execute("BEGIN")
     try:
         begun = _begin(connection, statuses) if cursor is None else cursor
         if begun is None:
             return HandlersPage([], None)
-        return _read_page(connection, statuses, workflow_names, begun)
+        rows = _rows(connection, statuses, workflow_names, begun)
+        handlers = _with_results(connection, rows)
     finally:
         connection.execute("ROLLBACK")
+    if len(handlers) == len(rows) < PAGE:
+        return HandlersPage(handlers, None)
+    at, handler_id, *_ = rows[len(handlers) - 1]
+    return HandlersPage(handlers, begun._replace(at=at, handler_id=handler_id))
 
 
 def _begin(connection: sqlite3.Connection, statuses: Sequence[Status]) -> ListCursor | None:
@@ -41,35 +66,37 @@ def _begin(connection: sqlite3.Connection, statuses: Sequence[Status]) -> ListCu
     return ListCursor(float("-inf"), "", *max(ends)) if ends else None
 
 
-def _read_page(
+def _rows(
     connection: sqlite3.Connection,
     statuses: Sequence[Status],
     workflow_names: Sequence[str] | None,
     cursor: ListCursor,
-) -> HandlersPage:
+) -> list[Row]:
     names = None if workflow_names is None else json.dumps(workflow_names)
-    # The index orders the handlers of each status, so that no page sorts the whole list.
+    # The index orders the handlers of each status, so that no page sorts the whole list, or reads beyond its own end.
     parameters = {**cursor._asdict(), "workflow_names": names, "limit": PAGE}
     ordered = [
-        connection.execute(READS["handlers_in_order"], {**parameters, "status": status}).fetchall()
+        connection.execute(READS["handlers_in_order"], {**parameters, "status": status})
         for status in dict.fromkeys(statuses)
     ]
+    rows = list(islice(merge(*ordered), PAGE))
+    for unfinished in ordered:
+        unfinished.close()
+    return rows
+
+
+def _with_results(connection: sqlite3.Connection, rows: list[Row]) -> list[StoredHandler]:
+    ids = json.dumps([row[1] for row in rows])
     handlers: list[StoredHandler] = []
     size = 0
-    for at, handler_id, _ in islice(merge(*ordered), PAGE):
-        cursor = cursor._replace(at=at, handler_id=handler_id)
-        handler = _handler(connection, handler_id)
+    # The results are read one by one: each may be large.
+    results = connection.execute(READS["listed_results"], {"handler_ids": ids})
+    for row, (stored, is_damaged) in zip(rows, results, strict=False):
+        damaged = bool(is_damaged) or (stored is not None and stored.startswith(DAMAGED))
+        handler = StoredHandler._make((*row[1:], None if damaged else stored, damaged))
         handlers.append(handler)
         size += len(handler.result or "") + len(handler.error or "")
         if size >= CHARACTERS:
             break
-    ended = len(handlers) == sum(map(len, ordered)) < PAGE
-    return HandlersPage(handlers, None if ended else cursor)
-
-
-def _handler(connection: sqlite3.Connection, handler_id: str) -> StoredHandler:
-    row = connection.execute(READS["listed_handler"], {"handler_id": handler_id}).fetchone()
-    *_, result, has_result = row
-    if result is not None and result.startswith(DAMAGED):
-        result = None
-    return StoredHandler._make([*row[:-2], result, bool(has_result) and result is None])
+    results.close()
+    return handlers

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from aiohttp import hdrs, web
 
 from workflow_server.errors import ShuttingDown
+from workflow_server.protocol.client_json import with_finite_numbers
 from workflow_server.protocol.handlers import ListedHandler
 from workflow_server.web.responses import JSON
 from workflow_server.web.state import SETTINGS
@@ -69,27 +70,30 @@ async def _write(request: web.Request, first: list[ListedHandler], pages: Pages)
 
 
 def pieces(page: list[ListedHandler], separator: bytes) -> Iterator[bytes]:
-    """Yield the bytes of a page, in pieces of about ``WRITE_SIZE`` or of one result.
+    """Yield the bytes of a page, in pieces of about ``WRITE_SIZE`` characters or of one result.
 
     The page is emptied, so that nothing of it is in memory twice.
     """
     page.reverse()
-    small: list[bytes] = []
+    small: list[str] = []
     size = 0
+    between = separator.decode()
     while page:
-        small.append(separator)
-        separator = b","
-        handler, result = page.pop()
-        for part in handler.json_with_result(result):
-            if len(part) >= WRITE_SIZE:
-                yield b"".join(small)
-                small, size = [], 0
-                yield part
-                continue
-            small.append(part)
-            size += len(part)
+        before, stored, after = page.pop()
+        result = "null" if stored is None else with_finite_numbers(stored)
+        del stored
+        small += (between, before)
+        between = ","
+        if len(result) >= WRITE_SIZE:
+            yield "".join(small).encode()
+            small, size = [], 0
+            yield result.encode()
+        else:
+            small.append(result)
+            size += len(before) + len(result) + len(after)
+        small.append(after)
         if size >= WRITE_SIZE:
-            yield b"".join(small)
+            yield "".join(small).encode()
             small, size = [], 0
     if small:
-        yield b"".join(small)
+        yield "".join(small).encode()

@@ -104,7 +104,8 @@ LIMIT 1;
 
 -- name: handlers_in_order
 -- The pair is not compared as a row value: SQLite cannot use an index on an expression for that.
-SELECT coalesce(started_at, 0.0), handler_id, status
+SELECT
+    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at
 FROM handlers
 WHERE status = :status
     AND coalesce(started_at, 0.0) BETWEEN :at AND :end_at
@@ -115,16 +116,14 @@ WHERE status = :status
 ORDER BY coalesce(started_at, 0.0), handler_id
 LIMIT :limit;
 
--- name: listed_handler
--- Only a result that is an envelope may stand in the JSON of a list.
+-- name: listed_results
+-- In the order of the ids, with whether a result is damaged: only an envelope may stand in the JSON of a list.
 SELECT
-    h.handler_id, h.workflow_name, h.status, h.run_id, h.error, h.started_at, h.updated_at, h.completed_at,
+    p.result,
     CASE WHEN json_valid(p.result) THEN
-        CASE WHEN json_type(p.result, '$.value') = 'object' AND json_type(p.result, '$.type') = 'text' THEN p.result END
-    END,
-    p.result IS NOT NULL
-FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
-WHERE h.handler_id = :handler_id;
+        json_type(p.result, '$.value') IS NOT 'object' OR json_type(p.result, '$.type') IS NOT 'text'
+    ELSE p.result IS NOT NULL END
+FROM json_each(:handler_ids) LEFT JOIN payloads AS p ON p.handler_id = json_each.value;
 
 -- name: purge_left
 SELECT 1 FROM handlers WHERE purging = 1 LIMIT 1;

@@ -1,0 +1,87 @@
+"""The list of handlers: a page costs a few statements, however many handlers stand in it, and none sorts the list."""
+
+from __future__ import annotations
+
+import sqlite3
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from workflow_server.records import STATUSES, HandlersPage
+from workflow_server.store.sqlite.connection import text
+from workflow_server.store.sqlite.listing import PAGE, read_page
+from workflow_server.store.sqlite.migrations import known_migrations, migrate
+
+RESULT = '{"value":{"result":"%s"},"type":"StopEvent","types":null,"qualified_name":null}'
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as connection:
+        connection.text_factory = text
+        migrate(connection, known_migrations("db"))
+        yield connection
+
+
+def add(connection: sqlite3.Connection, count: int) -> None:
+    """Add handlers of all statuses, one a second."""
+    for number in range(count):
+        columns = (f"h{number:05}", "flow", STATUSES[number % 4], 1000.0 + number)
+        connection.execute(
+            "INSERT INTO handlers (handler_id, workflow_name, status, started_at) VALUES (?,?,?,?)", columns
+        )
+        connection.execute("INSERT INTO payloads (handler_id, result) VALUES (?, ?)", (columns[0], RESULT % number))
+
+
+def read(connection: sqlite3.Connection) -> list[HandlersPage]:
+    """Read a list to its end."""
+    pages = [read_page(connection, STATUSES, None, None)]
+    while pages[-1].cursor is not None:
+        pages.append(read_page(connection, STATUSES, None, pages[-1].cursor))
+    return pages
+
+
+def test_a_page_takes_the_same_few_statements_however_many_stand_in_it(connection: sqlite3.Connection) -> None:
+    add(connection, 2 * PAGE + PAGE // 2)
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    pages = read(connection)
+    connection.set_trace_callback(None)
+    assert connection.text_factory is text
+    assert [len(page.handlers) for page in pages] == [PAGE, PAGE, PAGE // 2]
+    handlers = [handler for page in pages for handler in page.handlers]
+    assert [handler.handler_id for handler in handlers] == [f"h{number:05}" for number in range(len(handlers))]
+    assert all(handler.result == RESULT % number for number, handler in enumerate(handlers))
+    # BEGIN and ROLLBACK, the handlers of each status, and the results; where the list ends, once for each status.
+    assert len(statements) == 3 * (2 + len(STATUSES) + 1) + len(STATUSES)
+
+
+def test_of_large_results_only_that_of_the_page_is_in_memory(connection: sqlite3.Connection) -> None:
+    add(connection, 12)
+    connection.execute("UPDATE payloads SET result = ?", (RESULT % ("x" * 1_000_000),))
+    pages = [read_page(connection, STATUSES, None, None)]
+    tracemalloc.start()
+    try:
+        while pages[-1].cursor is not None:
+            pages = [read_page(connection, STATUSES, None, pages[-1].cursor)]
+            assert len(pages[0].handlers) <= 1
+        assert tracemalloc.get_traced_memory()[1] < 2_500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_damaged_text_hides_nothing_and_is_read_as_far_as_it_goes(connection: sqlite3.Connection) -> None:
+    add(connection, 3)
+    connection.execute("UPDATE handlers SET workflow_name = CAST(x'66ff' AS TEXT) WHERE handler_id = 'h00001'")
+    connection.execute("UPDATE payloads SET result = CAST(x'7bff7d' AS TEXT) WHERE handler_id = 'h00002'")
+    (page,) = read(connection)
+    assert [handler.workflow_name for handler in page.handlers] == ["flow", "\ufffdf\ufffd", "flow"]
+    assert [(handler.result is None, handler.damaged) for handler in page.handlers] == [
+        (False, False),
+        (False, False),
+        (True, True),
+    ]
+    assert connection.text_factory is text
