@@ -112,7 +112,7 @@ async def test_a_run_that_loses_a_record_while_it_leaves_is_failed(managing: Man
 async def test_a_run_that_the_store_has_no_more_is_forgotten(
     managing: Managing, change: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who owns the store may replace a handler's record: the server goes by what is stored."""
+    """A handler's record may be replaced by the owner of the store: the server goes by what is stored."""
     workflow = Counted()
     async with managing(ask=workflow, idle_timeout=0.05) as manager:
         handler_id = (await manager.start("ask", RunRequest())).handler_id
