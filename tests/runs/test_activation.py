@@ -236,6 +236,7 @@ class Leaving:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go = asyncio.Event()
+        self.leaving = asyncio.Event()
         self.handler_id = ""
         self.task: asyncio.Task[None] | None = None
         self._patch = monkeypatch
@@ -245,6 +246,7 @@ class Leaving:
 
         async def settle_late(writer: RunWriter) -> None:
             await settle(writer)
+            self.leaving.set()
             await self.go.wait()
 
         self.handler_id = (await manager.start("one", RunRequest())).handler_id
@@ -256,7 +258,7 @@ class Leaving:
             patched.setattr(RunWriter, "settle", settle_late)
             await manager.send(self.handler_id, REPLY, None, None)
             await ended(manager, self.handler_id)
-            await asyncio.sleep(0.01)
+            await self.leaving.wait()
         assert self.task is not None
         assert not self.task.done()
 
@@ -418,7 +420,8 @@ async def test_what_a_task_sends_while_a_client_posts_reaches_the_released_run_t
         async with manager.runs.lock(handler.handler_id):
             sending = manager.send(handler.handler_id, {"type": "Custom", "value": {"n": 1}}, None, None)
             posting = asyncio.create_task(sending, name="posts")
-            await asyncio.sleep(0.01)
+            await until(lambda: manager.held()["tasks"] == 1)
+            await asyncio.sleep(0)
             # It waits behind the client, and comes after it into the store.
             workflow.release.set()
             await asyncio.gather(*workflow.tasks)

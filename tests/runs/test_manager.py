@@ -609,8 +609,7 @@ async def test_nothing_new_is_accepted_while_the_server_stops(managing: Managing
     async with managing(greet=Greet(), ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
         waiting = asyncio.create_task(manager.run("ask", RunRequest()), name="waits")
-        await until(lambda: len(manager.runs.in_memory()) == 2)
-        await asyncio.sleep(0.05)
+        await until(lambda: len(manager.runs.in_memory()) == 2 and not manager.held()["tasks"])
         manager.close()
         with pytest.raises(ShuttingDown):
             await waiting

@@ -30,8 +30,10 @@ class ListBackend(Backend):
         self.maintained = 0
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.began = asyncio.Event()
 
     async def commit(self, units: Sequence[Entries]) -> Refusals:
+        self.began.set()
         await self.go_on.wait()
         if self.failures:
             kind = self.failures[0] if self.failures[0] is FailureKind.FULL else self.failures.pop(0)
@@ -84,7 +86,7 @@ async def test_units_gather_while_a_transaction_runs(writing: Writing) -> None:
     backend, writer = writing.backend, writing.writer
     backend.go_on.clear()
     first = asyncio.ensure_future(writer.append((run_started("a"),)))
-    await asyncio.sleep(0.01)
+    await backend.began.wait()
     others = [asyncio.ensure_future(writer.append((tick("a", n),))) for n in range(3)]
     own = asyncio.ensure_future(writer.commit((ClocksShifted(1.0),), internal=True))
     await asyncio.sleep(0)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.harness.runs import until
+from tests.harness.waiting import until_seen
 from workflow_server.errors import StorageFull
 from workflow_server.records import Record, RunEnded
 from workflow_server.store import HandlerQuery, group_commit
@@ -100,10 +101,16 @@ async def test_new_work_is_accepted_after_a_cancellation_took_all(path: Path, mo
 
     store.hook = full_but_for_ends
     waiting = store.append(event("b", 0))
-    await until(lambda: store._writer is not None and store._writer._waits_for_room)
+    await until(lambda: store.problem is not None)
     await store.append(run_ended("b", status="cancelled"))
     await waiting
     store.hook = None
-    await asyncio.sleep(0.1)
-    await store.commit(event("a", 0))
+
+    async def is_accepted() -> bool:
+        with suppress(StorageFull):
+            await store.commit(event("a", 0))
+            return True
+        return False
+
+    await until_seen(is_accepted, "new work is refused still")
     await store.close()
