@@ -83,7 +83,7 @@ async def test_a_run_that_is_leaving_memory_is_not_loaded_beside(managing: Manag
         assert run.is_released
         # As a wake-up does that was in line for the handler's lock while the run came, and went.
         manager.runs.wake(run)
-        await until(lambda: not manager.held()["tasks"])
+        await until(lambda: not manager.footprint()["tasks"])
         assert run.session is session, "a second session was made beside the one that leaves"
         holding.go_on.set()
         await released(manager, handler_id)
@@ -122,7 +122,7 @@ async def test_a_run_that_the_store_has_no_more_is_forgotten(
         replaced = stored.model_copy(update=change)
         await manager.store.update(replaced)
         manager.runs.wake(run_of(manager, handler_id))
-        await until(lambda: not any(manager.held().values()))
+        await until(lambda: not any(manager.footprint().values()))
         await manager.store.flush()
         assert workflow.begun == 1
         assert await manager.store.query(HandlerQuery(handler_id_in=[handler_id])) == [replaced]

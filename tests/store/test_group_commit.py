@@ -36,9 +36,9 @@ class Gate:
 
 
 async def test_fifty_concurrent_committers_share_a_few_transactions(store: HookedStore) -> None:
-    before = store.transactions
+    before = store.committed.transactions
     await asyncio.gather(*(store.commit(run_started(f"h{n}")) for n in range(50)))
-    assert store.transactions - before <= 3
+    assert store.committed.transactions - before <= 3
     assert len(await store.running_runs()) == 50
 
 
@@ -61,7 +61,7 @@ async def test_a_waiter_goes_on_after_its_commit_and_the_listener(store: HookedS
 async def test_the_next_batch_gathers_while_a_commit_runs(store: HookedStore) -> None:
     gate = Gate("before commit")
     store.hook = gate
-    before = store.transactions
+    before = store.committed.transactions
     first = asyncio.ensure_future(store.append(run_started("a")))
     await gate.reached.wait()
     store.hook = None
@@ -69,7 +69,7 @@ async def test_the_next_batch_gathers_while_a_commit_runs(store: HookedStore) ->
     await asyncio.sleep(0)
     gate.open()
     await asyncio.gather(first, *others)
-    assert store.transactions - before == 2
+    assert store.committed.transactions - before == 2
 
 
 async def test_a_cancelled_waiter_takes_nothing_back_and_harms_nobody(store: HookedStore) -> None:
@@ -106,9 +106,9 @@ async def test_flush_waits_for_all_that_was_handed_over(store: HookedStore) -> N
     store.append(run_started("a"))
     await store.flush()
     assert await store.load_run("a") is not None
-    before = store.transactions
+    before = store.committed.transactions
     await store.flush()
-    assert store.transactions == before, "with nothing to store there is nothing to commit"
+    assert store.committed.transactions == before, "with nothing to store there is nothing to commit"
 
 
 async def test_a_full_disk_refuses_new_work_and_keeps_the_rest(

@@ -98,15 +98,15 @@ class RuntimeManager:
         if self._closing.is_set():
             raise ShuttingDown
 
-    def held(self) -> dict[str, int]:
-        """Return how much is held for runs, requests and readers, for tests: nothing, once all of them are over."""
+    def footprint(self) -> dict[str, int]:
+        """Return how much memory holds for runs, requests and readers, for tests: nothing, once they are over."""
         return {
             "runs": len(self.runs),
             "waits for ends": len(self._waiters),
             "idempotency keys": self._keys.locked(),
-            **self.runs.held(),
-            **self._logs.held(),
-            **self._activation.held(),
+            **self.runs.footprint(),
+            **self._logs.footprint(),
+            **self._activation.footprint(),
         }
 
     # -- Looking -------------------------------------------------------------------------------
