@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness.runs import until
+from tests.store.making import run_started
 from workflow_server.store import MemoryWorkflowStore, SqliteWorkflowStore
 from workflow_server.store.sqlite.connection import run_on
 from workflow_server.store.sqlite.exceptions import DatabaseLocked
-
-from .making import run_started
 
 
 async def test_memory_stores_share_nothing_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
