@@ -33,8 +33,7 @@ class Conversation:
         body: Json = {"start_event": {"user_msg": message}}
         if self._handler_id is not None:
             body["handler_id"] = self._handler_id
-        status, handler = await self._server.api.call("POST", f"/workflows/{self.name}/run-nowait", body)
-        assert status == 200, handler
+        handler = await self._server.api.wants("POST", f"/workflows/{self.name}/run-nowait", body)
         self._handler_id = handler["handler_id"]
 
     async def asked(self, what: str) -> None:

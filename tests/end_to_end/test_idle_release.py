@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import sqlite3
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.harness.server_process import DurableServer
+from tests.harness.waiting import until_stored
 
 WAITING = 2_000
 WARM_UP = 200
@@ -30,13 +29,8 @@ def resident(server: DurableServer) -> int:
 
 async def released(server: DurableServer, count: int) -> None:
     """Return when so many running runs have left memory."""
-    with closing(sqlite3.connect(f"file:{server.db}?mode=ro", uri=True)) as connection:
-        query = "SELECT count(*) FROM handlers WHERE status = 'running' AND released = 1"
-        for _ in range(1_500):
-            if connection.execute(query).fetchone()[0] >= count:
-                return
-            await asyncio.sleep(0.02)
-    raise AssertionError(f"{count} runs were not released")
+    query = "SELECT count(*) >= ? FROM handlers WHERE status = 'running' AND released = 1"
+    await until_stored(server.db, query, count)
 
 
 async def start_waiting(server: DurableServer, count: int) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.harness.api import Json, Reader
 from tests.harness.server_process import DurableServer
+from tests.harness.waiting import until_stored
 
 pytestmark = pytest.mark.slow(25)
 
@@ -55,8 +56,8 @@ async def lived_through(folder: Path, by: float, idle: float, dead: bool) -> Liv
             await readers[name].until("Question")
         await readers["retry"].until("StepStateChanged", step_state="not_running")
         if idle:
-            # Until they are out of memory.
-            await asyncio.sleep(2 * idle)
+            query = "SELECT min(released) FROM handlers WHERE handler_id IN (?, ?)"
+            await until_stored(server.db, query, ids["wait"], ids["timeout"])
         if dead:
             await server.kill()
         clock.write_text(str(by))

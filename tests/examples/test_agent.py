@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import sqlite3
-import time
 import warnings
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from tests.conftest import ServerProcess, StartServer
 from tests.examples.endpoint import chat_endpoint
 from tests.examples.test_served import run_docstring, stream
 from tests.harness.plain_http import get_json, post_json
+from tests.harness.waiting import until_stored
 
 with warnings.catch_warnings():
     # Of an agent, which is a pydantic model, the engine looks at every attribute, also at those that are deprecated.
@@ -124,11 +123,8 @@ def test_a_conversation_goes_on_after_the_run_has_left_memory(
 
 
 def wait_until_released(db: Path) -> None:
-    with closing(sqlite3.connect(f"file:{db}?mode=ro", uri=True)) as connection:
-        deadline = time.monotonic() + 20
-        while not connection.execute("SELECT 1 FROM handlers WHERE status = 'running' AND released = 1").fetchone():
-            assert time.monotonic() < deadline, "the run was not released"
-            time.sleep(0.02)
+    query = "SELECT count(*) FROM handlers WHERE status = 'running' AND released = 1"
+    asyncio.run(until_stored(db, query))
 
 
 def test_the_agent_answers_as_its_docstring_says(root: Path, start_server: StartServer) -> None:

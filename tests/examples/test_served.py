@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import StartServer
+from tests.harness.plain_http import post_json
 from tests.harness.spawning import clean_environment
 
 PORT_IN_DOCS = "8080"
@@ -97,13 +98,8 @@ def test_a_batch_that_is_killed_again_and_again_posts_each_invoice_once(
 
 
 def start_batch(url: str, pause: float) -> str:
-    request = urllib.request.Request(
-        f"{url}/workflows/nightly_batch/run-nowait",
-        data=json.dumps({"start_event": {"pause": pause}}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return str(json.load(response)["handler_id"])
+    handler = post_json(f"{url}/workflows/nightly_batch/run-nowait", {"start_event": {"pause": pause}})
+    return str(handler["handler_id"])
 
 
 def stream(url: str, handler_id: str, include_internal: str = "false") -> Iterator[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import time
@@ -17,6 +16,7 @@ from workflows.events import Event, HumanResponseEvent, StartEvent, StopEvent
 
 from tests.harness.managing import Managing
 from tests.harness.runs import ended, in_memory, released
+from tests.harness.waiting import until_seen
 from tests.store.fault_injection import BEGIN, Hook, HookedStore
 from workflow_server.execution import writer
 from workflow_server.execution.mailbox import Mailbox
@@ -93,9 +93,11 @@ async def begun(manager: RuntimeManager, handler_id: str, number: int) -> None:
 
 async def held(manager: RuntimeManager, handler_id: str, number: int) -> None:
     """Return when the handler shows that it holds so many events."""
-    async with asyncio.timeout(20):
-        while (await manager.get_handler(handler_id)).held_events != number:  # noqa: ASYNC110 no event for it
-            await asyncio.sleep(0.005)
+
+    async def are_held() -> bool:
+        return (await manager.get_handler(handler_id)).held_events == number
+
+    await until_seen(are_held, f"{number} events are not held")
 
 
 class Play:
@@ -149,9 +151,11 @@ class Play:
 
     async def lost(self, number: int) -> None:
         """Return when so many events were told as taken by nobody."""
-        async with asyncio.timeout(20):
-            while len(await self._lost()) < number:  # noqa: ASYNC110 no event for it
-                await asyncio.sleep(0.005)
+
+        async def are_told() -> bool:
+            return len(await self._lost()) >= number
+
+        await until_seen(are_told, f"{number} events are not told as taken by nobody")
 
     async def _lost(self) -> list[str]:
         log = await self.manager.store.read_events(self.handler_id, -1, 10_000)
@@ -399,8 +403,8 @@ async def test_a_fan_out_shares_its_commits(managing: Managing) -> None:
     async with managing(store=store, sample=FanOut()) as manager:
         # As long as on a slow disk: what is sent meanwhile is to share one commit.
         store.hook = lambda moment, _: time.sleep(0.1) if moment == BEGIN else None
-        before = store.transactions
+        before = store.committed.transactions
         handler_id = (await manager.start("sample", RunRequest())).handler_id
         handler, _ = await ended(manager, handler_id)
         assert handler.status == "completed", handler.error
-        assert store.transactions - before < 50
+        assert store.committed.transactions - before < 50

@@ -27,7 +27,8 @@ class StreamEvent(NamedTuple):
 
 
 class Api:
-    """A server's HTTP interface; ``url`` changes when the server is started again."""
+    """A server's HTTP interface; ``url`` changes when the server is started again, and is empty where the session has
+    it."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.url = ""
@@ -38,11 +39,15 @@ class Api:
         async with self.session.request(method, f"{self.url}{path}", json=body, **options) as response:
             return response.status, await response.json()
 
+    async def wants(self, method: str, path: str, body: object = None, *, status: int = 200, **options: Any) -> Json:
+        """The JSON of the answer to one request, which has to be of this status."""
+        found, answer = await self.call(method, path, body, **options)
+        assert found == status, f"{method} {path} {body}: {found} {answer} instead of {status}"
+        return answer
+
     async def start(self, workflow: str, **fields: object) -> Json:
         """Start a run; it is acknowledged when this returns."""
-        status, handler = await self.call("POST", f"/workflows/{workflow}/run-nowait", {"start_event": fields})
-        assert status == 200, handler
-        return handler
+        return await self.wants("POST", f"/workflows/{workflow}/run-nowait", {"start_event": fields})
 
     async def handler(self, handler_id: str) -> Json:
         """The handler as it is."""
@@ -52,16 +57,13 @@ class Api:
 
     async def running(self) -> list[Json]:
         """The handlers that are running."""
-        status, answer = await self.call("GET", "/handlers?status=running")
-        assert status == 200, answer
-        handlers: list[Json] = answer["handlers"]
+        handlers: list[Json] = (await self.wants("GET", "/handlers?status=running"))["handlers"]
         return handlers
 
     async def send(self, handler_id: str, kind: str, step: str | None = None, **value: object) -> None:
         """Post an event; it is acknowledged when this returns."""
         body = {"event": {"type": kind, "value": value}, **({} if step is None else {"step": step})}
-        status, answer = await self.call("POST", f"/events/{handler_id}", body)
-        assert status == 200, answer
+        await self.wants("POST", f"/events/{handler_id}", body)
 
     async def stream(
         self, handler_id: str, after: int | None = -1, *, internal: bool = False

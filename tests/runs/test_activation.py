@@ -145,7 +145,7 @@ async def test_a_released_run_that_cannot_be_read_is_tried_again_with_the_event_
         store.failures = 1
         await manager.send(handler.handler_id, REPLY, None, None)
         assert (await ended(manager, handler.handler_id))[0].status == "completed"
-        await until(lambda: not any(manager.held().values()))
+        await until(lambda: not any(manager.footprint().values()))
 
 
 async def test_a_run_that_cannot_be_read_at_start_leaves_its_slot_to_the_next_and_is_tried_again(
@@ -228,7 +228,7 @@ async def test_who_asks_for_a_run_that_was_superseded_leaves_nothing_behind(mana
         await manager.run("keep", RunRequest(handler_id=handler.handler_id))
         with pytest.raises(RunSuperseded):
             await manager.run("keep", request)
-        assert not any(manager.held().values()), manager.held()
+        assert not any(manager.footprint().values()), manager.footprint()
 
 
 class Leaving:
@@ -236,6 +236,7 @@ class Leaving:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go = asyncio.Event()
+        self.leaving = asyncio.Event()
         self.handler_id = ""
         self.task: asyncio.Task[None] | None = None
         self._patch = monkeypatch
@@ -245,6 +246,7 @@ class Leaving:
 
         async def settle_late(writer: RunWriter) -> None:
             await settle(writer)
+            self.leaving.set()
             await self.go.wait()
 
         self.handler_id = (await manager.start("one", RunRequest())).handler_id
@@ -256,7 +258,7 @@ class Leaving:
             patched.setattr(RunWriter, "settle", settle_late)
             await manager.send(self.handler_id, REPLY, None, None)
             await ended(manager, self.handler_id)
-            await asyncio.sleep(0.01)
+            await self.leaving.wait()
         assert self.task is not None
         assert not self.task.done()
 
@@ -418,7 +420,8 @@ async def test_what_a_task_sends_while_a_client_posts_reaches_the_released_run_t
         async with manager.runs.lock(handler.handler_id):
             sending = manager.send(handler.handler_id, {"type": "Custom", "value": {"n": 1}}, None, None)
             posting = asyncio.create_task(sending, name="posts")
-            await asyncio.sleep(0.01)
+            await until(lambda: manager.footprint()["tasks"] == 1)
+            await asyncio.sleep(0)
             # It waits behind the client, and comes after it into the store.
             workflow.release.set()
             await asyncio.gather(*workflow.tasks)
@@ -447,7 +450,7 @@ async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_
             await manager.send(first.handler_id, REPLY, None, None)
             over, _ = await ended(manager, first.handler_id)
         assert over.status == "cancelled"
-        await until(lambda: not any(manager.held().values()))
+        await until(lambda: not any(manager.footprint().values()))
         assert asking.begun == 1, "its step began again for the answer"
         second = await manager.start("ask", RunRequest())
         await asyncio.wait_for(asked(manager, second.handler_id), 10)
@@ -469,7 +472,7 @@ async def test_a_run_that_is_cancelled_as_it_is_about_to_begin_is_cancelled_once
             assert [json.loads(event.data)["type"] for event in log if "Cancelled" in event.data] == [
                 "WorkflowCancelledEvent"
             ]
-            await until(lambda: not any(manager.held().values()))
+            await until(lambda: not any(manager.footprint().values()))
             await until(lambda: not any(task.get_name().startswith("run ") for task in asyncio.all_tasks()))
 
 

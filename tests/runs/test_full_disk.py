@@ -92,7 +92,7 @@ async def test_a_run_whose_release_waits_for_room_is_cancelled_at_once(
             log = await store.read_events(handler.handler_id, -1, 100)
             assert [event.sequence for event in log] == list(range(len(log)))
             assert json.loads(log[-1].data)["type"] == "WorkflowCancelledEvent"
-        await until(lambda: not any(manager.held().values()))
+        await until(lambda: not any(manager.footprint().values()))
 
 
 async def test_a_run_whose_end_waits_for_room_is_deleted_at_once(
@@ -106,7 +106,7 @@ async def test_a_run_whose_end_waits_for_room_is_deleted_at_once(
         store.hook = None
         with pytest.raises(HandlerNotFound):
             await manager.get_handler(handler.handler_id)
-        await until(lambda: not any(manager.held().values()))
+        await until(lambda: not any(manager.footprint().values()))
     assert "was refused" not in caplog.text
 
 

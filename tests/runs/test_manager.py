@@ -609,8 +609,7 @@ async def test_nothing_new_is_accepted_while_the_server_stops(managing: Managing
     async with managing(greet=Greet(), ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
         waiting = asyncio.create_task(manager.run("ask", RunRequest()), name="waits")
-        await until(lambda: len(manager.runs.in_memory()) == 2)
-        await asyncio.sleep(0.05)
+        await until(lambda: len(manager.runs.in_memory()) == 2 and not manager.footprint()["tasks"])
         manager.close()
         with pytest.raises(ShuttingDown):
             await waiting
@@ -669,7 +668,7 @@ async def test_who_goes_away_while_it_asks_for_the_end_of_a_run_leaves_nothing_b
                 await asyncio.sleep(0.0002)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-        assert not any(manager.held().values()), manager.held()
+        assert not any(manager.footprint().values()), manager.footprint()
 
 
 async def test_the_time_before_a_resume_that_did_not_come_about_stays_a_downtime(

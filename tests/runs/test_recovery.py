@@ -51,6 +51,7 @@ class Stuck(Workflow):
     ("statement", "goes_on"),
     [
         (f"UPDATE ticks SET data = {NO_TEXT} WHERE seq = 1 AND run_id = ?", False),
+        ("DELETE FROM ticks WHERE seq = 0 AND run_id = ?", False),
         (f"UPDATE state_patches SET patch = {NO_TEXT} WHERE run_id = ?", False),
         (
             f"UPDATE payloads SET start_event = {NO_TEXT} "

@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 from workflows import Context, Workflow, step
-from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
+from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from tests.harness.managing import Managing
 from tests.harness.runs import asked, until
@@ -33,6 +33,21 @@ class Large(Workflow):
         return StopEvent(result="x" * (2 * LONGEST))
 
 
+class Word(Event):
+    text: str = ""
+
+
+class Talkative(Workflow):
+    """Publishes more than the store can hold, then less, and goes on for as long as it may."""
+
+    @step
+    async def talk(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        ctx.write_event_to_stream(Word(text="x" * (2 * LONGEST)))
+        ctx.write_event_to_stream(Word(text="small"))
+        await asyncio.Event().wait()
+        return StopEvent()
+
+
 async def limit(manager: RuntimeManager) -> None:
     """Let the store hold no longer values."""
     store = manager.store
@@ -53,6 +68,17 @@ async def test_a_run_whose_end_cannot_be_stored_is_failed_with_the_reason(managi
         events = await manager.store.read_events(over.handler_id, -1, 100)
         assert [event.sequence for event in events] == list(range(len(events)))
         assert [json.loads(event.data)["type"] for event in events if "Failed" in event.data] == ["WorkflowFailedEvent"]
+
+
+async def test_what_follows_a_refused_event_keeps_its_place(managing: Managing) -> None:
+    async with managing(talk=Talkative(timeout=None)) as manager:
+        await limit(manager)
+        over = await asyncio.wait_for(manager.run("talk", RunRequest()), 20)
+        assert over.status == "failed"
+        events = [json.loads(event.data) for event in await manager.store.read_events(over.handler_id, -1, 100)]
+        published = [event for event in events if event["type"] in {"Word", "WorkflowFailedEvent"}]
+        assert [event["type"] for event in published] == ["Word", "WorkflowFailedEvent"]
+        assert published[0]["value"]["text"] == "small"
 
 
 async def test_who_waits_for_a_run_whose_handler_was_deleted_beneath_it_is_told(managing: Managing) -> None:

@@ -71,7 +71,7 @@ class Gate:
 
 
 async def _nothing_is_left(manager: RuntimeManager, store: HookedStore) -> None:
-    await until(lambda: not any(manager.held().values()))
+    await until(lambda: not any(manager.footprint().values()))
     await store.flush()
     assert not await manager.list_handlers(None, None)
 
@@ -120,7 +120,7 @@ async def test_a_refused_start_leaves_nothing_behind(
         for _ in range(3):
             with pytest.raises(error):
                 await manager.run("once", RunRequest(handler_id="mine"))
-        await until(lambda: not any(manager.held().values()))
+        await until(lambda: not any(manager.footprint().values()))
         with pytest.raises(HandlerNotFound):
             await manager.open_cursor("mine", -1)
         store.hook = None
@@ -152,7 +152,7 @@ async def test_a_timeout_before_the_start_is_stored_comes_behind_it(
             await _nothing_is_left(manager, store)
         else:
             handler = await request
-            await until(lambda: not any(manager.held().values()))
+            await until(lambda: not any(manager.footprint().values()))
             assert "timed out after 0.05 seconds" in str((await manager.get_handler(handler.handler_id)).error)
             log = await store.read_events(handler.handler_id, -1, 100)
             assert [event.sequence for event in log] == list(range(len(log)))
@@ -202,6 +202,6 @@ async def test_a_start_whose_commit_fails_is_not_begun(managing: Managing, datab
         store.hook = broken
         with pytest.raises(StorageError):
             await manager.run("once", RunRequest())
-        await until(lambda: not any(manager.held().values()))
+        await until(lambda: not any(manager.footprint().values()))
         store.hook = None
     assert workflow.calls == 0

@@ -1,269 +1,167 @@
-"""Group commit: order, sharing, full disks, tries, and who waits for what."""
+"""Group commit on a backend that is a list: what it promises, it promises for any database."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from workflow_server.errors import CommitUnknown, StorageFull, StoreUnavailable
+from tests.harness.runs import until
+from workflow_server.errors import CommitUnknown, StorageError, StorageFull, StoreUnavailable, UnitRefused
+from workflow_server.records import Record
 from workflow_server.store import group_commit
-from workflow_server.store.batch import Unit
+from workflow_server.store.backend import Backend, FailureKind, Refusals, TransactionError
+from workflow_server.store.group_commit import GroupCommit
+from workflow_server.store.internal_records import ClocksShifted, Entries
+from workflow_server.store.listeners import CommitListeners
 
-from .failing import failing, fill_up, make_room
-from .fault_injection import BEGIN, HookedStore, Written
-from .making import event, run_started, tick
-
-
-class Gate:
-    """A hook that holds the writer's thread at ``moment`` until it is opened."""
-
-    def __init__(self, moment: str) -> None:
-        self.reached = asyncio.Event()
-        self._moment = moment
-        self._opened = threading.Event()
-        self._loop = asyncio.get_running_loop()
-
-    def __call__(self, moment: str, records: Sequence[Written]) -> None:
-        if moment == self._moment:
-            self._loop.call_soon_threadsafe(self.reached.set)
-            self._opened.wait(30)
-
-    def open(self) -> None:
-        self._opened.set()
+from .making import event, run_ended, run_started, tick
 
 
-async def test_fifty_concurrent_committers_share_a_few_transactions(store: HookedStore) -> None:
-    before = store.transactions
-    await asyncio.gather(*(store.commit(run_started(f"h{n}")) for n in range(50)))
-    assert store.transactions - before <= 3
-    assert len(await store.running_runs()) == 50
+class ListBackend(Backend):
+    """Keeps transactions in a list, and fails as it is told."""
+
+    def __init__(self) -> None:
+        self.transactions: list[list[Entries]] = []
+        self.failures: list[FailureKind] = []
+        """The fate of the next commits; FULL stays for all but urgent ones."""
+        self.unstorable: set[Record] = set()
+        self.maintained = 0
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.began = asyncio.Event()
+
+    async def commit(self, units: Sequence[Entries]) -> Refusals:
+        self.began.set()
+        await self.go_on.wait()
+        if self.failures:
+            kind = self.failures[0] if self.failures[0] is FailureKind.FULL else self.failures.pop(0)
+            raise TransactionError(kind, kind.value)
+        return self._keep(units)
+
+    async def commit_urgent(self, units: Sequence[Entries]) -> Refusals:
+        return self._keep(units)
+
+    async def maintain(self) -> None:
+        self.maintained += 1
+
+    async def erase_deleted(self) -> bool:
+        return True
+
+    def _keep(self, units: Sequence[Entries]) -> Refusals:
+        refused = {place: "made by a test" for place, unit in enumerate(units) if self.unstorable & {*unit}}
+        self.transactions.append([unit for place, unit in enumerate(units) if place not in refused])
+        return refused
 
 
-async def test_a_waiter_goes_on_after_its_commit_and_the_listener(store: HookedStore) -> None:
-    order: list[str] = []
-    store.subscribe(lambda _: order.append("listener"))
-    gate = Gate("inside commit")
-    store.hook = gate
-    waiting = asyncio.ensure_future(store.append(run_started("a")))
-    await gate.reached.wait()
-    assert await store.load_run("a") is None, "readers see only what is committed"
-    assert not waiting.done()
-    gate.open()
-    await waiting
-    order.append("waiter")
-    assert order == ["listener", "waiter"]
-    assert await store.load_run("a") is not None
+class Writing:
+    """Group commit on a list, and what it reported."""
+
+    def __init__(self) -> None:
+        self.backend = ListBackend()
+        self.heard: list[Record] = []
+        self.refused: list[Entries] = []
+        self.failures: list[StorageError] = []
+        listeners = CommitListeners()
+        listeners.subscribe(self.heard.extend)
+        self.writer = GroupCommit(
+            self.backend,
+            backoff=(0.0, 0.0),
+            listeners=listeners,
+            on_refused=lambda entries, _: self.refused.append(entries),
+            on_failure=self.failures.append,
+        )
 
 
-async def test_the_next_batch_gathers_while_a_commit_runs(store: HookedStore) -> None:
-    gate = Gate("before commit")
-    store.hook = gate
-    before = store.transactions
-    first = asyncio.ensure_future(store.append(run_started("a")))
-    await gate.reached.wait()
-    store.hook = None
-    others = [asyncio.ensure_future(store.append(tick("a", n))) for n in range(20)]
+@pytest.fixture
+async def writing() -> AsyncIterator[Writing]:
+    writing = Writing()
+    yield writing
+    writing.backend.failures.clear()
+    await writing.writer.close()
+
+
+async def test_units_gather_while_a_transaction_runs(writing: Writing) -> None:
+    backend, writer = writing.backend, writing.writer
+    backend.go_on.clear()
+    first = asyncio.ensure_future(writer.append((run_started("a"),)))
+    await backend.began.wait()
+    others = [asyncio.ensure_future(writer.append((tick("a", n),))) for n in range(3)]
+    own = asyncio.ensure_future(writer.commit((ClocksShifted(1.0),), internal=True))
     await asyncio.sleep(0)
-    gate.open()
-    await asyncio.gather(first, *others)
-    assert store.transactions - before == 2
+    assert writer.backlog == 5
+    backend.go_on.set()
+    await asyncio.gather(first, *others, own)
+    ticks = [tick("a", n) for n in range(3)]
+    assert backend.transactions == [[(run_started("a"),)], [*((one,) for one in ticks), (ClocksShifted(1.0),)]]
+    assert writing.heard == [run_started("a"), *ticks], "listeners hear of the contract's records alone"
+    assert (writer.committed[:2], writer.backlog, backend.maintained) == ((2, 5), 0, 2)
 
 
-async def test_a_cancelled_waiter_takes_nothing_back_and_harms_nobody(store: HookedStore) -> None:
-    gate = Gate("inside commit")
-    store.hook = gate
-    cancelled = asyncio.ensure_future(store.commit(run_started("a")))
-    await gate.reached.wait()
-    beside = asyncio.ensure_future(store.append(tick("a", 0)))
-    cancelled.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await cancelled
-    gate.open()
-    await beside
-    run = await store.load_run("a")
-    assert run is not None
-    assert len(run.ticks) == 1
+async def test_refused_units_are_those_of_the_backend(writing: Writing) -> None:
+    writing.backend.unstorable.add(event("a", 1))
+    writing.writer.append(())
+    before, bad = writing.writer.append((event("a", 0),)), writing.writer.append((event("a", 1), event("a", 2)))
+    with pytest.raises(UnitRefused, match="made by a test"):
+        await bad
+    await before
+    assert writing.heard == [event("a", 0)]
+    assert writing.refused == [(event("a", 1), event("a", 2))]
 
 
-async def test_a_cancelled_waiter_leaves_the_others_of_its_commit(store: HookedStore) -> None:
-    gate = Gate("inside commit")
-    store.hook = gate
-    handles = [store.append(run_started(name)) for name in ("a", "b")]
-    cancelled, beside = (asyncio.ensure_future(handle) for handle in handles)
-    await gate.reached.wait()
-    cancelled.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await cancelled
-    gate.open()
-    await beside
-    await handles[0]
-
-
-async def test_flush_waits_for_all_that_was_handed_over(store: HookedStore) -> None:
-    store.append(run_started("a"))
-    await store.flush()
-    assert await store.load_run("a") is not None
-    before = store.transactions
-    await store.flush()
-    assert store.transactions == before, "with nothing to store there is nothing to commit"
-
-
-async def test_a_full_disk_refuses_new_work_and_keeps_the_rest(
-    store: HookedStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(group_commit, "FULL_RETRY", 0.05)
-    await store.append(run_started("a"))
-    await fill_up(store)
-    kept = [asyncio.ensure_future(store.append(event("a", n, data="x" * 20_000))) for n in range(3)]
+async def test_a_cancellation_takes_the_room_that_is_kept(writing: Writing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "FULL_RETRY", 0.02)
+    backend, writer = writing.backend, writing.writer
+    backend.failures.append(FailureKind.FULL)
+    others, before = writer.append((event("b", 0),)), writer.append((event("a", 0),))
     with pytest.raises(StorageFull):
-        await store.commit(run_started("b"))
-    assert store.problem is not None
-    assert "full" in store.problem
-    with pytest.raises(StorageFull):
-        await store.commit(run_started("c"))
-    late = asyncio.ensure_future(store.append(event("a", 3)))
-    assert await store.load_run("a") is not None, "reads go on"
-    assert not any(waiting.done() for waiting in kept)
-    await make_room(store)
-    await asyncio.gather(*kept, late)
-    assert store.problem is None
-    assert [stored.sequence for stored in await store.read_events("a", -1, 10)] == [0, 1, 2, 3]
-    assert await store.load_run("b") is None, "what was refused is never stored"
-    await store.commit(run_started("d"))
+        await writer.commit((run_started("c"),))
+    cancelled = (run_ended("a", status="cancelled"),)
+    await writer.append(cancelled)
+    await before
+    assert backend.transactions == [[(event("a", 0),), cancelled]]
+    assert not await writer.erase_deleted()
+    backend.failures.clear()
+    await others
+    assert backend.transactions[1:] == [[(event("b", 0),)]]
+    assert await writer.erase_deleted()
+    assert (writer.problem, writing.failures) == (None, [])
 
 
-async def test_new_work_that_gathered_meanwhile_is_refused_at_once(
-    store: HookedStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(group_commit, "FULL_RETRY", 3600.0)
-    await store.append(run_started("a"))
-    loop, reached, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
-    full = failing(sqlite3.SQLITE_FULL, times=1)
-
-    def hook(moment: str, records: Sequence[Written]) -> None:
-        loop.call_soon_threadsafe(reached.set)
-        go.wait(30)
-        full(moment, records)
-
-    store.hook = hook
-    kept = asyncio.ensure_future(store.append(event("a", 0)))
-    await reached.wait()
-    gathered = asyncio.ensure_future(store.commit(run_started("b")))
-    await asyncio.sleep(0)
-    go.set()
-    with pytest.raises(StorageFull):
-        await gathered
-    assert not kept.done()
-    await store.close()
-    await kept
-
-
-async def test_a_full_disk_recovers_with_the_next_work_that_fits(
-    store: HookedStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(group_commit, "FULL_RETRY", 0.0)
-    await fill_up(store)
-    with pytest.raises(StorageFull):
-        await store.commit(run_started("a"), event("a", 0, data="x" * 20_000))
-    assert store.problem is not None
-    await make_room(store)
-    await store.commit(run_started("a"))
-    assert store.problem is None
-
-
-async def test_closing_with_a_full_disk_says_what_was_not_stored(
-    failing_store: tuple[HookedStore, list[BaseException]],
-) -> None:
-    store, failures = failing_store
-    await store.append(run_started("a"))
-    await fill_up(store)
-    waiting = asyncio.ensure_future(store.append(event("a", 0, data="x" * 20_000)))
-    with pytest.raises(StorageFull):
-        await store.commit(run_started("b"))
-    await store.close()
-    with pytest.raises(StorageFull):
-        await waiting
-    assert len(failures) == 1
-
-
-async def test_a_failed_commit_is_retried_and_the_problem_shown(store: HookedStore) -> None:
-    problems: list[str | None] = []
-    fails = failing(sqlite3.SQLITE_CANTOPEN, times=2)
-
-    def noting(moment: str, records: Sequence[Written]) -> None:
-        if moment == BEGIN:
-            problems.append(store.problem)
-        fails(moment, records)
-
-    store.hook = noting
-    await store.commit(run_started("a"))
-    assert problems[0] is None
-    assert problems[1] is not None
-    assert store.problem is None
-    assert await store.load_run("a") is not None
-
-
-async def test_after_the_last_try_new_work_is_refused(store: HookedStore) -> None:
-    store.hook = failing(sqlite3.SQLITE_BUSY, times=3)
+async def test_what_may_succeed_later_is_tried_again(writing: Writing) -> None:
+    writing.backend.failures += [FailureKind.UNAVAILABLE] * 2
+    await writing.writer.append((run_started("a"),))
+    assert writing.heard == [run_started("a")]
+    writing.backend.failures += [FailureKind.UNAVAILABLE] * 3
     with pytest.raises(StoreUnavailable):
-        await store.commit(run_started("a"))
-    await store.commit(run_started("b"))
-    assert [run.handler_id for run in await store.running_runs()] == ["b"]
-
-
-async def test_after_the_last_try_of_other_work_the_store_fails_once(
-    failing_store: tuple[HookedStore, list[BaseException]],
-) -> None:
-    store, failures = failing_store
-    store.hook = failing(sqlite3.SQLITE_BUSY)
-    waiting = store.append(run_started("a"))
-    with pytest.raises(StoreUnavailable):
-        await store.commit(run_started("b"))
-    with pytest.raises(StoreUnavailable):
-        await waiting
-    store.hook = None
-    with pytest.raises(StoreUnavailable):
-        await store.append(run_started("c"))
-    assert len(failures) == 1
+        await writing.writer.commit((run_started("b"),))
+    await writing.writer.append((run_started("c"),))
+    assert writing.heard == [run_started("a"), run_started("c")]
 
 
 @pytest.mark.parametrize(
-    ("code", "at"),
-    [
-        (sqlite3.SQLITE_IOERR_FSYNC, "inside commit"),
-        (sqlite3.SQLITE_IOERR_WRITE, "inside commit"),
-        (sqlite3.SQLITE_CORRUPT, "inside commit"),
-        (sqlite3.SQLITE_ERROR, "after commit"),
-    ],
+    ("kind", "error"), [(FailureKind.UNKNOWN, CommitUnknown), (FailureKind.BROKEN, StoreUnavailable)]
 )
-async def test_an_unknown_outcome_is_told_to_all_and_ends_the_store(
-    failing_store: tuple[HookedStore, list[BaseException]], code: int, at: str
+async def test_a_failure_for_good_is_told_to_all_once(
+    writing: Writing, kind: FailureKind, error: type[StorageError]
 ) -> None:
-    store, failures = failing_store
-    store.hook = failing(code, at=at)
-    waiting = store.append(run_started("a"))
-    refusable = asyncio.ensure_future(store.commit(run_started("b")))
-    with pytest.raises(CommitUnknown):
-        await waiting
-    with pytest.raises(CommitUnknown):
-        await refusable
-    store.hook = None
-    with pytest.raises(CommitUnknown):
-        await store.commit(run_started("c"))
-    assert [type(failure) for failure in failures] == [CommitUnknown]
-    assert store.problem is not None
+    writing.backend.failures.append(kind)
+    units = [writing.writer.append((run_started(name),)) for name in "ab"]
+    for unit in units:
+        with pytest.raises(error):
+            await unit
+    with pytest.raises(error):
+        await writing.writer.commit((run_started("c"),))
+    assert [type(failure) for failure in writing.failures] == [error]
+    assert (writing.backend.transactions, writing.heard) == ([], [])
 
 
-async def test_a_stored_unit_holds_none_of_what_was_stored_with_it(store: HookedStore) -> None:
-    """A run holds its last unit for as long as it waits."""
-    first, last = store.append(run_started("a")), store.append(run_started("b"))
-    await last
-    assert isinstance(first, Unit)
-    assert isinstance(last, Unit)
-    assert last.batch is first.batch
-    assert last.batch.units == []
-    assert (first.entries, last.entries) == ((), ())
+async def test_maintenance_that_fails_ends_the_store(writing: Writing, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail() -> None:
+        raise TransactionError(FailureKind.UNKNOWN, "made by a test")
+
+    monkeypatch.setattr(writing.backend, "maintain", fail)
+    await writing.writer.append((run_started("a"),))
+    await until(lambda: bool(writing.failures))
+    assert isinstance(writing.failures[0], CommitUnknown)

@@ -1,24 +1,13 @@
-"""Records that are stored even on a full disk: cancellations and purges, with the earlier writes of their handlers."""
+"""Units that are stored even on a full disk: cancellations and purges, with the earlier ones of their handlers."""
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-from collections.abc import Sequence
-from pathlib import Path
-
 import pytest
 
-from tests.harness.runs import until
-from workflow_server.errors import StorageFull
-from workflow_server.records import Record, RunEnded
-from workflow_server.store import HandlerQuery, group_commit
+from tests.store.making import event, run_ended, run_started, tick
 from workflow_server.store.batch import Batch, Unit
 from workflow_server.store.internal_records import Entries, PurgeMarked
 from workflow_server.store.priority import is_urgent, urgent_units
-
-from .fault_injection import INSIDE, Hook, HookedStore, Written
-from .making import event, run_ended, run_started, tick
 
 
 def units(*entries: Entries) -> list[Unit]:
@@ -41,69 +30,3 @@ def test_a_deletion_takes_what_its_handlers_wrote_before() -> None:
 def test_what_a_run_does_by_itself_waits_for_room(status: str) -> None:
     assert not is_urgent((run_ended("a", status=status),))  # type: ignore[arg-type]
     assert urgent_units(units((run_started("a"),), (event("a", 0),))) == []
-
-
-def full_but_for(*handlers: str) -> Hook:
-    """A disk that has room for the units of these handlers alone."""
-
-    def hook(moment: str, records: Sequence[Written]) -> None:
-        names = {getattr(record, "handler_id", None) for record in records}
-        if moment == INSIDE and not names <= {*handlers, None}:
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = sqlite3.SQLITE_FULL
-            raise error
-
-    return hook
-
-
-async def test_a_cancellation_is_stored_before_units_of_others(path: Path) -> None:
-    store = HookedStore(path)
-    failures: list[BaseException] = []
-    committed: list[Record] = []
-    store.on_failure = failures.append
-    await store.open()
-    store.subscribe(committed.extend)
-    await store.append(run_started("a"), run_started("b"))
-    committed.clear()
-    store.hook = full_but_for("b")
-    others = store.append(event("a", 0))
-    before = store.append(event("b", 0))
-    with pytest.raises(StorageFull):
-        await store.commit(run_started("c"))
-    end = (event("b", 1), run_ended("b", status="cancelled"))
-    await store.append(*end)
-    await before
-    assert committed == [event("b", 0), *end]
-    assert store.problem is not None, "new work is refused still"
-    with pytest.raises(StorageFull):
-        await store.commit(run_started("d"))
-    assert [handler.status for handler in await store.query(HandlerQuery(handler_id_in=["b"]))] == ["cancelled"]
-    store.hook = None
-    await others
-    assert committed[-1] == event("a", 0)
-    assert store.backlog == 0
-    assert await store.delete(HandlerQuery(handler_id_in=["b"])) == 1
-    await store.close()
-    assert failures == []
-
-
-async def test_new_work_is_accepted_after_a_cancellation_took_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "FULL_RETRY", 0.05)
-    store = HookedStore(path)
-    await store.open()
-    await store.append(run_started("a"), run_started("b"))
-    full = full_but_for()
-
-    def full_but_for_ends(moment: str, records: Sequence[Written]) -> None:
-        if not any(isinstance(record, RunEnded) for record in records):
-            full(moment, records)
-
-    store.hook = full_but_for_ends
-    waiting = store.append(event("b", 0))
-    await until(lambda: store._writer is not None and store._writer._waits_for_room)
-    await store.append(run_ended("b", status="cancelled"))
-    await waiting
-    store.hook = None
-    await asyncio.sleep(0.1)
-    await store.commit(event("a", 0))
-    await store.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, StartEvent, StopEvent
 
+from tests.harness.waiting import until_seen
 from tests.web.conftest import Serve, Served
 
 
@@ -50,9 +50,11 @@ async def test_an_early_answer_is_held_and_shown_and_what_nobody_takes_is_in_the
     handler_id = await served.start("later")
     sent = [await post(served, handler_id, "Answer", {"text": text}) for text in ("no", "yes", "yes", "yes")]
     assert sent == [200, 200, 200, 429]
-    async with asyncio.timeout(20):
-        while (await served.get(f"/handlers/{handler_id}"))[1]["held_events"] != 3:  # noqa: ASYNC110 no event for it
-            await asyncio.sleep(0.005)
+
+    async def are_held() -> bool:
+        return bool((await served.get(f"/handlers/{handler_id}"))[1]["held_events"] == 3)
+
+    await until_seen(are_held, "the answers are not held")
     listed = (await served.get("/handlers?workflow_name=later"))[1]["handlers"]
     assert [handler["held_events"] for handler in listed] == [3]
     assert await post(served, handler_id, "Go", {}) == 200

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
+from tests.harness.waiting import until_seen
 from tests.store.failing import fill_up, make_room
 from tests.web.conftest import Serve, Served
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
@@ -42,18 +42,21 @@ async def test_a_full_disk_is_507_for_new_work_and_nothing_else_and_ends_by_itse
 
 async def _asked(store: SqliteWorkflowStore, handler_id: str) -> None:
     """Return when the run has written all that it has to write before it waits."""
-    for _ in range(2000):
-        if len(await store.read_events(handler_id, -1, 10)) == 4:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never asked")
+
+    async def has_asked() -> bool:
+        return len(await store.read_events(handler_id, -1, 10)) == 4
+
+    await until_seen(has_asked, "it never asked")
 
 
 async def _accepted(served: Served) -> int:
     """The status with which a run is answered when the server has seen that there is room."""
-    async with asyncio.timeout(20):
-        while True:
-            status, _ = await served.post("/workflows/echo/run", json=LARGE)
-            if status != 507:
-                return status
-            await asyncio.sleep(0.1)
+    status = 507
+
+    async def has_room() -> bool:
+        nonlocal status
+        status, _ = await served.post("/workflows/echo/run", json=LARGE)
+        return status != 507
+
+    await until_seen(has_room, "it never saw that there is room")
+    return status

@@ -254,7 +254,7 @@ class Activation:
             run.suspend(UNREGISTERED)
         return run
 
-    def held(self) -> dict[str, int]:
+    def footprint(self) -> dict[str, int]:
         """Return what is held for runs and requests beside the table."""
         return {
             "tasks": len(self.tasks),

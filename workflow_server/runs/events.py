@@ -227,7 +227,7 @@ class EventLogs:
         if log is not None:
             log.end()
 
-    def held(self) -> dict[str, int]:
+    def footprint(self) -> dict[str, int]:
         """Return what is held beside the logs that are in use."""
         return {"queues on their way to the store": len(self._advancing), "locks of logs": self._lock.locked()}
 

@@ -15,7 +15,7 @@ from workflow_server.concurrency import map_cooperatively
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.execution.clock import ServerClock
 from workflow_server.execution.durable import DurableRuntime
-from workflow_server.execution.engine import Event, StartEvent, Workflow, nanoid
+from workflow_server.execution.engine import Event, StartEvent, Workflow
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.registry import Registry
@@ -101,15 +101,15 @@ class RuntimeManager:
         if self._closing.is_set():
             raise ShuttingDown
 
-    def held(self) -> dict[str, int]:
-        """Return how much is held for runs, requests and readers, for tests: nothing, once all of them are over."""
+    def footprint(self) -> dict[str, int]:
+        """Return how much memory holds for runs, requests and readers, for tests: nothing, once they are over."""
         return {
             "runs": len(self.runs),
             "waits for ends": len(self._waiters),
             "idempotency keys": self._keys.locked(),
-            **self.runs.held(),
-            **self._logs.held(),
-            **self._activation.held(),
+            **self.runs.footprint(),
+            **self._logs.footprint(),
+            **self._activation.footprint(),
         }
 
     # -- Looking -------------------------------------------------------------------------------

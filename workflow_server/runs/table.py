@@ -54,7 +54,7 @@ class RunTable:
         """Return the runs that have a session."""
         return [run for run in self._runs.values() if run.session is not None]
 
-    def held(self) -> dict[str, int]:
+    def footprint(self) -> dict[str, int]:
         """Return what is held beside the runs."""
         return {"locks of handlers": self._locks.locked()}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
@@ -67,6 +67,21 @@ class PersistentHandler(BaseModel):
         # Of anything else, pydantic's own error says what would be right.
         is_event = isinstance(result, BaseModel) and not isinstance(result, EventEnvelope)
         return EventEnvelope.from_event(result) if is_event else result
+
+
+class Committed(NamedTuple):
+    """The sums of what a store has committed since ``open``. They only grow: the difference of two looks is what was
+    committed in between."""
+
+    transactions: int = 0
+    units: int = 0
+    """Units that were stored; refused ones do not count."""
+    seconds: float = 0.0
+    """The time of these transactions, from handing each to the database to hearing that it is durable."""
+
+    def plus(self, units: int, seconds: float) -> Committed:
+        """Return the sums with one more transaction of so many units."""
+        return Committed(self.transactions + 1, self.units + units, self.seconds + seconds)
 
 
 Commit = Awaitable[None]
@@ -134,6 +149,11 @@ class AbstractWorkflowStore(ABC):
     @abstractmethod
     def backlog(self) -> int:
         """Return the number of records that wait for their commit."""
+
+    @property
+    @abstractmethod
+    def committed(self) -> Committed:
+        """Return what has been committed since ``open``, the store's own records among it."""
 
     @property
     @abstractmethod

@@ -22,6 +22,7 @@ from workflow_server.errors import (
 )
 from workflow_server.records import Record
 from workflow_server.store.backend import Backend, FailureKind, Refusals, TransactionError
+from workflow_server.store.base import Committed
 from workflow_server.store.batch import Batch, InternalUnit, Unit
 from workflow_server.store.internal_records import Entries, Entry
 from workflow_server.store.listeners import CommitListeners
@@ -56,7 +57,7 @@ class GroupCommit:
         on_failure: Callable[[StorageError], None],
     ) -> None:
         self.problem: str | None = None
-        self.transactions = 0
+        self.committed = Committed()
         self._backend = backend
         self._backoff = tuple(backoff)
         self._listeners = listeners
@@ -189,13 +190,20 @@ class GroupCommit:
         """Try once to store the batch; settle it, or leave it as it is."""
         units = batch.units
         payload = [unit.entries for unit in units if unit.entries]
-        refusals = await self._backend.commit(payload) if payload else {}
-        self.transactions += len(refusals) < len(payload)
+        refusals = await self._counted(self._backend.commit(payload), len(payload)) if payload else {}
         self.problem = None
         self._waits_for_room, self._full_until = False, 0.0
         error = self._show(units, refusals)
         batch.settle()
         self._report(units, error)
+
+    async def _counted(self, transaction: Awaitable[Refusals], units: int) -> Refusals:
+        """Await a transaction of so many units, and count it where it has stored any."""
+        begun = monotonic()
+        refusals = await transaction
+        if len(refusals) < units:
+            self.committed = self.committed.plus(units - len(refusals), monotonic() - begun)
+        return refusals
 
     def _show(self, units: Sequence[Unit], refusals: Refusals) -> Exception | None:
         """Tell the listeners what was stored, and give the other units their error; return what a listener raised."""
@@ -253,14 +261,14 @@ class GroupCommit:
         if not units:
             return
         try:
-            refusals = await self._backend.commit_urgent([unit.entries for unit in units])
+            urgent = self._backend.commit_urgent([unit.entries for unit in units])
+            refusals = await self._counted(urgent, len(units))
         except StoreGone as gone:
             self._fail(gone, cause=gone)
         except TransactionError as failure:
             if failure.kind not in (FailureKind.FULL, FailureKind.UNAVAILABLE):
                 self._fail(failure.storage_error(), cause=failure)
         else:
-            self.transactions += len(refusals) < len(units)
             error = self._show(units, refusals)
             for waiting in (batch, self._gathering):
                 waiting.settle_only(frozenset(units))

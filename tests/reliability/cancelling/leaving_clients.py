@@ -191,9 +191,9 @@ async def leave_a_run(listening: Listening, *, politely: bool) -> None:
     await client.send(raw("POST", "/workflows/listen/run", {}))
     await until(lambda: bool(listening.manager.runs.in_memory()))
     (handler_id,) = [run.handler_id for run in listening.manager.runs.in_memory()]
-    assert listening.manager.held()["waits for ends"] == 1
+    assert listening.manager.footprint()["waits for ends"] == 1
     await client.leave(politely=politely)
     await listening.nothing_is_open()
-    assert not listening.manager.held()["waits for ends"]
+    assert not listening.manager.footprint()["waits for ends"]
     await listening.manager.send(handler_id, told("last"), None, None)
     assert '"result":["last"]' in await last_event(listening.manager, handler_id)

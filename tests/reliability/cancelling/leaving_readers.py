@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 
 from tests.harness.runs import asked, released
+from tests.harness.waiting import until_seen
 from tests.reliability.cancelling.instrumented_loop import LIMIT
 from tests.reliability.cancelling.leaving_clients import Client, Listening
 from tests.reliability.cancelling.operation import told
@@ -60,6 +61,15 @@ async def log_of(listening: Listening, handler_id: str) -> list[int]:
     return [event.sequence for event in await listening.store.read_events(handler_id, -1, 100_000)]
 
 
+async def until_after(listening: Listening, handler_id: str, last: int) -> None:
+    """Return when an event after this one is durable."""
+
+    async def has_followed() -> bool:
+        return (await log_of(listening, handler_id))[-1] > last
+
+    await until_seen(has_followed, "the run published nothing")
+
+
 async def read_with_a_cursor(listening: Listening, chance: random.Random, *, sse: bool) -> int:
     """Leave after random numbers of bytes and come back with the cursor, until the end; how often it left."""
     over = await listening.manager.run("count", RunRequest(start_event={"n": COUNTED}))
@@ -105,8 +115,7 @@ async def read_the_queue(listening: Listening, chance: random.Random, *, sse: bo
             await one.client.leave(politely=chance.random() < 0.5)
             await asyncio.sleep(chance.choice((0.0, 0.002)))
         await manager.send(handler_id, told(str(turn)), None, None)
-        while (await log_of(listening, handler_id))[-1] == last:  # noqa: ASYNC110 the store has no event
-            await asyncio.sleep(0.005)
+        await until_after(listening, handler_id, last)
     await manager.send(handler_id, told("last"), None, None)
     reading = await begin(listening, handler_id, query, sse=sse)
     await reading.read_until(lambda: False)

@@ -118,7 +118,7 @@ async def last_event(manager: RuntimeManager, handler_id: str) -> str:
 
 async def work_done(manager: RuntimeManager) -> None:
     """Return when nothing that was begun for a client is under way."""
-    await until(lambda: not manager.held()["tasks"])
+    await until(lambda: not manager.footprint()["tasks"])
 
 
 class Http(NamedTuple):
@@ -178,9 +178,9 @@ class Operation:
 
 async def nothing_is_held(manager: RuntimeManager) -> None:
     """With every run over: no session, slot, lock, place in a line or task is left of it."""
-    await until(lambda: not manager.held()["runs"] and not manager.held()["tasks"])
-    await until(lambda: not manager.held()["queues on their way to the store"])
-    assert not any(manager.held().values()), manager.held()
+    await until(lambda: not manager.footprint()["runs"] and not manager.footprint()["tasks"])
+    await until(lambda: not manager.footprint()["queues on their way to the store"])
+    assert not any(manager.footprint().values()), manager.footprint()
     assert isinstance(manager.store, SqliteWorkflowStore)
     await nothing_is_left(manager.store)
 

@@ -30,8 +30,7 @@ async def judge(api: Api, memory: Memory) -> None:
 
 
 async def _listed(api: Api) -> Handlers:
-    status, answer = await api.call("GET", "/handlers")
-    assert status == 200, answer
+    answer = await api.wants("GET", "/handlers")
     return {handler["handler_id"]: handler for handler in answer["handlers"]}
 
 
@@ -39,8 +38,7 @@ async def _judge_keys(api: Api, memory: Memory, handlers: Handlers) -> None:
     for key, handler_id in memory.keys.items():
         label = key.replace("-key", "-counted")
         body = {"start_event": {"label": label}}
-        status, again = await api.call("POST", "/workflows/count/run-nowait", body, headers={"Idempotency-Key": key})
-        assert status == 200, again
+        again = await api.wants("POST", "/workflows/count/run-nowait", body, headers={"Idempotency-Key": key})
         assert handler_id in (None, again["handler_id"]), "the key starts another run than before"
         if handler_id is None:
             handlers.setdefault(again["handler_id"], again)
@@ -73,8 +71,7 @@ async def _judge_handler(api: Api, handler_id: str, told: Told, handler: Json) -
 async def _judge_state(api: Api, handler_id: str, told: Told, n: int) -> None:
     """The state that the last run left is found by one that continues it."""
     body = {"handler_id": handler_id, "start_event": {"label": told.label}}
-    status, handler = await api.call("POST", "/workflows/count/run", body)
-    assert status == 200, handler
+    handler = await api.wants("POST", "/workflows/count/run", body)
     assert handler["result"]["value"]["result"]["n"] == n + 1, f"{told}: the state was lost, or is another's"
 
 

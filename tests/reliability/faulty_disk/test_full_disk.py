@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.harness.api import Api, Reader
+from tests.harness.waiting import until_seen
 from tests.reliability.faulty_disk.fault_trials import assert_explained, new_folder
 from tests.reliability.faulty_disk.faulting import FaultedServer, build
 from tests.reliability.reporting import Extent, Survived
@@ -123,8 +124,7 @@ class FullDisk:
         for _ in range(times):
             handler_id = self.accepted.pop(0)
             reader = Reader(self.api, handler_id)
-            status, answer = await self.api.call("POST", f"/handlers/{handler_id}/cancel")
-            assert status == 200, answer
+            await self.api.wants("POST", f"/handlers/{handler_id}/cancel")
             self.cancelled.append(handler_id)
             assert (await self.api.handler(handler_id))["status"] == "cancelled"
             assert (await reader.finished())[-1].type == "WorkflowCancelledEvent"
@@ -132,8 +132,7 @@ class FullDisk:
     async def purges_go_on(self) -> None:
         """Deleting is what helps."""
         handler_id = self.accepted.pop(0)
-        status, answer = await self.api.call("POST", f"/handlers/{handler_id}/cancel?purge=true")
-        assert status == 200, answer
+        await self.api.wants("POST", f"/handlers/{handler_id}/cancel?purge=true")
         assert (await self.api.call("GET", f"/handlers/{handler_id}"))[0] == 404
 
     async def keeps_what_it_said(self) -> None:
@@ -198,9 +197,13 @@ async def _resumes_by_itself(full: FullDisk) -> None:
     counted = [event.value["n"] for event in events if event.type == "Counted"]
     assert counted == list(range(len(counted)))
     assert (await api.handler(flood))["status"] == "completed"
-    while (await api.call("POST", "/workflows/count/run", _large()))[0] == 507:
-        full.refusals += 1
-        await asyncio.sleep(0.1)
+
+    async def is_accepted() -> bool:
+        is_refused = (await api.call("POST", "/workflows/count/run", _large()))[0] == 507
+        full.refusals += is_refused
+        return not is_refused
+
+    await until_seen(is_accepted, "new work is refused still")
     assert (await api.call("GET", "/health"))[0] == 200
     await full.keeps_what_it_said()
 

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.conftest import ServerProcess, StartServer
+from tests.harness.api import Api, Json
 from tests.reliability.hostility import SECRET
 
 TARGET = Path(__file__).parent.parent / "targets" / "hostile.py"
@@ -19,8 +19,6 @@ TOKEN = "hunter2-hunter2-may-do-all"
 READ_TOKEN = "hunter2-hunter2-may-only-read"
 SIGNS = ("Traceback", "Unhandled", "never retrieved", "never awaited", " ERROR ", " CRITICAL ", SECRET.decode())
 """Signs that must not be in a server's log, whatever it is sent: of failures, and of texts that clients sent."""
-
-Json = dict[str, Any]
 
 
 class Besieged:
@@ -30,19 +28,13 @@ class Besieged:
         self.process = process
         self.port = process.port
         self.session = session
+        self.api = Api(session)
         self.waiting = self.ended = ""
 
     async def prepare(self) -> None:
         """Make the two handlers."""
-        self.waiting = (await self.call("POST", "/workflows/approve/run-nowait"))["handler_id"]
-        self.ended = (await self.call("POST", "/workflows/count/run"))["handler_id"]
-
-    async def call(self, method: str, path: str, body: object = None) -> Json:
-        """The JSON of an answer, which has to be 200."""
-        async with self.session.request(method, path, json=body) as response:
-            assert response.status == 200, await response.text()
-            answer: Json = await response.json()
-            return answer
+        self.waiting = (await self.api.wants("POST", "/workflows/approve/run-nowait"))["handler_id"]
+        self.ended = (await self.api.wants("POST", "/workflows/count/run"))["handler_id"]
 
     def aimed(self, piece: bytes) -> bytes:
         """The bytes, with the handlers' ids in the place of their names."""
@@ -50,15 +42,12 @@ class Besieged:
 
     async def handlers(self) -> dict[str, Json]:
         """All handlers by id."""
-        return {handler["handler_id"]: handler for handler in (await self.call("GET", "/handlers"))["handlers"]}
+        return {handler["handler_id"]: handler for handler in (await self.api.wants("GET", "/handlers"))["handlers"]}
 
     async def decided(self) -> Json:
         """Return the result that the waiting run makes of an honest answer, when it has ended."""
-        event = {"type": "Decision", "value": {"approved": True, "reason": "honest"}}
-        await self.call("POST", f"/events/{self.waiting}", {"event": event})
-        async with self.session.get(f"/events/{self.waiting}?after_sequence=-1&sse=false") as stream:
-            await stream.read()
-        result: Json = (await self.call("GET", f"/handlers/{self.waiting}"))["result"]["value"]["result"]
+        await self.api.send(self.waiting, "Decision", approved=True, reason="honest")
+        result: Json = await self.api.result(self.waiting)
         return result
 
     def signs(self) -> Counter[str]:

@@ -141,15 +141,15 @@ async def test_half_open_connections_are_closed_within_20_s_and_slow_nobody_down
 async def _honest_calls(server: Besieged) -> AsyncIterator[None]:
     for number in count():
         if number % 4 == 0:
-            await server.call("POST", "/workflows/count/run-nowait", {"start_event": {"n": 1}})
+            await server.api.wants("POST", "/workflows/count/run-nowait", {"start_event": {"n": 1}})
         else:
-            await server.call("GET", f"/handlers/{server.ended}")
+            await server.api.wants("GET", f"/handlers/{server.ended}")
         yield
 
 
 async def _honest_reads(server: Besieged) -> AsyncIterator[None]:
     while True:
-        await server.call("GET", f"/handlers/{server.ended}")
+        await server.api.wants("GET", f"/handlers/{server.ended}")
         yield
 
 
@@ -202,7 +202,9 @@ async def test_a_thousand_starts_at_once_are_all_acknowledged_and_listed_while_o
     waves = extent.of(short=1, long=10)
     acknowledged: list[str] = []
     for _ in range(waves):
-        starts = [server.call("POST", "/workflows/count/run-nowait", {"start_event": {"n": 0}}) for _ in range(1_000)]
+        starts = [
+            server.api.wants("POST", "/workflows/count/run-nowait", {"start_event": {"n": 0}}) for _ in range(1_000)
+        ]
         acknowledged += [handler["handler_id"] for handler in await asyncio.gather(*starts)]
     assert len(set(acknowledged)) == waves * 1_000
     over = asyncio.Event()
@@ -226,14 +228,14 @@ async def test_answers_of_ten_megabytes_that_nobody_reads_are_given_up(
     besiege: Besiege, extent: Extent, survived: Survived
 ) -> None:
     server = await besiege("--write-timeout", "1")
-    started = await server.call("POST", "/workflows/large/run", {"start_event": {"size": 10_000_000}})
+    started = await server.api.wants("POST", "/workflows/large/run", {"start_event": {"size": 10_000_000}})
     target = f"/handlers/{started['handler_id']}".encode()
     before = resident(server.process.process.pid)
     unread = [open_unread(server.port, request(target)) for _ in range(extent.of(short=8, long=100))]
     peak = before
     async with asyncio.timeout(60):
         while not all(is_dropped(connection) for connection in unread):
-            await server.call("GET", f"/handlers/{server.ended}")
+            await server.api.wants("GET", f"/handlers/{server.ended}")
             peak = max(peak, resident(server.process.process.pid))
             await asyncio.sleep(0.1)
     for connection in unread:

@@ -6,18 +6,18 @@ Where no answer came, either outcome is right: the model looks which one it was,
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import aiohttp
 from hypothesis import strategies as st
 
+from tests.harness.waiting import until_stored
 from tests.reliability.model_based.model import Json, ModelHandler
 from tests.reliability.model_based.reading import Reading
 from tests.reliability.model_based.sending import event_body
 from tests.reliability.model_based.session import MOST_HANDLERS, NOTEBOOKS, Session, a_running_one, action, places
 from tests.reliability.model_based.starting import Starting
-from tests.reliability.model_based.world import PATIENCE, Keyed
+from tests.reliability.model_based.world import Keyed
 
 SPACING = 5
 """Steps for which the server lives at least: a start of it takes as long as thirty others."""
@@ -62,10 +62,7 @@ class Dying(Starting, Reading):
         handler = idle[place % len(idle)]
         await self.world.settle(handler)
         query = "SELECT released FROM handlers WHERE handler_id = ?"
-        async with asyncio.timeout(PATIENCE):
-            with closing(sqlite3.connect(f"file:{self.world.server.db}?mode=ro", uri=True)) as connection:
-                while connection.execute(query, (handler.handler_id,)).fetchone() != (1,):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+        await until_stored(self.world.server.db, query, handler.handler_id)
         self.world.counts["released"] += 1
 
     @action(old_enough, workflow=st.sampled_from(NOTEBOOKS), keyed=st.booleans(), delay=delays)

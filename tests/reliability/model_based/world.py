@@ -51,7 +51,6 @@ class World:
         self.transcript: list[str] = []
         self._number = 0
         self._alive = False
-        self._session: aiohttp.ClientSession | None = None
 
     def number(self) -> int:
         """A number that was not used before."""
@@ -62,7 +61,6 @@ class World:
 
     async def open(self) -> None:
         """Start the server on an empty database."""
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE))
         await self.server.__aenter__()
         self._alive = True
 
@@ -71,8 +69,6 @@ class World:
         for task in self.waiting.values():
             task.cancel()
         await asyncio.gather(*self.waiting.values(), return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
         if error is not None:
             error.add_note("What was asked and answered:\n" + "\n".join(self.transcript))
             if self._alive:
@@ -161,10 +157,9 @@ class World:
         self, handler_id: str, *, internal: bool, headers: dict[str, str] | None = None, **query: object
     ) -> AsyncIterator[tuple[int, AsyncIterator[Json]]]:
         """The status and the lines of a stream, which is left at the end of the block."""
-        assert self._session is not None
         params = {**{name: str(value) for name, value in query.items()}, "include_internal": str(internal).lower()}
-        url = f"{self.server.api.url}/events/{handler_id}"
-        async with self._session.get(url, params=params, headers=headers) as response:
+        url, timeout = f"{self.server.api.url}/events/{handler_id}", aiohttp.ClientTimeout(total=PATIENCE)
+        async with self.server.api.session.get(url, params=params, headers=headers, timeout=timeout) as response:
             self.transcript.append(f"GET /events/{handler_id} {params} {headers or ''} -> {response.status}")
             yield response.status, _lines(response)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import aiohttp
 
@@ -108,7 +107,7 @@ class Clients:
         handler_id = await self._start("asks", number, {}, [answer_text(number), 2])
         await self._read(handler_id, "Question")
         self._mark("ending", handler=handler_id)
-        await self._told("POST", f"/handlers/{handler_id}/cancel")
+        await self._api.wants("POST", f"/handlers/{handler_id}/cancel")
         self._mark("ended", handler=handler_id, status="cancelled")
         await self._read(handler_id)
 
@@ -136,16 +135,11 @@ class Clients:
 
     # -- How they do it ------------------------------------------------------------------------
 
-    async def _told(self, method: str, path: str, body: object = None, **options: Any) -> Json:
-        status, answer = await self._api.call(method, path, body, **options)
-        assert status == 200, (path, answer)
-        return answer
-
     async def _start(
         self, workflow: str, number: int, fields: Json, result: object, *, handler_id: str | None = None
     ) -> str:
         body = {"start_event": {"number": number, **fields}, **({"handler_id": handler_id} if handler_id else {})}
-        handler = await self._told("POST", f"/workflows/{workflow}/run-nowait", body)
+        handler = await self._api.wants("POST", f"/workflows/{workflow}/run-nowait", body)
         made, run_id = str(handler["handler_id"]), handler["run_id"]
         self._mark("kept", handler=made, facts=[made, run_id])
         self._mark("expected", handler=made, run=run_id, result=result)
@@ -153,7 +147,7 @@ class Clients:
 
     async def _answer(self, handler_id: str, number: int) -> None:
         key = {"Idempotency-Key": answer_key(number)}
-        await self._told("POST", f"/events/{handler_id}", answer_body(number), headers=key)
+        await self._api.wants("POST", f"/events/{handler_id}", answer_body(number), headers=key)
         self._mark("kept", handler=handler_id, facts=[answer_text(number)])
 
     async def _read(self, handler_id: str, until: str | None = None, *, queued: bool = False) -> None:
@@ -164,7 +158,7 @@ class Clients:
 
     async def _purge(self, handler_id: str) -> None:
         self._mark("purging", handler=handler_id)
-        await self._told("POST", f"/handlers/{handler_id}/cancel?purge=true")
+        await self._api.wants("POST", f"/handlers/{handler_id}/cancel?purge=true")
         self._mark("purged", handler=handler_id)
 
 

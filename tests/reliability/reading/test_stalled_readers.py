@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness.server_process import DurableServer
+from tests.harness.waiting import until
 from tests.reliability.reading.bulk_reading import HashingReader, StalledReader, Stream, body_of, connected
 from tests.reliability.reading.event_log_file import event_log
-from tests.reliability.reading.server_figures import INTERVAL, MIB, Figures, connected_ports, resident_memory, sampled
+from tests.reliability.reading.server_figures import MIB, Figures, connected_ports, resident_memory, sampled
 from tests.reliability.reporting import Extent, Survived
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.settings import Settings
@@ -62,6 +63,11 @@ class Crowd:
         ports = connected_ports(self._server.port)
         for reader in self.stalled:
             reader.look(ports)
+
+    def stands_still(self) -> bool:
+        """Look, and return whether the buffers of all who do not read are full."""
+        self.look()
+        return all(reader.waiting > BUFFERED for reader in self.stalled)
 
     async def all_cut(self) -> None:
         """Return when the server has given up all who do not read."""
@@ -161,7 +167,8 @@ async def test_lists_of_large_results_that_are_read_slowly_cost_little_memory(
             for stream in lists:
                 while stream.size < MIB:
                     assert await stream.read(65_536)
-            await asyncio.sleep(2 * INTERVAL)
+            enough = figures.samples + 2
+            await until(lambda: figures.samples >= enough, "nobody samples the server")
             grown = figures.memory - before
             for stream in lists[1:]:
                 stream.connection.close()
@@ -197,9 +204,7 @@ async def test_a_stop_does_not_wait_for_readers_that_do_not_read(
             for stream in waiting:
                 stack.enter_context(stream.connection)
             await crowd.stall(stalled, stack)
-            while not all(reader.waiting > BUFFERED for reader in crowd.stalled):
-                await asyncio.sleep(0.1)
-                crowd.look()
+            await until(crowd.stands_still, "somebody reads still")
             begin = time.monotonic()
             assert await server.stop() == 0
             seconds = time.monotonic() - begin

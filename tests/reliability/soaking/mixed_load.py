@@ -77,8 +77,7 @@ class Soak:
         api = self._server.api
         if chance.randrange(self._read_every * KINDS["plain"] // 100):
             body = {"start_event": {"number": number}}
-            status, handler = await api.call("POST", "/workflows/three_steps/run", body)
-            assert status == 200, handler
+            handler = await api.wants("POST", "/workflows/three_steps/run", body)
             return
         handler = await api.start("three_steps", number=number)
         await self._read(chance, handler["handler_id"])
@@ -113,8 +112,7 @@ class Soak:
         handler_id = None
         for _ in range(2):
             body = {"start_event": {"number": number}, **({"handler_id": handler_id} if handler_id else {})}
-            status, handler = await api.call("POST", "/workflows/sums/run", body)
-            assert status == 200, handler
+            handler = await api.wants("POST", "/workflows/sums/run", body)
             handler_id = handler["handler_id"]
         assert handler["result"]["value"]["result"] == 2 * number
 
@@ -143,8 +141,7 @@ class Soak:
 
     async def _sample(self) -> Sample:
         api = self._server.api
-        status, handler = await api.call("POST", "/workflows/census/run", {})
-        assert status == 200, handler
+        handler = await api.wants("POST", "/workflows/census/run", {})
         counted = handler["result"]["value"]["result"]
         process = self._server.process.pid
         opened = open_files(process)

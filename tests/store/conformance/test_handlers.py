@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+from tests.harness.waiting import until_seen
 from tests.store.making import event, run_ended, run_started, tick
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
@@ -206,8 +207,11 @@ async def test_a_cancelled_deletion_goes_on(store: AbstractWorkflowStore) -> Non
         await asyncio.sleep(0)
     deleting.cancel()
     await asyncio.gather(deleting, return_exceptions=True)
-    while await store.is_being_deleted("a"):  # noqa: ASYNC110 only a read tells
-        await asyncio.sleep(0.001)
+
+    async def is_deleted() -> bool:
+        return not await store.is_being_deleted("a")
+
+    await until_seen(is_deleted, "the deletion does not end")
     await store.append(run_started("a"))
     assert await store.read_events("a", -1, 10) == []
 

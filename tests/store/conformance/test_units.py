@@ -37,6 +37,17 @@ async def test_units_of_many_tasks_are_each_stored(store: AbstractWorkflowStore)
     assert len(await store.running_runs()) == 50
 
 
+async def test_what_was_committed_is_counted(store: AbstractWorkflowStore) -> None:
+    before = store.committed
+    stored = [store.append(run_started(name)) for name in ("a", "b")]
+    await stored[-1]
+    with pytest.raises(UnitRefused):
+        await store.append(event("nobody", 0))
+    after = store.committed
+    assert (after.transactions - before.transactions, after.units - before.units) == (1, 2)
+    assert after.seconds > before.seconds
+
+
 async def test_appends_become_durable_with_nobody_waiting(store: AbstractWorkflowStore) -> None:
     committed = asyncio.Event()
     store.subscribe(lambda _: committed.set())

@@ -23,6 +23,19 @@ def load(name: str) -> Statements:
     return statements
 
 
+def statements_of(record: type, statements: Statements) -> tuple[str, ...]:
+    """Return the statements of a kind of record, among those of ``sql/records.sql``.
+
+    Raises:
+        LookupError: it has none.
+    """
+    name = record.__name__
+    if name not in statements:
+        place = f"workflow_server/store/sqlite/sql/records.sql, under '{_MARK} {name}'"
+        raise LookupError(f"The record {name} has no SQL: add its statements to {place}.")
+    return statements[name]
+
+
 def load_single(name: str) -> dict[str, str]:
     """Return the statements of a file in which each name is one statement; see ``load``."""
     single: dict[str, str] = {}

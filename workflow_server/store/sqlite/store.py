@@ -25,7 +25,7 @@ from workflow_server.records import (
     StoredRun,
     UntakenEvent,
 )
-from workflow_server.store.base import AbstractWorkflowStore, Commit, HandlerQuery, PersistentHandler
+from workflow_server.store.base import AbstractWorkflowStore, Commit, Committed, HandlerQuery, PersistentHandler
 from workflow_server.store.group_commit import GroupCommit
 from workflow_server.store.internal_records import ClocksShifted, Entries, InternalRecord, PurgeMarked
 from workflow_server.store.listeners import CommitListener, CommitListeners
@@ -142,9 +142,8 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         return 0 if self._writer is None else self._writer.backlog
 
     @property
-    def transactions(self) -> int:
-        """Return how many transactions have been committed since ``open``."""
-        return 0 if self._writer is None else self._writer.transactions
+    def committed(self) -> Committed:
+        return Committed() if self._writer is None else self._writer.committed
 
     @property
     def last_alive(self) -> ServerAlive | None:

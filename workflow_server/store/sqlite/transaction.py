@@ -13,12 +13,12 @@ from workflow_server.records import Record, RunStarted
 from workflow_server.store.backend import FailureKind, TransactionError
 from workflow_server.store.internal_records import Entries, Entry, InternalRecord
 from workflow_server.store.sqlite.grouping import grouped, is_continuation
-from workflow_server.store.sqlite.statements import load
+from workflow_server.store.sqlite.statements import load, statements_of
 
 _BY_NAME = load("records")
 
 STATEMENTS: dict[type[Entry], tuple[str, ...]] = {
-    kind: _BY_NAME[kind.__name__] for kind in (*get_args(Record), *get_args(InternalRecord))
+    kind: statements_of(kind, _BY_NAME) for kind in (*get_args(Record), *get_args(InternalRecord))
 }
 """The statements of each kind of record, in order."""
 

@@ -6,10 +6,9 @@ import asyncio
 
 import pytest
 
+from tests.store.fault_injection import HookedStore
+from tests.store.making import run_started
 from workflow_server.store import SqliteWorkflowStore
-
-from .fault_injection import HookedStore
-from .making import run_started
 
 
 async def test_readers_cannot_write(store: SqliteWorkflowStore) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.making import run_started
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.exceptions import DatabaseLocked, FileBesideLinked
-
-from .making import run_started
 
 
 async def test_a_second_server_is_kept_out_and_told_who_holds_it(store: SqliteWorkflowStore, path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.reliability.reporting import Extent, Survived
-from tests.values.changing import PLANS, STATES, Change, carry_out
+from tests.reliability.values.changing import PLANS, STATES, Change, carry_out
 from tests.values.equality import differs
 from tests.values.strategies import SHOWN_VALUES, Shown, kinds_in
 from workflow_server.execution.codec import Codec

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.making import event, run_started
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 from workflow_server.store.sqlite import integrity as examination
 from workflow_server.store.sqlite.exceptions import DatabaseAltered, DatabaseDamaged, DiskFailed
 from workflow_server.store.sqlite.migrations import APPLICATION_ID
 
 from .files import edit, made
-from .making import event, run_started
 
 
 def damage(path: Path) -> None:

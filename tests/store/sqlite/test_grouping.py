@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.store.making import event, run_ended, run_started, tick
 from workflow_server.records import (
     EventAppended,
     InboxHeld,
@@ -35,8 +36,6 @@ from workflow_server.store.internal_records import Entries, Entry, HandlerReplac
 from workflow_server.store.sqlite.grouping import grouped
 from workflow_server.store.sqlite.migrations import known_migrations, migrate
 from workflow_server.store.sqlite.transaction import commit_units
-
-from .making import event, run_ended, run_started, tick
 
 HANDLERS = st.sampled_from("ab")
 RUNS = st.sampled_from(["a-1", "a-2", "b-1"])

@@ -12,6 +12,8 @@ import pytest
 
 from tests.harness.runs import until
 from tests.harness.tables import EVENT_TABLES, OWNERS
+from tests.store.fault_injection import BEGIN, HookedStore, Written
+from tests.store.making import event, run_ended, run_started, tick
 from workflow_server.records import (
     InboxPosted,
     InboxTaken,
@@ -24,9 +26,6 @@ from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 from workflow_server.store.internal_records import PurgeSliced
 from workflow_server.store.sqlite import purge
 from workflow_server.store.sqlite.wal import log_of
-
-from .fault_injection import BEGIN, HookedStore, Written
-from .making import event, run_ended, run_started, tick
 
 CANARY = "a secret that a client sent"
 

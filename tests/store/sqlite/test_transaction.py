@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.failing import failing
+from tests.store.fault_injection import HookedStore
+from tests.store.making import run_started
 from workflow_server.errors import CommitUnknown, StorageFull
-
-from .failing import failing
-from .fault_injection import HookedStore
-from .making import run_started
 
 
 async def test_a_commit_waits_out_a_lock_that_another_process_holds(store: HookedStore, path: Path) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.making import run_started
 from workflow_server.errors import CommitUnknown
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.backend import FailureKind, TransactionError
 from workflow_server.store.sqlite.checkpoint import Checkpointer
-
-from .making import run_started
 
 
 async def test_a_failed_last_checkpoint_is_told_to_the_owner(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness.spawning import ROOT
+from tests.store.making import run_started
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
-
-from .making import run_started
 
 WORK = """
 import asyncio, sys

@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 
+from tests.store.making import run_started
 from workflow_server.errors import StoreGone
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite import file_guard as presence
 from workflow_server.store.sqlite.checkpoint import COMMITS_OVER_SIZE, Checkpointer
 from workflow_server.store.sqlite.exceptions import DatabaseMissing, LogLeftBehind
 from workflow_server.store.sqlite.file_guard import FileGuard
-
-from .making import run_started
 
 
 def replace(path: Path) -> None:

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness.runs import until
+from tests.store.making import run_started
 from workflow_server.store import MemoryWorkflowStore, SqliteWorkflowStore
 from workflow_server.store.sqlite.connection import run_on
 from workflow_server.store.sqlite.exceptions import DatabaseLocked
-
-from .making import run_started
 
 
 async def test_memory_stores_share_nothing_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,10 +48,9 @@ async def test_close_returns_when_all_is_closed_beside_a_cancelled_one(path: Pat
     with pytest.raises(asyncio.CancelledError):
         await first
     second = asyncio.create_task(store.close(), name="close again")
-    await asyncio.sleep(0.05)
-    assert not second.done()
     with pytest.raises(DatabaseLocked):
         await SqliteWorkflowStore(path).open()
+    assert not second.done()
     writing.go_on.set()
     await asyncio.gather(second, *busy)
     await store.open()

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.making import event, run_started
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.backend import FailureKind, TransactionError
 from workflow_server.store.sqlite import checkpoint
 from workflow_server.store.sqlite.checkpoint import Checkpointer
 from workflow_server.store.sqlite.connection import JOURNAL_SIZE_LIMIT
-
-from .making import event, run_started
 
 
 async def test_the_log_stays_bounded_while_the_database_grows(store: SqliteWorkflowStore, path: Path) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.making import event, run_ended
 from workflow_server.errors import UnitRefused
 from workflow_server.records import RunStarted
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 from workflow_server.store.sqlite.migrations import known_migrations, migrate
-
-from .making import event, run_ended
 
 BEFORE = 5
 """The migrations of the builds that kept all events by the ids of their handlers."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import pytest
 
 from workflow_server.records import Record
 from workflow_server.store.sqlite.migrations import known_migrations, migrate
-from workflow_server.store.sqlite.statements import load, load_single, split
+from workflow_server.store.sqlite.statements import load, load_single, split, statements_of
 from workflow_server.store.sqlite.transaction import STATEMENTS
 
 ALL = [
@@ -50,6 +50,14 @@ def test_each_kind_of_record_has_statements_with_its_fields() -> None:
     for kind, statements in STATEMENTS.items():
         used = {name for statement in statements for name in re.findall(r":([a-z_0-9]+)", statement)}
         assert used == set(kind._fields), kind
+
+
+def test_a_record_without_its_sql_is_named_with_the_place_for_it() -> None:
+    class NoteKept(NamedTuple):
+        note: str
+
+    with pytest.raises(LookupError, match=r"record NoteKept has no SQL: .*sql/records.sql, under '-- name: NoteKept'"):
+        statements_of(NoteKept, load("records"))
 
 
 def test_a_repeated_name_and_an_unfinished_statement_are_errors() -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.making import event, run_started
 from workflow_server.errors import DatabaseError
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.exceptions import FolderMissing
-
-from .making import event, run_started
 
 
 async def refusal(path: Path) -> DatabaseError:

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness.runs import until
+from tests.store.fault_injection import on_write_connection
+from tests.store.making import run_started
 from workflow_server.errors import DatabaseError
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 from workflow_server.store.sqlite import connection as connection_module
@@ -32,9 +34,7 @@ from workflow_server.store.sqlite.exceptions import (
 )
 from workflow_server.store.sqlite.migrations import APPLICATION_ID, known_migrations
 
-from .fault_injection import on_write_connection
 from .files import edit, made
-from .making import run_started
 
 
 async def test_a_new_database_is_private_durable_and_says_whose_it_is(store: SqliteWorkflowStore, path: Path) -> None:

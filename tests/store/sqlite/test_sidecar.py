@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.making import event, run_started
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.exceptions import FileBesideLinked
 
 from .files import made, refusal
-from .making import event, run_started
 
 
 @pytest.mark.parametrize("end", [".lock", "-reserve", "-wal", "-shm", "-journal", "-wal.left"])

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.making import event, run_started
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.exceptions import DatabaseMissing, LogDamaged
 from workflow_server.store.sqlite.wal import log_of
-
-from .making import event, run_started
 
 FRAME = 24 + 4_096
 COMMITS = 6
