@@ -104,7 +104,7 @@ def _report(told: Sequence[Result], baseline: Path) -> int:
     recorded = results.recorded(baseline)
     losses = results.lost(told, baseline)
     for name, (before, now) in losses.items():
-        print(f"{name}: CPU ratio to the bare engine {now:.3f}, recorded {before:.3f} at {recorded['commit']}")
+        print(f"{name}: CPU ratio to the bare engine {now:.3f}, recorded {before:.3f} at {recorded.get('commit')}")
     unknown = [result.workload for result in told if result.workload not in recorded["ratios"]]
     if unknown:
         print(f"Not recorded, and not checked: {', '.join(unknown)}")

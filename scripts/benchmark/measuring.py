@@ -43,7 +43,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured."""
+    """The amount of work that is measured."""
 
     repeats: int
     quick: bool = False

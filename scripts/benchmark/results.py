@@ -1,4 +1,4 @@
-"""What comes of the measurements: medians, ratios, and the ratios that are recorded in the repository."""
+"""The outcome of the measurements: medians, ratios, and the ratios that are recorded in the repository."""
 
 from __future__ import annotations
 

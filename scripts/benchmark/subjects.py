@@ -149,7 +149,7 @@ async def serving(subject: Subject, folder: Path, environment: Mapping[str, str]
 
 @dataclass(frozen=True)
 class Alone:
-    """What the bare engine does beside a workload: ``total`` runs of a workflow by so many clients."""
+    """The work of the bare engine beside a workload: ``total`` runs of a workflow by so many clients."""
 
     flow: str
     total: int

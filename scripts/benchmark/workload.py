@@ -71,7 +71,7 @@ class Workload:
 
     name: str
     told: str
-    """What is done, for docs/performance.md."""
+    """The work and its measure, for docs/performance.md."""
     unit: str
     per: str
     count: int
