@@ -53,6 +53,7 @@ async def _run(options: argparse.Namespace) -> int:
     workloads: list[Workload] = options.only or [each for each in WORKLOADS if each.quick or not options.quick]
     extent = Extent(options.repeats, quick=options.quick, scale=options.scale)
     base = os.environ.get("TMPDIR") or tempfile.gettempdir()
+    _warn_where_busy()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=base) as temporary:
         try:
             subjects, absent = _subjects(options, options.folder or Path(temporary))
@@ -69,6 +70,18 @@ async def _run(options: argparse.Namespace) -> int:
     if options.record:
         results.record(told, options.baseline)
     return _report(told, options.baseline) if options.check else 0
+
+
+def _warn_where_busy() -> None:
+    """Say where other programs keep the machine busy: CPU time, too, then depends on them."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores:
+        print(
+            f"The machine is busy (load {load:.1f} on {cores} cores), and ratios may be off by a fifth: repeat this when "
+            "it is idle, or with a higher priority (nice -n -10).",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 async def _measure_all(

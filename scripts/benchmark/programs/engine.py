@@ -1,7 +1,7 @@
 """The bare engine: runs the workflows of flows.py in this process, as it is told on standard input.
 
 Each line is a JSON object ``{flow, clients, start, total}``; the answer is one, too: seconds and CPU seconds of all
-runs together, and the median of a run's own seconds. What workflows print goes nowhere.
+runs together, and the median of a run's own seconds. The output of workflows goes nowhere.
 """
 
 from __future__ import annotations
