@@ -77,7 +77,7 @@ def _warn_where_busy() -> None:
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores:
         print(
-            f"The machine is busy (load {load:.1f} on {cores} cores), and ratios may be off by a fifth: repeat this when "
+            f"The machine is busy (load {load:.1f} on {cores} cores), and ratios may be off by a fifth. Repeat it when "
             "it is idle, or with a higher priority (nice -n -10).",
             file=sys.stderr,
             flush=True,
