@@ -1,0 +1,167 @@
+"""The outcome of the measurements: medians, ratios, and the ratios that are recorded in the repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from sqlite3 import sqlite_version
+from typing import Any
+
+from benchmark.environments import commit
+from benchmark.measuring import ENGINE, THIS, Extent, Measured
+
+BASELINE = Path(__file__).parent / "baseline.json"
+ALLOWED = 1.15
+"""A ratio that is recorded may grow to this multiple of itself; see docs/performance.md for its own noise."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The medians of a subject: its figure, and CPU milliseconds of the server and of the client for each unit."""
+
+    value: float
+    cpu: float
+    client: float
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """This build over another subject: medians of the ratios of measurements that followed each other."""
+
+    value: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one workload, as it is kept beside docs/performance.md."""
+
+    workload: str
+    unit: str
+    per: str
+    date: str
+    commit: str
+    machine: str
+    versions: str
+    repeats: int
+    figures: dict[str, Figure] = field(default_factory=dict)
+    ratios: dict[str, Ratio] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    spread: float = 0.0
+    """Of the CPU ratio to the bare engine: half the distance of its quartiles, over its median."""
+
+    def line(self) -> str:
+        """Return the result as one line of JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def read(cls, line: str) -> Result:
+        """Return the result of such a line."""
+        told: dict[str, Any] = json.loads(line)
+        told["figures"] = {key: Figure(**figure) for key, figure in told["figures"].items()}
+        told["ratios"] = {key: Ratio(**ratio) for key, ratio in told["ratios"].items()}
+        return cls(**told)
+
+
+def result(measured: Measured, extent: Extent) -> Result:
+    """Return the outcome of a workload's measurements."""
+    figures = {
+        key: Figure(*(_rounded(statistics.median(column)) for column in zip(*samples, strict=True)))
+        for key, samples in measured.samples.items()
+    }
+    cpu_ratios = _each_ratio(measured, ENGINE, 1)
+    if not measured.same_work:
+        figures.pop(ENGINE, None)
+    workload = measured.workload
+    return Result(
+        workload=workload.name,
+        unit=workload.unit,
+        per=workload.per,
+        date=datetime.now(UTC).date().isoformat(),
+        commit=commit(),
+        machine=machine(),
+        versions=versions(),
+        repeats=extent.repeats_of(workload),
+        figures=figures,
+        ratios={key: _ratio(measured, key) for key in measured.samples if key != THIS},
+        missing=measured.missing,
+        spread=_rounded(_spread(cpu_ratios)),
+    )
+
+
+def _each_ratio(measured: Measured, key: str, column: int) -> list[float]:
+    this, other = measured.samples[THIS], measured.samples.get(key, [])
+    return [mine[column] / theirs[column] for mine, theirs in zip(this, other, strict=False) if theirs[column]]
+
+
+def _ratio(measured: Measured, key: str) -> Ratio:
+    value, cpu = (statistics.median(_each_ratio(measured, key, column) or [0.0]) for column in (0, 1))
+    return Ratio(0.0 if key == ENGINE and not measured.same_work else _rounded(value), _rounded(cpu))
+
+
+def _spread(ratios: list[float]) -> float:
+    if len(ratios) < 2:
+        return 0.0
+    first, middle, third = statistics.quantiles(ratios, n=4, method="inclusive")
+    return (third - first) / 2 / middle
+
+
+def _rounded(number: float) -> float:
+    """Return the number with four digits, so that the files say what is known and no more."""
+    return float(f"{number:.4g}")
+
+
+def machine() -> str:
+    """Return what this machine is: processor, cores and system."""
+    model = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+
+
+def versions() -> str:
+    """Return the versions of what was measured."""
+    packages = ("llama-index-workflows", "aiohttp", "pydantic")
+    named = [f"{package} {version(package)}" for package in packages]
+    return ", ".join([f"Python {platform.python_version()}", f"SQLite {sqlite_version}", *named])
+
+
+# -- The recorded ratios -----------------------------------------------------------------------
+
+
+def record(results: Sequence[Result], baseline: Path) -> None:
+    """Write the CPU ratios of these results to the bare engine into the repository, beside those of others."""
+    told = recorded(baseline)
+    told["ratios"].update({each.workload: each.ratios[ENGINE].cpu for each in results if ENGINE in each.ratios})
+    told.update(
+        {"commit": commit(), "date": datetime.now(UTC).date().isoformat(), "machine": machine(), "versions": versions()}
+    )
+    baseline.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def recorded(baseline: Path) -> dict[str, Any]:
+    """Return what is recorded."""
+    if not baseline.exists():
+        return {"ratios": {}}
+    told: dict[str, Any] = json.loads(baseline.read_text(encoding="utf-8"))
+    return told
+
+
+def lost(results: Sequence[Result], baseline: Path) -> dict[str, tuple[float, float]]:
+    """Return the workloads whose CPU ratio to the bare engine is above the recorded one by more than is allowed: the
+    recorded ratio, and the one that was measured."""
+    ratios = recorded(baseline)["ratios"]
+    return {
+        each.workload: (ratios[each.workload], each.ratios[ENGINE].cpu)
+        for each in results
+        if each.workload in ratios and each.ratios[ENGINE].cpu > ratios[each.workload] * ALLOWED
+    }
