@@ -21,26 +21,18 @@ from workflow_server.execution.engine import (
     AddWaiter,
     BrokerState,
     Event,
-    InternalRunAdapter,
-    NamedTask,
     ObservedLoop,
-    PendingStart,
     StartEvent,
     StateStore,
     StopEvent,
     TickAddEvent,
     TickStepResult,
-    WaitForNextTaskResult,
-    WaitResult,
-    WaitResultTick,
-    WorkerTask,
     WorkflowTick,
-    end_tasks,
     in_step,
     new_state,
-    pick_highest_priority,
     run_scope,
 )
+from workflow_server.execution.engine_driven import EngineDriven
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import EventSink, RecordSink, RunOwner, Surroundings
 from workflow_server.execution.mailbox import Mailbox
@@ -55,8 +47,8 @@ from workflow_server.store.base import Commit
 logger = logging.getLogger(__name__)
 
 
-class RunSession(InternalRunAdapter):
-    """A run while it is in memory: the engine's adapter for it, and the observer of its loop."""
+class RunSession(EngineDriven):
+    """A run while it is in memory: the adapter of its steps, and the host of its loop."""
 
     def __init__(
         self,
@@ -211,19 +203,11 @@ class RunSession(InternalRunAdapter):
         was_cancelled = ended is not None and ended.status == "cancelled"
         return self._run.failure or (RunCancelled() if was_cancelled else LeftMemory())
 
-    # -- The engine's adapter ------------------------------------------------------------------
-
-    async def get_now(self) -> float:
-        """Return server time: what is compared across restarts depends on no process, and not on the wall clock."""
-        return self._surroundings.clock.now()
+    # -- The adapter of its steps ------------------------------------------------------------------
 
     def get_state_store(self, namespace: tuple[str, ...] = ()) -> StateStore[Any] | None:
         """Return the run's ``ctx.store``."""
         return None if namespace else self.writer.state
-
-    async def on_tick(self, tick: WorkflowTick) -> None:
-        """Journal the tick; never suspends."""
-        self.record(tick)
 
     @harmless
     async def send_event(self, tick: WorkflowTick) -> None:
@@ -232,16 +216,6 @@ class RunSession(InternalRunAdapter):
             self._mailbox.put(tick)
         elif isinstance(tick, TickAddEvent):
             self._run.send_late(tick.event, str(tick.step_id) if tick.step_id is not None else None)
-
-    async def wait_receive(self, timeout_seconds: float | None = None) -> WaitResult:  # noqa: ARG002
-        """Return the next tick of the mailbox; the loop always waits without a timeout."""
-        try:
-            return WaitResultTick(tick=await self._mailbox.get())
-        except BaseException as error:
-            if not is_cancelled(error):
-                # The engine would log it, and ask again at once, for ever.
-                self._run.abort(EventNotTaken(reason=told(error)))
-            raise
 
     def write_to_event_stream(self, event: Event) -> Coroutine[Any, Any, None]:
         """Publish an event to the handler's log: at once, and not when the engine's task for it has its turn. A step
@@ -268,31 +242,6 @@ class RunSession(InternalRunAdapter):
         except BaseException as error:
             self._run.abort(StepNotRecorded(reason=told(error)))
 
-    async def wait_for_next_task(
-        self, running: list[NamedTask], pending: list[PendingStart], timeout: float | None = None
-    ) -> WaitForNextTaskResult:
-        """Start what is pending — steps when all before them is durable — and wait for the first to finish."""
-        if self._loop is not None:
-            self.writer.compact(self._loop.state)
-        self.gate.next_batch()
-        started = [self.gate.start_pending(item, self.writer.last) for item in pending]
-        try:
-            completed = await self._first_done([*running, *started], timeout)
-        except BaseException:
-            self.end_steps()
-            # The loop does not know them yet, so nobody else would end them.
-            await end_tasks(task.task for task in started)
-            raise
-        return WaitForNextTaskResult(completed, started)
-
-    async def _first_done(self, named: list[NamedTask], timeout: float | None) -> asyncio.Task[Any] | None:
-        limit = self.rest([task.task for task in named if isinstance(task, WorkerTask)], timeout)
-        done, _ = await asyncio.wait({task.task for task in named}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        if done:
-            return pick_highest_priority(named, done)
-        self.rested()
-        return None
-
     def publish(self, event: Event) -> None:
         """Write an event that the loop publishes; a terminal one ends the run."""
         if not self.writer.is_open:
@@ -302,7 +251,7 @@ class RunSession(InternalRunAdapter):
         else:
             self.writer.publish(event)
 
-    # -- The lean loop's host ------------------------------------------------------------------
+    # -- The host of its loop ------------------------------------------------------------------
 
     def listen(self, listener: Callable[[], None] | None) -> None:
         """Call this from now on when there may be a tick to take."""
