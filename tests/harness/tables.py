@@ -7,7 +7,7 @@ from contextlib import closing
 
 from workflow_server.store.sqlite.migrations import known_migrations, migrate
 
-EVENT_TABLES = ("event_log", "older_events")
+EVENT_TABLES = ("event_log", "events")
 """Tables of events: by the numbers of handlers or, where older builds wrote them, by the ids."""
 
 

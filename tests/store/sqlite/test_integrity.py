@@ -50,6 +50,32 @@ async def test_a_damaged_file_with_a_log_is_refused_untouched(store: SqliteWorkf
     assert (copy.read_bytes(), Path(f"{copy}-wal").read_bytes()) == (before, log)
 
 
+@pytest.mark.parametrize("position", [36, 39])
+async def test_free_pages_that_are_nowhere_are_damage(path: Path, position: int) -> None:
+    """SQLite's own check passes over them, and the first commit that needs a page fails."""
+    await made(path)
+    content = bytearray(path.read_bytes())
+    content[position] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(DatabaseDamaged, match="counts free pages"):
+        await SqliteWorkflowStore(path).open()
+    assert path.read_bytes() == content
+
+
+async def test_a_header_in_the_log_stands_for_that_of_the_file(store: SqliteWorkflowStore, path: Path) -> None:
+    await store.append(run_started("a"), *(event("a", n, data="x" * 500) for n in range(200)))
+    copy = path.with_name("killed.db")
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+    content = bytearray(copy.read_bytes())
+    content[39] ^= 4
+    copy.write_bytes(content)
+    killed = SqliteWorkflowStore(copy)
+    await killed.open()
+    await killed.append(event("a", 200, data="x" * 50_000))
+    await killed.close()
+
+
 @pytest.mark.parametrize(
     "statement", ["DROP INDEX inbox_by_run", "ALTER TABLE handlers RENAME COLUMN probations TO qrobations"]
 )

@@ -89,6 +89,6 @@ async def test_older_events_are_deleted_with_their_handler(upgraded: SqliteWorkf
     assert await upgraded.delete(HandlerQuery(handler_id_in=["runs", "silent"])) == 2
     assert await seen(upgraded, "ended") == OLD
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT DISTINCT handler_id FROM events").fetchall() == [("ended",)]
+        assert connection.execute("SELECT DISTINCT handler_id FROM all_events").fetchall() == [("ended",)]
         assert connection.execute("SELECT count(*) FROM event_log").fetchone() == (0,)
-        assert connection.execute("SELECT count(*) FROM older_events").fetchone() == (3,)
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (3,)

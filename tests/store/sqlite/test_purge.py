@@ -143,7 +143,7 @@ async def test_a_memory_store_purges_too() -> None:
 
 def rows_left(path: Path) -> dict[str, int]:
     connection = sqlite3.connect(path)
-    tables = [*(table for table in OWNERS if table != "events"), *EVENT_TABLES]
+    tables = [*(table for table in OWNERS if table != "all_events"), *EVENT_TABLES]
     counts = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
     connection.close()
     return counts
@@ -180,7 +180,7 @@ async def test_deleting_removes_every_row_of_a_handler_and_no_other(store: Hooke
     assert max(slices) <= 2000
     assert rows_left(path) == {
         "handlers": 1, "payloads": 1, "ticks": 996, "snapshots": 1, "state_records": 1, "state_patches": 996,
-        "inbox": 1, "answers": 1, "event_log": 5000, "older_events": 0,
+        "inbox": 1, "answers": 1, "event_log": 5000, "events": 0,
     }  # fmt: skip
     assert await store.delete(HandlerQuery(handler_id_in=["gone"])) == 0
 

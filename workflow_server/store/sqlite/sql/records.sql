@@ -190,9 +190,9 @@ DELETE FROM event_log WHERE (number, sequence) IN (
     WHERE h.purging = 1
     LIMIT :events
 );
-DELETE FROM older_events WHERE (handler_id, sequence) IN (
+DELETE FROM events WHERE (handler_id, sequence) IN (
     SELECT e.handler_id, e.sequence
-    FROM handlers AS h CROSS JOIN older_events AS e ON e.handler_id = h.handler_id
+    FROM handlers AS h CROSS JOIN events AS e ON e.handler_id = h.handler_id
     WHERE h.purging = 1
     LIMIT :older_events
 );
@@ -213,7 +213,7 @@ DELETE FROM handlers WHERE handler_id IN (
     FROM handlers AS h
     WHERE h.purging = 1
         AND NOT EXISTS (SELECT 1 FROM event_log AS e WHERE e.number = h.number)
-        AND NOT EXISTS (SELECT 1 FROM older_events AS e WHERE e.handler_id = h.handler_id)
+        AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.handler_id = h.handler_id)
         AND NOT EXISTS (SELECT 1 FROM ticks AS t WHERE t.run_id = h.run_id)
         AND NOT EXISTS (SELECT 1 FROM state_patches AS p WHERE p.run_id = h.run_id)
     LIMIT :handlers
