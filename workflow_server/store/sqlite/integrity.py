@@ -16,7 +16,7 @@ from workflow_server.store.sqlite.connection import Access, connect, run_on
 from workflow_server.store.sqlite.exceptions import DatabaseAltered, DatabaseDamaged, LogDamaged
 from workflow_server.store.sqlite.migrations import Migration, migrate, pending_migrations
 from workflow_server.store.sqlite.statements import load_single
-from workflow_server.store.sqlite.wal import has_log, lost_commits
+from workflow_server.store.sqlite.wal import first_page, has_log, lost_commits
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ async def examine_database(path: Path, known: Sequence[Migration]) -> None:
     lost = lost_commits(path, page_size)
     if lost:
         raise LogDamaged(path=str(path), commits=lost)
+    _check_free_pages(path, page_size)
 
 
 def _access(path: Path) -> Access:
@@ -128,6 +129,18 @@ def _note_unclean_stop(path: Path) -> None:
             "last commits were lost with it.",
             path,
         )
+
+
+def _check_free_pages(path: Path, page_size: int) -> None:
+    """Check that the header counts no free pages where it names none: SQLite's check does not look, and its next
+    transaction that needs a page fails.
+
+    Raises:
+        DatabaseDamaged: it does. Offsets: https://www.sqlite.org/fileformat2.html#the_database_header
+    """
+    header = first_page(path, page_size)
+    if header[36:40] != bytes(4) and header[32:36] == bytes(4):
+        raise DatabaseDamaged(path=str(path), problem="its header counts free pages, but does not say where they are")
 
 
 def _check_integrity(connection: sqlite3.Connection, name: str) -> None:

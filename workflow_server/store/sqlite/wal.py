@@ -30,6 +30,10 @@ class _Frame(NamedTuple):
     page: bytes
 
     @property
+    def number(self) -> int:
+        return int.from_bytes(self.header[:4])
+
+    @property
     def commits(self) -> bool:
         return self.header[4:8] != bytes(4)
 
@@ -103,6 +107,22 @@ def lost_commits(path: Path, page_size: int) -> int:
         # Frames of an earlier use of the log have other salts.
         behind = (frame for frame in islice(_frames(log, page_size), recovered, None) if frame.salts == header[16:24])
         return sum(one.commits and other.follows(one, order) for one, other in pairwise(behind))
+
+
+def first_page(path: Path, page_size: int) -> bytes:
+    """Return the database's first page as SQLite reads it: the last copy in the log, or else the one in the file.
+
+    Only to be called as ``lost_commits``.
+    """
+    recovered = _recovered_frames(path.with_name(path.name + "-shm")) if has_log(path) else None
+    if recovered:
+        with log_of(path).open("rb") as log:
+            log.seek(_LOG_HEADER)
+            copies = [frame.page for frame in islice(_frames(log, page_size), recovered) if frame.number == 1]
+        if copies:
+            return copies[-1]
+    with path.open("rb") as file:
+        return file.read(page_size)
 
 
 def _recovered_frames(index: Path) -> int | None:
