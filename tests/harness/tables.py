@@ -7,15 +7,21 @@ from contextlib import closing
 
 from workflow_server.store.sqlite.migrations import known_migrations, migrate
 
+EVENT_TABLES = ("event_log", "events")
+"""Tables of events: by the numbers of handlers or, where older builds wrote them, by the ids."""
+
 
 def _columns() -> dict[str, set[str]]:
-    """The names of the columns of each table."""
+    """The names of the columns of each table, and of the view of all events instead of the two tables behind it."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         migrate(connection, known_migrations(":memory:"))
-        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid").fetchall()
+        tables = connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY rowid"
+        ).fetchall()
         return {
             table: {row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
             for (table,) in tables
+            if table not in EVENT_TABLES
         }
 
 

@@ -119,7 +119,10 @@ async def test_a_damaged_event_does_not_end_the_stream_before_those_after_it(
         await asked(manager, handler.handler_id)
         await manager.send(handler.handler_id, REPLY, None, None)
         await ended(manager, handler.handler_id)
-    damage(database, f"UPDATE events SET data = {NO_TEXT} WHERE sequence = 0 AND handler_id = ?", handler.handler_id)
+    number = "(SELECT number FROM handlers WHERE handler_id = ?)"
+    damage(
+        database, f"UPDATE event_log SET data = {NO_TEXT} WHERE sequence = 0 AND number = {number}", handler.handler_id
+    )
     async with managing(ask=Ask(timeout=None)) as manager:
         reader = await manager.open_cursor(handler.handler_id, -1)
         assert reader is not None

@@ -34,6 +34,7 @@ from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, from_start, listed_pages, shown
 from workflow_server.runs.waiters import EndWaiters
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
+from workflow_server.store.ids import new_run_id
 
 
 class RuntimeManager:
@@ -162,7 +163,7 @@ class RuntimeManager:
             StateUnreadable, InvalidEvent, ContextRefused, ContextBesideHandler, KeyReused, ShuttingDown, StorageFull,
             StoreUnavailable: why nothing was started.
         """
-        return await self._start(workflow_name, request, nanoid())
+        return await self._start(workflow_name, request, new_run_id())
 
     async def run(self, workflow_name: str, request: RunRequest) -> HandlerData:
         """Start a run and return when it has ended; as ``start`` otherwise.
@@ -170,7 +171,7 @@ class RuntimeManager:
         Raises:
             ShuttingDown: the server stops first; the run goes on at its next start.
         """
-        run_id = nanoid()
+        run_id = new_run_id()
         with self._waiters.end_of(run_id) as end:
             begun = await self._start(workflow_name, request, run_id)
             if begun.run_id == run_id:

@@ -44,6 +44,7 @@ class PurgeSliced(NamedTuple):
     """One step of a deletion: at most so many rows of each kind of the marked handlers are removed."""
 
     events: int
+    older_events: int
     ticks: int
     patches: int
     handlers: int

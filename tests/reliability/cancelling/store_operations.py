@@ -38,7 +38,7 @@ def named(name: str) -> HandlerQuery:
 async def rows_of(store: SqliteWorkflowStore, name: str) -> int:
     """The rows of a handler and of its events, also of one that is not to be seen any more."""
     statement = """SELECT (SELECT count(*) FROM handlers WHERE handler_id = :name)
-        + (SELECT count(*) FROM events WHERE handler_id = :name)"""
+        + (SELECT count(*) FROM all_events WHERE handler_id = :name)"""
     rows: int = await store._read(lambda sqlite: sqlite.execute(statement, {"name": name}).fetchone()[0])
     return rows
 

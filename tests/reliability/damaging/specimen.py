@@ -157,7 +157,7 @@ def rows(path: Path, handlers: Iterable[tuple[str, str]]) -> Rows:
             for table, column in OWNERS.items():
                 key = handler_id if column == "handler_id" else run_id
                 try:
-                    past = " AND sequence > -1 ORDER BY sequence" if table == "events" else ""
+                    past = " AND sequence > -1 ORDER BY sequence" if table == "all_events" else ""
                     query = f"SELECT * FROM {table} WHERE {column} = ?{past}"
                     found[table, handler_id] = connection.execute(query, (key,)).fetchall()
                 except (sqlite3.Error, UnicodeDecodeError):

@@ -56,7 +56,7 @@ def _check_owned(connection: sqlite3.Connection, known: dict[str, ModelHandler])
 
 def _check_log(connection: sqlite3.Connection, handler: ModelHandler) -> None:
     rows = connection.execute(
-        "SELECT sequence, run_id, data FROM events WHERE handler_id = ? ORDER BY sequence", (handler.handler_id,)
+        "SELECT sequence, run_id, data FROM all_events WHERE handler_id = ? ORDER BY sequence", (handler.handler_id,)
     ).fetchall()
     assert [row[0] for row in rows] == list(range(len(rows)))
     read = [{**json.loads(data), "sequence": sequence} for sequence, _, data in rows[: len(handler.lines)]]

@@ -42,7 +42,7 @@ def _check_log(connection: sqlite3.Connection, fate: Fate) -> None:
     ).fetchone()
     assert (status, run_id) == (fate.status, fate.run_ids[-1]), fate
     rows = connection.execute(
-        "SELECT sequence, run_id, data FROM events WHERE handler_id = ? ORDER BY sequence", (fate.handler_id,)
+        "SELECT sequence, run_id, data FROM all_events WHERE handler_id = ? ORDER BY sequence", (fate.handler_id,)
     ).fetchall()
     assert [row[0] for row in rows] == list(range(len(rows))), f"the log of {fate} has a gap"
     events = [(run, json.loads(data)) for _, run, data in rows]

@@ -30,7 +30,7 @@ def event_log(db: Path, handler_id: str) -> list[LoggedEvent]:
     """All events of a handler. The file is only read."""
     with closing(sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute(
-            "SELECT sequence, internal, data FROM events WHERE handler_id = ? ORDER BY sequence", (handler_id,)
+            "SELECT sequence, internal, data FROM all_events WHERE handler_id = ? ORDER BY sequence", (handler_id,)
         ).fetchall()
     events = []
     for sequence, internal, data in rows:

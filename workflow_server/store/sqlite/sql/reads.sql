@@ -4,7 +4,11 @@
 SELECT
     h.handler_id, h.workflow_name, coalesce(h.run_id, h.handler_id), h.status,
     coalesce(h.started_at, h.updated_at, 0.0), h.first_sequence, p.start_event, h.alive_since, h.attempts, h.probations,
-    coalesce((SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id), -1)
+    coalesce(
+        (SELECT max(e.sequence) FROM event_log AS e WHERE e.number = h.number),
+        (SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id),
+        -1
+    )
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
@@ -42,7 +46,7 @@ ORDER BY coalesce(requested_at, started_at, updated_at, 0.0), handler_id;
 
 -- name: events
 SELECT e.sequence, e.internal, e.data
-FROM handlers AS h CROSS JOIN events AS e ON e.handler_id = h.handler_id
+FROM handlers AS h CROSS JOIN all_events AS e ON e.handler_id = h.handler_id
 WHERE h.handler_id = :handler_id AND h.purging = 0 AND e.sequence > :after
 ORDER BY e.sequence
 LIMIT :limit;
@@ -50,7 +54,11 @@ LIMIT :limit;
 -- name: event_range
 SELECT
     h.first_sequence,
-    coalesce((SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id), h.first_sequence - 1),
+    coalesce(
+        (SELECT max(e.sequence) FROM event_log AS e WHERE e.number = h.number),
+        (SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id),
+        h.first_sequence - 1
+    ),
     h.queue_sequence
 FROM handlers AS h
 WHERE h.handler_id = :handler_id AND h.purging = 0;
@@ -125,6 +133,12 @@ SELECT 1 FROM handlers WHERE purging = 1 LIMIT 1;
 
 -- name: purge_events
 SELECT length(CAST(e.data AS BLOB))
+FROM handlers AS h CROSS JOIN event_log AS e ON e.number = h.number
+WHERE h.purging = 1
+LIMIT 1200;
+
+-- name: purge_older_events
+SELECT length(CAST(e.data AS BLOB))
 FROM handlers AS h CROSS JOIN events AS e ON e.handler_id = h.handler_id
 WHERE h.purging = 1
 LIMIT 1200;
@@ -168,7 +182,7 @@ SELECT number, name, sha256 FROM migrations ORDER BY number;
 
 -- name: schema
 -- SQLite keeps no SQL of what it makes itself: an index to each primary key.
-SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index', 'trigger');
+SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'view', 'index', 'trigger');
 
 -- name: rules
 -- Whatever runs with a write to a table or can refuse it. A foreign key refuses deletions in the table that it names.

@@ -8,10 +8,11 @@ DELETE FROM state_records WHERE run_id IN (SELECT run_id FROM handlers WHERE han
 DELETE FROM state_patches WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM inbox WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 INSERT INTO handlers (
-    handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence
+    handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence,
+    number
 ) VALUES (
     :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :requested_at, :first_sequence,
-    :first_sequence
+    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers)
 )
 ON CONFLICT (handler_id) DO UPDATE SET
     workflow_name = excluded.workflow_name,
@@ -24,6 +25,7 @@ ON CONFLICT (handler_id) DO UPDATE SET
     requested_at = excluded.requested_at,
     first_sequence = excluded.first_sequence,
     queue_sequence = excluded.queue_sequence,
+    number = coalesce(number, excluded.number),
     alive_since = NULL,
     wake_at = NULL,
     released = 0,
@@ -35,10 +37,11 @@ ON CONFLICT (handler_id) DO UPDATE SET start_event = excluded.start_event, resul
 -- name: HandlerStarted
 -- The same record where the handler is new: refused where it is there, so that all of the above is done.
 INSERT INTO handlers (
-    handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence
+    handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence,
+    number
 ) VALUES (
     :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :requested_at, :first_sequence,
-    :first_sequence
+    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers)
 );
 INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event);
 
@@ -102,8 +105,16 @@ DELETE FROM state_patches WHERE run_id = :run_id AND seq <= :seq;
 INSERT INTO state_patches (run_id, seq, patch) VALUES (:run_id, :seq, :patch);
 
 -- name: EventAppended
-INSERT INTO events (handler_id, sequence, run_id, internal, data)
-VALUES (:handler_id, :sequence, :run_id, :internal, :data);
+-- Where the run is not running, or the sequence is one of its handler's earlier runs, there is no number: it is refused.
+INSERT INTO event_log (number, sequence, run_id, internal, data)
+VALUES (
+    (
+        SELECT number FROM handlers
+        WHERE run_id = :run_id AND handler_id = :handler_id AND status = 'running'
+            AND :sequence >= first_sequence AND :sequence >= log_begins
+    ),
+    :sequence, :run_id, :internal, :data
+);
 
 -- name: InboxPosted
 INSERT INTO inbox (inbox_id, handler_id, run_id, event, step, event_type, size, early, hold, held)
@@ -140,8 +151,11 @@ DELETE FROM state_records
 WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id) AND run_id IS NOT :run_id;
 DELETE FROM state_patches
 WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id) AND run_id IS NOT :run_id;
-INSERT INTO handlers (handler_id, workflow_name, run_id, status, error, started_at, updated_at, completed_at)
-VALUES (:handler_id, :workflow_name, :run_id, :status, :error, :started_at, :updated_at, :completed_at)
+INSERT INTO handlers (handler_id, workflow_name, run_id, status, error, started_at, updated_at, completed_at, number)
+VALUES (
+    :handler_id, :workflow_name, :run_id, :status, :error, :started_at, :updated_at, :completed_at,
+    (SELECT coalesce(max(number), 0) + 1 FROM handlers)
+)
 ON CONFLICT (handler_id) DO UPDATE SET
     workflow_name = excluded.workflow_name,
     run_id = excluded.run_id,
@@ -149,7 +163,8 @@ ON CONFLICT (handler_id) DO UPDATE SET
     error = excluded.error,
     started_at = excluded.started_at,
     updated_at = excluded.updated_at,
-    completed_at = excluded.completed_at;
+    completed_at = excluded.completed_at,
+    number = coalesce(number, excluded.number);
 INSERT INTO payloads (handler_id, result) VALUES (:handler_id, :result)
 ON CONFLICT (handler_id) DO UPDATE SET result = excluded.result;
 
@@ -169,11 +184,17 @@ DELETE FROM answers WHERE handler_id IN (SELECT value FROM json_each(:handler_id
 
 -- name: PurgeSliced
 -- A handler's own row goes last, and its few single rows with it.
+DELETE FROM event_log WHERE (number, sequence) IN (
+    SELECT e.number, e.sequence
+    FROM handlers AS h CROSS JOIN event_log AS e ON e.number = h.number
+    WHERE h.purging = 1
+    LIMIT :events
+);
 DELETE FROM events WHERE (handler_id, sequence) IN (
     SELECT e.handler_id, e.sequence
     FROM handlers AS h CROSS JOIN events AS e ON e.handler_id = h.handler_id
     WHERE h.purging = 1
-    LIMIT :events
+    LIMIT :older_events
 );
 DELETE FROM ticks WHERE (run_id, seq) IN (
     SELECT t.run_id, t.seq
@@ -191,6 +212,7 @@ DELETE FROM handlers WHERE handler_id IN (
     SELECT h.handler_id
     FROM handlers AS h
     WHERE h.purging = 1
+        AND NOT EXISTS (SELECT 1 FROM event_log AS e WHERE e.number = h.number)
         AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.handler_id = h.handler_id)
         AND NOT EXISTS (SELECT 1 FROM ticks AS t WHERE t.run_id = h.run_id)
         AND NOT EXISTS (SELECT 1 FROM state_patches AS p WHERE p.run_id = h.run_id)

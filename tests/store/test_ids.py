@@ -1,0 +1,24 @@
+"""Ids of runs."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from workflow_server.store.ids import new_run_id
+
+
+def test_run_ids_sort_by_the_time_at_which_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for milliseconds in (0, 1, 61, 62, 1_800_000_000_000, 1_800_000_000_001, 4_390_000_000_000):
+        monkeypatch.setattr(time, "time_ns", lambda now=milliseconds: now * 1_000_000)
+        made.append(new_run_id())
+    assert made == sorted(made)
+    assert {len(run_id) for run_id in made} == {18}
+    assert all(run_id.isascii() and run_id.isalnum() for run_id in made)
+
+
+def test_run_ids_of_one_moment_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_000_000_000)
+    assert len({new_run_id() for _ in range(10_000)}) == 10_000
