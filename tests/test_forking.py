@@ -47,7 +47,7 @@ def files() -> set[str]:
     return found
 
 
-async def test_in_a_runner_of_the_users_own_a_child_has_neither_files_nor_sockets_of_the_server(tmp_path: Path) -> None:
+async def test_in_a_users_own_runner_a_child_has_nothing_of_the_server(tmp_path: Path) -> None:
     path = tmp_path / "runs.sqlite3"
     server = WorkflowServer(workflow_store=SqliteWorkflowStore(path))
     async with TestClient(TestServer(server.app)) as client:

@@ -46,7 +46,7 @@ class Number(BaseModel):
     number: int
 
 
-def test_no_line_has_a_value_that_pydantic_quotes_whoever_quotes_pydantic() -> None:
+def test_no_line_has_a_value_that_pydantic_quotes() -> None:
     with pytest.raises(ValidationError) as refused:
         Number.model_validate({"number": "canary"})
     quoting = RuntimeError(str(refused.value))

@@ -18,7 +18,7 @@ from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.web.state import WebSettings
 
 
-async def test_a_server_that_was_stopped_is_not_started_again_and_a_new_one_is(tmp_path: Path) -> None:
+async def test_a_stopped_server_is_not_started_again_a_new_one_is(tmp_path: Path) -> None:
     path = tmp_path / "runs.sqlite3"
     server = WorkflowServer(workflow_store=SqliteWorkflowStore(path))
     await server.stop()
@@ -47,7 +47,7 @@ async def test_a_cancelled_start_leaves_the_database_to_the_next_server(tmp_path
             """It got in."""
 
 
-async def test_a_stop_that_was_cancelled_goes_on_and_the_next_one_returns_when_it_is_done(tmp_path: Path) -> None:
+async def test_a_cancelled_stop_goes_on_and_the_next_waits_for_it(tmp_path: Path) -> None:
     path = tmp_path / "runs.sqlite3"
     for turns in range(6):
         server = await WorkflowServer(workflow_store=SqliteWorkflowStore(path)).start()
@@ -61,7 +61,7 @@ async def test_a_stop_that_was_cancelled_goes_on_and_the_next_one_returns_when_i
             """It got in."""
 
 
-async def test_a_start_for_which_there_is_no_room_any_more_says_so_and_gives_everything_back(tmp_path: Path) -> None:
+async def test_a_start_without_room_says_so_and_gives_everything_back(tmp_path: Path) -> None:
     def full(moment: str, records: Sequence[Written]) -> None:
         if moment == "before commit" and any(type(record) is ClocksShifted for record in records):
             error = sqlite3.OperationalError("database or disk is full")

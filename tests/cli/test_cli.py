@@ -58,7 +58,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
     assert said in done.stderr
 
 
-def test_serve_says_where_what_and_from_which_file_and_sigterm_ends_it_with_0(
+def test_serve_says_what_it_serves_and_sigterm_ends_it_with_0(
     flows: Path, tmp_path: Path, start_server: StartServer
 ) -> None:
     server = start_server(flows, db=tmp_path / "runs.sqlite3")
@@ -167,7 +167,7 @@ def test_a_bad_setting_is_one_line_wherever_it_comes_from(flows: Path, tmp_path:
     assert_one_line(run("serve", str(flows), "--host", "0.0.0.0", cwd=tmp_path), "WORKFLOW_SERVER_TOKENS")
 
 
-def test_openapi_prints_or_writes_the_contract_and_touches_no_database(flows: Path, tmp_path: Path) -> None:
+def test_openapi_prints_the_contract_and_touches_no_database(flows: Path, tmp_path: Path) -> None:
     printed = run("openapi", cwd=tmp_path)
     written = run("openapi", str(flows), "--output", "contract.json", cwd=tmp_path)
 

@@ -27,14 +27,14 @@ def raised(failing: Callable[[], object]) -> BaseException:
     return caught.value
 
 
-def test_a_message_is_one_line_with_its_control_characters_escaped_and_bounded() -> None:
+def test_a_message_is_one_bounded_line_without_control_characters() -> None:
     (line,) = logged("field %s", FORGED)
     assert line.isprintable()
     assert line.endswith(r"field harmless\n2026-01-01 00:00:00,000 CRITICAL workflow_server: forged\x1b[2J\r\u2028\x85")
     assert len(logged("x" * 1_000_000)[0]) < 11_000
 
 
-def test_the_lines_that_this_server_puts_under_a_message_stand_under_it_and_nobody_elses_do() -> None:
+def test_only_lines_of_this_server_stand_under_a_message() -> None:
     text = "It failed: x\n    Traceback\n      File x\ny"
     record = logging.LogRecord("workflow_server.execution.session", logging.ERROR, "x.py", 1, text, (), None)
     assert OneLineFormatter("%(message)s").format(record).split("\n") == [
@@ -71,7 +71,7 @@ def fail_together() -> None:
 
 
 @pytest.mark.parametrize("failing", [fail_twice, fail_together])
-def test_a_traceback_can_be_read_forges_no_record_and_quotes_no_value_that_did_not_validate(
+def test_a_traceback_forges_no_record_and_quotes_no_value(
     failing: Callable[[], object],
 ) -> None:
     first, *rest = logged("It failed", error=raised(failing))

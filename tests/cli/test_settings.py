@@ -31,7 +31,7 @@ def test_options_win_over_the_environment_which_wins_over_defaults(monkeypatch: 
     assert (settings.port, settings.heartbeat, settings.db) == (9002, 3.0, "workflow_server.sqlite3")
 
 
-def test_settings_made_by_user_code_obey_the_command_line_but_not_against_their_own_arguments() -> None:
+def test_settings_of_user_code_obey_the_command_line() -> None:
     with command_options({"port": "9003", "heartbeat": "2"}):
         assert (Settings().port, Settings(port=9004).port, Settings(port=9004).heartbeat) == (9003, 9004, 2.0)
     assert Settings().port == 8080
@@ -60,9 +60,7 @@ def test_an_origin_is_written_as_browsers_do() -> None:
 
 
 @pytest.mark.parametrize("name", ["tokens", "read_tokens"])
-def test_tokens_leave_the_environment_when_they_are_read_and_later_servers_of_the_process_have_them(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_tokens_leave_the_environment_and_later_servers_have_them(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"{ENV_PREFIX}{name}".upper(), TOKEN)
     monkeypatch.setenv("WORKFLOW_SERVER_PORT", "9001")
     first, second = Settings.load(), Settings.load({"port": 9002})

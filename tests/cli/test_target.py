@@ -63,7 +63,7 @@ def served(target: str | Path) -> list[str]:
     return sorted(found)
 
 
-def test_a_file_serves_its_public_workflows_under_their_variables_or_explicit_names(write: Write) -> None:
+def test_a_file_serves_its_public_workflows_by_their_names(write: Write) -> None:
     path = write("first = Flow()\n_hidden = Flow()\nother = Flow(workflow_name='by-name')\n")
     assert served(path) == ["by-name", "first"]
 
@@ -77,7 +77,7 @@ def test_a_dict_of_workflows_serves_them_under_its_keys(write: Write) -> None:
     assert served(path) == served(f"{path}:flows") == ["a-b", "c"]
 
 
-def test_a_server_in_the_file_is_served_rather_than_the_workflows_beside_it(write: Write) -> None:
+def test_a_server_in_the_file_is_served_not_the_workflows(write: Write) -> None:
     path = write("flow = Flow()\nserver = WorkflowServer()\nserver.add_workflow('mine', flow)\n")
     assert isinstance(load_target(str(path)), WorkflowServer)
     assert isinstance(load_target(f"{path}:server"), WorkflowServer)
@@ -93,7 +93,7 @@ def test_a_factory_may_return_a_server(write: Write) -> None:
     assert isinstance(load_target(f"{write(FACTORY)}:make"), WorkflowServer)
 
 
-def test_a_file_imports_its_neighbours_and_its_classes_are_found_by_module_name(write: Write) -> None:
+def test_a_file_imports_its_neighbours_and_is_found_by_its_name(write: Write) -> None:
     write("", "neighbour_of_flows.py")
     path = write("from neighbour_of_flows import Flow\nflow = Flow()\n", "sub_flows.py", base="")
 
@@ -138,7 +138,7 @@ def test_what_is_no_target_is_refused_in_one_line(write: Write, target: str, sai
     assert "\n" not in str(refused.value)
 
 
-def test_a_module_that_has_only_a_function_says_that_it_has_to_be_named(tmp_path: Path) -> None:
+def test_a_module_with_a_function_alone_says_it_must_be_named(tmp_path: Path) -> None:
     path = tmp_path / "only_a_function.py"
     path.write_text("def make(): ...\n")
     with pytest.raises(TargetError, match=r"A function .* must be named, as in .*only_a_function\.py:make"):
@@ -176,7 +176,7 @@ def test_a_file_that_would_hide_a_module_is_refused(write: Write, name: str) -> 
         load_target(str(write("flow = Flow()", name)))
 
 
-def test_an_error_in_the_file_shows_the_users_own_traceback_and_nothing_above_it(write: Write) -> None:
+def test_an_error_in_the_file_shows_the_users_traceback_only(write: Write) -> None:
     path = write("def broken():\n    return 1 / 0\nbroken()\n")
 
     with pytest.raises(TargetError) as refused:
@@ -205,14 +205,14 @@ def test_what_a_file_raises_is_told_as_its_own(write: Write, code: str, said: st
     assert said in str(refused.value)
 
 
-def test_a_missing_import_of_a_users_module_is_not_taken_for_a_missing_target(write: Write) -> None:
+def test_a_users_missing_import_is_no_missing_target(write: Write) -> None:
     write("import no_such_module_here", "broken_flows.py")
     with pytest.raises(TargetError, match="No module named 'no_such_module_here'"):
         load_target("broken_flows")
 
 
 @pytest.mark.parametrize("attribute", [":holder.flow", ""])
-def test_what_a_property_or_a_lazy_object_raises_shows_the_users_code(write: Write, attribute: str) -> None:
+def test_what_a_property_raises_shows_the_users_code(write: Write, attribute: str) -> None:
     lazy = "class Lazy:\n    @property\n    def __class__(self):\n        raise LookupError('no such setting')\n"
     path = write(
         "class Holder:\n    @property\n    def flow(self):\n        raise LookupError('no such setting')\n"

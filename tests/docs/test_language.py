@@ -62,6 +62,9 @@ CODE = ("workflow_server", "tests", "examples", "scripts")
 """Folders whose docstrings are looked at by their first words."""
 PLAIN = ("workflow_server", "examples")
 """Folders whose docstrings and comments hold none of the riddles, either."""
+LONGEST_NAME = 64
+"""Characters of a test's name: 60 or so, as CONTRIBUTING.md says."""
+_TEST = re.compile(r"^ *(?:async )?def (test_\w+)", re.MULTILINE)
 
 
 def _named(path: Path) -> str:
@@ -160,3 +163,10 @@ def test_a_planted_line_is_named_by_file_and_line(line: str, pattern: str, tmp_p
     [of_it] = [known for known in (FIRST_WORD, *RIDDLES) if known.name == pattern]
     [place] = found(iter([*docstrings(planted), *comments(planted)]), of_it)
     assert place.startswith(f"{planted}:4: ")
+
+
+def test_the_name_of_a_test_says_no_more_than_what_holds() -> None:
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    names = [name for path in files for name in _TEST.findall(path.read_text(encoding="utf-8"))]
+    assert names
+    assert [name for name in names if len(name) > LONGEST_NAME] == []

@@ -11,7 +11,7 @@ from tests.harness.spawning import ROOT
 
 
 @pytest.mark.parametrize("name", ["nginx", "caddy", "haproxy", "apache2", "lighttpd"])
-def test_the_configuration_that_operations_shows_is_the_one_that_is_tried(name: str) -> None:
+def test_the_configuration_that_is_shown_is_the_one_tried(name: str) -> None:
     config = (ROOT / "tests" / "interop" / "proxies" / f"{name}.conf").read_text()
     found = re.search(r"^ *# docs: begin\n(.*?)^ *# docs: end", config, re.DOTALL | re.MULTILINE)
     assert found is not None

@@ -39,7 +39,7 @@ def test_the_table_of_values_is_the_list_that_is_carried() -> None:
         assert table == values_table()
 
 
-def test_the_example_of_register_type_makes_its_type_one_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_register_type_makes_its_type_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     [block] = [block for block in python_blocks(PAGE) if "register_type(" in block]
     module = types.ModuleType("guide_example")
     monkeypatch.setitem(sys.modules, module.__name__, module)

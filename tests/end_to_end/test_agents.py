@@ -66,7 +66,7 @@ class Conversation:
 
 
 @pytest.mark.slow(20)
-async def test_a_conversation_is_the_same_after_kills_and_releases_over_five_runs_of_a_handler(tmp_path: Path) -> None:
+async def test_a_conversation_is_the_same_after_kills_and_releases(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "agents.py", "--idle-timeout", "0.2") as server:
         all_of_them = [Conversation(server, name) for name in AGENTS]
 

@@ -103,7 +103,7 @@ async def test_it_asks_for_health_workflows_schemas_and_graph(client: WorkflowCl
     assert "greet" in [node.label for node in graph.nodes]
 
 
-async def test_it_runs_a_workflow_from_fields_from_an_event_and_from_nothing(client: WorkflowClient) -> None:
+async def test_it_runs_a_workflow_from_fields_an_event_and_nothing(client: WorkflowClient) -> None:
     runs = [
         await client.run_workflow("greet", start_event={"name": "Ada"}),
         await client.run_workflow("greet", start_event=Greeting(name="Bob")),
@@ -144,7 +144,7 @@ async def test_it_resumes_a_stream_from_its_last_sequence(client: WorkflowClient
     assert [event async for event in client.get_workflow_events(begun.handler_id, after_sequence="now")] == []
 
 
-async def test_its_stream_reconnects_by_itself_when_the_server_is_killed_and_back_on_its_port(
+async def test_its_stream_reconnects_when_the_server_is_back(
     server: DurableServer,
 ) -> None:
     port = server.api.url.rpartition(":")[2]

@@ -90,7 +90,7 @@ def result(handler: Json) -> object:
     return handler["result"]["value"]["result"]
 
 
-def test_a_wait_with_requirements_is_not_answered_by_a_wrong_event_after_the_restart(lived: Lived) -> None:
+def test_a_wait_keeps_its_requirements_over_a_restart(lived: Lived) -> None:
     assert result(lived.ended["asked"]) == "right"
 
 
@@ -98,27 +98,27 @@ def test_a_wait_publishes_its_question_once(lived: Lived) -> None:
     assert [event.type for event in lived.events["asked"]].count("Question") == 1
 
 
-def test_a_wait_whose_deadline_passed_while_the_server_was_dead_times_out_at_the_restart(lived: Lived) -> None:
+def test_a_wait_overdue_at_the_restart_times_out_then(lived: Lived) -> None:
     assert result(lived.ended["overdue"]) == "timed out"
     assert ("timed-out", "2") in [(entry.kind, entry.item) for entry in after_kill(lived.entries)]
     assert lived.order.index("overdue") < lived.order.index("within")
     assert lived.order.index("overdue") < lived.order.index("after 4.0")
 
 
-def test_a_wait_that_began_before_the_kill_times_out_when_it_would_have(lived: Lived) -> None:
+def test_a_wait_times_out_when_it_would_have_without_the_kill(lived: Lived) -> None:
     assert result(lived.ended["within"]) == "timed out"
     assert ("timed-out", "1") in [(entry.kind, entry.item) for entry in after_kill(lived.entries)]
     assert lived.order.index("within") < lived.order.index("after 5.0")
 
 
-def test_a_retry_keeps_its_delay_its_attempts_and_what_it_knows_of_the_failure(lived: Lived) -> None:
+def test_a_retry_keeps_its_delay_attempts_and_failure(lived: Lived) -> None:
     assert result(lived.ended["retry"]) == [1, "failure 0", True]
     begins = Counter(entry.item for entry in lived.entries if entry.kind == "begin" and entry.step == "flaky")
     assert begins == {"0": 1, "1": 1}
     assert lived.order.index("retry") < lived.order.index("after 5.0")
 
 
-def test_a_workflows_timeout_counts_the_time_alive_before_the_kill_and_not_the_time_dead(lived: Lived) -> None:
+def test_a_workflows_timeout_counts_the_time_alive_only(lived: Lived) -> None:
     handler, last = lived.ended["timeout"], lived.events["timeout"][-1]
     assert handler["status"] == "failed"
     assert "timed out after 12.0 seconds" in handler["error"]
@@ -127,7 +127,7 @@ def test_a_workflows_timeout_counts_the_time_alive_before_the_kill_and_not_the_t
     assert lived.order.index("after 4.0") < lived.order.index("timeout") < lived.order.index("after 9.5")
 
 
-def test_the_streams_of_runs_that_waited_have_no_gap_and_no_repetition(lived: Lived) -> None:
+def test_streams_of_runs_that_waited_have_no_gap_or_repetition(lived: Lived) -> None:
     for events in lived.events.values():
         assert [event.sequence for event in events] == list(range(len(events)))
         assert events[-1].terminal

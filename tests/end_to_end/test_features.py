@@ -95,21 +95,21 @@ def test_an_interrupted_step_begins_again_once(name: str, runs: Outcomes) -> Non
 
 
 @every_feature
-def test_the_stream_has_no_gap_and_no_repetition_across_the_kill_and_a_terminal_end(name: str, runs: Outcomes) -> None:
+def test_the_stream_is_whole_across_the_kill_up_to_its_end(name: str, runs: Outcomes) -> None:
     events = runs[name].events
     assert [event.sequence for event in events] == list(range(len(events)))
     assert [event.terminal for event in events] == [False] * (len(events) - 1) + [True]
 
 
 @every_feature
-def test_who_reads_after_the_end_is_sent_what_was_sent_before_and_after_the_kill(name: str, runs: Outcomes) -> None:
+def test_a_late_reader_is_sent_what_came_before_and_after_the_kill(name: str, runs: Outcomes) -> None:
     assert runs[name].read_again == runs[name].events
 
 
 # -- Feature by feature ------------------------------------------------------------------------
 
 
-def test_a_fan_out_joins_every_item_and_runs_only_the_interrupted_one_again(runs: Outcomes) -> None:
+def test_a_fan_out_runs_only_the_interrupted_item_again(runs: Outcomes) -> None:
     run = runs["fan_out"]
     assert run.result == [0, 1, 2, 3, 4]
     assert run.begun_after == {("work", "3"): 1, ("join", "-"): 1}
@@ -123,7 +123,7 @@ def test_a_fan_out_never_has_more_workers_than_num_workers(runs: Outcomes) -> No
         assert at_work <= 2
 
 
-def test_take_releases_a_collection_on_what_came_before_and_after_the_kill(runs: Outcomes) -> None:
+def test_take_collects_what_came_before_and_after_the_kill(runs: Outcomes) -> None:
     result = runs["take"].result
     assert isinstance(result, list)
     assert result[0] == 0
@@ -143,7 +143,7 @@ def test_a_fan_in_keeps_the_side_that_was_done(runs: Outcomes) -> None:
     assert run.begun_after == {("right", "-"): 1, ("join", "-"): 1}
 
 
-def test_a_failure_that_was_caught_is_handled_again_as_it_was_and_the_failed_step_is_not_tried_again(
+def test_a_caught_failure_is_handled_again_without_another_try(
     runs: Outcomes,
 ) -> None:
     run = runs["catch_error"]
@@ -152,7 +152,7 @@ def test_a_failure_that_was_caught_is_handled_again_as_it_was_and_the_failed_ste
     assert run.begun_after == {("recover", "-"): 1}
 
 
-def test_a_returned_input_required_event_is_asked_once_and_answered_after_the_restart(runs: Outcomes) -> None:
+def test_a_returned_question_is_asked_once_and_answered_later(runs: Outcomes) -> None:
     run = runs["review"]
     assert run.result == "approved"
     assert [event.type for event in run.events].count("Approval") == 1
@@ -170,7 +170,7 @@ def test_a_nested_run_is_part_of_its_step_and_runs_again_with_it(runs: Outcomes)
     assert run.begun_after == {("outer", "-"): 1, ("think", "-"): 1}
 
 
-def test_resources_are_made_again_by_the_new_process_and_given_to_the_step(runs: Outcomes) -> None:
+def test_resources_are_made_again_by_the_new_process(runs: Outcomes) -> None:
     run = runs["resources"]
     assert run.result == [1, True]
     assert [entry.kind for entry in run.entries if entry.kind in ("connect", "killed")] == [
@@ -193,7 +193,7 @@ def test_a_run_of_many_snapshots_goes_on_in_the_middle(runs: Outcomes) -> None:
     assert run.begun_after == {("count", str(number)): 1 for number in range(360, 381)}
 
 
-def test_the_idempotency_key_is_the_same_when_a_step_runs_again_and_differs_from_every_other(runs: Outcomes) -> None:
+def test_the_idempotency_key_of_a_repeated_step_is_the_same(runs: Outcomes) -> None:
     run = runs["keys"]
     keys: dict[str, list[str]] = {}
     for entry in run.entries:
@@ -205,7 +205,7 @@ def test_the_idempotency_key_is_the_same_when_a_step_runs_again_and_differs_from
     assert all(run.begun["run_id"] in key for found in keys.values() for key in found)
 
 
-def test_internal_events_tell_of_each_step_and_are_marked_by_their_type(runs: Outcomes) -> None:
+def test_internal_events_tell_of_each_step_and_are_marked(runs: Outcomes) -> None:
     def states(events: list[StreamEvent]) -> list[tuple[str, str]]:
         return [
             (event.value["name"], event.value["step_state"]) for event in events if event.type == "StepStateChanged"
@@ -219,7 +219,7 @@ def test_internal_events_tell_of_each_step_and_are_marked_by_their_type(runs: Ou
 # -- More than one run -------------------------------------------------------------------------
 
 
-async def test_runs_queued_behind_num_concurrent_runs_run_after_the_kill_in_order_and_one_at_a_time(
+async def test_queued_runs_run_after_the_kill_in_order_one_at_a_time(
     tmp_path: Path,
 ) -> None:
     async with DurableServer(tmp_path, "features.py") as server:

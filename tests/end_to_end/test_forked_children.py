@@ -26,7 +26,7 @@ async def server(tmp_path: Path) -> AsyncIterator[DurableServer]:
         yield server
 
 
-async def test_children_that_outlive_the_server_hold_neither_its_lock_nor_its_port_nor_its_clients(
+async def test_children_that_outlive_the_server_hold_nothing_of_it(
     server: DurableServer,
 ) -> None:
     kinds = [(kind, thread) for kind in KINDS for thread in (False, True)]
@@ -67,7 +67,7 @@ def _lives(pid: int) -> bool:
     return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-async def test_a_child_that_comes_back_into_the_servers_loop_is_ended_there(server: DurableServer) -> None:
+async def test_a_child_that_comes_back_into_the_loop_is_ended_there(server: DurableServer) -> None:
     for way in ("return", "raise", "exit", "wait", "thread"):
         beside = [await server.api.start("terminates") for _ in range(2)]
         handler = await server.api.start("forks_and_returns", way=way)
@@ -78,7 +78,7 @@ async def test_a_child_that_comes_back_into_the_servers_loop_is_ended_there(serv
     assert server.log_tail().count("returned to the server's event loop") == 5
 
 
-async def test_a_child_that_closes_the_servers_connections_leaves_its_database_alone(server: DurableServer) -> None:
+async def test_a_child_that_closes_connections_leaves_the_database_alone(server: DurableServer) -> None:
     for _ in range(3):
         handler = await server.api.start("forks_and_closes")
         assert await server.api.result(handler["handler_id"]) > 0

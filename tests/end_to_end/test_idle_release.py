@@ -58,7 +58,7 @@ async def answer_all(server: DurableServer, handlers: list[str]) -> list[object]
 
 
 @pytest.mark.slow(25)
-async def test_two_thousand_waiting_runs_cost_little_memory_and_each_answers_when_its_event_comes(
+async def test_two_thousand_waiting_runs_cost_little_and_each_answers(
     tmp_path: Path,
 ) -> None:
     async with DurableServer(tmp_path, "flows.py", "--idle-timeout", "0.3") as server:
@@ -76,7 +76,7 @@ async def test_two_thousand_waiting_runs_cost_little_memory_and_each_answers_whe
         assert await answer_all(server, everybody) == list(range(len(everybody)))
 
 
-async def test_released_runs_stay_out_of_memory_at_a_restart_and_still_answer(tmp_path: Path) -> None:
+async def test_released_runs_stay_released_at_a_restart_and_answer(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "flows.py", "--idle-timeout", "0.1") as server:
         handlers = await start_waiting(server, 50)
         await released(server, 50)
@@ -86,7 +86,7 @@ async def test_released_runs_stay_out_of_memory_at_a_restart_and_still_answer(tm
         assert await answer_all(server, handlers) == list(range(50))
 
 
-async def test_the_timeouts_of_waits_and_workflows_fire_after_release_and_after_a_restart(tmp_path: Path) -> None:
+async def test_timeouts_fire_after_a_release_and_after_a_restart(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "durations.py", "--idle-timeout", "0.2") as server:
 
         async def start_both() -> tuple[str, str]:
@@ -109,7 +109,7 @@ async def test_the_timeouts_of_waits_and_workflows_fire_after_release_and_after_
         await fired(*through_a_kill)
 
 
-async def test_events_that_are_posted_at_the_moment_of_release_are_not_lost(tmp_path: Path) -> None:
+async def test_events_posted_at_the_moment_of_release_are_not_lost(tmp_path: Path) -> None:
     chance, idle = random.Random(SEED), 0.02
     async with DurableServer(tmp_path, "flows.py", "--idle-timeout", str(idle)) as server:
 

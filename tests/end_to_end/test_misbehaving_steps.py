@@ -62,7 +62,7 @@ async def ended(server: DurableServer, workflow: str, **fields: object) -> Json:
         return await server.api.finished((await server.api.start(workflow, **fields))["handler_id"])
 
 
-async def test_whatever_a_step_raises_is_its_failure_and_the_server_goes_on(tmp_path: Path) -> None:
+async def test_what_a_step_raises_is_its_failure_and_the_server_lives(tmp_path: Path) -> None:
     assert set(REASONS) == set(KINDS)
     async with DurableServer(tmp_path, "misbehaving.py", "--grace-period", "1") as server:
         failed = [ended(server, "raises", kind=kind) for kind in REASONS]
@@ -87,7 +87,7 @@ async def test_whatever_a_step_raises_is_its_failure_and_the_server_goes_on(tmp_
         assert await server.stop() == 0
 
 
-async def test_callbacks_that_exit_and_a_loop_that_is_stopped_do_not_end_the_command(tmp_path: Path) -> None:
+async def test_exits_in_callbacks_and_a_stopped_loop_end_no_command(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "misbehaving.py", "--grace-period", "1") as server:
         for kind in ("callback", "stop"):
             assert (await ended(server, "loop", kind=kind))["status"] == "completed"

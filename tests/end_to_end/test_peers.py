@@ -16,7 +16,7 @@ from tests.harness.ledger import after_kill, before_kill, begun
 from tests.harness.server_process import DurableServer
 
 
-async def test_an_event_that_was_posted_while_its_run_was_in_a_step_survives_a_kill(tmp_path: Path) -> None:
+async def test_an_event_posted_during_a_step_survives_a_kill(tmp_path: Path) -> None:
     """Both: POST /events answers before anything is stored; 2.11.1, killed 2 s later in mid-step, lost the event."""
     async with DurableServer(tmp_path, "features.py") as server:
         handler_id = (await server.api.start("one_step"))["handler_id"]
@@ -26,7 +26,7 @@ async def test_an_event_that_was_posted_while_its_run_was_in_a_step_survives_a_k
         assert await server.api.result(handler_id) == "posted in mid-step"
 
 
-async def test_state_that_cannot_be_kept_fails_the_run_at_once_and_names_the_key(tmp_path: Path) -> None:
+async def test_state_that_cannot_be_kept_fails_the_run_and_names_the_key(tmp_path: Path) -> None:
     """2.11.1: state that cannot be serialized kills the checkpoint task; the run goes on, stored no more."""
     async with DurableServer(tmp_path, "flows.py") as server:
         handler = await server.api.finished((await server.api.start("unstorable"))["handler_id"])
@@ -34,7 +34,7 @@ async def test_state_that_cannot_be_kept_fails_the_run_at_once_and_names_the_key
         assert "'socket'" in handler["error"]
 
 
-async def test_a_reader_that_leaves_the_shared_queue_loses_nothing_to_the_next(tmp_path: Path) -> None:
+async def test_a_reader_that_leaves_the_queue_loses_nothing_to_the_next(tmp_path: Path) -> None:
     """2.11.1: a disconnect in mid-stream loses the event that was being written (0-9, then 11 on)."""
     async with DurableServer(tmp_path, "peers.py") as server:
         handler_id = (await server.api.start("relay"))["handler_id"]
@@ -51,7 +51,7 @@ async def test_a_reader_that_leaves_the_shared_queue_loses_nothing_to_the_next(t
         assert lines == list(range(30))
 
 
-async def test_a_handler_is_not_continued_under_another_workflow_and_keeps_its_state(tmp_path: Path) -> None:
+async def test_a_handler_is_not_continued_under_another_workflow(tmp_path: Path) -> None:
     """0.8.0: reusing a handler_id under another workflow hands it the first one's state and overwrites its row."""
     async with DurableServer(tmp_path, "flows.py") as server:
         handler_id = (await server.api.start("sums", number=5))["handler_id"]
@@ -97,7 +97,7 @@ def rows_with(db: Path, ids: tuple[str, str]) -> dict[str, int]:
     return found
 
 
-async def test_cancel_is_answered_while_the_step_does_not_yield_and_nothing_follows_it(tmp_path: Path) -> None:
+async def test_cancel_is_answered_while_a_step_does_not_yield(tmp_path: Path) -> None:
     """0.8.0: cancel blocks until the step yields (over 12 s)."""
     async with DurableServer(tmp_path, "flows.py") as server:
         handler_id = (await server.api.start("stubborn"))["handler_id"]
@@ -114,7 +114,7 @@ async def test_cancel_is_answered_while_the_step_does_not_yield_and_nothing_foll
         assert [event.type for event in await server.api.events(handler_id)] == ["WorkflowCancelledEvent"]
 
 
-async def test_a_retry_whose_delay_runs_across_a_snapshot_and_a_kill_is_made(tmp_path: Path) -> None:
+async def test_a_retry_delayed_across_a_snapshot_and_a_kill_is_made(tmp_path: Path) -> None:
     """Both, once fixed: delayed retries lost in snapshots; retry state lost at resume."""
     async with DurableServer(tmp_path, "peers.py") as server:
         handler = await server.api.start("retry_beside_work")
@@ -130,7 +130,7 @@ async def test_a_retry_whose_delay_runs_across_a_snapshot_and_a_kill_is_made(tmp
         assert begun(after_kill(server.ledger.entries())) == {(handler["handler_id"], "flaky", "1"): 1}
 
 
-async def test_events_that_steps_publish_side_by_side_keep_the_order_of_each_step(tmp_path: Path) -> None:
+async def test_events_published_side_by_side_keep_the_order_of_each_step(tmp_path: Path) -> None:
     """Both, once fixed: concurrent stream writes reordered."""
     async with DurableServer(tmp_path, "peers.py") as server:
         events = await server.api.events((await server.api.start("writers"))["handler_id"])
@@ -166,7 +166,7 @@ async def test_a_stop_event_ends_the_run_though_a_sibling_step_still_runs(tmp_pa
         assert [event.type for event in await server.api.events(handler_id)] == ["StopEvent"]
 
 
-async def test_a_lock_that_another_process_holds_on_the_database_stops_neither_health_nor_reads(
+async def test_a_foreign_lock_on_the_database_stops_no_reads(
     tmp_path: Path,
 ) -> None:
     """0.8.0: a synchronous commit on the event loop; an 8 s lock held by another process stops /health for 7 s."""

@@ -30,7 +30,7 @@ def stored(db: Path, query: str, *parameters: object) -> Any:
         return connection.execute(query, parameters).fetchone()[0]
 
 
-async def test_two_hundred_interrupted_runs_are_all_running_again_after_a_restart(tmp_path: Path) -> None:
+async def test_two_hundred_interrupted_runs_run_again_after_a_restart(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "flows.py") as server:
         begun = await asyncio.gather(*(server.api.start("gated") for _ in range(RUNS)))
         await server.ledger.reached("gated", RUNS)
@@ -53,9 +53,7 @@ async def test_two_hundred_interrupted_runs_are_all_running_again_after_a_restar
 
 
 @pytest.mark.slow(15)
-async def test_a_run_of_ten_thousand_ticks_resumes_from_a_snapshot_and_a_short_journal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ten_thousand_ticks_resume_from_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The journal names its events by the module of the target, as the server imported it.
     monkeypatch.syspath_prepend(TARGETS)
     async with DurableServer(tmp_path, "flows.py") as server:
@@ -141,7 +139,7 @@ async def die_until_quarantined(server: DurableServer, deadly: Json) -> int:
     raise AssertionError("the run was never quarantined")
 
 
-async def test_a_run_whose_workflow_is_not_registered_waits_is_shown_as_such_and_goes_on_later(tmp_path: Path) -> None:
+async def test_a_run_of_no_registered_workflow_waits_and_goes_on_later(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "v1/versions.py") as server:
         withdrawn = await server.api.start("withdrawn")
         kept = await server.api.start("kept")
@@ -168,9 +166,7 @@ async def test_a_run_whose_workflow_is_not_registered_waits_is_shown_as_such_and
 
 
 @pytest.mark.parametrize("workflow", ["renamed", "restated"])
-async def test_a_run_that_cannot_be_resumed_is_failed_with_a_reason_and_a_terminal_event_and_stops_no_other(
-    workflow: str, tmp_path: Path
-) -> None:
+async def test_a_run_that_cannot_be_resumed_is_failed_and_stops_no_other(workflow: str, tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "v1/versions.py") as server:
         broken = await server.api.start(workflow)
         kept = await server.api.start("kept")

@@ -36,7 +36,7 @@ def outcome_of(name: str, outcomes: dict[str, Outcome | BaseException]) -> Outco
     return outcome
 
 
-def test_counters_and_lists_of_a_typed_state_are_exact_after_steps_died_that_had_written(
+def test_a_typed_state_is_exact_after_steps_died_that_wrote(
     outcomes: dict[str, Outcome | BaseException],
 ) -> None:
     run = outcome_of("typed_state", outcomes)
@@ -44,7 +44,7 @@ def test_counters_and_lists_of_a_typed_state_are_exact_after_steps_died_that_had
     assert run.begun_after == {("work", str(number)): 1 for number in range(HELD, ITEMS)}
 
 
-def test_counters_and_lists_of_a_dictionary_state_are_exact_after_steps_died_that_had_written(
+def test_a_dictionary_state_is_exact_after_steps_died_that_wrote(
     outcomes: dict[str, Outcome | BaseException],
 ) -> None:
     run = outcome_of("dictionary_state", outcomes)
@@ -52,7 +52,7 @@ def test_counters_and_lists_of_a_dictionary_state_are_exact_after_steps_died_tha
     assert run.begun_after == {("work", str(number)): 1 for number in range(HELD, ITEMS)}
 
 
-def test_a_step_that_runs_again_sees_the_state_as_it_was_when_it_first_began(
+def test_a_step_that_runs_again_sees_the_state_as_it_first_was(
     outcomes: dict[str, Outcome | BaseException],
 ) -> None:
     run = outcome_of("as_it_was", outcomes)

@@ -23,7 +23,7 @@ async def outcome_of_waiting_run(server: DurableServer) -> tuple[int, Json] | ai
         return error
 
 
-async def test_a_stop_ends_in_the_grace_period_cancels_nothing_and_all_goes_on_at_the_next_start(
+async def test_a_stop_cancels_nothing_and_all_goes_on_at_the_next_start(
     tmp_path: Path,
 ) -> None:
     async with DurableServer(tmp_path, "flows.py", "--grace-period", "1") as server:
@@ -59,7 +59,7 @@ async def test_a_stop_ends_in_the_grace_period_cancels_nothing_and_all_goes_on_a
         assert [event.sequence for event in events] == list(range(len(events)))
 
 
-async def test_a_step_that_finishes_in_the_grace_period_is_recorded_and_its_successor_waits_for_the_next_start(
+async def test_a_step_that_finishes_in_grace_is_recorded_its_next_waits(
     tmp_path: Path,
 ) -> None:
     async with DurableServer(tmp_path, "flows.py", "--grace-period", "600") as server:
@@ -153,7 +153,7 @@ async def test_sigterm_ends_the_process_in_time_whatever_steps_do(
 
 
 @pytest.mark.parametrize("own_program", [False, True], ids=["the command", "one's own program"])
-async def test_a_second_signal_ends_a_process_at_once_whose_loop_is_blocked(tmp_path: Path, own_program: bool) -> None:
+async def test_a_second_signal_ends_a_blocked_process_at_once(tmp_path: Path, own_program: bool) -> None:
     # With this grace the first signal alone would end it when nobody waits for it any more.
     server = await standing(tmp_path, "sleep", own_program=own_program, grace="60")
     try:
@@ -166,7 +166,7 @@ async def test_a_second_signal_ends_a_process_at_once_whose_loop_is_blocked(tmp_
         await server.close()
 
 
-async def test_a_signal_to_the_child_of_a_step_ends_the_child_and_not_the_server(tmp_path: Path) -> None:
+async def test_a_signal_to_a_steps_child_does_not_end_the_server(tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "stubborn.py", "--grace-period", "1") as server:
         assert await server.api.result((await server.api.start("forks"))["handler_id"]) == 15
         assert (await server.api.call("GET", "/health"))[0] == 200

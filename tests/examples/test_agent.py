@@ -176,7 +176,7 @@ def desk_with_the_model_of_the_environment() -> agent.OrderDesk:
     return agent.OrderDesk(system_prompt="Help.", tools=agent.agent.tools, llm=model_from_environment())
 
 
-async def test_a_model_behind_an_endpoint_is_given_the_tools_and_all_of_the_conversation(endpoint: Endpoint) -> None:
+async def test_a_model_behind_an_endpoint_gets_the_whole_conversation(endpoint: Endpoint) -> None:
     desk = desk_with_the_model_of_the_environment()
     assert isinstance(desk.llm, OpenAIModel)
     memory = ChatMemoryBuffer.from_defaults(llm=desk.llm)

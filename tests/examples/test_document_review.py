@@ -86,7 +86,7 @@ async def model(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Model]:
         yield model
 
 
-async def test_a_chat_model_adds_its_summary_where_the_environment_names_one(model: Model, proposal: str) -> None:
+async def test_a_chat_model_of_the_environment_adds_its_summary(model: Model, proposal: str) -> None:
     _, report = await run_review(proposal)
 
     assert "## Summary\n\nThe archive moves.\n" in report.report

@@ -23,7 +23,7 @@ def read(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-async def test_each_good_invoice_is_posted_once_and_each_wrong_one_is_listed(path: Path) -> None:
+async def test_each_good_invoice_is_posted_once_each_wrong_one_listed(path: Path) -> None:
     done: batch.BatchDone = await batch.nightly_batch.run(start_event=batch.Batch(day="2026-03-31", pause=0))
 
     entries = read(path)

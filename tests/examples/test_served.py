@@ -44,9 +44,7 @@ def test_hello_answers_as_its_docstring_asks(root: Path, start_server: StartServ
     assert [answer["result"]["value"]["result"] for answer in answers] == ["Hello, Ada!", "Hello, world!"]
 
 
-def test_document_review_is_followed_answered_and_read_as_its_docstring_says(
-    root: Path, start_server: StartServer
-) -> None:
+def test_document_review_goes_as_its_docstring_says(root: Path, start_server: StartServer) -> None:
     server = start_server(root / "examples/document_review.py")
 
     output = run_docstring(root / "examples/document_review.py", server.port, root)
@@ -70,7 +68,7 @@ def test_nightly_batch_ends_as_its_docstring_says(root: Path, start_server: Star
     assert len(ledger.read_text().splitlines()) == 22
 
 
-def test_a_batch_that_is_killed_again_and_again_posts_each_invoice_once(
+def test_a_batch_killed_again_and_again_posts_each_invoice_once(
     root: Path, start_server: StartServer, tmp_path: Path
 ) -> None:
     ledger = tmp_path / "ledger.ndjson"

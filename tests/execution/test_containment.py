@@ -137,7 +137,7 @@ async def outcome(manager: RuntimeManager, workflow: str, **fields: object) -> t
     return done.status, done.error
 
 
-async def test_a_step_that_swallows_its_cancellation_holds_up_no_end_of_its_run(managing: Managing) -> None:
+async def test_a_swallowed_cancellation_holds_up_no_end_of_a_run(managing: Managing) -> None:
     async with managing(s=Sibling(timeout=None), t=Stubborn(timeout=0.2), one=Stubborn(timeout=None)) as manager:
         async with asyncio.timeout(5):
             assert await outcome(manager, "s") == ("completed", None)
@@ -148,7 +148,7 @@ async def test_a_step_that_swallows_its_cancellation_holds_up_no_end_of_its_run(
             await until(lambda: not manager.runs.in_memory())
 
 
-async def test_the_slot_of_a_run_whose_step_does_not_heed_its_cancellation_is_given_back(managing: Managing) -> None:
+async def test_the_slot_of_an_unheeding_step_is_given_back(managing: Managing) -> None:
     async with managing(one=Stubborn(timeout=None, num_concurrent_runs=1)) as manager, asyncio.timeout(5):
         for _ in range(2):
             handler_id = (await manager.start("one", RunRequest())).handler_id
@@ -156,7 +156,7 @@ async def test_the_slot_of_a_run_whose_step_does_not_heed_its_cancellation_is_gi
             await manager.cancel(handler_id)
 
 
-async def test_a_step_of_a_cancelled_run_stays_cancelled_whatever_it_makes_of_it(managing: Managing) -> None:
+async def test_a_step_of_a_cancelled_run_stays_cancelled(managing: Managing) -> None:
     Reacts.begun = asyncio.Event()
     async with managing(w=Reacts(timeout=None)) as manager:
         handler = await manager.start("w", RunRequest())
@@ -166,7 +166,7 @@ async def test_a_step_of_a_cancelled_run_stays_cancelled_whatever_it_makes_of_it
         assert (shown.status, shown.error) == ("cancelled", None)
 
 
-async def test_a_step_that_makes_something_else_of_a_stop_begins_again_at_the_next_start(managing: Managing) -> None:
+async def test_a_step_that_misreads_a_stop_begins_again_at_the_start(managing: Managing) -> None:
     Reacts.begun = asyncio.Event()
     async with managing(w=Reacts(timeout=None), grace=0.0) as manager:
         handler = await manager.start("w", RunRequest())
@@ -193,7 +193,7 @@ async def test_a_failure_is_logged_once_at_error_and_its_traceback_is_kept(
     assert kept.count("  File ") == 1
 
 
-async def test_a_step_that_blocks_the_loop_is_named_with_its_stack_and_not_again(
+async def test_a_step_that_blocks_the_loop_is_named_once_with_its_stack(
     managing: Managing, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with managing(w=Blocks(timeout=None)) as manager:
@@ -207,7 +207,7 @@ async def test_a_step_that_blocks_the_loop_is_named_with_its_stack_and_not_again
     assert line.strip().startswith("time.sleep(1.6)")
 
 
-async def test_what_a_task_made_past_the_factory_waits_for_is_not_cancelled_by_a_step(managing: Managing) -> None:
+async def test_a_step_cancels_nothing_that_a_foreign_task_waits_for(managing: Managing) -> None:
     going_on = asyncio.Event()
 
     async def work(error: Exception | None) -> str:

@@ -184,9 +184,7 @@ def _snapshots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @HOW
-async def test_an_answer_that_comes_before_its_question_is_kept_and_a_second_click_is_told(
-    managing: Managing, how: str
-) -> None:
+async def test_an_early_answer_is_kept_and_a_second_click_is_told(managing: Managing, how: str) -> None:
     async with Play(managing, how, lambda: Asks({}, {})) as play:
         await begun(play.manager, play.handler_id, 1)
         await play.post("ada")
@@ -201,7 +199,7 @@ async def test_an_answer_that_comes_before_its_question_is_kept_and_a_second_cli
 
 
 @HOW
-async def test_once_a_wait_has_begun_only_what_is_to_be_held_is_kept_for_the_next(managing: Managing, how: str) -> None:
+async def test_after_a_wait_began_only_held_events_are_kept_for_the_next(managing: Managing, how: str) -> None:
     async with Play(managing, how, lambda: Asks({}, {}, {})) as play:
         await begun(play.manager, play.handler_id, 1)
         await play.go(0)
@@ -220,9 +218,7 @@ async def test_once_a_wait_has_begun_only_what_is_to_be_held_is_kept_for_the_nex
 
 
 @HOW
-async def test_what_a_wait_does_not_require_is_kept_for_one_that_does_and_for_no_other(
-    managing: Managing, how: str
-) -> None:
+async def test_what_a_wait_does_not_require_is_kept_for_one_that_does(managing: Managing, how: str) -> None:
     async with Play(managing, how, lambda: Asks({"by": "ada"}, {}, {"by": "cleo"})) as play:
         await begun(play.manager, play.handler_id, 1)
         for by in ("cleo", "dora", "ada"):
@@ -293,7 +289,7 @@ async def test_a_held_event_does_not_keep_a_wait_from_timing_out(managing: Manag
         assert await play.end() == ("timed out", ["Approval"])
 
 
-async def test_a_held_event_survives_a_kill_at_every_commit_and_is_given_once(tmp_path: Path) -> None:
+async def test_a_held_event_survives_a_kill_at_any_commit_and_comes_once(tmp_path: Path) -> None:
     copies: list[Path] = []
 
     def copy(moment: str, records: object) -> None:
@@ -333,7 +329,7 @@ async def test_a_held_event_survives_a_kill_at_every_commit_and_is_given_once(tm
         assert await serve(path) == (["ada"], 1), path
 
 
-async def test_what_is_given_to_a_wait_is_given_to_it_also_where_the_process_dies_right_then(
+async def test_what_is_given_to_a_wait_stays_given_where_the_process_dies(
     managing: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Play(managing, "restarted", Asks) as play:
@@ -349,9 +345,7 @@ async def test_what_is_given_to_a_wait_is_given_to_it_also_where_the_process_die
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_step_does_not_begin_where_one_that_was_started_before_has_ended_the_run(
-    managing: Managing, *, fails: bool
-) -> None:
+async def test_no_step_begins_where_an_earlier_one_has_ended_the_run(managing: Managing, *, fails: bool) -> None:
     """Also where they share a commit, for the one before is known not to wait."""
     began: list[str] = []
 

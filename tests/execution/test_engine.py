@@ -38,7 +38,7 @@ class Small(Workflow):
         return StopEvent()
 
 
-def test_the_loop_is_driven_through_the_methods_that_are_overridden_or_called() -> None:
+def test_the_loop_is_driven_through_the_overridden_methods() -> None:
     assert list(inspect.signature(_ControlLoopRunner.__init__).parameters)[1:] == [
         "workflow",
         "adapter",
@@ -189,7 +189,7 @@ def test_private_parts_of_the_engine_are_reached_from_one_package() -> None:
     assert offenders == []
 
 
-def test_every_field_of_what_is_kept_of_the_engine_is_known_to_be_kept() -> None:
+def test_every_field_of_the_engines_that_is_kept_is_known() -> None:
     layouts = {layout.tag: layout for layout in engine.compact_layouts()}
     for tag, layout in layouts.items():
         fields = layout.kind.model_fields if issubclass(layout.kind, BaseModel) else dataclasses.fields(layout.kind)

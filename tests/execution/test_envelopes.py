@@ -32,7 +32,7 @@ class Told(Event):
 
 
 @pytest.mark.parametrize("before", [0, 1, LONGEST_NUMBER // 2, LONGEST_NUMBER, 3 * LONGEST_NUMBER + 1])
-def test_the_longest_number_that_is_read_back_is_written_and_one_more_digit_is_refused(before: int) -> None:
+def test_a_number_of_one_digit_too_many_is_refused(before: int) -> None:
     longest = 10**LONGEST_NUMBER - 1
     assert json.loads(envelope(Told(first="x" * before, second=longest)))["value"]["second"] == longest
     with pytest.raises(Unstorable, match="4,300 digits"):
@@ -61,7 +61,7 @@ def of_numbers(said: str | None = None) -> Exception:
 
 
 @pytest.mark.parametrize("error", [of_numbers(), of_numbers("no: {}")], ids=["itself", "quoted"])
-def test_a_failure_is_published_without_the_values_that_pydantic_quotes(error: Exception) -> None:
+def test_a_failure_is_published_without_values_that_pydantic_quotes(error: Exception) -> None:
     failed = {"step_name": "a", "exception": error, "attempts": 1, "elapsed_seconds": 0.5}
     given = {**failed, "input_event": Told(first=1), "failed_at": "2026-01-01T00:00:00Z"}
     for event in (WorkflowFailedEvent(**failed), StepFailedEvent(**given), OwnReport(failure=error)):
@@ -78,7 +78,7 @@ def test_what_a_user_says_of_a_failure_is_published_as_it_is() -> None:
     assert json.loads(envelope(event))["value"]["failure"]["exception_message"] == repr("input_value=5 of\ncustomer")
 
 
-def test_a_failure_that_names_a_file_whose_name_is_no_utf_8_is_published_with_that_escaped() -> None:
+def test_a_failure_with_a_file_name_of_no_utf_8_is_published() -> None:
     error = LookupError("é: no caf\udce9.txt")
     failed = WorkflowFailedEvent(step_name="read", exception=error, attempts=1, elapsed_seconds=0.5)
     for event, field in ((failed, "exception"), (OwnReport(failure=error), "failure")):

@@ -66,7 +66,7 @@ def refusal(served: ServedWorkflow, kind: str, value: dict[str, Any]) -> str:
     return str(refused.value)
 
 
-def test_an_event_inside_of_another_one_is_refused_at_its_first_errors(served: ServedWorkflow) -> None:
+def test_an_event_inside_of_another_is_refused_early(served: ServedWorkflow) -> None:
     value = marked(f"{__name__}.Measured", {"numbers": [""] * 100_000})
     # Of all its errors only the number would be told.
     assert "Input should be a valid integer" in refusal(served, "Carrying", {"inner": value})
@@ -95,13 +95,13 @@ def test_events_inside_of_events_are_not_tried_again_on_each_level(served: Serve
         ),
     ],
 )
-def test_a_name_that_is_none_of_the_workflows_is_refused_without_the_engines_own_words(
+def test_an_unknown_name_is_refused_without_the_engines_words(
     served: ServedWorkflow, value: dict[str, Any], told: str
 ) -> None:
     assert refusal(served, "Carrying", value) == told
 
 
-def test_a_type_that_derives_from_one_of_the_engines_own_is_nothing_for_clients(served: ServedWorkflow) -> None:
+def test_a_type_derived_from_the_engines_is_nothing_for_clients(served: ServedWorkflow) -> None:
     assert "is made by the workflow or the engine, and cannot be sent" in refusal(served, "OwnFailure", {})
     assert isinstance(served.posted_event({"type": "OwnQuestion"}, None), OwnQuestion)
 

@@ -68,7 +68,7 @@ def test_an_exception_is_told_on_one_line(error: BaseException, line: str) -> No
     ],
     ids=["itself", "its text", "beside others", "as a literal", "group"],
 )
-def test_what_pydantic_quotes_is_left_out_of_an_exception_that_quotes_pydantic(
+def test_what_pydantic_quotes_is_left_out_wherever_it_is_quoted(
     wrap: Callable[[Exception], Exception],
 ) -> None:
     with pytest.raises(ValidationError) as refused:
@@ -106,7 +106,7 @@ def test_a_failed_validation_names_places_and_rules_and_no_value() -> None:
         assert "17171" not in text
 
 
-def test_a_traceback_is_cut_to_the_users_frames_and_tells_what_was_behind() -> None:
+def test_a_traceback_is_cut_to_the_users_frames() -> None:
     async def step() -> None:
         try:
             failing(2)

@@ -184,7 +184,7 @@ async def answered(manager: RuntimeManager, handler_id: str) -> str:
     return (await ended(manager, handler_id))[1]
 
 
-async def test_a_retry_after_a_release_finds_its_event_as_the_failed_attempt_left_it(managing: Managing) -> None:
+async def test_a_retry_after_a_release_finds_its_event_as_it_was_left(managing: Managing) -> None:
     async with managing(idle_timeout=0.02, sample=Retries(timeout=None)) as manager:
         handler = await manager.start("sample", RunRequest())
         shown, last = await ended(manager, handler.handler_id)
@@ -192,7 +192,7 @@ async def test_a_retry_after_a_release_finds_its_event_as_the_failed_attempt_lef
     assert '"result":[0,1,2]' in last
 
 
-async def test_a_step_that_waited_finds_its_event_as_it_left_it_in_another_process(managing: Managing) -> None:
+async def test_a_step_finds_its_event_as_another_process_left_it(managing: Managing) -> None:
     async with managing(grace=0.0, sample=Waits()) as manager:
         handler = await manager.start("sample", RunRequest())
         await asked(manager, handler.handler_id)
@@ -221,7 +221,7 @@ async def test_a_step_finds_all_the_events_that_it_has_as_it_left_them(
         assert f'"result":{result}' in await answered(manager, handler.handler_id)
 
 
-async def test_who_catches_an_error_finds_the_event_of_the_failed_step_as_it_was_left(managing: Managing) -> None:
+async def test_a_catcher_finds_the_failed_steps_event_as_it_was_left(managing: Managing) -> None:
     async with managing(grace=0.0, sample=Rescues(timeout=None)) as manager:
         handler = await manager.start("sample", RunRequest())
         await asked(manager, handler.handler_id)
@@ -229,7 +229,7 @@ async def test_who_catches_an_error_finds_the_event_of_the_failed_step_as_it_was
         assert '"result":["half done","broken"]' in await answered(manager, handler.handler_id)
 
 
-async def test_what_cannot_be_kept_of_it_is_named_in_the_step_that_put_it_there(managing: Managing) -> None:
+async def test_what_cannot_be_kept_is_named_in_the_step_that_made_it(managing: Managing) -> None:
     async with managing(sample=Waits(note=threading.Lock())) as manager:
         handler = await manager.start("sample", RunRequest())
         shown, _ = await ended(manager, handler.handler_id)

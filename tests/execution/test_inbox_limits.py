@@ -52,7 +52,7 @@ def item(text: str = "", *, last: bool = False) -> dict[str, Any]:
     return {"type": "Item", "value": {"text": text, "last": last}}
 
 
-async def test_held_events_have_a_limit_and_an_answer_that_is_waited_for_passes(managing: Managing) -> None:
+async def test_held_events_have_a_limit_and_awaited_answers_pass(managing: Managing) -> None:
     limits = InboxLimits(held=3)
     for how in ("in memory", "released"):
         idle = 0.0 if how == "released" else None
@@ -73,7 +73,7 @@ async def test_held_events_have_a_limit_and_an_answer_that_is_waited_for_passes(
             assert handler.result.value["result"] == ["a"]
 
 
-async def test_a_posted_event_is_refused_where_too_many_wait_also_after_a_restart(managing: Managing) -> None:
+async def test_an_event_too_many_is_refused_also_after_a_restart(managing: Managing) -> None:
     limits = InboxLimits(waiting=5, size=4_000)
     big = item("x" * 1_500)
     async with managing(grace=0.0, limits=limits, sample=Busy()) as manager:
@@ -168,7 +168,7 @@ class Begun(Event):
 
 
 @pytest.mark.parametrize("idle_timeout", [None, 0.0])
-async def test_a_state_that_holds_much_takes_answers_first_and_loses_nothing(
+async def test_a_large_state_takes_answers_first_and_loses_nothing(
     managing: Managing, idle_timeout: float | None
 ) -> None:
     """Events that wait for an answer are in each snapshot: beyond the limit, new work stays in the inbox."""

@@ -152,7 +152,7 @@ class Recalling(BaseMemoryBlock[str]):
         return None
 
 
-def test_a_component_that_leaves_out_what_cannot_be_kept_is_refused_by_name(codec: Codec) -> None:
+def test_a_component_that_cannot_be_kept_whole_is_refused_by_name(codec: Codec) -> None:
     memory = Memory.from_defaults(memory_blocks=[Recalling(name="recall", component=Searching.connected())])
     with pytest.raises(Unstorable, match=r"_client cannot be stored: it is of type _thread\.lock"):
         codec.dumps(memory)
@@ -173,7 +173,7 @@ class ToolDown(Exception):
 
 
 @pytest.mark.parametrize("lock", [None, threading.Lock()])
-def test_a_tool_that_failed_is_told_also_when_its_exception_cannot_be_kept(codec: Codec, lock: object) -> None:
+def test_a_failed_tool_is_told_though_its_exception_is_not_kept(codec: Codec, lock: object) -> None:
     output = ToolOutput("tool", content="down", raw_input={"a": 1}, exception=ToolDown(7, lock))
 
     kept = codec.loads(codec.dumps(output))

@@ -94,7 +94,7 @@ async def result(managing: Managing, handler_id: str, workflow: Sender) -> objec
 
 
 @pytest.mark.parametrize("snapshots", [False, True])
-async def test_a_step_that_is_interrupted_between_its_sends_does_not_send_twice(
+async def test_a_step_interrupted_between_its_sends_sends_none_twice(
     managing: Managing, monkeypatch: pytest.MonkeyPatch, *, snapshots: bool
 ) -> None:
     if snapshots:
@@ -104,7 +104,7 @@ async def test_a_step_that_is_interrupted_between_its_sends_does_not_send_twice(
     assert await result(managing, handler_id, Sender()) == [1, 1, 2]
 
 
-async def test_a_step_that_sends_another_event_when_it_begins_again_has_sent_both(managing: Managing) -> None:
+async def test_a_step_that_sends_another_event_again_has_sent_both(managing: Managing) -> None:
     handler_id = await interrupted(managing, None, Sender(changing=True))
     assert await result(managing, handler_id, Sender(changing=True)) == [1, 1, 1, 1, 2]
 
@@ -132,7 +132,7 @@ def test_equal_sets_are_equal_in_whatever_order_they_come() -> None:
     assert _digest(one, None, CODEC) != _digest(Tagged(tags={0}), None, CODEC)
 
 
-def test_what_a_first_build_noted_in_a_snapshot_is_known_when_it_is_sent_again() -> None:
+def test_what_a_first_build_noted_is_known_when_it_is_sent_again() -> None:
     state = BrokerState.from_workflow(Sender())
     execution = InProgressState(
         event=Item(n=0),

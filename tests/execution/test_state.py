@@ -92,7 +92,7 @@ async def test_concurrent_steps_are_kept_apart() -> None:
     assert recording.durable()["count"] == 2
 
 
-async def test_a_number_that_is_set_outside_a_transaction_is_not_counted_on() -> None:
+async def test_a_number_set_outside_a_transaction_is_not_counted_on() -> None:
     recording = Recording(Typed())
     for name, number in (("unfinished", 5), ("other", 7)):
         with step(name):
@@ -170,7 +170,7 @@ async def test_what_cannot_be_kept_is_refused_by_name_and_changes_nothing() -> N
     assert recording.store.take("i1") is None
 
 
-async def test_a_dictionary_that_looks_like_a_type_marker_stays_a_dictionary() -> None:
+async def test_a_dictionary_like_a_type_marker_stays_a_dictionary() -> None:
     hostile = {"__is_pydantic": True, "value": {}, "qualified_name": "os.system"}
     recording = Recording(DictState())
     with step("i1"):
@@ -206,7 +206,7 @@ operations = st.lists(
 
 
 @given(operations)
-async def test_when_every_step_has_finished_the_durable_state_is_the_live_one(plan: list[tuple[str, str, int]]) -> None:
+async def test_once_all_steps_finished_the_durable_state_is_the_live_one(plan: list[tuple[str, str, int]]) -> None:
     recording = Recording(DictState())
     replayed = recording.store.durable
     for invocation_id, what, n in [*plan, ("i0", "finish", 0), ("i1", "finish", 0), ("i2", "finish", 0)]:
@@ -236,7 +236,7 @@ async def write(store: RecordingStateStore[Any], what: str, n: int) -> None:
                 state["items"] = state.get("items", [])[:-1]
 
 
-async def test_a_memory_that_cannot_be_kept_is_refused_by_name_where_the_engine_would_leave_it_out() -> None:
+async def test_a_memory_that_cannot_be_kept_is_refused_by_name() -> None:
     recording = Recording(DictState())
     with step("i1"):
         await recording.store.set("memory", {"a": 1})
@@ -246,7 +246,7 @@ async def test_a_memory_that_cannot_be_kept_is_refused_by_name_where_the_engine_
     assert recording.durable()["memory"] == {"a": 1}
 
 
-async def test_what_a_step_changes_in_place_of_what_it_fetched_is_recorded_with_its_result() -> None:
+async def test_changes_in_place_of_what_was_fetched_are_recorded() -> None:
     recording = Recording(DictState(items=[1], user={"names": ["Ada"]}))
     with step("i1"):
         (await recording.store.get("items")).append(2)
@@ -257,7 +257,7 @@ async def test_what_a_step_changes_in_place_of_what_it_fetched_is_recorded_with_
     assert recording.durable() == DictState(items=[1, 2], user={"names": ["Ada", "Grace"]})
 
 
-async def test_what_a_step_changes_in_place_after_it_has_set_it_is_recorded() -> None:
+async def test_changes_in_place_after_a_set_are_recorded() -> None:
     recording = Recording(DictState())
     with step("i1"):
         items = [1]
@@ -285,7 +285,7 @@ async def test_what_a_step_changes_in_place_of_the_whole_state_is_recorded(
 
 
 @pytest.mark.parametrize("how", ["edited", "given"])
-async def test_what_a_step_changes_in_place_after_it_has_edited_or_given_the_state_is_recorded(how: str) -> None:
+async def test_changes_in_place_after_an_edit_are_recorded(how: str) -> None:
     recording = Recording(DictState(memory=["a"]))
     with step("i1"):
         if how == "edited":
@@ -363,7 +363,7 @@ async def test_a_change_that_python_takes_for_equal_is_recorded(before: list[Any
     assert differs(before, recording.durable()["items"]) is None
 
 
-async def test_what_a_step_changes_in_place_and_cannot_be_kept_is_refused_by_name() -> None:
+async def test_changes_in_place_that_cannot_be_kept_are_refused() -> None:
     recording = Recording(DictState(items=[1]))
     with step("i1"):
         (await recording.store.get("items")).append(threading.Lock())
@@ -371,7 +371,7 @@ async def test_what_a_step_changes_in_place_and_cannot_be_kept_is_refused_by_nam
         recording.store.take("i1")
 
 
-async def test_a_value_that_a_thread_changes_meanwhile_is_kept_as_it_is_found() -> None:
+async def test_a_value_changed_by_a_thread_is_kept_as_it_is_found() -> None:
     recording = Recording(DictState(cache={number: [number] for number in range(20_000)}))
     done = threading.Event()
 
@@ -395,7 +395,7 @@ async def test_a_value_that_a_thread_changes_meanwhile_is_kept_as_it_is_found() 
     assert recording.durable() == await recording.store.get_state()
 
 
-async def test_a_step_that_runs_again_sees_nothing_of_what_the_first_time_changed_in_place() -> None:
+async def test_a_step_that_runs_again_sees_no_earlier_changes_in_place() -> None:
     recording = Recording(DictState(items=[1]))
     with step("interrupted"):
         (await recording.store.get("items")).append(2)
@@ -405,7 +405,7 @@ async def test_a_step_that_runs_again_sees_nothing_of_what_the_first_time_change
     assert recording.durable() == DictState(items=[1], other=1)
 
 
-async def test_the_list_of_writes_beside_a_step_that_does_not_finish_is_bounded(
+async def test_the_writes_beside_an_unfinished_step_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(state_module, "LISTED_WRITES", 20)
@@ -439,9 +439,7 @@ ADDED: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("value", "add"), ADDED, ids=lambda item: type(item).__name__)
-async def test_what_an_unfinished_step_added_to_a_value_is_not_kept_with_what_another_one_added(
-    value: Any, add: Callable[[Any, int], Any]
-) -> None:
+async def test_what_an_unfinished_step_added_is_not_kept(value: Any, add: Callable[[Any, int], Any]) -> None:
     recording = Recording(DictState(v=value))
     for name, number in (("unfinished", 2), ("other", 3)):
         with step(name):
@@ -458,7 +456,7 @@ async def test_what_an_unfinished_step_added_to_a_value_is_not_kept_with_what_an
     [Note(text="a"), (1, 2), {1}, OrderedDict(a=1), ValueError("x"), {1: 2}],
     ids=lambda held: type(held).__name__,
 )
-async def test_keys_that_a_step_adds_to_a_dictionary_never_become_a_part_of_what_stood_there_before(held: Any) -> None:
+async def test_keys_added_to_a_dictionary_never_alter_what_was_there(held: Any) -> None:
     recording = Recording(DictState(v=held))
     with step("unfinished"):
         await recording.store.set("v", {})

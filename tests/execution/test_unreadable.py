@@ -58,9 +58,7 @@ class Looking(BaseModel):
         (Looking, "the stored data no longer fits the code (KeyError)"),
     ],
 )
-def test_a_reason_names_the_place_and_the_rule_or_the_exception_however_it_was_wrapped(
-    kind: type[BaseModel], reason: str
-) -> None:
+def test_a_reason_names_place_and_rule_however_it_was_wrapped(kind: type[BaseModel], reason: str) -> None:
     with pytest.raises((ValueError, KeyError)) as caught:
         kind.model_validate({"token": CANARY})
     found: BaseException = caught.value
@@ -118,7 +116,7 @@ class KeepsLooking(Workflow):
 
 
 @pytest.mark.parametrize("deployed", [KeepsNumber, KeepsQuoting, KeepsLooking])
-async def test_after_a_deploy_no_stored_value_stands_in_an_answer_an_error_or_the_log(
+async def test_after_a_deploy_no_stored_value_is_shown_anywhere(
     managing: Managing, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, deployed: type[Workflow]
 ) -> None:
     async with managing(keep=KeepsAccount(timeout=None)) as manager:

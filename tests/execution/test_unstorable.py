@@ -77,16 +77,14 @@ class Handing(Workflow):
 
 
 @pytest.mark.parametrize("way", ["set", "edited"])
-async def test_what_the_state_refuses_is_a_failure_of_its_step_which_is_tried_again_and_caught(
-    managing: Managing, way: str
-) -> None:
+async def test_what_the_state_refuses_is_a_failure_of_its_step(managing: Managing, way: str) -> None:
     async with managing(handing=Handing()) as manager:
         handler = await manager.run("handing", RunRequest(start_event={"way": way}))
     assert handler.result is not None
     assert handler.result.value == {"result": ["Unstorable", 2]}
 
 
-async def test_a_step_that_handles_what_the_state_refuses_goes_on_and_nothing_of_it_is_set(managing: Managing) -> None:
+async def test_a_step_that_handles_the_states_refusal_goes_on(managing: Managing) -> None:
     async with managing(handing=Handing()) as manager:
         handler = await manager.run("handing", RunRequest(start_event={"way": "handled"}))
     assert handler.result is not None
@@ -94,7 +92,7 @@ async def test_a_step_that_handles_what_the_state_refuses_goes_on_and_nothing_of
 
 
 @pytest.mark.parametrize("way", ["returned", "sent", "published", "awaited", "changed in place"])
-async def test_what_a_step_hands_on_and_cannot_be_stored_ends_the_run_uncaught(managing: Managing, way: str) -> None:
+async def test_what_is_handed_on_and_cannot_be_stored_ends_the_run(managing: Managing, way: str) -> None:
     handing = Handing()
     async with managing(handing=handing) as manager:
         handler = await manager.run("handing", RunRequest(start_event={"way": way}))

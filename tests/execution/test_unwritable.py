@@ -90,7 +90,7 @@ def test_what_is_no_json_is_refused_with_its_place_and_its_type(event: Event, pl
     assert str(refused.value).startswith(f"{place} cannot be stored: it is of type {kind}, and ")
 
 
-def test_a_refusal_tells_what_would_be_right_and_pydantics_words_only_where_the_type_does_not_say_it() -> None:
+def test_a_refusal_tells_what_would_be_right() -> None:
     with pytest.raises(Unstorable) as unknown:
         envelope(Told(first=Handle()))
     assert unknown.value.reason == f"it is of type {HANDLE}, and {AS_CLIENTS_READ_IT}: {REMEDY}"
@@ -109,7 +109,7 @@ def test_what_is_nested_too_deep_for_json_is_told_so_at_its_field() -> None:
     )
 
 
-def test_what_a_serializer_that_fails_says_is_shown_in_one_line_as_far_as_it_is_short() -> None:
+def test_what_a_failing_serializer_says_is_one_short_line() -> None:
     with pytest.raises(Unstorable) as refused:
         envelope(Stubborn())
     told = str(refused.value)

@@ -135,7 +135,7 @@ ANSWER = {"type": "HumanResponseEvent"}
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_value_that_raises_when_it_is_read_fails_its_run_and_no_start(
+async def test_a_value_that_raises_when_read_fails_its_run_and_no_start(
     managing: Managing, end: type[BaseException]
 ) -> None:
     async with managing(keeps=Keeps(timeout=None), asks=Asks(timeout=None)) as manager:
@@ -152,9 +152,7 @@ async def test_a_value_that_raises_when_it_is_read_fails_its_run_and_no_start(
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_a_value_that_raises_when_a_released_run_is_taken_up_fails_that_run(
-    managing: Managing, end: type[BaseException]
-) -> None:
+async def test_a_value_that_raises_at_a_resume_fails_its_run(managing: Managing, end: type[BaseException]) -> None:
     async with managing(keeps=Keeps(timeout=None), idle_timeout=0.05) as manager:
         handler = await manager.start("keeps", RunRequest())
         await asked(manager, handler.handler_id)
@@ -166,7 +164,7 @@ async def test_a_value_that_raises_when_a_released_run_is_taken_up_fails_that_ru
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("hold", [False, True])
-async def test_a_requirement_that_cannot_be_compared_fails_its_run_as_in_the_engine(
+async def test_a_requirement_that_cannot_be_compared_fails_its_run(
     managing: Managing, end: type[BaseException], *, hold: bool
 ) -> None:
     async with managing(requires=Requires(timeout=None)) as manager:

@@ -37,7 +37,7 @@ def scripts_run(clone: Path, *, cwd: Path) -> Iterator[tuple[str, int]]:
 
 @pytest.mark.slow(30)
 @pytest.mark.timeout(400)
-def test_run_makes_its_environment_serves_the_examples_and_keeps_their_runs(clone: Path, tmp_path: Path) -> None:
+def test_run_serves_the_examples_and_keeps_their_runs(clone: Path, tmp_path: Path) -> None:
     with scripts_run(clone, cwd=tmp_path) as (url, _):
         assert not url.endswith(":8080"), "the option was not passed on"
         assert get_json(f"{url}/workflows") == {"workflows": ["document_review", "hello", "nightly_batch"]}

@@ -316,7 +316,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_nan_and_infinities_are_strings_in_every_kind_of_value_declared_or_not(name: str) -> None:
+def test_nan_and_infinities_are_strings_in_every_kind_of_value(name: str) -> None:
     annotation, value, wanted = VALUES[name]
     for event, path in (
         (holding(annotation, value), "v"),
@@ -359,7 +359,7 @@ def strict(text: str) -> Any:
         (Event(v=numbers()), {"_data": {"v": ["NaN", {"x": "NaN"}]}}),
     ],
 )
-def test_nan_and_infinities_of_an_event_are_strings_whatever_its_class_says(event: Event, wanted: Any) -> None:
+def test_nan_and_infinities_of_any_event_are_strings(event: Event, wanted: Any) -> None:
     assert strict(to_client_json(event)) == wanted
 
 
@@ -422,7 +422,7 @@ class Everything(Event):
         Event(type=1, fields={"type": "any", "schema": {"type": "dict"}}),
     ],
 )  # fmt: skip
-def test_all_else_is_written_as_pydantic_writes_it_and_secrets_are_masked(model: BaseModel) -> None:
+def test_all_else_is_as_pydantic_writes_it_and_secrets_masked(model: BaseModel) -> None:
     written = to_client_json(model)
     assert written == model.model_dump_json()
     assert "hush" not in written
@@ -447,7 +447,7 @@ def test_a_circle_is_refused_as_pydantic_refuses_it() -> None:
         to_client_json(Event(v=circle))
 
 
-def test_results_that_were_stored_with_constants_are_answered_as_strings() -> None:
+def test_results_stored_with_constants_are_answered_as_strings() -> None:
     result, problem = read_result('{"value":{"result":{"loss":NaN}},"type":"StopEvent"}')
     assert problem is None
     times = {"started_at": "", "updated_at": None, "completed_at": None}
@@ -458,5 +458,5 @@ def test_results_that_were_stored_with_constants_are_answered_as_strings() -> No
     assert strict(HandlerResult.of(handler).model_dump_json())["result"] == {"loss": "NaN"}
 
 
-def test_the_envelope_of_an_event_that_is_given_to_the_store_has_strings() -> None:
+def test_the_envelope_of_an_event_given_to_the_store_has_strings() -> None:
     assert EventEnvelope.from_event(StopEvent(result=[Point(x=NAN), NAN])).value == {"result": [{"x": "NaN"}, "NaN"]}

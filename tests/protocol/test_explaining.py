@@ -64,16 +64,14 @@ def refused(kind: type[BaseModel], data: dict[str, Any]) -> str:
         ({"text": f'["{CANARY}"]'}, "Input should be a valid integer"),
     ],
 )
-def test_a_place_names_fields_of_the_value_and_a_rule_no_class_and_no_value(
-    data: dict[str, Any], expected: str
-) -> None:
+def test_a_place_names_fields_and_a_rule_no_class_and_no_value(data: dict[str, Any], expected: str) -> None:
     told = refused(Animals, data)
     assert expected in told
     assert not any(name in told for name in ("Cat", "Dog", "literal", "tagged-union", "errors.pydantic.dev"))
     assert CANARY not in told.replace(f"numbers.{CANARY}", "")
 
 
-def test_without_the_value_the_branches_of_a_union_are_left_out_by_their_looks() -> None:
+def test_without_the_value_a_union_is_told_without_branches() -> None:
     class Choice(BaseModel):
         item: list[int] | dict[str, int]
 
@@ -82,7 +80,7 @@ def test_without_the_value_the_branches_of_a_union_are_left_out_by_their_looks()
     assert explain(error.value) == "'item': Input should be a valid list, or: Input should be an object"
 
 
-def test_the_first_errors_are_told_each_place_and_rule_cut_in_one_line() -> None:
+def test_the_first_errors_are_told_and_cut_in_one_line() -> None:
     class Many(BaseModel):
         items: dict[str, Annotated[str, Field(pattern=f"^{'a' * 1_000}$")]]
 
@@ -119,7 +117,7 @@ class Strict(BaseModel):
         return self
 
 
-def test_a_validators_own_words_are_told_without_the_value_that_it_was_given() -> None:
+def test_a_validators_words_are_told_without_the_value() -> None:
     told = refused(Strict, {"name": CANARY, "code": 4711})
     assert told == r"'name': the name '…' is not in the register, nor is …\n; 'code': code … is not one of 7 codes"
     assert refused(Strict, {"details": {"a": CANARY, "b": [815]}}) == "not with {'a': '…', 'b': […]}"
@@ -158,7 +156,7 @@ class WithSecret(Event):
         raise ValueError(f"reversed it is {name[::-1]}")
 
 
-def test_where_a_model_holds_secrets_nothing_that_its_validators_say_is_told() -> None:
+def test_what_validators_say_of_secrets_is_not_told() -> None:
     assert refused(WithSecret, {"name": CANARY}) == "'name': this is not valid"
 
 
@@ -192,7 +190,7 @@ class AnyEvent(Event):
     inner: SerializableEvent
 
 
-def test_secrets_are_found_behind_names_of_their_own_and_where_an_event_of_any_class_may_stand() -> None:
+def test_secrets_are_found_behind_aliases_and_within_any_event() -> None:
     assert holds_secrets(Renamed)
     assert holds_secrets(Aliased)
     assert holds_secrets(Bound)

@@ -135,9 +135,7 @@ class BrokenReads(SqliteWorkflowStore):
         return stored and stored._replace(inbox=[cast("InboxPosted", None)])
 
 
-async def test_a_released_run_that_cannot_be_read_is_tried_again_with_the_event_it_was_sent(
-    managing: Managing, database: Path
-) -> None:
+async def test_a_released_run_that_cannot_be_read_is_tried_again(managing: Managing, database: Path) -> None:
     store = FailingReads(database)
     async with managing(ask=Ask(timeout=None), idle_timeout=0.05, store=store) as manager:
         handler = await manager.start("ask", RunRequest())
@@ -148,9 +146,7 @@ async def test_a_released_run_that_cannot_be_read_is_tried_again_with_the_event_
         await until(lambda: not any(manager.footprint().values()))
 
 
-async def test_a_run_that_cannot_be_read_at_start_leaves_its_slot_to_the_next_and_is_tried_again(
-    managing: Managing, database: Path
-) -> None:
+async def test_a_run_unreadable_at_start_leaves_its_slot_to_the_next(managing: Managing, database: Path) -> None:
     async with managing(ask=Ask(timeout=None, num_concurrent_runs=1)) as manager:
         first = await manager.start("ask", RunRequest())
         await asked(manager, first.handler_id)
@@ -166,9 +162,7 @@ async def test_a_run_that_cannot_be_read_at_start_leaves_its_slot_to_the_next_an
             assert (await ended(manager, handler.handler_id))[0].status == "completed"
 
 
-async def test_what_nobody_foresaw_when_a_run_is_taken_up_fails_it_with_a_terminal_event(
-    managing: Managing, database: Path
-) -> None:
+async def test_an_unforeseen_error_of_loading_is_a_terminal_event(managing: Managing, database: Path) -> None:
     async with managing(ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
         await asked(manager, handler.handler_id)
@@ -179,7 +173,7 @@ async def test_what_nobody_foresaw_when_a_run_is_taken_up_fails_it_with_a_termin
         assert not manager.runs.in_memory()
 
 
-async def test_a_type_that_only_the_wait_names_is_accepted_while_the_slots_are_taken(managing: Managing) -> None:
+async def test_a_type_of_the_wait_is_accepted_while_no_slot_is_free(managing: Managing) -> None:
     async with managing(own=AskOwnType(timeout=None, num_concurrent_runs=1), idle_timeout=0.05, grace=0.0) as manager:
         asking = await manager.start("own", RunRequest())
         await released(manager, asking.handler_id)
@@ -196,7 +190,7 @@ async def test_a_type_that_only_the_wait_names_is_accepted_while_the_slots_are_t
         assert shown.result.value == {"result": 42}
 
 
-async def test_a_run_that_cannot_be_resumed_tells_of_the_events_that_it_never_took(managing: Managing) -> None:
+async def test_a_run_that_cannot_be_resumed_tells_of_untaken_events(managing: Managing) -> None:
     async with managing(own=AskOwnType(timeout=None, num_concurrent_runs=1), idle_timeout=0.05, grace=0.0) as manager:
         asking = await manager.start("own", RunRequest())
         await released(manager, asking.handler_id)
@@ -212,7 +206,7 @@ async def test_a_run_that_cannot_be_resumed_tells_of_the_events_that_it_never_to
         assert manager.runs.get(asking.handler_id) is None
 
 
-async def test_a_handler_whose_state_does_not_suit_the_workflow_any_more_is_not_continued(managing: Managing) -> None:
+async def test_a_handler_whose_state_no_longer_fits_is_not_continued(managing: Managing) -> None:
     async with managing(keep=KeepsOld()) as manager:
         handler = await manager.run("keep", RunRequest())
     async with managing(keep=KeepsNew()) as manager:
@@ -221,7 +215,7 @@ async def test_a_handler_whose_state_does_not_suit_the_workflow_any_more_is_not_
         assert await manager.get_handler(handler.handler_id) == handler
 
 
-async def test_who_asks_for_a_run_that_was_superseded_leaves_nothing_behind(managing: Managing) -> None:
+async def test_asking_for_a_superseded_run_leaves_nothing_behind(managing: Managing) -> None:
     async with managing(keep=KeepsOld()) as manager:
         request = RunRequest(key=IdempotencyKey("k", "h"))
         handler = await manager.run("keep", request)
@@ -268,7 +262,7 @@ class Leaving:
         await asyncio.wait([self.task])
 
 
-async def test_a_purged_run_that_leaves_late_gives_its_slot_back_though_its_id_is_taken_by_another_workflow(
+async def test_a_purged_run_that_leaves_late_gives_its_own_slot_back(
     managing: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workflows = {"one": AskOne(stateful=False), "ask": Ask(timeout=None)}
@@ -285,7 +279,7 @@ async def test_a_purged_run_that_leaves_late_gives_its_slot_back_though_its_id_i
 
 
 @pytest.mark.parametrize("stateful", [True, False])
-async def test_a_run_that_leaves_late_takes_nothing_of_the_one_that_continues_its_handler(
+async def test_a_run_that_leaves_late_takes_nothing_of_the_next(
     managing: Managing, monkeypatch: pytest.MonkeyPatch, *, stateful: bool
 ) -> None:
     async with managing(one=AskOne(stateful=stateful)) as manager:
@@ -302,7 +296,7 @@ async def test_a_run_that_leaves_late_takes_nothing_of_the_one_that_continues_it
         await asked(manager, queued.handler_id)
 
 
-async def test_a_continued_handler_is_cancelled_though_the_run_before_has_not_left(
+async def test_a_handler_is_cancelled_though_the_run_before_has_not_left(
     managing: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with managing(one=AskOne(stateful=True)) as manager:
@@ -315,7 +309,7 @@ async def test_a_continued_handler_is_cancelled_though_the_run_before_has_not_le
         await before.leave()
 
 
-async def test_a_refusal_that_meets_a_run_on_its_way_out_does_not_strand_it(managing: Managing, database: Path) -> None:
+async def test_a_refusal_does_not_strand_a_run_on_its_way_out(managing: Managing, database: Path) -> None:
     held, go_on = threading.Event(), threading.Event()
 
     def hold_release(moment: str, records: Sequence[Written]) -> None:
@@ -340,7 +334,7 @@ async def test_a_refusal_that_meets_a_run_on_its_way_out_does_not_strand_it(mana
         await until(lambda: not manager.runs.in_memory())
 
 
-async def test_a_reader_that_pages_through_the_store_is_told_when_the_handler_is_purged(managing: Managing) -> None:
+async def test_a_reader_of_the_store_is_told_of_a_purge(managing: Managing) -> None:
     async with managing(chatty=Chatty(timeout=None)) as manager:
         handler = await manager.start("chatty", RunRequest())
         reader = await manager.open_cursor(handler.handler_id, -1)
@@ -412,7 +406,7 @@ class Both(Background):
         return StopEvent(result=sorted(numbers)) if len(numbers) == 2 else None
 
 
-async def test_what_a_task_sends_while_a_client_posts_reaches_the_released_run_too(managing: Managing) -> None:
+async def test_what_a_task_sends_while_a_client_posts_arrives_too(managing: Managing) -> None:
     workflow = Both()
     async with managing(both=workflow, idle_timeout=0.05) as manager:
         handler = await manager.start("both", RunRequest())
@@ -431,7 +425,7 @@ async def test_what_a_task_sends_while_a_client_posts_reaches_the_released_run_t
         assert over.result.value == {"result": [1, 7]}
 
 
-async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_back(
+async def test_a_run_cancelled_before_its_task_began_gives_its_slot_back(
     managing: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking = Counted(timeout=None, num_concurrent_runs=1)
@@ -456,9 +450,7 @@ async def test_a_run_that_is_cancelled_before_its_task_has_begun_gives_its_slot_
         await asyncio.wait_for(asked(manager, second.handler_id), 10)
 
 
-async def test_a_run_that_is_cancelled_as_it_is_about_to_begin_is_cancelled_once(
-    managing: Managing, database: Path
-) -> None:
+async def test_a_run_about_to_begin_is_cancelled_once(managing: Managing, database: Path) -> None:
     """The client chose the id, so it can cancel before it was told: also between the making of the run's task and that
     task's first step."""
     store = SqliteWorkflowStore(database)

@@ -152,9 +152,7 @@ async def test_a_stream_breaks_off_when_the_server_stops(log: EventLog) -> None:
         await asyncio.wait_for(waiting, 10)
 
 
-async def test_a_stop_is_the_end_of_a_stream_only_for_who_has_read_all_of_a_run_that_ended(
-    store: SqliteWorkflowStore, log: EventLog
-) -> None:
+async def test_a_stop_ends_a_stream_only_where_all_of_it_was_read(store: SqliteWorkflowStore, log: EventLog) -> None:
     closing = asyncio.Event()
     behind, done = EventReader(log, -1, closing), EventReader(log, -1, closing)
     await write(store, log, 2)
@@ -178,7 +176,7 @@ async def test_a_reader_who_had_not_read_all_of_a_deleted_handler_is_told(
         await reader.next_page(0.01)
 
 
-async def test_the_queue_goes_on_with_the_first_event_that_was_not_written_out(
+async def test_the_queue_goes_on_with_the_first_unwritten_event(
     store: SqliteWorkflowStore, logs: EventLogs, log: EventLog
 ) -> None:
     await write(store, log, 5)
@@ -193,9 +191,7 @@ async def test_the_queue_goes_on_with_the_first_event_that_was_not_written_out(
     assert await store.event_range("h") == (0, 4, 2), "the place in the queue is durable"
 
 
-async def test_the_next_reader_of_the_queue_goes_on_though_the_place_is_not_committed_yet(
-    store: SqliteWorkflowStore, logs: EventLogs
-) -> None:
+async def test_the_queue_goes_on_though_its_place_is_not_committed(store: SqliteWorkflowStore, logs: EventLogs) -> None:
     await write(store, logs.new("h"), 5)
     for last in (1, 3):
         reader = await take_queue(await logs.get("h"), 1, asyncio.Event(), logs)
@@ -221,7 +217,7 @@ async def test_only_one_reader_holds_the_queue(logs: EventLogs, log: EventLog) -
     await (await take_queue(log, 0, asyncio.Event(), logs)).close()
 
 
-async def test_who_is_cancelled_as_the_queue_comes_free_leaves_it_to_the_next(logs: EventLogs, log: EventLog) -> None:
+async def test_a_reader_cancelled_as_the_queue_comes_free_passes_it_on(logs: EventLogs, log: EventLog) -> None:
     for turns in range(6):
         holder = await take_queue(log, 0, asyncio.Event(), logs)
         waiting = asyncio.create_task(take_queue(log, 30, asyncio.Event(), logs), name="waits")
@@ -237,7 +233,7 @@ async def test_who_is_cancelled_as_the_queue_comes_free_leaves_it_to_the_next(lo
         await (await take_queue(log, 0, asyncio.Event(), logs)).close()
 
 
-async def test_a_reader_of_a_deleted_handlers_queue_moves_nothing_of_the_next_handler_of_its_id(
+async def test_a_deleted_handlers_reader_moves_nothing_of_the_next(
     store: SqliteWorkflowStore, logs: EventLogs, log: EventLog
 ) -> None:
     await write(store, log, 3)

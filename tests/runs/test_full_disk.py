@@ -110,9 +110,7 @@ async def test_a_run_whose_end_waits_for_room_is_deleted_at_once(
     assert "was refused" not in caplog.text
 
 
-async def test_an_event_for_a_run_whose_release_waits_for_room_is_refused_and_the_run_can_be_cancelled(
-    managing: Managing, database: Path
-) -> None:
+async def test_a_run_whose_release_waits_for_room_can_be_cancelled(managing: Managing, database: Path) -> None:
     store = HookedStore(database)
     async with managing(ask=Ask(), store=store, idle_timeout=0.3) as manager:
         handler = await manager.start("ask", RunRequest())
@@ -127,9 +125,7 @@ async def test_an_event_for_a_run_whose_release_waits_for_room_is_refused_and_th
         assert (await manager.get_handler(handler.handler_id)).status == "cancelled"
 
 
-async def test_a_cancellation_of_a_run_whose_end_waits_for_room_is_refused_and_the_run_can_be_deleted(
-    managing: Managing, database: Path
-) -> None:
+async def test_a_run_whose_end_waits_for_room_can_be_deleted(managing: Managing, database: Path) -> None:
     store, workflow = HookedStore(database), Ask()
     async with managing(ask=workflow, store=store) as manager:
         handler = await _ending(manager, store, workflow)

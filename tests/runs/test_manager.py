@@ -302,7 +302,7 @@ async def test_a_wrong_answer_does_not_answer_a_wait_also_after_a_restart(managi
             await manager.send(handler.handler_id, right, None, None)
 
 
-async def test_a_type_that_only_the_wait_names_is_accepted_also_when_the_run_is_not_in_memory(
+async def test_a_type_of_the_wait_is_accepted_for_a_released_run(
     managing: Managing,
 ) -> None:
     async with managing(ask=AskOwnType(timeout=None), idle_timeout=0.05) as manager:
@@ -355,9 +355,7 @@ async def test_an_idempotency_key_gives_the_first_answer_again(managing: Managin
         assert (await manager.start("greet", request)).handler_id != both[0].handler_id
 
 
-async def test_an_answer_that_was_accepted_in_time_counts_though_it_is_taken_after_the_deadline(
-    managing: Managing, tmp_path: Path
-) -> None:
+async def test_an_answer_accepted_in_time_counts_after_the_deadline(managing: Managing, tmp_path: Path) -> None:
     async with managing(hasty=Hasty(timeout=None)) as manager:
         handler = await manager.start("hasty", RunRequest())
         await asked(manager, handler.handler_id)
@@ -375,7 +373,7 @@ async def test_an_answer_that_was_accepted_in_time_counts_though_it_is_taken_aft
         assert '"result":"answered"' in log[-1][1]
 
 
-async def test_an_answer_that_was_accepted_in_time_counts_though_the_deadline_comes_while_its_run_is_taken_up(
+async def test_an_answer_accepted_in_time_counts_though_loading_is_late(
     managing: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with managing(hasty=Hasty(timeout=None), idle_timeout=0.05) as manager:
@@ -410,7 +408,7 @@ async def test_a_wait_for_a_nested_class_goes_on_after_a_restart(managing: Manag
         assert '"result":"yes"' in (await events(manager, handler.handler_id))[-1][1]
 
 
-async def test_a_state_that_cannot_be_made_without_values_is_refused_at_registration(managing: Managing) -> None:
+async def test_a_state_without_defaults_is_refused_at_registration(managing: Managing) -> None:
     class Stateful(Workflow):
         @step
         async def only(self, ctx: Context[Required], ev: StartEvent) -> StopEvent:
@@ -492,7 +490,7 @@ async def test_runs_queue_for_slots_in_order_and_wait_durably(managing: Managing
         assert (await manager.get_handler(started[1].handler_id)).status == "cancelled"
 
 
-async def test_a_run_whose_workflow_is_gone_waits_and_goes_on_when_it_is_back(managing: Managing) -> None:
+async def test_a_run_whose_workflow_is_gone_goes_on_when_it_is_back(managing: Managing) -> None:
     async with managing(ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
         await asked(manager, handler.handler_id)
@@ -525,7 +523,7 @@ async def test_a_run_whose_workflow_is_gone_waits_and_goes_on_when_it_is_back(ma
         ("later", "StopEvent.result cannot be stored: it is of type object", "take"),
     ],
 )
-async def test_what_cannot_be_stored_fails_the_run_and_is_named_with_its_step(
+async def test_what_cannot_be_stored_fails_the_run_and_names_the_step(
     managing: Managing, where: str, named: str, step: str
 ) -> None:
     async with managing(bad=Unstorable()) as manager:
@@ -584,7 +582,7 @@ async def test_a_clients_context_imports_nothing_and_holds_only_events(
     assert "wave" not in sys.modules
 
 
-async def test_a_key_and_a_handler_id_of_the_same_name_do_not_lock_each_other_out(managing: Managing) -> None:
+async def test_a_key_and_a_handler_of_one_name_do_not_lock_each_other(managing: Managing) -> None:
     async with managing(greet=Greet()) as manager:
         for handler_id in ("run:greet:k", "event:x:k"):
             request = RunRequest({"name": "Ada"}, handler_id=handler_id, key=IdempotencyKey("k", "h"))
@@ -631,9 +629,7 @@ async def test_a_step_that_ends_within_the_grace_period_is_recorded(managing: Ma
         assert again.began == []
 
 
-async def test_a_repeated_request_in_the_moment_in_which_the_run_ends_takes_nothing_from_the_first(
-    managing: Managing, database: Path
-) -> None:
+async def test_a_repeated_request_at_the_end_takes_nothing_from_the_first(managing: Managing, database: Path) -> None:
     store = HookedStore(database)
     workflow = Held()
     key = RunRequest(start_event={"name": "a"}, key=IdempotencyKey("k", "hash"))
@@ -658,7 +654,7 @@ async def test_a_repeated_request_in_the_moment_in_which_the_run_ends_takes_noth
         assert (await asyncio.wait_for(first, 10)).status == "completed"
 
 
-async def test_who_goes_away_while_it_asks_for_the_end_of_a_run_leaves_nothing_behind(managing: Managing) -> None:
+async def test_leaving_while_asking_for_an_end_leaves_nothing_behind(managing: Managing) -> None:
     request = RunRequest(start_event={"name": "Ada"}, key=IdempotencyKey("k", "hash"))
     async with managing(greet=Greet()) as manager:
         await manager.run("greet", request)
@@ -671,9 +667,7 @@ async def test_who_goes_away_while_it_asks_for_the_end_of_a_run_leaves_nothing_b
         assert not any(manager.footprint().values()), manager.footprint()
 
 
-async def test_the_time_before_a_resume_that_did_not_come_about_stays_a_downtime(
-    managing: Managing, database: Path
-) -> None:
+async def test_the_time_before_a_resume_that_failed_stays_a_downtime(managing: Managing, database: Path) -> None:
     async with managing(ask=Ask(timeout=None)) as manager:
         await manager.start("ask", RunRequest())
     store = SqliteWorkflowStore(database)

@@ -112,9 +112,7 @@ async def test_a_queued_run_whose_start_event_is_damaged_is_failed(managing: Man
         assert '"type":"WorkflowFailedEvent"' in last
 
 
-async def test_a_damaged_event_does_not_end_the_stream_before_those_after_it(
-    managing: Managing, database: Path
-) -> None:
+async def test_a_damaged_event_does_not_hide_those_after_it(managing: Managing, database: Path) -> None:
     async with managing(ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
         await asked(manager, handler.handler_id)
@@ -133,9 +131,7 @@ async def test_a_damaged_event_does_not_end_the_stream_before_those_after_it(
         assert '"type":"StopEvent"' in page[-1].data
 
 
-async def test_a_result_that_cannot_be_read_is_said_to_be_so_and_hides_no_other(
-    managing: Managing, database: Path
-) -> None:
+async def test_a_result_that_cannot_be_read_is_told_and_hides_no_other(managing: Managing, database: Path) -> None:
     async with managing(ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
         await asked(manager, handler.handler_id)

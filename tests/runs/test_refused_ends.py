@@ -81,7 +81,7 @@ async def test_what_follows_a_refused_event_keeps_its_place(managing: Managing) 
         assert published[0]["value"]["text"] == "small"
 
 
-async def test_who_waits_for_a_run_whose_handler_was_deleted_beneath_it_is_told(managing: Managing) -> None:
+async def test_a_caller_is_told_of_a_handler_deleted_beneath_its_run(managing: Managing) -> None:
     async with managing(large=Large(timeout=None)) as manager:
         waiting = asyncio.create_task(manager.run("large", RunRequest({"waits": True})), name="waiting")
         await until(lambda: bool(manager.runs.in_memory()))

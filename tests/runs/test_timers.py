@@ -85,7 +85,7 @@ async def test_a_new_deadline_replaces_the_old_one() -> None:
     assert bell.order == ["moved", "end"]
 
 
-async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_heap_grow() -> None:
+async def test_runs_loaded_and_released_again_and_again_grow_no_heap() -> None:
     bell = Bell()
     timers = bell.timers
     now = CLOCK.now()
@@ -103,7 +103,7 @@ async def test_runs_that_are_loaded_and_released_over_and_over_do_not_let_the_he
     assert bell.order == ["first", "end"]
 
 
-async def test_the_scheduler_ends_when_it_is_cancelled_together_with_a_new_deadline() -> None:
+async def test_the_scheduler_ends_though_a_deadline_comes_with_its_end() -> None:
     for turns in range(6):
         timers = Timers[Sleeping](lambda _: None, CLOCK)
         timers.schedule(Sleeping("later"), CLOCK.now() + 200)

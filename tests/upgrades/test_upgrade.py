@@ -146,7 +146,7 @@ async def answered(api: Api, handler_id: str, approvals: list[tuple[int, str]]) 
     return value.get("result", value)
 
 
-async def test_what_waited_was_released_or_queued_goes_on_with_all_that_it_held(
+async def test_what_waited_or_was_queued_goes_on_with_all_that_it_held(
     server: DurableServer, handlers: dict[str, str]
 ) -> None:
     async with server:

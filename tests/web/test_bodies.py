@@ -51,7 +51,7 @@ async def test_a_key_that_the_body_does_not_have_is_400_and_starts_nothing(serve
     assert await served.get("/handlers") == (200, {"handlers": []})
 
 
-async def test_of_many_keys_that_the_body_does_not_have_the_first_are_named_and_cut(served: Served) -> None:
+async def test_of_many_unknown_keys_the_first_are_named_and_cut(served: Served) -> None:
     keys = {"k" * 100_000: 1, "new\nline": 1, **{str(number): 1 for number in range(60_000)}}
     status, answer = await served.post(RUN, json=keys)
     assert status == 400
@@ -71,7 +71,7 @@ async def test_a_body_up_to_the_limit_is_read_and_one_byte_more_is_413(serve: Se
     assert "2000" in answer["detail"]
 
 
-async def test_a_body_that_announces_too_many_bytes_is_413_before_any_of_them_came(serve: Serve) -> None:
+async def test_a_body_that_announces_too_many_bytes_is_413_at_once(serve: Serve) -> None:
     served = await serve(max_body=2_000)
     head = b"POST /workflows/echo/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
@@ -80,7 +80,7 @@ async def test_a_body_that_announces_too_many_bytes_is_413_before_any_of_them_ca
     writer.close()
 
 
-async def test_a_chunked_body_past_the_limit_is_413_without_being_read_to_its_end(serve: Serve) -> None:
+async def test_a_chunked_body_past_the_limit_is_not_read_to_its_end(serve: Serve) -> None:
     served = await serve(max_body=2_000)
     head = b"POST /workflows/echo/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
@@ -104,7 +104,7 @@ SLOW = (
 )
 
 
-async def test_a_body_that_comes_slower_than_its_pace_is_408_long_before_its_last_moment(
+async def test_a_body_that_comes_slower_than_its_pace_is_408_early(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "PATIENCE", 0.1)
@@ -149,7 +149,7 @@ async def test_a_body_that_stops_coming_is_408_however_much_of_it_has_come(
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"])
-async def test_a_body_that_is_not_declared_as_json_is_415_and_starts_nothing(served: Served, content_type: str) -> None:
+async def test_a_body_not_declared_as_json_is_415_and_starts_nothing(served: Served, content_type: str) -> None:
     status, answer = await served.post(RUN, data=b"{}", headers={"Content-Type": content_type})
     assert status == 415
     assert "application/json" in answer["detail"]

@@ -27,15 +27,13 @@ flow = Flow()
 
 
 @pytest.mark.parametrize("files", [16, 70, 256, 1_024, 20_000, 1_000_000])
-def test_a_part_of_the_descriptors_is_left_to_the_store_and_the_steps(files: int) -> None:
+def test_some_descriptors_are_left_to_the_store_and_the_steps(files: int) -> None:
     connections = connections_under(files)
     assert 0 < connections <= files - files // 4
     assert files < 3 * RESERVED or files - connections >= RESERVED
 
 
-def test_more_idle_connections_than_descriptors_stop_nobody_and_fill_no_log(
-    tmp_path: Path, start_server: StartServer
-) -> None:
+def test_more_idle_connections_than_descriptors_stop_nobody(tmp_path: Path, start_server: StartServer) -> None:
     flows = tmp_path / "flows_for_limits.py"
     flows.write_text(FLOW)
     limited = ("sh", "-c", 'ulimit -Sn 150; ulimit -Hn 300; exec "$0" -m workflow_server "$@"', sys.executable)

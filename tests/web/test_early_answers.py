@@ -45,7 +45,7 @@ async def told(served: Served, handler_id: str) -> list[tuple[str, Any]]:
     return [(event["type"], event["value"].get("event_type", event["value"].get("result"))) for event in events]
 
 
-async def test_an_early_answer_is_held_and_shown_and_what_nobody_takes_is_in_the_stream(serve: Serve) -> None:
+async def test_an_early_answer_is_held_and_shown_or_told_as_unhandled(serve: Serve) -> None:
     served = await serve(max_held_events=3, workflows={"later": Later()})
     handler_id = await served.start("later")
     sent = [await post(served, handler_id, "Answer", {"text": text}) for text in ("no", "yes", "yes", "yes")]
@@ -77,7 +77,7 @@ async def test_what_is_posted_to_be_held_waits_for_the_next_wait(serve: Serve) -
     assert await post(served, handler_id, "Answer", {"text": "yes"}, hold="perhaps") == 400
 
 
-async def test_a_body_too_many_is_refused_by_its_bytes_and_says_when_to_come_again(serve: Serve) -> None:
+async def test_a_body_too_many_is_told_when_to_come_again(serve: Serve) -> None:
     served = await serve(max_waiting_bytes=2_048, workflows={"later": Later()})
     handler_id = await served.start("later")
     body = {"event": {"type": "Answer", "value": {"text": "x" * 1_500}}}

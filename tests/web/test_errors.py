@@ -43,9 +43,7 @@ async def test_a_method_that_is_not_allowed_is_405_and_says_which_are(
         assert allowed in (await response.json())["detail"]
 
 
-async def test_what_was_not_expected_is_500_without_a_word_of_the_inside_and_logged_once(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_unexpected_is_a_bare_500_and_logged_once(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     @web.middleware
     async def broken(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise RuntimeError("SELECT secret FROM /etc/passwd")
@@ -57,7 +55,7 @@ async def test_what_was_not_expected_is_500_without_a_word_of_the_inside_and_log
     assert "SELECT secret" in (caplog.text)
 
 
-async def test_what_a_middleware_of_the_users_refuses_is_json_with_its_status_and_headers(serve: Serve) -> None:
+async def test_what_a_users_middleware_refuses_is_json_with_its_headers(serve: Serve) -> None:
     @web.middleware
     async def refusing(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise web.HTTPPaymentRequired(text="Pay first.", headers={"X-Price": "1"})
@@ -105,7 +103,7 @@ def test_each_error_has_its_status(error: Exception, status: int) -> None:
     assert status_of(error) == error_response(error).status == status
 
 
-def test_every_error_that_a_request_can_cause_has_a_status_of_its_own() -> None:
+def test_each_error_that_a_request_can_cause_has_a_status() -> None:
     bases = (errors.RequestRefused, errors.StorageError, errors.ShuttingDown)
     kinds = [kind for kind in every_error() if issubclass(kind, bases)]
     assert len(kinds) > 40
@@ -140,7 +138,7 @@ async def test_health_says_what_is_wrong_and_not_where_the_files_lie(serve: Serv
 
 
 @pytest.mark.parametrize("character", ["x", "\u6f22", "\U0001f600", "\x00", "\ud800"])
-def test_an_error_takes_2_kb_at_most_in_one_line_of_characters_that_can_be_seen(character: str) -> None:
+def test_an_error_is_one_line_of_visible_characters_and_2_kb(character: str) -> None:
     body = error_response(InvalidEvent(character * 1_000_000)).body
     assert isinstance(body, bytes)
     assert 1_900 < len(body) <= MAX_ANSWER == 2_000

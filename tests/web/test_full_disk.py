@@ -13,9 +13,7 @@ ANSWER = {"event": {"type": "Answered", "value": {"text": "x" * 50_000}}}
 LARGE = {"start_event": {"text": "x" * 50_000}}
 
 
-async def test_a_full_disk_is_507_for_new_work_and_nothing_else_and_ends_by_itself(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_a_full_disk_is_507_for_new_work_alone_until_there_is_room(serve: Serve, tmp_path: Path) -> None:
     served = await serve(db=tmp_path / "runs.sqlite3")
     store = served.server._store
     assert isinstance(store, SqliteWorkflowStore)

@@ -15,7 +15,7 @@ async def test_a_handler_is_202_running_and_200_completed(served: Served) -> Non
     assert [(await served.get(f"/handlers/{handler_id}"))[0] for handler_id in (running, completed)] == [202, 200]
 
 
-async def test_a_handler_is_500_failed_or_cancelled_with_the_handler_as_body(served: Served) -> None:
+async def test_a_failed_or_cancelled_handler_is_500_with_it_as_body(served: Served) -> None:
     failed = await served.finish("fail")
     cancelled = await served.start("ask")
     await served.post(f"/handlers/{cancelled}/cancel")
@@ -48,7 +48,7 @@ async def test_an_unknown_handler_is_404(served: Served, method: str, path: str)
             assert (await response.json())["detail"]
 
 
-async def test_the_deprecated_result_is_the_plain_value_of_a_plain_stop_event(served: Served) -> None:
+async def test_the_deprecated_result_of_a_plain_stop_event_is_plain(served: Served) -> None:
     handler_id = await served.finish("echo", word="hi")
     async with served.client.get(f"/results/{handler_id}") as response:
         assert response.status == 200
@@ -56,13 +56,13 @@ async def test_the_deprecated_result_is_the_plain_value_of_a_plain_stop_event(se
         assert (await response.json())["result"] == {"word": "hi"}
 
 
-async def test_the_deprecated_result_is_the_fields_of_a_stop_event_of_its_own_class(served: Served) -> None:
+async def test_the_deprecated_result_has_the_fields_of_its_own_class(served: Served) -> None:
     handler_id = await served.finish("count", n=2)
     status, handler = await served.get(f"/results/{handler_id}")
     assert (status, handler["result"], handler["status"]) == (200, {"total": 2}, "completed")
 
 
-async def test_the_deprecated_result_of_a_running_or_failed_run_has_its_status(served: Served) -> None:
+async def test_the_deprecated_result_of_another_status_has_that(served: Served) -> None:
     running = await served.start("ask")
     failed = await served.finish("fail")
     status, handler = await served.get(f"/results/{running}")
@@ -150,7 +150,7 @@ async def test_an_event_for_a_run_that_has_ended_is_409(served: Served) -> None:
     assert "cancelled" in answer["detail"]
 
 
-async def test_an_event_sent_again_under_its_key_is_sent_once_and_answered_the_same(served: Served) -> None:
+async def test_an_event_sent_again_under_its_key_is_sent_once(served: Served) -> None:
     handler_id = await served.start("ask")
     for _ in range(2):
         status, answer = await served.post(f"/events/{handler_id}", json=ANSWER, headers={"Idempotency-Key": "a1"})

@@ -97,7 +97,7 @@ def test_a_listed_handler_takes_few_calls() -> None:
     assert calls < 22 * len(page)
 
 
-def test_large_results_go_out_one_by_one_small_ones_together_and_nothing_is_held_twice() -> None:
+def test_large_results_go_out_one_by_one_small_ones_together() -> None:
     page = [listed(number, result=ENVELOPE % ("x" * WRITE_SIZE)) for number in range(10)]
     large = list(pieces(page, b""))
     assert page == []
@@ -109,7 +109,7 @@ def test_large_results_go_out_one_by_one_small_ones_together_and_nothing_is_held
     assert ids == [f"{number:010}" for number in range(1_000)]
 
 
-async def test_a_long_list_comes_whole_and_in_order_in_chunks_and_over_http_1_0(served: Served) -> None:
+async def test_a_long_list_is_whole_in_chunks_and_over_http_1_0(served: Served) -> None:
     started = [await served.finish("echo", text="ä" * 40_000) for _ in range(5)]
     async with served.client.get("/handlers") as response:
         assert response.headers["Transfer-Encoding"] == "chunked"
@@ -140,9 +140,7 @@ def store(db: Path, count: int, result: str) -> None:
             connection.execute("INSERT INTO payloads (handler_id, result) VALUES (?, ?)", (columns[0], result))
 
 
-async def test_every_handler_comes_once_in_order_over_many_pages_also_of_equal_times(
-    serve: Serve, tmp_path: Path
-) -> None:
+async def test_each_handler_comes_once_in_order_over_many_pages(serve: Serve, tmp_path: Path) -> None:
     served = await serve(db=tmp_path / "db")
     running = await served.start("ask")
     store(tmp_path / "db", 2 * PAGE + 1, ENVELOPE % "x")
@@ -156,9 +154,7 @@ async def test_every_handler_comes_once_in_order_over_many_pages_also_of_equal_t
 
 
 @pytest.mark.parametrize("result", ["{", "[]", '{"value":1,"type":"X"}', "", ENVELOPE % "\x01", ENVELOPE + "}"])
-async def test_a_damaged_result_is_told_as_an_error_and_the_list_stays_json(
-    serve: Serve, tmp_path: Path, result: str
-) -> None:
+async def test_a_damaged_result_is_an_error_and_the_list_stays_json(serve: Serve, tmp_path: Path, result: str) -> None:
     served = await serve(db=tmp_path / "db")
     store(tmp_path / "db", 1, result)
     (one,) = (await served.get("/handlers"))[1]["handlers"]
@@ -166,7 +162,7 @@ async def test_a_damaged_result_is_told_as_an_error_and_the_list_stays_json(
     assert one["error"] == (await served.get("/handlers/stored0000"))[1]["error"]
 
 
-async def test_a_list_that_is_being_read_is_an_open_stream_and_head_reads_nothing(serve: Serve, tmp_path: Path) -> None:
+async def test_a_list_being_read_is_an_open_stream_and_head_reads_none(serve: Serve, tmp_path: Path) -> None:
     served = await serve(db=tmp_path / "db", max_streams=1)
     store(tmp_path / "db", 20, ENVELOPE % ("x" * 900_000))
     with await connected(served.port, "/handlers", receive_buffer=4_096):
@@ -178,7 +174,7 @@ async def test_a_list_that_is_being_read_is_an_open_stream_and_head_reads_nothin
         pass
 
 
-async def test_a_list_that_cannot_be_read_to_its_end_breaks_off_and_is_no_json(serve: Serve, tmp_path: Path) -> None:
+async def test_a_list_that_cannot_be_read_to_its_end_breaks_off(serve: Serve, tmp_path: Path) -> None:
     served = await serve(db=tmp_path / "db")
     store(tmp_path / "db", 3, ENVELOPE % ("x" * 900_000))
     stream = Stream(await connected(served.port, "/handlers", receive_buffer=4_096))

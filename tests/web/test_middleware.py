@@ -45,7 +45,7 @@ def bearer(token: str) -> dict[str, str]:
         "[2001:0db8:0::7]",
     ],
 )
-async def test_the_names_of_this_machine_and_those_that_are_allowed_are_served(serve: Serve, host: str) -> None:
+async def test_names_of_this_machine_and_allowed_ones_are_served(serve: Serve, host: str) -> None:
     served = await serve(allowed_hosts=("runs.example.org", "2001:db8::7"))
     assert (await served.get("/health", headers={"Host": host}))[0] == 200
 
@@ -119,7 +119,7 @@ async def test_without_configured_origins_no_answer_has_a_cors_header(served: Se
         assert not [name for name in response.headers if name.startswith("Access-Control")]
 
 
-async def test_a_configured_origin_is_named_on_answers_errors_and_streams_and_never_with_credentials(
+async def test_a_configured_origin_is_named_and_without_credentials(
     serve: Serve,
 ) -> None:
     origin = "https://app.example.org"
@@ -141,7 +141,7 @@ async def test_an_origin_that_only_resembles_a_configured_one_is_403(serve: Serv
             assert response.headers["Vary"] == "Origin"
 
 
-async def test_a_preflight_is_answered_without_a_token_for_configured_origins_only(serve: Serve) -> None:
+async def test_a_preflight_needs_no_token_but_a_configured_origin(serve: Serve) -> None:
     served = await serve(cors_origins=("https://app.example.org",), tokens=(TOKEN,))
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
     path = "/workflows/echo/run"
@@ -202,7 +202,7 @@ async def test_a_read_only_token_may_only_read(serve: Serve) -> None:
     assert await served.get("/handlers", headers=bearer(TOKEN)) == (200, {"handlers": []})
 
 
-async def test_a_read_only_token_takes_no_events_from_others_and_reads_a_stream_of_its_own(serve: Serve) -> None:
+async def test_a_read_only_token_takes_no_events_from_others(serve: Serve) -> None:
     served = await serve(tokens=(TOKEN,), read_tokens=(READ_TOKEN,))
     async with served.client.post("/workflows/count/run", headers=bearer(TOKEN)) as response:
         path = f"/events/{(await response.json())['handler_id']}"
@@ -215,7 +215,7 @@ async def test_a_read_only_token_takes_no_events_from_others_and_reads_a_stream_
         assert await response.text() == own != ""
 
 
-async def test_one_token_holds_half_of_the_streams_at_most_where_there_are_others(serve: Serve) -> None:
+async def test_one_token_of_several_holds_half_of_the_streams(serve: Serve) -> None:
     served = await serve(tokens=(TOKEN,), read_tokens=(READ_TOKEN,), max_streams=4)
     async with served.client.post("/workflows/ask/run-nowait", headers=bearer(TOKEN)) as response:
         path = f"/events/{(await response.json())['handler_id']}?after_sequence=-1"
@@ -239,7 +239,7 @@ def test_a_lone_token_may_hold_every_stream() -> None:
     assert WebSettings(read_tokens=(SecretStr(TOKEN), SecretStr(READ_TOKEN)), max_streams=1).streams_of_a_token == 1
 
 
-async def test_health_needs_no_token_where_the_application_is_mounted_and_nothing_else_goes_without(
+async def test_of_a_mounted_application_only_health_needs_no_token(
     tmp_path: Path,
 ) -> None:
     server = WorkflowServer(settings=Settings(tokens=(SecretStr(TOKEN),), db=str(tmp_path / "db")))
@@ -257,7 +257,7 @@ async def test_health_needs_no_token_where_the_application_is_mounted_and_nothin
 # -- All answers -----------------------------------------------------------------------------------
 
 
-async def test_no_answer_lets_its_type_be_guessed_is_kept_by_a_cache_or_names_a_version(served: Served) -> None:
+async def test_no_answer_is_guessed_at_cached_or_names_a_version(served: Served) -> None:
     handler_id = await served.finish("count")
     stream = f"/events/{handler_id}?after_sequence=-1"
     for path in ("/", "/workflows", "/handlers", "/openapi.json", "/health", "/nothing", "/events/x", stream):

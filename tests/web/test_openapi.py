@@ -96,7 +96,7 @@ async def test_a_server_with_tokens_says_that_it_asks_for_one(serve: Serve) -> N
     assert schema["security"] == [{}, {"token": []}]
 
 
-def test_an_event_of_a_stream_is_described_by_its_sequence_and_its_envelope() -> None:
+def test_a_streamed_event_is_described_by_sequence_and_envelope() -> None:
     schemas = openapi_schema()
     content = schemas["paths"]["/events/{handler_id}"]["get"]["responses"]["200"]["content"]
     event = content["text/event-stream"]["schema"]["properties"]

@@ -62,7 +62,7 @@ async def is_dropped(connection: socket.socket) -> bool:
         b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\n" + AUTHORIZED + b"\r\n",
     ],
 )
-async def test_what_is_no_http_is_400_in_json_and_nothing_of_it_is_repeated_or_logged(
+async def test_what_is_no_http_is_400_in_json_and_repeated_nowhere(
     serve: Serve, request_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     served = await serve(tokens=(TOKEN,))
@@ -75,7 +75,7 @@ async def test_what_is_no_http_is_400_in_json_and_nothing_of_it_is_repeated_or_l
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
-async def test_a_body_behind_an_upgrade_that_is_not_made_is_never_taken_for_a_request(serve: Serve) -> None:
+async def test_a_body_behind_an_upgrade_is_never_taken_for_a_request(serve: Serve) -> None:
     served = await serve()
     hidden = b"POST /workflows/echo/run-nowait HTTP/1.1\r\nHost: localhost\r\n\r\n"
     upgrade = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
@@ -112,7 +112,7 @@ async def test_an_unknown_expectation_is_417_after_the_other_checks(serve: Serve
         assert "100-continue" in str(answer)
 
 
-async def test_100_continue_comes_only_when_nothing_speaks_against_the_body(serve: Serve) -> None:
+async def test_100_continue_comes_only_where_the_body_is_wanted(serve: Serve) -> None:
     served = await serve(tokens=(TOKEN,))
     head = (
         b"POST /workflows/echo/run HTTP/1.1\r\n%sContent-Type: %s\r\nContent-Length: 2\r\nExpect: 100-Continue\r\n\r\n"
@@ -128,7 +128,7 @@ async def test_100_continue_comes_only_when_nothing_speaks_against_the_body(serv
     assert refused.startswith(b"HTTP/1.1 401 ")
 
 
-async def test_a_connection_error_of_a_users_middleware_is_500_in_json_and_logged(
+async def test_a_users_connection_error_is_500_in_json_and_logged(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     @web.middleware
@@ -155,7 +155,7 @@ class CancelsEverything(Workflow):
         return StopEvent()
 
 
-async def test_a_step_that_cancels_all_tasks_breaks_no_connection_and_no_request(serve: Serve) -> None:
+async def test_a_step_that_cancels_all_tasks_breaks_no_request(serve: Serve) -> None:
     CancelsEverything.spared = asyncio.all_tasks()
     within = contained.set(object())
     served = await serve(workflows={"cancels": CancelsEverything(timeout=None)})
@@ -185,7 +185,7 @@ async def test_an_answer_that_is_not_read_is_given_up(serve: Serve) -> None:
     assert await is_dropped(unread(served.port, b"GET /workflows HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 
 
-async def test_what_has_waited_longest_for_its_reader_is_given_up_where_too_much_waits(
+async def test_where_too_much_waits_the_oldest_answer_is_given_up(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "UNREAD", 30_000_000)
@@ -298,7 +298,7 @@ async def test_a_reader_that_leaves_in_the_middle_is_no_error(
 # -- How many --------------------------------------------------------------------------------------
 
 
-async def test_a_connection_above_the_most_is_dropped_and_there_is_room_again_when_one_leaves(serve: Serve) -> None:
+async def test_a_connection_above_the_most_is_dropped_until_one_leaves(serve: Serve) -> None:
     served = await serve(max_connections=2)
     request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

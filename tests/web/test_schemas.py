@@ -64,7 +64,7 @@ def with_config(path: Path) -> Workflow:
     return Configured()
 
 
-async def test_a_field_without_a_schema_is_anything_and_the_others_keep_theirs(serve: Serve) -> None:
+async def test_a_field_without_a_schema_leaves_the_others_theirs(serve: Serve) -> None:
     served = await serve(workflows={"odd": Odd()})
     status, events = await served.get("/workflows/odd/events")
     assert status == 200

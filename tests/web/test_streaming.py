@@ -33,7 +33,7 @@ async def test_ndjson_is_an_envelope_a_line_with_its_sequence(served: Served) ->
     }
 
 
-async def test_sse_is_one_line_with_retry_and_then_id_data_and_a_blank_line_an_event(served: Served) -> None:
+async def test_sse_is_a_retry_line_and_then_id_data_and_blank_lines(served: Served) -> None:
     handler_id = await served.finish("count", n=2)
     _, ndjson = await read(served, handler_id, "sse=false&" + START)
     status, text = await read(served, handler_id)
@@ -84,7 +84,7 @@ async def test_internal_events_come_only_when_asked_for(served: Served) -> None:
     assert all("InternalDispatchEvent" in event["types"] for event in internal)
 
 
-async def test_qualified_names_can_be_left_out_and_nothing_that_looks_like_one_is_touched(served: Served) -> None:
+async def test_qualified_names_are_left_out_and_no_lookalikes(served: Served) -> None:
     handler_id = await served.finish("echo", inner={"qualified_name": "x"}, text='"qualified_name":"x"}')
     _, text = await read(served, handler_id, f"sse=false&{START}&include_qualified_name=false")
     events = lines_of(text)
@@ -92,7 +92,7 @@ async def test_qualified_names_can_be_left_out_and_nothing_that_looks_like_one_i
     assert events[-1]["value"]["result"] == {"inner": {"qualified_name": "x"}, "text": '"qualified_name":"x"}'}
 
 
-def test_a_qualified_name_is_left_out_wherever_it_stands_in_the_envelope() -> None:
+def test_a_qualified_name_is_left_out_wherever_it_stands() -> None:
     data = '{"qualified_name": "a.B", "value": {"qualified_name": "x"}, "type": "B", "types": null}'
     assert json.loads(without_qualified_name(data)) == {**json.loads(data), "qualified_name": None}
 
@@ -136,7 +136,7 @@ async def test_a_parameter_that_is_not_understood_is_400_and_names_itself(served
     assert query.partition("=")[0] in answer["detail"]
 
 
-def test_what_was_stored_with_numbers_that_json_does_not_have_is_streamed_as_strings() -> None:
+def test_stored_numbers_that_are_no_json_are_streamed_as_strings() -> None:
     kept = '{"value":{"said":"NaN, -Infinity"},"type":"B"}'
     old = '{"value":{"a":NaN,"b":[-Infinity,"NaN"]},"type":"B"}'
     wanted = StreamOptions(format=NDJSON, include_internal=False, include_qualified_name=True)
@@ -151,7 +151,7 @@ def test_what_was_stored_with_numbers_that_json_does_not_have_is_streamed_as_str
 # -- Cursors ---------------------------------------------------------------------------------------
 
 
-async def test_a_cursor_brings_every_later_event_once_in_order_to_any_number_of_readers(served: Served) -> None:
+async def test_a_cursor_brings_each_later_event_once_to_each_reader(served: Served) -> None:
     handler_id = await served.finish("count", n=1_200)
     whole = lines_of((await read(served, handler_id, "sse=false&" + START))[1])
     assert [event["sequence"] for event in whole] == list(range(len(whole)))
@@ -163,7 +163,7 @@ async def test_a_cursor_brings_every_later_event_once_in_order_to_any_number_of_
 
 
 @pytest.mark.parametrize("sse", ["true", "false"])
-async def test_without_a_cursor_each_reader_gets_the_current_run_from_its_start(served: Served, sse: str) -> None:
+async def test_without_a_cursor_a_reader_gets_all_of_the_current_run(served: Served, sse: str) -> None:
     handler_id = await served.finish("count", n=2)
     body = {"start_event": {"n": 1, "text": "again"}, "handler_id": handler_id}
     assert (await served.post("/workflows/count/run", json=body))[0] == 200
@@ -192,7 +192,7 @@ async def test_a_cursor_wins_over_acquire_timeout(served: Served) -> None:
     assert await read(served, handler_id, "acquire_timeout=1") == (204, "")
 
 
-async def test_last_event_id_wins_over_after_sequence_in_sse_and_does_not_count_in_ndjson(served: Served) -> None:
+async def test_last_event_id_wins_in_sse_and_does_not_count_in_ndjson(served: Served) -> None:
     handler_id = await served.finish("count", n=5)
     _, text = await read(served, handler_id, START, **{"Last-Event-ID": "3"})
     assert "id: 3\n" not in text

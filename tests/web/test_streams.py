@@ -41,7 +41,7 @@ async def test_a_shared_queue_that_is_free_is_taken_without_any_waiting(served: 
     assert (await read(served, handler_id, "acquire_timeout=0"))[0] == 200
 
 
-async def test_a_reader_that_left_an_idle_queue_frees_it_long_before_the_next_heartbeat(serve: Serve) -> None:
+async def test_a_reader_that_left_an_idle_queue_frees_it_soon(serve: Serve) -> None:
     served = await serve(heartbeat=3_600)
     handler_id = await served.start("ask")
     async with served.client.get(f"/events/{handler_id}?sse=false&acquire_timeout=1") as first:
@@ -50,7 +50,7 @@ async def test_a_reader_that_left_an_idle_queue_frees_it_long_before_the_next_he
         assert second.status == 200
 
 
-async def test_a_reader_that_left_while_it_waited_for_the_queue_does_not_get_it(serve: Serve) -> None:
+async def test_a_reader_that_left_while_it_waited_gets_no_queue(serve: Serve) -> None:
     served = await serve(heartbeat=3_600, max_streams=2)
     handler_id = await served.start("ask")
     async with served.client.get(f"/events/{handler_id}?sse=false&acquire_timeout=1") as holder:
@@ -99,7 +99,7 @@ async def test_an_idle_stream_has_heartbeats(serve: Serve, sse: str, heartbeat: 
         assert json.loads(text[text.index(b"{") :])
 
 
-async def test_a_stream_that_breaks_off_while_it_idles_ends_in_blanks_alone(serve: Serve) -> None:
+async def test_an_idle_stream_that_breaks_off_ends_in_blanks_alone(serve: Serve) -> None:
     served = await serve(heartbeat=0.02)
     handler_id = await served.start("ask")
     path = f"/events/{handler_id}?sse=false"
@@ -111,7 +111,7 @@ async def test_a_stream_that_breaks_off_while_it_idles_ends_in_blanks_alone(serv
     assert (end, rest.strip(b" ")) == (b"}\n", b"")
 
 
-async def test_more_streams_than_allowed_are_429_and_a_place_is_free_again_when_one_ends(serve: Serve) -> None:
+async def test_more_streams_than_allowed_are_429_until_one_ends(serve: Serve) -> None:
     served = await serve(max_streams=1)
     handler_id = await served.start("ask")
     done = await served.finish("count")
@@ -172,7 +172,7 @@ async def test_a_connection_whose_stream_has_ended_serves_the_next_request(serve
 # -- Stopping --------------------------------------------------------------------------------------
 
 
-async def test_a_stop_breaks_the_stream_off_so_that_no_client_takes_it_for_the_end(serve: Serve, tmp_path: Any) -> None:
+async def test_no_client_takes_a_stop_for_the_end_of_the_stream(serve: Serve, tmp_path: Any) -> None:
     first = await serve(db=tmp_path / "runs.sqlite3")
     handler_id = await first.start("ask")
     async with first.client.get(f"/events/{handler_id}?sse=false&after_sequence=-1") as response:
@@ -201,7 +201,7 @@ async def test_a_stop_does_not_wait_for_those_who_wait_for_the_queue(serve: Serv
         writer.close()
 
 
-async def test_a_server_that_stops_under_its_application_breaks_the_stream_off_too(served: Served) -> None:
+async def test_a_stop_beneath_the_application_breaks_the_stream_off(served: Served) -> None:
     handler_id = await served.start("ask")
     async with served.client.get(f"/events/{handler_id}?sse=false&after_sequence=-1") as response:
         await next_event(response)

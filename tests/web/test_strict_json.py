@@ -55,7 +55,7 @@ def test_json_that_can_be_stored_is_read_as_it_was_written(value: object, escape
         (b"[" * 500_000, "nested"),
     ],
 )
-def test_json_that_means_different_things_to_different_readers_is_refused(text: bytes, reason: str) -> None:
+def test_json_with_more_than_one_meaning_is_refused(text: bytes, reason: str) -> None:
     with pytest.raises(InvalidBody, match=reason):
         parse_json(text)
 

@@ -18,7 +18,7 @@ async def test_health_is_200_while_the_store_can_commit(served: Served) -> None:
     assert await served.get("/health") == (200, {"status": "healthy"})
 
 
-async def test_the_workflows_are_listed_in_the_order_in_which_they_were_added(served: Served) -> None:
+async def test_the_workflows_are_listed_in_the_order_of_their_adding(served: Served) -> None:
     assert await served.get("/workflows") == (200, {"workflows": ["count", "echo", "fail", "ask"]})
 
 
@@ -30,7 +30,7 @@ async def test_event_schemas_are_the_same_on_every_call(served: Served) -> None:
         assert await served.get("/workflows/ask/events") == (200, first)
 
 
-async def test_the_schemas_of_start_and_stop_name_the_workflows_own_classes(served: Served) -> None:
+async def test_the_schemas_name_the_workflows_own_start_and_stop(served: Served) -> None:
     status, schema = await served.get("/workflows/count/schema")
     assert status == 200
     assert (schema["start"]["title"], schema["stop"]["title"]) == ("CountTo", "CountedAll")
@@ -54,9 +54,7 @@ async def test_the_representation_is_a_graph_of_steps_and_events(served: Served)
         ("POST", "/workflows/none/run-nowait"),
     ],
 )
-async def test_an_unknown_workflow_is_404_and_says_where_the_known_ones_are(
-    served: Served, method: str, path: str
-) -> None:
+async def test_an_unknown_workflow_is_404_and_points_to_the_known(served: Served, method: str, path: str) -> None:
     async with served.client.request(method, path) as response:
         assert response.status == 404
         assert "GET /workflows" in (await response.json())["detail"]
@@ -139,9 +137,7 @@ async def test_no_start_event_is_one_without_fields(served: Served, body: str | 
         ({"start_event": {"__is_pydantic": True, "qualified_name": "os.system", "value": {}}}, ["CountTo"]),
     ],
 )
-async def test_what_does_not_start_the_workflow_is_400_says_why_and_starts_nothing(
-    served: Served, body: object, words: list[str]
-) -> None:
+async def test_what_starts_no_workflow_is_400_and_says_why(served: Served, body: object, words: list[str]) -> None:
     for path in ("/workflows/count/run", "/workflows/count/run-nowait"):
         status, answer = await served.post(path, json=body)
         assert status == 400
@@ -158,7 +154,7 @@ async def test_continuing_a_completed_handler_is_a_new_run_in_it(served: Served)
     assert second["run_id"] != first["run_id"]
 
 
-async def test_continuing_an_unknown_handler_or_one_of_another_workflow_is_404(served: Served) -> None:
+async def test_continuing_an_unknown_or_foreign_handler_is_404(served: Served) -> None:
     other = await served.finish("count")
     for handler_id in ("nothing", other):
         status, answer = await served.post("/workflows/echo/run-nowait", json={"handler_id": handler_id})
@@ -167,9 +163,7 @@ async def test_continuing_an_unknown_handler_or_one_of_another_workflow_is_404(s
 
 
 @pytest.mark.parametrize("accept_context", [True, False])
-async def test_a_context_beside_a_handler_to_continue_is_400_and_starts_nothing(
-    serve: Serve, accept_context: bool
-) -> None:
+async def test_a_context_beside_a_handler_to_continue_is_400(serve: Serve, accept_context: bool) -> None:
     served = await serve(accept_context=accept_context)
     handler_id = await served.finish("echo")
     before = await served.get(f"/handlers/{handler_id}")
@@ -180,7 +174,7 @@ async def test_a_context_beside_a_handler_to_continue_is_400_and_starts_nothing(
     assert await served.get(f"/handlers/{handler_id}") == before
 
 
-async def test_an_id_that_a_client_chooses_is_that_of_a_new_handler_where_that_is_accepted(serve: Serve) -> None:
+async def test_an_id_that_a_client_chooses_is_taken_where_accepted(serve: Serve) -> None:
     served = await serve(accept_handler_ids=True)
     body = {"handler_id": "order~4711.A-b_c", "start_event": {"a": 1}}
     status, first = await served.post("/workflows/echo/run", json=body)
@@ -192,7 +186,7 @@ async def test_an_id_that_a_client_chooses_is_that_of_a_new_handler_where_that_i
 
 
 @pytest.mark.parametrize("handler_id", ["a b", "a/b", ".", "..", "x" * 129, "é", "a\n", "a%2fb", "?"])
-async def test_an_id_that_does_not_fit_into_a_url_is_400_and_starts_nothing(serve: Serve, handler_id: str) -> None:
+async def test_an_id_that_fits_into_no_url_is_400_and_starts_nothing(serve: Serve, handler_id: str) -> None:
     served = await serve(accept_handler_ids=True)
     status, answer = await served.post("/workflows/echo/run", json={"handler_id": handler_id})
     assert status == 400
@@ -200,7 +194,7 @@ async def test_an_id_that_does_not_fit_into_a_url_is_400_and_starts_nothing(serv
     assert await served.get("/handlers") == (200, {"handlers": []})
 
 
-async def test_of_starts_under_one_new_id_at_once_one_starts_and_the_others_are_409(serve: Serve) -> None:
+async def test_of_starts_at_once_under_one_id_all_but_one_are_409(serve: Serve) -> None:
     served = await serve(accept_handler_ids=True)
     starts = [served.post("/workflows/ask/run-nowait", json={"handler_id": "one"}) for _ in range(10)]
     answers = await asyncio.gather(*starts)
@@ -247,9 +241,7 @@ async def test_continuing_a_running_handler_is_409(served: Served) -> None:
 
 
 @pytest.mark.parametrize("route", ["run", "run-nowait"])
-async def test_the_same_idempotency_key_starts_one_run_and_gives_its_first_answer_again(
-    served: Served, route: str
-) -> None:
+async def test_a_repeated_idempotency_key_gives_the_first_answer_again(served: Served, route: str) -> None:
     key = {"Idempotency-Key": "order-1"}
     answers: list[Any] = [
         (await served.post(f"/workflows/echo/{route}", data=body, headers={**key, "Content-Type": "application/json"}))
@@ -271,7 +263,7 @@ async def test_an_idempotency_key_with_another_body_is_422(served: Served) -> No
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ä"])
-async def test_an_idempotency_key_that_is_not_1_to_255_visible_characters_is_400(served: Served, key: str) -> None:
+async def test_an_idempotency_key_out_of_its_bounds_is_400(served: Served, key: str) -> None:
     status, answer = await served.post("/workflows/echo/run", headers={"Idempotency-Key": key})
     assert status == 400
     assert "Idempotency-Key" in answer["detail"]

@@ -62,7 +62,7 @@ async def test_nothing_is_written_to_a_reader_that_has_just_closed(written: Writ
         await written.writer.write(b"x")
 
 
-async def test_what_was_waiting_when_the_connection_was_given_up_is_not_written(written: Written) -> None:
+async def test_what_waits_when_a_connection_is_given_up_is_not_written(written: Written) -> None:
     asyncio.get_running_loop().call_later(0.1, written.transport.abort)
     taken = 0
     try:

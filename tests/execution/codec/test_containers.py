@@ -33,7 +33,7 @@ def test_keys_and_members_that_look_alike_are_not_one() -> None:
     assert len(read_back({c.PlainError("x"), c.PlainError("x"), c.PlainError("y")})) == 3
 
 
-def test_sets_within_sets_take_no_more_room_at_each_level_than_one_more_name() -> None:
+def test_sets_within_sets_take_one_more_name_a_level() -> None:
     value = nested(60, lambda inside: frozenset([inside, '"']))
     assert len(Codec().dumps(value)) < 60 * 2_000
     assert_kept(value)
@@ -67,7 +67,7 @@ def test_a_subclass_keeps_what_it_holds_and_its_own_attributes(value: Any) -> No
         assert_kept(value)
 
 
-def test_a_dictionary_that_counts_what_is_set_counts_nothing_when_it_is_read() -> None:
+def test_a_counting_dictionary_counts_nothing_when_it_is_read() -> None:
     value = c.Picky("me")
     value["a"] = 1
     assert read_back(value).sets == 1
@@ -120,7 +120,7 @@ def test_what_is_read_is_nobody_elses() -> None:
     ],
     ids=["list", "tuple", "dict", "keys", "ordered", "object", "dataclass", "model"],
 )
-def test_a_hundred_and_forty_levels_are_kept_and_more_than_a_hundred_and_fifty_refused(wrap: Any) -> None:
+def test_deep_values_are_kept_and_deeper_ones_refused(wrap: Any) -> None:
     value = nested(140, wrap)
     assert Codec().dumps(read_back(value)) == Codec().dumps(value)
     with pytest.raises(Unstorable, match="is nested deeper than 150 levels") as refused:
@@ -129,7 +129,7 @@ def test_a_hundred_and_forty_levels_are_kept_and_more_than_a_hundred_and_fifty_r
     assert len(str(refused.value)) < 600
 
 
-def test_what_comes_after_a_buffer_of_a_class_of_ones_own_is_still_what_it_was() -> None:
+def test_what_follows_a_buffer_of_an_own_class_is_as_it_was() -> None:
     buffer, shared = c.MyByteArray(b"a"), [1]
     buffer.note = "n"
     again = read_back([buffer, shared, shared, buffer])

@@ -59,7 +59,7 @@ def failed(error: Exception) -> Any:
     return codec.loads(codec.dumps(StepWorkerFailed(exception=error, failed_at=1.0))).exception
 
 
-def test_an_exception_that_cannot_be_kept_does_not_keep_a_step_from_being_tried_again() -> None:
+def test_an_exception_that_cannot_be_kept_hinders_no_retry() -> None:
     class Local(Exception):
         pass
 

@@ -95,7 +95,7 @@ def test_the_code_of_a_value_ends_nothing(monkeypatch: pytest.MonkeyPatch, end: 
         Codec().loads(kept)
 
 
-def test_a_key_that_would_be_hashed_before_it_is_whole_is_refused_each_time() -> None:
+def test_a_key_hashed_before_it_is_whole_is_refused_each_time() -> None:
     codec = Codec()
     for _ in range(PROOFS + 1):
         with pytest.raises(Unstorable, match="cannot be read back"):
@@ -121,7 +121,7 @@ def test_a_key_that_would_be_hashed_before_it_is_whole_is_refused_each_time() ->
         (Raising(), "X cannot be stored: it is of type .*Raising, and cannot be copied"),
     ],
 )
-def test_a_refusal_names_the_place_the_type_and_the_remedy_in_one_line(value: Any, message: str) -> None:
+def test_a_refusal_names_place_type_and_remedy_in_one_line(value: Any, message: str) -> None:
     with pytest.raises(Unstorable, match=message) as refused:
         Codec().encode(value, "X")
     assert "\n" not in str(refused.value)
@@ -183,7 +183,7 @@ class Wary:
         return cls(data["number"])
 
 
-def test_the_first_values_of_each_shape_are_read_back_before_they_are_written() -> None:
+def test_the_first_values_of_each_shape_are_read_back_first() -> None:
     codec = Codec()
     for number in range(5):
         codec.encode(Wary(number))

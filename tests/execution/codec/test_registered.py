@@ -26,7 +26,7 @@ class Handle:
         self.view = memoryview(b"")
 
 
-def test_a_type_is_kept_from_when_it_is_registered_also_by_codecs_that_have_met_it() -> None:
+def test_a_type_is_kept_from_when_it_is_registered() -> None:
     codec = Codec()
     with pytest.raises(Unstorable, match=r"\.view cannot be stored: it is of type memoryview"):
         codec.encode(Handle("a"))
@@ -50,7 +50,7 @@ def test_registered_values_stand_in_keys_and_sets() -> None:
     assert codec.loads(codec.dumps(value)) == value
 
 
-def test_what_a_wait_requires_and_what_waits_to_be_tried_again_are_kept_as_they_are() -> None:
+def test_requirements_of_waits_and_retries_are_kept_as_they_are() -> None:
     codec = Codec([], compact_layouts())
     waiter = StepWorkerWaiter(
         waiter_id="w",

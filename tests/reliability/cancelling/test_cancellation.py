@@ -53,7 +53,7 @@ def coroutines(*kinds: type) -> set[str]:
     }
 
 
-def test_every_coroutine_of_the_store_the_manager_and_its_readers_has_its_attack() -> None:
+def test_every_coroutine_of_store_and_manager_has_its_attack() -> None:
     store = {f"SqliteWorkflowStore.{name}" for name in (*store_operations.OPERATIONS, "open", "close")}
     assert coroutines(SqliteWorkflowStore) == store
     assert {name.partition(".")[2] for name in coroutines(AbstractWorkflowStore)} <= {

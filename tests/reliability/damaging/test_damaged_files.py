@@ -79,7 +79,7 @@ def content(path: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow(15)
 @pytest.mark.timeout(600)
-async def test_a_damaged_file_is_refused_by_name_and_untouched_or_served_rightly(
+async def test_a_damaged_file_is_refused_untouched_or_served_rightly(
     specimen: Specimen, tmp_path: Path, extent: Extent, survived: Survived, caplog: pytest.LogCaptureFixture
 ) -> None:
     count = extent.of(short=200, long=1_000)

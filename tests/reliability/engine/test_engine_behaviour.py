@@ -34,7 +34,7 @@ from workflow_server.store.sqlite.store import SqliteWorkflowStore
 @pytest.mark.slow(60)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("memory", ["journal", "snapshots", "released"])
-async def test_a_run_that_is_killed_after_any_commit_ends_as_in_the_basic_runtime(
+async def test_a_run_killed_after_a_commit_ends_as_in_the_basic_runtime(
     memory: str, tmp_path: Path, extent: Extent, survived: Survived, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Resumed from its journal; from a snapshot wherever there can be one; and released whenever it only waits."""
@@ -73,7 +73,7 @@ async def test_a_run_that_is_killed_after_any_commit_ends_as_in_the_basic_runtim
         )
 
 
-def test_each_documented_behaviour_is_shown_and_each_difference_is_told() -> None:
+def test_each_behaviour_is_shown_and_each_difference_is_told() -> None:
     """The lists are complete: no sample without a behaviour, no behaviour without a sample, no silent difference."""
     shown = [name for behaviour in BEHAVIOURS for name in behaviour.shown_by]
     shown += [difference.test for difference in DIFFERENCES if difference.test is not None]

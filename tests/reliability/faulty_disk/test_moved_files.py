@@ -80,7 +80,7 @@ MOVES = {
 }
 
 
-async def test_a_file_that_is_gone_ends_the_server_before_anything_more_is_acknowledged(
+async def test_a_file_that_is_gone_ends_the_server_before_any_answer(
     tmp_path: Path, library: Path, extent: Extent, survived: Survived
 ) -> None:
     """SQLite writes on into a file without a name: the server sees it before it answers, or within a heartbeat."""

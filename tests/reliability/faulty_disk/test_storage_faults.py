@@ -160,7 +160,7 @@ async def test_each_call_of_the_first_start_fails(
     )
 
 
-async def test_a_start_after_a_failed_fsync_writes_the_log_into_the_database_and_syncs_it_before_it_serves(
+async def test_a_start_after_a_failed_fsync_syncs_all_before_it_serves(
     tmp_path: Path, library: Path, survived: Survived
 ) -> None:
     """The page cache may show parts of the log that are not on the disk after an fsync that failed: it is written

@@ -26,7 +26,7 @@ MUST_HAPPEN_IN_TIME = (
 
 @pytest.mark.slow(40)
 @pytest.mark.timeout(600)
-def test_the_server_holds_what_the_model_holds_whatever_is_asked_and_whenever_it_dies(
+def test_the_server_holds_what_the_model_holds_through_deaths(
     extent: Extent, survived: Survived, tmp_path: Path
 ) -> None:
     examples, steps = extent.of(short=12, long=200), extent.of(short=25, long=50)

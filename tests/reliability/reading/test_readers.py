@@ -26,7 +26,7 @@ READERS = 8
 
 
 @pytest.mark.timeout(600)
-async def test_readers_whose_connections_break_anywhere_get_the_log_exactly(
+async def test_readers_whose_connections_break_get_the_log_exactly(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
     """Readers of both forms, with and without internal events, come back until they have three runs of a handler."""

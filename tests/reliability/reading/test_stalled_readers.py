@@ -79,7 +79,7 @@ class Crowd:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_readers_that_never_read_cost_little_memory_and_come_back_to_where_they_were(
+async def test_readers_that_never_read_cost_little_and_can_come_back(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
     """In the long form with the settings that the server has by default; the short form does not wait for 20 s. Memory
@@ -118,7 +118,7 @@ async def test_readers_that_never_read_cost_little_memory_and_come_back_to_where
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_readers_that_never_read_large_events_of_long_ago_cost_little_memory(
+async def test_readers_that_never_read_old_large_events_cost_little(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
     """They come when the run is over, so that each is served from the file and none shares what another has."""
@@ -146,7 +146,7 @@ async def test_readers_that_never_read_large_events_of_long_ago_cost_little_memo
 
 
 @pytest.mark.timeout(300)
-async def test_lists_of_large_results_that_are_read_slowly_cost_little_memory(
+async def test_lists_of_large_results_read_slowly_cost_little_memory(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
     """Each reader takes a little of the list and stops; when all have, one of them reads on and finds all of it."""

@@ -48,7 +48,7 @@ async def _rest(server: DurableServer, path: str, body: bytes) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_readers_of_odd_manners_get_the_beginning_of_the_log_and_can_go_on(
+async def test_readers_of_odd_manners_get_the_beginning_and_can_go_on(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
     """Each manner while the run publishes and, but for the slow one, when it is over."""
@@ -84,9 +84,7 @@ PAST = ("now", "1000000", "9" * 18)
 REFUSED = ("-2", "-" + "9" * 30, "9" * 19, "9" * 5_000, "1e3", "%20", "0x10", "later", "")
 
 
-async def test_a_cursor_that_the_log_never_gave_out_brings_what_follows_or_is_refused(
-    tmp_path: Path, survived: Survived
-) -> None:
+async def test_an_unknown_cursor_brings_what_follows_or_is_refused(tmp_path: Path, survived: Survived) -> None:
     """While the run stands at a gate, and when it is over."""
     tried = 0
     async with DurableServer(tmp_path, TARGET) as server:
@@ -132,7 +130,7 @@ async def _status(server: DurableServer, path: str) -> int:
 # -- Deletion --------------------------------------------------------------------------------------
 
 
-async def test_the_readers_of_a_handler_that_is_deleted_get_its_end_or_are_broken_off(
+async def test_readers_of_a_deleted_handler_get_its_end_or_are_cut(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
     """A reader that has read all of a run gets the terminal event that the deletion brings. One that is behind is

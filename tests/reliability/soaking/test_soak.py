@@ -59,7 +59,7 @@ async def test_many_runs_and_reconnecting_readers_leave_nothing_behind(
 
 @pytest.mark.slow(30)
 @pytest.mark.timeout(600)
-async def test_of_servers_that_start_at_once_on_one_file_one_wins_and_the_others_say_why_not(
+async def test_of_servers_that_start_at_once_on_one_file_one_wins(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
     races, chance = extent.of(short=8, long=100), random.Random(extent.seed)
@@ -118,7 +118,7 @@ async def race(db: Path, servers: int, times: list[float]) -> tuple[subprocess.P
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_a_stop_with_open_streams_and_running_steps_ends_in_time_and_all_goes_on(
+async def test_a_stop_amid_streams_and_steps_ends_and_all_goes_on(
     tmp_path: Path, extent: Extent, survived: Survived
 ) -> None:
     steps, streams, grace = 50, 100, 2.0

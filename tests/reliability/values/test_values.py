@@ -53,9 +53,7 @@ def test_arbitrary_values_come_back_equal_and_of_equal_types(extent: Extent, sur
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_state_that_steps_change_side_by_side_is_the_one_that_its_patches_make(
-    state: str, extent: Extent, survived: Survived
-) -> None:
+def test_a_state_changed_side_by_side_is_what_its_patches_make(state: str, extent: Extent, survived: Survived) -> None:
     made = Counter[str]()
 
     @chances(extent, PLANNED)
