@@ -106,7 +106,7 @@ async def _measure_all(
 
 
 async def _again(measured: Measured, subjects: Sequence[Subject], extent: Extent, folder: Path) -> Result:
-    """Measure twice more a workload that seems to have lost: what counts is the median of all measurements."""
+    """Measure twice more a workload that seems to have lost: all measurements count."""
     for turn in ("2", "3"):
         measured.add(await measure(measured.workload, subjects, extent, folder / turn))
     return results.result(measured, extent)
