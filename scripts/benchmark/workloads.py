@@ -184,6 +184,7 @@ WORKLOADS: tuple[Workload, ...] = (
         unit="ms",
         per="run",
         count=3,
+        peers=False,
         flow="fan_out",
         clients=1,
         start={"parts": 1_000},
