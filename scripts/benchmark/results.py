@@ -58,6 +58,8 @@ class Result:
     """Of the CPU ratio to the bare engine: half the distance of its quartiles, over its median."""
     least: float = 0.0
     """The least CPU time of this build over the least of the bare engine: what is recorded and checked."""
+    load: float = 0.0
+    """Programs that ran or waited to run on the machine, a minute's mean; the benchmark itself is one or two."""
     cpu_samples: dict[str, list[float]] = field(default_factory=dict)
     """The CPU time of each measurement."""
 
@@ -97,6 +99,7 @@ def result(measured: Measured, extent: Extent) -> Result:
         ratios={key: _ratio(measured, key) for key in measured.samples if key != THIS},
         missing=measured.missing,
         spread=_rounded(_spread(cpu_ratios)),
+        load=_rounded(os.getloadavg()[0]),
         least=_rounded(_least(measured)),
         cpu_samples={key: [_rounded(sample.cpu) for sample in samples] for key, samples in measured.samples.items()},
     )
