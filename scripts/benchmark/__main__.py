@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,16 +60,23 @@ async def _run(options: argparse.Namespace) -> int:
         except NotInstalled as error:
             print(error, file=sys.stderr)
             return 2
-        told = await _measure_all(
-            workloads, subjects, absent, extent, Path(temporary), baseline=options.baseline if options.check else None
-        )
+        told: list[Result] = []
+        baseline = options.baseline if options.check else None
+        async for result in _results(workloads, subjects, absent, extent, Path(temporary), baseline):
+            told.append(result)
+            print(showing.line(result), flush=True)
+            _keep(told, options)
+    return _report(told, options.baseline) if options.check else 0
+
+
+def _keep(told: Sequence[Result], options: argparse.Namespace) -> None:
+    """Write where the options say what is known so far: the long form takes an hour, and may be interrupted."""
     if options.json:
         options.json.write_text("".join(f"{result.line()}\n" for result in told), encoding="utf-8")
     if options.write_docs:
         showing.write_page(told, WORKLOADS)
     if options.record:
         results.record(told, options.baseline)
-    return _report(told, options.baseline) if options.check else 0
 
 
 def _warn_where_busy() -> None:
@@ -84,29 +91,25 @@ def _warn_where_busy() -> None:
         )
 
 
-async def _measure_all(
+async def _results(
     workloads: Sequence[Workload],
     subjects: Sequence[Subject],
     absent: dict[str, str],
     extent: Extent,
     folder: Path,
-    *,
     baseline: Path | None,
-) -> list[Result]:
-    told: list[Result] = []
+) -> AsyncIterator[Result]:
     for workload in workloads:
         measured = await measure(workload, subjects, extent, folder / "1")
         measured.missing.update({key: why for key, why in absent.items() if workload.peers})
         result = results.result(measured, extent)
         if baseline and results.lost([result], baseline):
             result = await _again(measured, subjects, extent, folder)
-        told.append(result)
-        print(showing.line(result), flush=True)
-    return told
+        yield result
 
 
 async def _again(measured: Measured, subjects: Sequence[Subject], extent: Extent, folder: Path) -> Result:
-    """Measure twice more a workload that seems to have lost: what counts is the median of all measurements."""
+    """Measure twice more a workload that seems to have lost: all measurements count."""
     for turn in ("2", "3"):
         measured.add(await measure(measured.workload, subjects, extent, folder / turn))
     return results.result(measured, extent)

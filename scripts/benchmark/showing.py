@@ -72,14 +72,16 @@ def generated(workloads: Sequence[Workload]) -> str:
 
 
 def _where(results: Sequence[Result]) -> list[str]:
-    rows = ["| commit | date | machine | versions | workloads |", "|---|---|---|---|---|"]
-    places: dict[tuple[str, ...], list[str]] = {}
+    rows = ["| commit | date | machine | load | versions | workloads |", "|---|---|---|---:|---|---|"]
+    places: dict[tuple[str, ...], list[Result]] = {}
     for result in results:
         place: tuple[str, ...] = (f"`{result.commit}`", result.date, result.machine, result.versions)
-        places.setdefault(place, []).append(result.workload)
-    for place, names in places.items():
-        of = "all" if len(places) == 1 else ", ".join(names)
-        rows.append(f"| {' | '.join(place)} | {of} |")
+        places.setdefault(place, []).append(result)
+    for (at, date, machine, versions), here in places.items():
+        loads = sorted(result.load for result in here)
+        load = f"{loads[0]:.0f} to {loads[-1]:.0f}"
+        of = "all" if len(places) == 1 else ", ".join(result.workload for result in here)
+        rows.append(f"| {at} | {date} | {machine} | {load} | {versions} | {of} |")
     return rows
 
 

@@ -44,7 +44,7 @@ def _streamed(readers: int, count: int, quick: int = 0, *, sse: bool = False) ->
 
 def _state(size: str, size_bytes: int, clients: int, count: int) -> Runs:
     return Runs(
-        name=f"state-{size}",
+        name=f"state-{size.replace(' ', '')}",
         told=f"runs of ten steps, each with one small write to a state of {size}; {clients} clients",
         unit="runs/s",
         per="run",
@@ -184,12 +184,13 @@ WORKLOADS: tuple[Workload, ...] = (
         unit="ms",
         per="run",
         count=3,
+        peers=False,
         flow="fan_out",
         clients=1,
         start={"parts": 1_000},
     ),
-    _state("100kB", 100_000, 8, 80),
-    _state("1MB", 1_000_000, 4, 12),
+    _state("100 kB", 100_000, 8, 80),
+    _state("1 MB", 1_000_000, 4, 12),
     _streamed(1, 30_000, 6_000),
     _streamed(50, 10_000, 1_000),
     _streamed(500, 1_000),
