@@ -5,13 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from workflows import Workflow, step
+from workflows.events import StartEvent, StopEvent
 
+from tests.harness.plain_http import post_json
 from tests.web.conftest import Serve, Served
+
+
+class Blocking(Workflow):
+    """Blocks the event loop in its first step until its start was answered; returns whether it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = threading.Event()
+
+    @step
+    async def block(self, ev: StartEvent) -> StopEvent:
+        return StopEvent(result=self.answered.wait(10))
 
 
 async def test_health_is_200_while_the_store_can_commit(served: Served) -> None:
@@ -276,3 +292,19 @@ async def test_a_run_that_was_acknowledged_is_there_after_a_restart(serve: Serve
     second = await serve(db=tmp_path / "runs.sqlite3")
     status, handler = await second.get(f"/handlers/{handler_id}")
     assert (status, handler["status"]) == (202, "running")
+
+
+@pytest.mark.parametrize("db", [None, "blocking.sqlite3"])
+async def test_a_start_is_answered_before_its_first_step_begins(serve: Serve, tmp_path: Path, db: str | None) -> None:
+    workflow = Blocking()
+    served = await serve(None if db is None else tmp_path / db, workflows={"blocking": workflow})
+
+    def start() -> str:
+        answer = post_json(f"http://127.0.0.1:{served.port}/workflows/blocking/run-nowait", {})
+        workflow.answered.set()
+        return str(answer["handler_id"])
+
+    handler_id = await asyncio.to_thread(start)
+    async with served.client.get(f"/events/{handler_id}", params={"sse": "false"}) as stream:
+        last = (await stream.text()).splitlines()[-1]
+    assert json.loads(last)["value"]["result"] is True

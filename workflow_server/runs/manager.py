@@ -7,15 +7,15 @@ the manager: a client that goes away in the middle leaves nothing half done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from workflow_server.concurrency import map_cooperatively
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.execution.clock import ServerClock
 from workflow_server.execution.durable import DurableRuntime
-from workflow_server.execution.engine import Event, StartEvent, Workflow
+from workflow_server.execution.engine import Event, Workflow
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.registry import Registry
@@ -165,7 +165,7 @@ class RuntimeManager:
             StateUnreadable, InvalidEvent, ContextRefused, ContextBesideHandler, KeyReused, ShuttingDown, StorageFull,
             StoreUnavailable: why nothing was started.
         """
-        return await self._start(workflow_name, request, new_run_id())
+        return await self._start(workflow_name, request, new_run_id(), answers_first=True)
 
     async def run(self, workflow_name: str, request: RunRequest) -> HandlerData:
         """Start a run and return when it has ended; as ``start`` otherwise.
@@ -175,7 +175,7 @@ class RuntimeManager:
         """
         run_id = new_run_id()
         with self._waiters.end_of(run_id) as end:
-            begun = await self._start(workflow_name, request, run_id)
+            begun = await self._start(workflow_name, request, run_id, answers_first=False)
             if begun.run_id == run_id:
                 return from_end(begun, await end)
         assert begun.run_id is not None
@@ -192,20 +192,21 @@ class RuntimeManager:
             self._check_open()
             return from_end(begun, await end)
 
-    async def _start(self, workflow_name: str, request: RunRequest, run_id: str) -> HandlerData:
+    async def _start(self, workflow_name: str, request: RunRequest, run_id: str, *, answers_first: bool) -> HandlerData:
         self._check_open()
         served = self.workflow(workflow_name)
         event = served.start_event(request.start_event)
-        work = self._once(served, event, request, run_id)
+        start = partial(self._starter.start, served, event, request, run_id, answers_first=answers_first)
+        work = start() if request.key is None else self._once(served.name, request.key, start)
         return await self._activation.tasks.run(work, f"start {workflow_name}")
 
-    async def _once(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
-        if request.key is None:
-            return await self._starter.start(served, event, request, run_id)
-        async with self._keys.earlier_answer(f"run:{served.name}", request.key) as answer:
+    async def _once(
+        self, workflow_name: str, key: IdempotencyKey, start: Callable[[], Coroutine[Any, Any, HandlerData]]
+    ) -> HandlerData:
+        async with self._keys.earlier_answer(f"run:{workflow_name}", key) as answer:
             if answer is not None:
                 return HandlerData.model_validate_json(answer.response)
-            return await self._starter.start(served, event, request, run_id)
+            return await start()
 
     # -- Sending, cancelling and deleting ------------------------------------------------------
 

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 TURNS = 6
 """Turns of the event loop that the run gets to bring its first step to the barrier: it takes three."""
+ANSWER_TURNS = 3
+"""Turns of the event loop after which the first step begins where the start is answered first: writing that takes two.
+A step may block the loop, or end the process."""
 
 
 class Starter:
@@ -54,8 +57,11 @@ class Starter:
         self._continuing = continuing
         self._closing = closing
 
-    async def start(self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str) -> HandlerData:
-        """Start a run; it is durable when this returns, with the answer to the request's key.
+    async def start(
+        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str, *, answers_first: bool
+    ) -> HandlerData:
+        """Start a run; it is durable when this returns, with the answer to the request's key. ``answers_first``: the
+        first step begins when a caller has had the time to send an answer.
 
         Raises:
             WorkflowServerError: why nothing was started; see ``RuntimeManager.start``.
@@ -79,19 +85,18 @@ class Starter:
             keys = [] if key is None else [answered(scope, key, started, answer.model_dump_json())]
             run = Run(self._activation, handler_id, run_id, served)
             if is_new and not given:
-                await self._begin(run, log, event, started, *keys)
+                await self._begin(run, log, event, Opening(self._store, started, *keys, answers_first=answers_first))
             else:
                 await self._store.commit(started, *given, *keys)
                 self._launch(run, log, None if given else event)
         return answer
 
-    async def _begin(self, run: Run, log: EventLog, event: StartEvent, *records: Record) -> None:
+    async def _begin(self, run: Run, log: EventLog, event: StartEvent, opening: Opening) -> None:
         """Store the start of a new handler's run, and begin it where it has a slot.
 
         Raises:
             StorageError: the start was refused, and nothing is left of it.
         """
-        opening = Opening(self._store, *records)
         self._table.add(run)
         is_made = not self._activation.admission.admit(run) or self._make_session(run, log, event, opening)
         try:
@@ -143,8 +148,9 @@ class Opening:
     ``records`` are those of the start. Once that is stored, this is the store itself.
     """
 
-    def __init__(self, store: AbstractWorkflowStore, *records: Record) -> None:
+    def __init__(self, store: AbstractWorkflowStore, *records: Record, answers_first: bool = False) -> None:
         self._store = store
+        self._turns = ANSWER_TURNS if answers_first else 0
         self._phase = _Phase.GATHERING
         self._records = list(records)
         self._late: list[_Late] = []
@@ -182,24 +188,33 @@ class Opening:
             self._phase = _Phase.HANDED_OVER
             await self._store.commit(*self._records)
         except BaseException as error:
-            self._settle(_Phase.REFUSED, error if isinstance(error, StorageError) else StoreClosed())
+            self._refuse(error if isinstance(error, StorageError) else StoreClosed())
             raise
+        finally:
+            self._records.clear()
+        self._phase = _Phase.STORED
         for late in self._late:
             late.commit = self._store.append(*late.records)
-        self._settle(_Phase.STORED)
+        self._late.clear()
+        self._wake_later(self._turns)
 
-    def _settle(self, phase: _Phase, error: StorageError | None = None) -> None:
-        self._phase = phase
+    def _refuse(self, error: StorageError) -> None:
+        self._phase = _Phase.REFUSED
+        self._late.clear()
         for waiter in self._waiting:
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
+            if not waiter.done():
                 waiter.set_exception(error)
                 waiter.exception()
-        for gathered in (self._records, self._late, self._waiting):
-            gathered.clear()
+        self._waiting.clear()
+
+    def _wake_later(self, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._wake_later, turns - 1)
+            return
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiting.clear()
 
     def __await__(self) -> Generator[object, None, None]:
         """Return when the start is stored; raises StorageError to those who wait when it is refused."""
