@@ -170,6 +170,9 @@ def test_events_wait_in_a_queue_and_delayed_retries_aside() -> None:
     assert [attempt.not_before for attempt in queue] == [17.0, 17.0]
     twin.feed(TickAddEvent(event=Item(n=5)))
     twin.feed(result(twin, "work", returned(None)))
+    twin.feed(result(twin, "work", returned(None)))
+    twin.feed(TickAddEvent(event=Item(n=6)))
+    assert len(twin.ours.workers[StepId.root("work")].in_progress) == 2
     twin.feed(result(twin, "work", returned(Other())))
     twin.feed(result(twin, "work", returned(None)))
     twin.feed(TickWakeup(due=17.0, stamped_at=17.0))
@@ -238,6 +241,17 @@ def test_a_repeated_send_to_a_run_that_only_waits_finds_it_idle() -> None:
     twin.feed(result(twin, "begin", returned(None)))
     commands = twin.feed(TickAddEvent(event=Event(), emission=EmissionKey("invocation_1", 0)))
     assert commands == [CommandScheduleIdleCheck()]
+
+
+def test_results_of_child_runs_and_of_old_journals_are_the_engines() -> None:
+    twin = at_work(Item(), Item())
+    twin.feed(result(twin, "work", returned(None), invocation_namespace=("gone",)))
+    twin.feed(result(twin, "work", returned(Other()), nth=1, invocation_id=None))
+    for state in (twin.ours, twin.theirs):
+        state.workers[StepId.root("work")].in_progress[0].invocation_id = None
+    twin.feed(result(twin, "work", returned(Other())))
+    with pytest.raises(ValueError, match="not found in in_progress"):
+        twin.feed(result(twin, "broad", returned(None), invocation_id="gone"))
 
 
 def test_the_clock_of_a_run_only_goes_forward() -> None:
