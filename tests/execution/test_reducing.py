@@ -38,7 +38,7 @@ from tests.execution.reducers.comparing import differences, frozen
 from tests.execution.reducers.random_runs import WORKFLOWS, RandomRun, Shape
 from tests.execution.reducers.twin import Twin, TwinRuntime
 from tests.reliability.engine.engine_runs import run_basic
-from tests.reliability.reporting import Extent
+from tests.reliability.reporting import LONG_TIMEOUT, Extent
 from tests.reliability.samples import SAMPLES
 from tests.reliability.samples.sample import Sample
 from workflow_server.errors import Unstorable
@@ -170,6 +170,9 @@ def test_events_wait_in_a_queue_and_delayed_retries_aside() -> None:
     assert [attempt.not_before for attempt in queue] == [17.0, 17.0]
     twin.feed(TickAddEvent(event=Item(n=5)))
     twin.feed(result(twin, "work", returned(None)))
+    twin.feed(result(twin, "work", returned(None)))
+    twin.feed(TickAddEvent(event=Item(n=6)))
+    assert len(twin.ours.workers[StepId.root("work")].in_progress) == 2
     twin.feed(result(twin, "work", returned(Other())))
     twin.feed(result(twin, "work", returned(None)))
     twin.feed(TickWakeup(due=17.0, stamped_at=17.0))
@@ -182,6 +185,27 @@ def test_a_retry_of_an_old_journal_takes_the_place_of_the_delayed_one() -> None:
     twin.feed(result(twin, "work", failed))
     twin.feed(TickAddEvent(event=Item(n=1), step_id=StepId.root("work"), attempts=1, first_attempt_at=11.0))
     assert twin.ours.workers[StepId.root("work")].queue == []
+
+
+def test_what_a_tick_says_of_earlier_attempts_is_kept() -> None:
+    twin = at_work()
+    for first in (0.0, 1.0, None):
+        twin.feed(
+            TickAddEvent(
+                event=Item(),
+                attempts=0,
+                first_attempt_at=first,
+                last_exception=OSError(),
+                last_failed_at=3.0,
+                recovery_counts={"begin": 1},
+                scope_path=("gone",),
+                work_item_id="mine",
+                stamped_at=12.0,
+            )
+        )
+    worker = twin.ours.workers[StepId.root("work")]
+    assert [execution.first_attempt_at for execution in worker.in_progress] == [12.0, 1.0]
+    assert worker.queue[0].last_failed_at == 3.0
 
 
 def test_a_collected_list_is_delivered_again_as_it_was() -> None:
@@ -210,6 +234,24 @@ def test_a_send_is_taken_once_on_its_way_or_after_the_result() -> None:
     assert [key.index for key in twin.ours.deliveries] == [1, 2, 3]
     for tick in [ticks[0], ticks[2], ticks[2], ticks[1]]:
         twin.feed(tick)
+
+
+def test_a_repeated_send_to_a_run_that_only_waits_finds_it_idle() -> None:
+    twin = at_work()
+    twin.feed(result(twin, "begin", returned(None)))
+    commands = twin.feed(TickAddEvent(event=Event(), emission=EmissionKey("invocation_1", 0)))
+    assert commands == [CommandScheduleIdleCheck()]
+
+
+def test_results_of_child_runs_and_of_old_journals_are_the_engines() -> None:
+    twin = at_work(Item(), Item())
+    twin.feed(result(twin, "work", returned(None), invocation_namespace=("gone",)))
+    twin.feed(result(twin, "work", returned(Other()), nth=1, invocation_id=None))
+    for state in (twin.ours, twin.theirs):
+        state.workers[StepId.root("work")].in_progress[0].invocation_id = None
+    twin.feed(result(twin, "work", returned(Other())))
+    with pytest.raises(ValueError, match="not found in in_progress"):
+        twin.feed(result(twin, "broad", returned(None), invocation_id="gone"))
 
 
 def test_the_clock_of_a_run_only_goes_forward() -> None:
@@ -262,12 +304,13 @@ def test_a_live_state_takes_over_what_it_is_made_of() -> None:
 
 
 @pytest.mark.slow(30)
+@pytest.mark.timeout(LONG_TIMEOUT)
 def test_a_random_run_is_reduced_as_by_the_engine(extent: Extent) -> None:
     reduced = Counter[str]()
 
     @seed(extent.seed)
     @settings(
-        max_examples=extent.of(short=80, long=10_000),
+        max_examples=extent.of(short=80, long=5_000),
         suppress_health_check=list(HealthCheck),
         deadline=None,
         database=None,
