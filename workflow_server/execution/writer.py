@@ -87,7 +87,17 @@ class RunWriter:
         self._patches = 0
         self._patch_characters = 0
         self._ended_again = False
-        self.state = self._state_store(None, [])
+        self._state: RecordingStateStore[Any] | None = None
+        if run.workflow.has_typed_state:
+            # Its defaults may depend on the time at which the run began.
+            self._state = self._state_store(None, [])
+
+    @property
+    def state(self) -> RecordingStateStore[Any]:
+        """Return the run's ``ctx.store``; a dictionary is made when a step first asks for it."""
+        if self._state is None:
+            self._state = self._state_store(None, [])
+        return self._state
 
     @property
     def progressed(self) -> asyncio.Event:
@@ -112,7 +122,7 @@ class RunWriter:
         """
         self._next_tick = next_tick
         self._snapshot_at = (stored.snapshot.seq + 1 if stored.snapshot is not None else 0) + SNAPSHOT_TICKS
-        self.state = self._state_store(stored.state, stored.patches)
+        self._state = self._state_store(stored.state, stored.patches)
         self.attempts = stored.attempts
 
     def blame(self, probations: int) -> None:
@@ -150,7 +160,7 @@ class RunWriter:
             return
         try:
             entry = self.journal.encode(tick)
-            patch = self.state.take(tick.invocation_id) if isinstance(tick, TickStepResult) else None
+            patch = self._written_by(tick) if isinstance(tick, TickStepResult) else None
         except Unstorable as error:
             error.step = self._source()
             raise
@@ -168,6 +178,9 @@ class RunWriter:
                 self._took_posted = True
                 records.append(InboxTaken(posted.record.inbox_id))
         self.append(*records)
+
+    def _written_by(self, result: TickStepResult) -> Patch | None:
+        return None if self._state is None else self._state.take(result.invocation_id)
 
     def _source(self) -> str | None:
         """Return the step whose value cannot be stored: the one that runs, or that made what the loop takes."""
