@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from tests.harness.managing import ENGINE_LOOP
 from tests.harness.spawning import COMMAND, ROOT, end, listening, serve_command, spawn
+
+# As everywhere, no test asserts how long something took: an example may be slow while others use the cores.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from tests.harness.api import Api, Json
 from tests.harness.server_process import DurableServer
-from tests.harness.waiting import until_stored
 from tests.upgrades.workflows import MAKING
 
 TARGET = str(Path(__file__).parent / "served.py")
@@ -31,7 +30,8 @@ class Maker:
     async def start(self, name: str, workflow: str, key: str | None = None, **body: object) -> str:
         """Start a run; it is known as ``name``."""
         headers = {} if key is None else {"Idempotency-Key": key}
-        handler = await self.api.wants("POST", f"/workflows/{workflow}/run-nowait", body, headers=headers)
+        status, handler = await self.api.call("POST", f"/workflows/{workflow}/run-nowait", body, headers=headers)
+        assert status == 200, handler
         self.handlers[name] = handler["handler_id"]
         return self.handlers[name]
 
@@ -43,6 +43,15 @@ class Maker:
                 return
         raise AssertionError(f"{name} ended without {kind}")
 
+    async def rows(self, database: Path, query: str, *parameters: object) -> None:
+        """Return when this query finds something."""
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            for _ in range(1_500):
+                if connection.execute(query, parameters).fetchone()[0]:
+                    return
+                await asyncio.sleep(0.02)
+        raise AssertionError(query)
+
 
 async def make_released(server: DurableServer, maker: Maker) -> None:
     """Runs that leave memory while they wait, and those that have ended."""
@@ -51,7 +60,7 @@ async def make_released(server: DurableServer, maker: Maker) -> None:
     await maker.start("released_long_plain", "long_plain", start_event={"number": 270})
     await maker.start("released_carries", "carries")
     await maker.start("released_own_types", "own_types", start_event=own_start())
-    await until_stored(server.db, "SELECT count(*) = 5 FROM handlers WHERE released = 1")
+    await maker.rows(server.db, "SELECT count(*) = 5 FROM handlers WHERE released = 1")
     for workflow in ("continues_typed", "continues_plain"):
         handler_id = await maker.start(workflow, workflow)
         await maker.api.finished(handler_id)
@@ -60,7 +69,8 @@ async def make_released(server: DurableServer, maker: Maker) -> None:
     await maker.api.finished(await maker.start("fails", "fails"))
     await maker.api.finished(await maker.start("times_out", "times_out", start_event={"number": 1}))
     cancelled = await maker.start("cancelled", "waits", start_event={"number": 1})
-    await maker.api.wants("POST", f"/handlers/{cancelled}/cancel")
+    status, answer = await maker.api.call("POST", f"/handlers/{cancelled}/cancel")
+    assert status == 200, answer
 
 
 async def make_waiting(server: DurableServer, maker: Maker) -> None:
@@ -96,8 +106,9 @@ async def make_queue(server: DurableServer, maker: Maker) -> None:
         await maker.api.send(maker.handlers["queued_with_inbox"], "Approval", number=number)
     posted = {"event": {"type": "Approval", "value": {"number": 40}}}
     path, headers = f"/events/{maker.handlers['queued']}", {"Idempotency-Key": "key-of-an-event"}
-    await maker.api.wants("POST", path, posted, headers=headers)
-    await until_stored(server.db, "SELECT count(*) = 4 FROM inbox")
+    status, answer = await maker.api.call("POST", path, posted, headers=headers)
+    assert status == 200, answer
+    await maker.rows(server.db, "SELECT count(*) = 4 FROM inbox")
 
 
 def own_start() -> Json:
