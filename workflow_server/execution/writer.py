@@ -90,7 +90,14 @@ class RunWriter:
         self._patches = 0
         self._patch_characters = 0
         self._ended_again = False
-        self.state = self._state_store(None, [])
+        self._state: RecordingStateStore[Any] | None = None
+
+    @property
+    def state(self) -> RecordingStateStore[Any]:
+        """Return the run's ``ctx.store``; made where the store had none, and when it is asked for."""
+        if self._state is None:
+            self._state = self._state_store(None, [])
+        return self._state
 
     @property
     def progressed(self) -> asyncio.Event:
@@ -115,7 +122,7 @@ class RunWriter:
         """
         self._next_tick = next_tick
         self._snapshot_at = (stored.snapshot.seq + 1 if stored.snapshot is not None else 0) + SNAPSHOT_TICKS
-        self.state = self._state_store(stored.state, stored.patches)
+        self._state = self._state_store(stored.state, stored.patches)
         self.attempts = stored.attempts
 
     def blame(self, probations: int) -> None:

@@ -4,7 +4,8 @@
 SELECT
     h.handler_id, h.workflow_name, coalesce(h.run_id, h.handler_id), h.status,
     coalesce(h.started_at, h.updated_at, 0.0), h.first_sequence, p.start_event, h.alive_since, h.attempts, h.probations,
-    coalesce((SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id), -1)
+    coalesce((SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id), -1),
+    h.queue_sequence
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
