@@ -245,6 +245,8 @@ class StoredRun(NamedTuple):
     probations: int
     last_sequence: int
     """The last sequence of the handler's event log, -1 where it is empty."""
+    queue_sequence: int
+    """The next sequence of the handler's shared queue."""
     snapshot: SnapshotTaken | None
     ticks: list[TickAppended]
     """The journal after the snapshot, in order."""

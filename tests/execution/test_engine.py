@@ -122,7 +122,7 @@ def test_the_reducer_calls_the_engines_functions_as_they_are() -> None:
     assert "state.journal_seq = init.journal_seq + 1" in inspect.getsource(reduce._reduce_tick)
 
 
-def test_the_engine_takes_a_state_for_its_own_where_it_is_changed_in_place() -> None:
+def test_the_engine_takes_a_state_changed_in_place_for_its_own() -> None:
     """The reducer of a tick looks at the state before it once, to copy it; else ``reduce_live`` gives it a copy."""
     changing: set[Any] = {
         reduce._process_step_result_tick,
@@ -146,7 +146,7 @@ def test_a_step_is_given_just_two_parts_of_a_copied_worker() -> None:
     assert "._deepcopy()" not in inspect.getsource(streams)
 
 
-def test_objects_are_what_their_fields_are_where_they_are_made_without_their_constructor() -> None:
+def test_objects_made_without_a_constructor_are_their_fields() -> None:
     fields = {
         StepWorkerState: "step_name collected_events collected_waiters collection_release_payload scope_path "
         "work_item_id invocation_id",

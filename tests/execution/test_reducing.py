@@ -179,7 +179,7 @@ def test_events_wait_in_a_queue_and_delayed_retries_aside() -> None:
     assert queue == []
 
 
-def test_a_retry_of_an_old_journal_takes_the_place_of_the_delayed_one() -> None:
+def test_a_retry_of_an_old_journal_replaces_the_delayed_one() -> None:
     twin = at_work(Item(n=1), Item(n=2))
     failed = StepWorkerFailed(exception=OSError(), failed_at=12.0, retry_decision=RetryDecision(delay=5.0))
     twin.feed(result(twin, "work", failed))

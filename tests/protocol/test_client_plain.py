@@ -186,11 +186,11 @@ def test_a_class_that_serializes_in_a_way_of_its_own_is_left_to_it(event: BaseMo
     assert plain_json(event) is None
 
 
-def test_private_attributes_that_no_serializer_writes_are_not_written() -> None:
+def test_private_attributes_of_no_serializer_are_not_written() -> None:
     assert assert_same(Keeping()) == '{"number":1}'
 
 
-def test_fields_that_were_added_or_taken_away_by_hand_are_left_to_the_serializer() -> None:
+def test_fields_changed_by_hand_are_left_to_the_serializer() -> None:
     more, less = Keeping(), Keeping()
     more.__dict__["more"] = 1
     del less.__dict__["number"]

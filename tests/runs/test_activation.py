@@ -126,6 +126,9 @@ class FailingReads(SqliteWorkflowStore):
             raise StoreUnavailable(reason="SQLITE_IOERR: disk I/O error")
         return await super().load_run(handler_id)
 
+    async def load_runs(self, handler_ids: Sequence[str], characters: int) -> list[StoredRun | None]:
+        return [await self.load_run(handler_id) for handler_id in handler_ids]
+
 
 class BrokenReads(SqliteWorkflowStore):
     """Hands out runs that are not what they should be."""
@@ -133,6 +136,9 @@ class BrokenReads(SqliteWorkflowStore):
     async def load_run(self, handler_id: str) -> StoredRun | None:
         stored = await super().load_run(handler_id)
         return stored and stored._replace(inbox=[cast("InboxPosted", None)])
+
+    async def load_runs(self, handler_ids: Sequence[str], characters: int) -> list[StoredRun | None]:
+        return [await self.load_run(handler_id) for handler_id in handler_ids]
 
 
 async def test_a_released_run_that_cannot_be_read_is_tried_again(managing: Managing, database: Path) -> None:
@@ -152,7 +158,8 @@ async def test_a_run_unreadable_at_start_leaves_its_slot_to_the_next(managing: M
         await asked(manager, first.handler_id)
         second = await manager.start("ask", RunRequest())
     store = FailingReads(database)
-    store.failures = 1
+    # Together with others, and alone.
+    store.failures = 2
     async with managing(ask=Ask(timeout=None, num_concurrent_runs=1), store=store) as manager:
         await asked(manager, second.handler_id)
         assert not in_memory(manager, first.handler_id)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import sqlite3
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,10 +18,11 @@ from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent,
 from tests.harness.managing import Managing
 from tests.harness.runs import asked, damage, ended, in_memory, until
 from workflow_server.protocol.handlers import RunRequest
-from workflow_server.records import RunningRun
+from workflow_server.records import RunningRun, StoredRun
 from workflow_server.runs import recovery
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.states import RunState
+from workflow_server.store.base import HandlerQuery, PersistentHandler
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 REPLY = {"type": "HumanResponseEvent", "value": {}}
@@ -33,6 +37,30 @@ class Ask(Workflow):
         return StopEvent(result="answered")
 
 
+class CountedReads(SqliteWorkflowStore):
+    """Counts its reads by name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.reads: Counter[str] = Counter()
+
+    async def load_run(self, handler_id: str) -> StoredRun | None:
+        self.reads["load_run"] += 1
+        return await super().load_run(handler_id)
+
+    async def load_runs(self, handler_ids: Sequence[str], characters: int) -> list[StoredRun | None]:
+        self.reads["load_runs"] += 1
+        return await super().load_runs(handler_ids, characters)
+
+    async def query(self, query: HandlerQuery) -> list[PersistentHandler]:
+        self.reads["query"] += 1
+        return await super().query(query)
+
+    async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:
+        self.reads["event_range"] += 1
+        return await super().event_range(handler_id)
+
+
 class Stuck(Workflow):
     """Is in its step for as long as the process lives."""
 
@@ -45,6 +73,22 @@ class Stuck(Workflow):
         self.begun += 1
         await asyncio.sleep(600)
         return StopEvent()
+
+
+async def test_runs_are_read_many_at_once_when_a_server_starts(managing: Managing, database: Path) -> None:
+    count = 2 * recovery.AT_ONCE + 1
+    async with managing(stuck=Stuck(), grace=0.0) as manager:
+        handlers = [await manager.start("stuck", RunRequest()) for _ in range(count)]
+    store, stuck = CountedReads(database), Stuck()
+    async with managing(stuck=stuck, grace=0.0, store=store) as manager:
+        assert store.reads == {"load_runs": 3}
+        await until(lambda: stuck.begun == count)
+        # The log of events goes on behind what is stored.
+        last = handlers[-1].handler_id
+        await manager.cancel(last)
+        events = await manager.store.read_events(last, -1, 100)
+        assert [event.sequence for event in events] == list(range(len(events)))
+        assert json.loads(events[-1].data)["type"] == "WorkflowCancelledEvent"
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,7 @@ async def test_a_timeout_before_the_start_is_stored_comes_behind_it(
     assert "was refused" not in caplog.text
 
 
-async def test_a_start_that_is_under_way_when_the_server_stops_goes_on_at_the_next(
-    managing: Managing, database: Path
-) -> None:
+async def test_a_start_under_way_at_a_stop_goes_on_at_the_next_start(managing: Managing, database: Path) -> None:
     store, workflow = HookedStore(database), Once()
     gate = Gate()
     async with managing(once=workflow, store=store) as manager:

@@ -69,8 +69,11 @@ class Activation:
         if not self._closing.is_set():
             self.tasks.spawn(self.load(run), f"activate {run.handler_id}")
 
-    async def load(self, run: Run, *, crashed: bool = False) -> None:
-        """Load a run that is in the store only, if it still is and has or gets a slot."""
+    async def load(self, run: Run, *, crashed: bool = False, stored: StoredRun | None = None) -> None:
+        """Load a run that is in the store only, if it still is and has or gets a slot.
+
+        ``stored``: what the store has of it, where that was read since it got its slot, and nobody reads its events.
+        """
         async with self._table.lock(run.handler_id):
             if self._closing.is_set() or run.session is not None or not self._is_admitted(run):
                 return
@@ -78,7 +81,7 @@ class Activation:
             previous, run.retry = run.retry, None
             crashed = crashed or (previous is not None and previous.crashed)
             try:
-                await self._load(run, crashed=crashed)
+                await self._load(run, stored, crashed=crashed)
             except HandlerNotFound:
                 run.end()
                 self.leave(run)
@@ -99,9 +102,12 @@ class Activation:
             return self.admission.admit(run)
         return run.state is RunState.LOADING
 
-    async def _load(self, run: Run, *, crashed: bool) -> None:
-        log = await self._logs.get(run.handler_id)
-        stored = await self._store.load_run(run.handler_id)
+    async def _load(self, run: Run, stored: StoredRun | None, *, crashed: bool) -> None:
+        if stored is not None:
+            log = self._logs.of(stored)
+        else:
+            log = await self._logs.get(run.handler_id)
+            stored = await self._store.load_run(run.handler_id)
         if stored is None or stored.run_id != run.run_id or stored.status != "running":
             run.end()
             self.leave(run)

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from workflow_server.concurrency import KeyedLock
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.execution.exceptions import QueueTaken
-from workflow_server.records import EventAppended, QueueAdvanced, StoredEvent
+from workflow_server.records import EventAppended, QueueAdvanced, StoredEvent, StoredRun
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 
 PAGE = 500
@@ -150,6 +150,21 @@ class EventLogs:
     def in_use(self, handler_id: str) -> EventLog | None:
         """Return the log of a handler, if somebody has it."""
         return self._logs.get(handler_id)
+
+    def of(self, stored: StoredRun) -> EventLog:
+        """Return the log of a handler of which all was read, and which nobody has read or written since."""
+        log = self._logs.get(stored.handler_id)
+        if log is None:
+            log = EventLog(
+                self._store,
+                stored.handler_id,
+                first=stored.first_sequence,
+                last=stored.last_sequence,
+                queue_next=stored.queue_sequence,
+                ended=stored.status != "running",
+            )
+            self._logs[stored.handler_id] = log
+        return log
 
     async def get(self, handler_id: str) -> EventLog:
         """Return the log of a handler.

@@ -214,6 +214,13 @@ class AbstractWorkflowStore(ABC):
         """Return all that is stored of a handler's current run, or None where there is no such handler."""
 
     @abstractmethod
+    async def load_runs(self, handler_ids: Sequence[str], characters: int) -> list[StoredRun | None]:
+        """Return what ``load_run`` does for each of these, read at once.
+
+        It may be of the first ones only: where they have so many ``characters``, but of one at least.
+        """
+
+    @abstractmethod
     async def running_runs(self) -> list[RunningRun]:
         """Return all runs that are running, in the order in which they were requested."""
 

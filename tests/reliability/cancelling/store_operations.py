@@ -151,6 +151,9 @@ OPERATIONS: dict[str, StoreOperation] = {
     "update": StoreOperation(one_run, update, updated_whole),
     "delete": StoreOperation(many_events, delete, deleted_or_untouched),
     "shift_clocks": StoreOperation(clock_began, shift_clocks, shifted_once),
+    "load_runs": reading(
+        lambda store, name: store.load_runs([name], 1), lambda name, runs: [run.run_id for run in runs] == [f"{name}-1"]
+    ),
     "load_run": reading(lambda store, name: store.load_run(name), lambda name, run: run.run_id == f"{name}-1"),
     "running_runs": reading(
         lambda store, name: store.running_runs(), lambda name, runs: name in {run.handler_id for run in runs}

@@ -149,3 +149,15 @@ async def test_no_record_of_a_run_that_has_ended_changes_it(store: AbstractWorkf
     )
     assert (await store.load_run("a"), await store.query(HandlerQuery())) == before
     assert await store.running_runs() == []
+
+
+async def test_runs_are_read_at_once_as_they_are_one_by_one_and_in_bounds(store: AbstractWorkflowStore) -> None:
+    names = [f"h{n}" for n in range(5)]
+    for name in names:
+        await store.append(run_started(name), tick(name, 0, data="x" * 1_000), event(name, 0))
+    alone = [await store.load_run(name) for name in (*names, "none")]
+    assert alone[-1] is None
+    assert await store.load_runs([*names, "none"], 1_000_000) == alone
+    assert await store.load_runs(names, 2_500) == alone[:3]
+    assert await store.load_runs(names, 1) == alone[:1]
+    assert await store.load_runs([], 1) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from workflow_server.records import (
     InboxLoad,
@@ -34,6 +35,32 @@ def load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | Non
         return _load_run(connection, handler_id)
     finally:
         connection.execute("ROLLBACK")
+
+
+def load_runs(connection: sqlite3.Connection, handler_ids: Sequence[str], characters: int) -> list[StoredRun | None]:
+    """Read the current runs of the first of these handlers, one at least, until they have so many characters."""
+    runs: list[StoredRun | None] = []
+    size = 0
+    connection.execute("BEGIN")
+    try:
+        for handler_id in handler_ids:
+            runs.append(_load_run(connection, handler_id))
+            size += _characters(runs[-1])
+            if size >= characters:
+                break
+    finally:
+        connection.execute("ROLLBACK")
+    return runs
+
+
+def _characters(run: StoredRun | None) -> int:
+    if run is None:
+        return 0
+    texts = [record.data for record in (run.snapshot, run.state) if record is not None]
+    texts += [tick.data for tick in run.ticks]
+    texts += [patch.patch for patch in run.patches]
+    texts += [posted.event for posted in run.inbox]
+    return sum(map(len, texts)) + len(run.start_event or "")
 
 
 def _load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | None:

@@ -194,6 +194,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def load_run(self, handler_id: str) -> StoredRun | None:
         return await self._read(lambda sqlite: reads.load_run(sqlite, handler_id))
 
+    async def load_runs(self, handler_ids: Sequence[str], characters: int) -> list[StoredRun | None]:
+        return await self._read(lambda sqlite: reads.load_runs(sqlite, handler_ids, characters))
+
     async def running_runs(self) -> list[RunningRun]:
         return await self._read(reads.running_runs)
 

@@ -8,7 +8,8 @@ SELECT
         (SELECT max(e.sequence) FROM event_log AS e WHERE e.number = h.number),
         (SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id),
         -1
-    )
+    ),
+    h.queue_sequence
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
