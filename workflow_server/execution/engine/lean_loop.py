@@ -65,7 +65,7 @@ class LeanLoop(ObservedLoop):
         after that."""
         self._taking: asyncio.Task[None] | None = None
         """Waits for steps that stand at the barrier, to take a tick after them."""
-        self._will_look = False
+        self._will_look = self._is_over = False
         self._waker: asyncio.Future[bool] | None = None
 
     # -- The loop ------------------------------------------------------------------------------
@@ -84,6 +84,7 @@ class LeanLoop(ObservedLoop):
                 self._start_steps()
                 await self._next_tick()
         finally:
+            self._is_over = True
             self.observer.listen(None)
             if self._taking is not None:
                 self._taking.cancel()
@@ -126,7 +127,9 @@ class LeanLoop(ObservedLoop):
             self._look_soon()
         if not self._ended:
             if self._taken is None and not await self._woken():
-                self.observer.rested()
+                # What was sent in the same turn as the time ran out may have left the mailbox already.
+                if self._taken is None:
+                    self.observer.rested()
                 return
             if not self._ended:
                 # A step that ends while a sent tick is taken comes first.
@@ -216,7 +219,7 @@ class LeanLoop(ObservedLoop):
 
     def _look(self) -> None:
         self._will_look = False
-        if self._taken is not None or self._taking is not None:
+        if self._is_over or self._taken is not None or self._taking is not None:
             return
         self._taken = self.observer.take()
         if self._taken is not None:
