@@ -34,7 +34,7 @@ class StepBarrier:
         self._owner = run
         self._began = began
         self._unrecorded = 0
-        self._parked: set[asyncio.Task[Any]] = set()
+        self._parked: list[asyncio.Task[Any]] = []
         self.standing: Counter[str] = Counter()
         """The steps that were started and have not begun, and how often."""
         self._batch = 0
@@ -119,7 +119,7 @@ class StepBarrier:
         # Known as parked before the loop looks: nothing would make it look again.
         work.close()
         task = asyncio.create_task(self._park(), name=name)
-        self._parked.add(task)
+        self._parked.append(task)
         return task
 
     async def _run(
@@ -177,7 +177,7 @@ class StepBarrier:
         """Never return: this step begins at the next start of the server."""
         current = asyncio.current_task()
         assert current is not None
-        self._parked.add(current)
+        self._parked.append(current)
         await asyncio.get_running_loop().create_future()
 
 

@@ -69,6 +69,10 @@ class Journal:
         if isinstance(tick, TickAddEvent) and tick.emission is not None and tick.emission in state.deliveries:
             self._delivery = tick.emission
 
+    def forget(self) -> None:
+        """Keep nothing of the present tick, whose consequences are written."""
+        self._present = None
+
     @property
     def source(self) -> str | None:
         """Return the step that made what the present tick brings; None of what comes from elsewhere."""

@@ -9,7 +9,6 @@ would have to queue for a worker that may be free by then. Any other does not: w
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -54,7 +53,7 @@ class Mailbox:
         self._limit = limit
         self.listener: Callable[[], None] | None = None
         """Called when the run may find something to take that it did not find before."""
-        self._ticks: deque[WorkflowTick] = deque()
+        self._ticks: list[WorkflowTick] = []
         self._changed: asyncio.Future[None] | None = None
         """Done when something has changed; made by who waits for that."""
         self._delivered = -1
@@ -99,7 +98,7 @@ class Mailbox:
 
     def put_first(self, ticks: Sequence[WorkflowTick]) -> None:
         """Send ticks that come before all others."""
-        self._ticks.extendleft(reversed(ticks))
+        self._ticks[:0] = ticks
         if ticks:
             self._notify()
 

@@ -28,9 +28,9 @@ from workflow_server.execution.engine import (
     TickAddEvent,
     TickStepResult,
     WorkflowTick,
+    enter_run,
     in_step,
     new_state,
-    run_scope,
 )
 from workflow_server.execution.engine_driven import EngineDriven
 from workflow_server.execution.failures import told
@@ -130,9 +130,9 @@ class RunSession(EngineDriven):
         contained.set(contained.get() or self)
         executing.set(None)
         try:
-            with run_scope(self.run_id, {"handler_id": self.handler_id, **ids}):
-                start = None if self.broker.is_running else self._start_event
-                await self._run.workflow.run_function(self.broker, start)
+            enter_run(self.run_id, {"handler_id": self.handler_id, **ids})
+            start = None if self.broker.is_running else self._start_event
+            await self._run.workflow.run_function(self.broker, start)
         except WorkflowCancelledByUser:
             logger.debug("Run %s left memory", self.run_id)
         finally:
@@ -287,6 +287,7 @@ class RunSession(EngineDriven):
 
     def compact(self, state: BrokerState) -> Commit | None:
         """Let a snapshot replace a long journal; returns the commit of all that was written."""
+        self.writer.journal.forget()
         self.writer.compact(state)
         return self.writer.last
 

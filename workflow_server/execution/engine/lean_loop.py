@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections import deque
 from typing import Any, cast
 
 from workflows.events import Event, StopEvent
@@ -56,7 +55,7 @@ class LeanLoop(ObservedLoop):
         self._to_start: list[CommandRunWorker] = []
         self._batch = 0
         """The number of the present turn of the loop; steps are known by the turn in which they were started."""
-        self._ended: deque[tuple[int, TickStepResult]] = deque()
+        self._ended: list[tuple[int, TickStepResult]] = []
         """The results of steps that the loop has not taken yet."""
         self._taken: WorkflowTick | None = None
         """A tick that was sent, out of the mailbox: the loop takes it next, unless the result of a step comes first."""
@@ -144,7 +143,7 @@ class LeanLoop(ObservedLoop):
     def _next_result(self) -> TickStepResult | None:
         """Return the result that the loop takes next, None where a tick that was sent comes before it."""
         if self._taken is None or self._asked == self._batch:
-            return self._ended.popleft()[1] if self._ended else None
+            return self._ended.pop(0)[1] if self._ended else None
         for place, (batch, result) in enumerate(self._ended):
             if batch < self._batch:
                 del self._ended[place]

@@ -27,7 +27,6 @@ from workflows.runtime.types.plugin import (
     InternalRunAdapter,
     RunContext,
     WorkflowRunFunction,
-    run_context,
 )
 from workflows.runtime.types.results import (
     InternalContextVar,
@@ -174,8 +173,15 @@ def observed_run(workflow: Workflow, loop: ControlLoopFunction) -> WorkflowRunFu
     return run
 
 
-def plain_run(workflow: Workflow, loop: ControlLoopFunction) -> WorkflowRunFunction:
-    """Return a function that runs the workflow in the given loop, and opens no span while nobody listens to spans."""
+Drive = Callable[[RunContext, StartEvent | None, BrokerState], Coroutine[Any, Any, StopEvent]]
+"""Runs a workflow's loop from this state, with a start event or none."""
+
+
+def plain_run(workflow: Workflow, loop: ControlLoopFunction, drive: Drive) -> WorkflowRunFunction:
+    """Return a function that runs the workflow in the given loop, and opens no span while nobody listens to spans.
+
+    ``drive`` is that loop without the context variable through which the engine hands it over.
+    """
     observed = observed_run(workflow, loop)
 
     async def run(
@@ -186,8 +192,8 @@ def plain_run(workflow: Workflow, loop: ControlLoopFunction) -> WorkflowRunFunct
         context = _context(workflow)
         adapter = workflow._runtime.get_internal_adapter(workflow)
         steps = workflow._runtime.get_or_register(workflow).steps
-        with run_context(RunContext(workflow=workflow, run_adapter=adapter, context=context, steps=steps)):
-            return await loop(start_event, init_state, adapter.run_id)
+        run_context = RunContext(workflow=workflow, run_adapter=adapter, context=context, steps=steps)
+        return await drive(run_context, start_event, init_state)
 
     return run
 

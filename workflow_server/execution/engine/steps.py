@@ -14,7 +14,7 @@ from workflows.events import Event, StopEvent
 from workflows.plugins.basic import get_current_run_id
 from workflows.runtime.control_loop.runner import _ControlLoopRunner
 from workflows.runtime.types.internal_state import BrokerState
-from workflows.runtime.types.plugin import RegisteredWorkflow, consume_current_run
+from workflows.runtime.types.plugin import RegisteredWorkflow, RunContext, consume_current_run
 from workflows.runtime.types.results import StepWorkerFailed, StepWorkerOutput, StepWorkerStateContextVar
 from workflows.runtime.types.step_function import StepWorkerFunction, as_step_worker_functions
 from workflows.runtime.types.ticks import TickStepResult
@@ -45,10 +45,12 @@ def register(
     the lean loop, and without spans where nobody listens to them.
     """
 
-    async def loop(start_event: Event | None, init_state: BrokerState | None, run_id: str) -> StopEvent:
+    async def loop(start_event: Event | None, init_state: BrokerState | None, run_id: str) -> StopEvent:  # noqa: ARG001
         run = consume_current_run()
-        state = init_state or BrokerState.from_workflow(run.workflow)
-        observer = observer_of(run_id)
+        return await drive(run, start_event, init_state or BrokerState.from_workflow(run.workflow))
+
+    async def drive(run: RunContext, start_event: Event | None, state: BrokerState) -> StopEvent:
+        observer = observer_of(run.run_adapter.run_id)
         # A verbose workflow prints what passes through its adapter, which only the engine's own loop calls.
         is_lean = lean and cast(object, run.run_adapter) is observer
         kind = LeanLoop if is_lean else ObservedLoop
@@ -69,7 +71,7 @@ def register(
     contained = cast(Workflow, _ContainedSteps(workflow))
     return RegisteredWorkflow(
         workflow=workflow,
-        workflow_run_fn=(plain_run if lean else observed_run)(workflow, loop),
+        workflow_run_fn=plain_run(workflow, loop, drive) if lean else observed_run(workflow, loop),
         steps={name: wrap(_contained_worker(work)) for name, work in _workers(workflow, contained, lean=lean).items()},
     )
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from llama_index_instrumentation import get_dispatcher
-from llama_index_instrumentation.dispatcher import instrument_tags
+from llama_index_instrumentation.dispatcher import active_instrument_tags
 from workflows import Workflow
 from workflows.events import Event, StopEvent
-from workflows.plugins.basic import setting_run_id
+from workflows.plugins.basic import _current_run_id
 from workflows.runtime.types.plugin import Runtime
 from workflows.runtime.verbose import VerboseDecorator
 
@@ -65,11 +64,13 @@ def step_functions(workflow: Workflow) -> dict[str, Callable[..., Any]]:
     return {name: inspect.unwrap(getattr(step, "__func__", step)) for name, step in workflow._get_steps().items()}
 
 
-@contextmanager
-def run_scope(run_id: str, tags: dict[str, Any]) -> Iterator[None]:
-    """Make this run the engine's current one, with these tags for instrumentation."""
-    with setting_run_id(run_id), instrument_tags(tags):
-        yield
+def enter_run(run_id: str, tags: dict[str, Any]) -> None:
+    """Make this run the current one of the calling task, with these tags for instrumentation.
+
+    Nothing is undone: the task is the run's own, and a context manager would be kept for as long as the run waits.
+    """
+    _current_run_id.set(run_id)
+    active_instrument_tags.set(tags)
 
 
 def propagated_tags() -> dict[str, Any]:
