@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmark import environments, results, showing
 from benchmark.environments import NotInstalled
 from benchmark.measuring import THIS, Extent, Failed, Measured, measure
-from benchmark.results import Result
+from benchmark.results import Baseline, Result
 from benchmark.subjects import PEERS, Subject, of_build, of_peer
 from benchmark.workload import Workload
 from benchmark.workloads import WORKLOADS, chosen
@@ -61,12 +61,12 @@ async def _run(options: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
             return 2
         told: list[Result] = []
-        baseline = options.baseline if options.check else None
+        baseline = Baseline.read(options.baseline) if options.check else None
         async for result in _results(workloads, subjects, absent, extent, Path(temporary), baseline):
             told.append(result)
             print(showing.line(result), flush=True)
             _keep(told, options)
-    return _report(told, options.baseline) if options.check else 0
+    return _report(told, baseline) if baseline else 0
 
 
 def _keep(told: Sequence[Result], options: argparse.Namespace) -> None:
@@ -76,7 +76,7 @@ def _keep(told: Sequence[Result], options: argparse.Namespace) -> None:
     if options.write_docs:
         showing.write_page(told, WORKLOADS)
     if options.record:
-        results.record(told, options.baseline)
+        Baseline.read(options.baseline).record(told, options.baseline)
 
 
 def _warn_where_busy() -> None:
@@ -97,13 +97,13 @@ async def _results(
     absent: dict[str, str],
     extent: Extent,
     folder: Path,
-    baseline: Path | None,
+    baseline: Baseline | None,
 ) -> AsyncIterator[Result]:
     for workload in workloads:
         measured = await measure(workload, subjects, extent, folder / "1")
         measured.missing.update({key: why for key, why in absent.items() if workload.peers})
         result = results.result(measured, extent)
-        if baseline and results.lost([result], baseline):
+        if baseline and baseline.lost([result]):
             result = await _again(measured, subjects, extent, folder)
         yield result
 
@@ -115,13 +115,16 @@ async def _again(measured: Measured, subjects: Sequence[Subject], extent: Extent
     return results.result(measured, extent)
 
 
-def _report(told: Sequence[Result], baseline: Path) -> int:
+def _report(told: Sequence[Result], baseline: Baseline) -> int:
     """Print what has lost, and return the exit code."""
-    recorded = results.recorded(baseline)
-    losses = results.lost(told, baseline)
-    for name, (before, now) in losses.items():
-        print(f"{name}: CPU ratio to the bare engine {now:.3f}, recorded {before:.3f} at {recorded.get('commit')}")
-    unknown = [result.workload for result in told if result.workload not in recorded["ratios"]]
+    losses = baseline.lost(told)
+    for result in losses:
+        now, before = result.checked, baseline.ratios[result.workload]
+        print(
+            f"{result.workload}: CPU time over the bare engine {now.median:.3f} (least {now.least:.3f}), "
+            f"recorded {before.median:.3f} (least {before.least:.3f}) at {baseline.commit}"
+        )
+    unknown = [result.workload for result in told if result.workload not in baseline.ratios]
     if unknown:
         print(f"Not recorded, and not checked: {', '.join(unknown)}")
     if not losses:

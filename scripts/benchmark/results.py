@@ -40,6 +40,19 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """Two estimates of this build's CPU time over the bare engine's: the median of the ratios of measurements that
+    followed each other, and the ratio of the least times. Neither is steady on a busy machine; a loss shows in both."""
+
+    median: float
+    least: float
+
+    def lost(self, before: Checked) -> bool:
+        """Return whether both have grown by more than is allowed."""
+        return self.median > before.median * ALLOWED and self.least > before.least * ALLOWED
+
+
+@dataclass(frozen=True)
 class Result:
     """The outcome of one workload, as it is kept beside docs/performance.md."""
 
@@ -57,11 +70,16 @@ class Result:
     spread: float = 0.0
     """Of the CPU ratio to the bare engine: half the distance of its quartiles, over its median."""
     least: float = 0.0
-    """The least CPU time of this build over the least of the bare engine: what is recorded and checked."""
+    """The least CPU time of this build over the least of the bare engine."""
     load: float = 0.0
     """Programs that ran or waited to run on the machine, a minute's mean; the benchmark itself is one or two."""
     cpu_samples: dict[str, list[float]] = field(default_factory=dict)
     """The CPU time of each measurement."""
+
+    @property
+    def checked(self) -> Checked:
+        """The estimates that are recorded and checked."""
+        return Checked(self.ratios[ENGINE].cpu if ENGINE in self.ratios else 0.0, self.least)
 
     def line(self) -> str:
         """Return the result as one line of JSON."""
@@ -159,32 +177,34 @@ def versions() -> str:
 # -- The recorded ratios -----------------------------------------------------------------------
 
 
-def record(results: Sequence[Result], baseline: Path) -> None:
-    """Write the ratios of least CPU times of these results into a file, beside those of other workloads."""
-    told = recorded(baseline)
-    told["ratios"].update({each.workload: each.least for each in results})
-    told.update(
-        {"commit": commit(), "date": datetime.now(UTC).date().isoformat(), "machine": machine(), "versions": versions()}
-    )
-    baseline.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+@dataclass
+class Baseline:
+    """The ratios that are recorded, by workload, and where they come from."""
 
+    ratios: dict[str, Checked] = field(default_factory=dict)
+    commit: str = "unknown"
+    date: str = ""
+    machine: str = ""
+    versions: str = ""
 
-def recorded(baseline: Path) -> dict[str, Any]:
-    """Return what is recorded."""
-    if not baseline.exists():
-        return {"ratios": {}}
-    told: dict[str, Any] = json.loads(baseline.read_text(encoding="utf-8"))
-    return told
+    @classmethod
+    def read(cls, path: Path) -> Baseline:
+        """Return what a file holds; nothing where it is missing."""
+        if not path.exists():
+            return cls()
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        told["ratios"] = {name: Checked(**ratio) for name, ratio in told["ratios"].items()}
+        return cls(**told)
 
+    def record(self, results: Sequence[Result], path: Path) -> None:
+        """Write the ratios of these results into a file, beside those of other workloads."""
+        self.ratios.update({each.workload: each.checked for each in results})
+        self.commit, self.date = commit(), datetime.now(UTC).date().isoformat()
+        self.machine, self.versions = machine(), versions()
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
-def lost(results: Sequence[Result], baseline: Path) -> dict[str, tuple[float, float]]:
-    """Return the workloads whose ratio of least CPU times is above the recorded one by more than is allowed.
-
-    The values are the recorded ratio, and the one that was measured.
-    """
-    ratios = recorded(baseline)["ratios"]
-    return {
-        each.workload: (ratios[each.workload], each.least)
-        for each in results
-        if each.workload in ratios and each.least > ratios[each.workload] * ALLOWED
-    }
+    def lost(self, results: Sequence[Result]) -> list[Result]:
+        """Return the results that have lost against what is recorded."""
+        return [
+            each for each in results if each.workload in self.ratios and each.checked.lost(self.ratios[each.workload])
+        ]

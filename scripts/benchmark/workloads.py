@@ -203,7 +203,7 @@ WORKLOADS: tuple[Workload, ...] = (
         unit="posts/s",
         per="post",
         count=1_600,
-        quick=320,
+        quick=480,
     ),
     Published(
         name="publish-to-reader",
@@ -217,7 +217,7 @@ WORKLOADS: tuple[Workload, ...] = (
     _memory("waiting", "waiting", "that wait for an event and stay in memory", _NEVER_RELEASED),
     _memory("released", "waiting", "that wait for an event and are released", _SOON_RELEASED, released=True),
     _memory("running", "stuck", "that are in a step", _NEVER_RELEASED),
-    _got("get-1k", 1_000, 400),
+    _got("get-1k", 1_000, 1_000),
     _got("get-1M", 1_000_000),
     _listed("page-1k", 1_000, 20, 4),
     _listed("page-1M", 1_000_000, 1, repeats=3),
