@@ -25,6 +25,7 @@ from workflow_server.execution.engine import (
     NamedTask,
     ObservedLoop,
     PendingStart,
+    RunScope,
     StartEvent,
     StateStore,
     StopEvent,
@@ -40,7 +41,6 @@ from workflow_server.execution.engine import (
     new_state,
     pick_highest_priority,
     propagated_tags,
-    run_scope,
 )
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import EventSink, RunOwner, Surroundings
@@ -128,7 +128,7 @@ class RunSession(InternalRunAdapter):
         contained.set(contained.get() or self)
         executing.set(None)
         try:
-            with run_scope(self.run_id, {"handler_id": self.handler_id, **ids}):
+            with RunScope(self.run_id, {"handler_id": self.handler_id, **ids}):
                 start = None if self.broker.is_running else self._start_event
                 await self._run.workflow.run_function(self.broker, start, propagated_tags())
         except WorkflowCancelledByUser:

@@ -89,11 +89,11 @@ from workflow_server.execution.engine.ticks import (
     with_event,
 )
 from workflow_server.execution.engine.workflow import (
+    RunScope,
     accepted_events,
     adopt,
     concurrent_runs,
     propagated_tags,
-    run_scope,
     step_functions,
     stop_event_class,
     validate,
@@ -124,6 +124,7 @@ __all__ = [
     "PendingWorker",
     "RegisteredWorkflow",
     "RetryAttempt",
+    "RunScope",
     "SerializedContext",
     "StartEvent",
     "StateStore",
@@ -177,7 +178,6 @@ __all__ = [
     "reduce",
     "register",
     "rescue_of",
-    "run_scope",
     "running_step",
     "step_accepts_event",
     "step_functions",
