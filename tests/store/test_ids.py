@@ -1,4 +1,4 @@
-"""Ids of runs."""
+"""Ids of handlers and of runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from workflow_server.store.ids import new_run_id
+from workflow_server.store.ids import new_handler_id, new_run_id
 
 
 def test_run_ids_sort_by_the_time_at_which_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +22,12 @@ def test_run_ids_sort_by_the_time_at_which_they_were_made(monkeypatch: pytest.Mo
 def test_run_ids_of_one_moment_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_000_000_000)
     assert len({new_run_id() for _ in range(10_000)}) == 10_000
+
+
+def test_ids_of_handlers_are_ten_letters_and_digits_of_all_kinds() -> None:
+    made = {new_handler_id() for _ in range(10_000)}
+    assert len(made) == 10_000
+    assert {len(handler_id) for handler_id in made} == {10}
+    assert len(set("".join(made))) == 62, "each letter and digit comes up"
+    firsts = {handler_id[0] for handler_id in made}
+    assert len(firsts) == 62, "in the first place, too"

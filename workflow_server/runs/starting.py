@@ -13,7 +13,7 @@ from collections.abc import Generator
 from enum import Enum
 
 from workflow_server.errors import ShuttingDown, StorageError, StoreClosed
-from workflow_server.execution.engine import StartEvent, nanoid
+from workflow_server.execution.engine import StartEvent
 from workflow_server.execution.interface import RecordSink, Surroundings
 from workflow_server.execution.session import RunSession
 from workflow_server.execution.workflow import ServedWorkflow
@@ -27,6 +27,7 @@ from workflow_server.runs.run import Run
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import from_start
 from workflow_server.store.base import AbstractWorkflowStore, Commit
+from workflow_server.store.ids import new_handler_id
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Starter:
         Raises:
             WorkflowServerError: why nothing was started; see ``RuntimeManager.start``.
         """
-        handler_id = request.handler_id or nanoid()
+        handler_id = request.handler_id or new_handler_id()
         async with self._table.lock(handler_id):
             if self._closing.is_set():
                 raise ShuttingDown

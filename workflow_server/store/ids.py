@@ -1,4 +1,7 @@
-"""Ids of runs: in the order of time, so that a store writes the rows of new runs beside each other."""
+"""Ids of handlers, which clients are given, and of runs.
+
+Ids of runs are in the order of time, so that a store writes the rows of new runs beside each other.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,17 @@ def new_run_id() -> str:
     Random ids put the rows of each run onto pages of their own: with a million handlers in the file, a commit of 32
     clients took 1.3 times the CPU.
     """
-    number = time.time_ns() // 1_000_000 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    return _text(time.time_ns() // 1_000_000 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS), _LENGTH)
+
+
+def new_handler_id() -> str:
+    """Return a new id: ten random letters and digits, as the engine's own ids are, from one random number."""
+    return _text(secrets.randbelow(len(_DIGITS) ** 10), 10)
+
+
+def _text(number: int, length: int) -> str:
     digits = []
-    for _ in range(_LENGTH):
+    for _ in range(length):
         number, digit = divmod(number, len(_DIGITS))
         digits.append(_DIGITS[digit])
     return "".join(reversed(digits))

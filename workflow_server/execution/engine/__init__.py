@@ -66,7 +66,6 @@ from workflows.runtime.types.ticks import (
     TickWakeup,
     WorkflowTick,
 )
-from workflows.utils import _nanoid as nanoid
 
 from workflow_server.execution.engine.live_state import plain
 from workflow_server.execution.engine.loop import LoopObserver, ObservedLoop, end_tasks
@@ -171,7 +170,6 @@ __all__ = [
     "idempotency_key",
     "in_step",
     "infer_state_type",
-    "nanoid",
     "new_state",
     "pick_highest_priority",
     "plain",

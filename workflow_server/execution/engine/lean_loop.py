@@ -106,8 +106,9 @@ class LeanLoop(ObservedLoop):
 
     async def _take_ticks(self) -> StopEvent | None:
         """Take all ticks that have gathered; returns the event that ends the run, if one does."""
+        now = self.observer.now()
         if self.scheduled_wakeups:
-            self.tick_buffer += self.pop_due_ticks(self.observer.now())
+            self.tick_buffer += self.pop_due_ticks(now)
         while self.tick_buffer:
             tick = self.tick_buffer.pop(0)
             if isinstance(tick, TickIdleCheck):
@@ -115,7 +116,7 @@ class LeanLoop(ObservedLoop):
                     self.tick_buffer.append(tick)
                     continue
                 self._idle_check_pending = False
-            result = await self._process_tick(tick)
+            result = await self._reduce(tick, now)
             if result is not None:
                 return result
         return None
@@ -176,8 +177,7 @@ class LeanLoop(ObservedLoop):
 
     # -- Ticks ---------------------------------------------------------------------------------
 
-    async def _process_tick(self, tick: WorkflowTick) -> StopEvent | None:
-        now = self.observer.now()
+    async def _reduce(self, tick: WorkflowTick, now: float) -> StopEvent | None:
         if isinstance(tick, STAMPED_TICK_TYPES) and tick.stamped_at is None:
             _stamp(tick, now)
         before, buffered = self.state, len(self.tick_buffer)
