@@ -64,6 +64,8 @@ class Result:
     machine: str
     versions: str
     repeats: int
+    scale: float = 1.0
+    """Part of the work that each measurement did."""
     figures: dict[str, Figure] = field(default_factory=dict)
     ratios: dict[str, Ratio] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -112,7 +114,8 @@ def result(measured: Measured, extent: Extent) -> Result:
         commit=commit(),
         machine=machine(),
         versions=versions(),
-        repeats=extent.repeats_of(workload),
+        repeats=len(measured.samples[THIS]),
+        scale=extent.scale * (0.1 if extent.quick else 1.0),
         figures=figures,
         ratios={key: _ratio(measured, key) for key in measured.samples if key != THIS},
         missing=measured.missing,

@@ -82,6 +82,11 @@ def _where(results: Sequence[Result]) -> list[str]:
         load = f"{loads[0]:.0f} to {loads[-1]:.0f}"
         of = "all" if len(places) == 1 else ", ".join(result.workload for result in here)
         rows.append(f"| {at} | {date} | {machine} | {load} | {versions} | {of} |")
+    if passing := [result.workload for result in results if result.scale < 1 or result.repeats < 2]:
+        rows += [
+            "",
+            f"Measured once or with less work than the table says, and not to be quoted: {', '.join(passing)}.",
+        ]
     return rows
 
 

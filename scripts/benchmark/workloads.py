@@ -219,7 +219,7 @@ WORKLOADS: tuple[Workload, ...] = (
     _memory("running", "stuck", "that are in a step", _NEVER_RELEASED),
     _got("get-1k", 1_000, 1_000),
     _got("get-1M", 1_000_000),
-    _listed("page-1k", 1_000, 20, 4),
+    _listed("page-1k", 1_000, 20, 12),
     _listed("page-1M", 1_000_000, 1, repeats=3),
     _listed("list-10k", 10_000, 3, whole=True),
     Started(
