@@ -254,6 +254,15 @@ def test_results_of_child_runs_and_of_old_journals_are_the_engines() -> None:
         twin.feed(result(twin, "broad", returned(None), invocation_id="gone"))
 
 
+def test_a_step_that_returned_more_or_no_event_is_left_to_the_engine() -> None:
+    twin = at_work(Item(), Item())
+    collected = AddCollectedEvent(event_id="kept", event=Item())
+    twin.feed(result(twin, "work", returned(Other()), collected))
+    assert twin.ours.workers[StepId.root("work")].collected_events == {"kept": [Item()]}
+    twin.feed(result(twin, "work", StepWorkerResult.model_construct(result="text", fanned_out=False)))
+    assert len(twin.ours.deliveries) == 1
+
+
 def test_the_clock_of_a_run_only_goes_forward() -> None:
     twin = at_work(Item())
     for stamp in (5.0, None, 14.5, 14.0):
