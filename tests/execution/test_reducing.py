@@ -259,7 +259,8 @@ def test_a_step_that_returned_more_or_no_event_is_left_to_the_engine() -> None:
     collected = AddCollectedEvent(event_id="kept", event=Item())
     twin.feed(result(twin, "work", returned(Other()), collected))
     assert twin.ours.workers[StepId.root("work")].collected_events == {"kept": [Item()]}
-    twin.feed(result(twin, "work", StepWorkerResult.model_construct(result="text", fanned_out=False)))
+    no_event: Any = "text"
+    twin.feed(result(twin, "work", StepWorkerResult.model_construct(result=no_event, fanned_out=False)))
     assert len(twin.ours.deliveries) == 1
 
 
