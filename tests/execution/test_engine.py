@@ -123,7 +123,7 @@ def test_the_reducer_calls_the_engines_functions_as_they_are() -> None:
 
 
 def test_the_engine_takes_a_state_for_its_own_where_it_is_changed_in_place() -> None:
-    """What reduces a tick looks at the state before it once, to copy it; else ``reduce_live`` gives it a copy."""
+    """Functions that reduce a tick look at the state before it once, to copy it; else they are given a copy."""
     changing: set[Any] = {
         reduce._process_step_result_tick,
         reduce._process_add_event_tick,
