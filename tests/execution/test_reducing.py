@@ -103,6 +103,20 @@ class Fanned(Workflow):
     async def gather(self, items: list[Item]) -> StopEvent | None: ...
 
 
+class Nested(Workflow):
+    @step
+    async def split(self, ev: StartEvent) -> list[Item] | None: ...
+
+    @step
+    async def split_again(self, ev: Item) -> list[Other] | None: ...
+
+    @step
+    async def drop(self, ev: Other) -> Derived | None: ...
+
+    @step
+    async def gather(self, items: list[Derived]) -> StopEvent | None: ...
+
+
 def at_work(*events: Event, start: bool = True) -> Twin:
     """A run that has begun and was given these events."""
     twin = Twin(BrokerState.from_workflow(Small()))
@@ -179,6 +193,29 @@ def test_events_wait_in_a_queue_and_delayed_retries_aside() -> None:
     assert queue == []
 
 
+def fanned_out(*events: Event) -> list[StepWorkerResult]:
+    return [StepWorkerResult(result=event, fanned_out=True) for event in events]
+
+
+def deliver(twin: Twin, tick: TickStepResult) -> None:
+    """Give a result to the run, and then the events that it holds."""
+    for command in twin.feed(tick):
+        if isinstance(command, CommandQueueEvent):
+            twin.feed(TickAddEvent(**vars(command)))
+
+
+def test_a_step_within_two_streams_ends_its_part_of_the_inner_one() -> None:
+    twin = Twin(BrokerState.from_workflow(Nested()))
+    twin.feed(TickAddEvent(event=StartEvent()))
+    deliver(twin, result(twin, "split", *fanned_out(Item(n=1), Item(n=2))))
+    deliver(twin, result(twin, "split_again", *fanned_out(Other(), Other())))
+    outer, inner = twin.ours.streams.values()
+    deliver(twin, result(twin, "drop", returned(None)))
+    assert (outer.open_work_items, inner.open_work_items) == (2, 1)
+    deliver(twin, result(twin, "drop", returned(Derived())))
+    assert inner.stream_id not in twin.ours.streams
+
+
 def test_a_retry_of_an_old_journal_replaces_the_delayed_one() -> None:
     twin = at_work(Item(n=1), Item(n=2))
     failed = StepWorkerFailed(exception=OSError(), failed_at=12.0, retry_decision=RetryDecision(delay=5.0))
@@ -211,10 +248,7 @@ def test_what_a_tick_says_of_earlier_attempts_is_kept() -> None:
 def test_a_collected_list_is_delivered_again_as_it_was() -> None:
     twin = Twin(BrokerState.from_workflow(Fanned()))
     twin.feed(TickAddEvent(event=StartEvent()))
-    members = [StepWorkerResult(result=Item(n=number), fanned_out=True) for number in range(2)]
-    for command in twin.feed(result(twin, "split", *members)):
-        if isinstance(command, CommandQueueEvent):
-            twin.feed(TickAddEvent(**vars(command)))
+    deliver(twin, result(twin, "split", *fanned_out(Item(n=1), Item(n=2))))
     payload = twin.ours.workers[StepId.root("gather")].in_progress[0].shared_state.collection_release_payload
     assert payload is not None
     twin.feed(TickAddEvent(event=payload.as_event(), collection_release_payload=payload))
@@ -252,6 +286,16 @@ def test_results_of_child_runs_and_of_old_journals_are_the_engines() -> None:
     twin.feed(result(twin, "work", returned(Other())))
     with pytest.raises(ValueError, match="not found in in_progress"):
         twin.feed(result(twin, "broad", returned(None), invocation_id="gone"))
+
+
+def test_a_step_that_returned_more_or_no_event_is_left_to_the_engine() -> None:
+    twin = at_work(Item(), Item())
+    collected = AddCollectedEvent(event_id="kept", event=Item())
+    twin.feed(result(twin, "work", returned(Other()), collected))
+    assert twin.ours.workers[StepId.root("work")].collected_events == {"kept": [Item()]}
+    no_event: Any = "text"
+    twin.feed(result(twin, "work", StepWorkerResult.model_construct(result=no_event, fanned_out=False)))
+    assert len(twin.ours.deliveries) == 1
 
 
 def test_the_clock_of_a_run_only_goes_forward() -> None:

@@ -2,10 +2,9 @@
 
 The engine copies the whole state at each tick. Here a run owns its state, and the two ticks of which most runs consist
 are reduced directly: an event for plain steps, and a step that returned one event or none. The engine's functions take
-all others, on the same state. What a step was given when it began is a copy, as with the engine, and never changes.
+all others, on the same state. A step is given a copy of its part of the state when it begins, as with the engine, and
+that copy never changes. Code that needs the state before a tick has to read it before the tick is reduced.
 
-Who looks at the state before a tick has to look before it is reduced, and to keep nothing of it that the tick changes.
-Whoever looks at the state before a tick looks before it is reduced, and keeps nothing of it that the tick changes.
 A reduction that raises (an event's or a requirement's own ``__eq__`` may) leaves a state that must not be used any
 more; the engine fails the run then, too.
 """
