@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +36,13 @@ class ServerProcess(NamedTuple):
 
 
 StartServer = Callable[..., ServerProcess]
+
+
+if os.environ.get("WORKFLOW_SERVER_EVENT_LOOP") == "uvloop":
+
+    def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Run the tests on the loop on which the servers that they start run."""
+        return {"uvloop": importlib.import_module("uvloop").new_event_loop}
 
 
 @pytest.fixture

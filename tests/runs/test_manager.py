@@ -669,7 +669,7 @@ async def test_who_goes_away_while_it_asks_for_the_end_of_a_run_leaves_nothing_b
                 await asyncio.sleep(0.0002)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-        assert not any(manager.held().values()), manager.held()
+        await until(lambda: not any(manager.held().values()))
 
 
 async def test_the_time_before_a_resume_that_did_not_come_about_stays_a_downtime(
