@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from hypothesis import settings
 
-from tests.harness.managing import ENGINE_LOOP
+from tests.harness.managing import CONTROL_LOOP
 from tests.harness.spawning import COMMAND, ROOT, end, listening, serve_command, spawn
 
 # As everywhere, no test asserts how long something took: an example may be slow while others use the cores.
@@ -28,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the servers that tests start, and the managers that they make."""
     if config.getoption("--engine-loop"):
-        os.environ[ENGINE_LOOP] = "true"
+        os.environ[CONTROL_LOOP] = "engine"
 
 
 class ServerProcess(NamedTuple):
@@ -51,6 +53,13 @@ class ServerProcess(NamedTuple):
 
 
 StartServer = Callable[..., ServerProcess]
+
+
+if os.environ.get("WORKFLOW_SERVER_EVENT_LOOP") == "uvloop":
+
+    def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """Run the tests on the loop on which the servers that they start run."""
+        return {"uvloop": importlib.import_module("uvloop").new_event_loop}
 
 
 @pytest.fixture

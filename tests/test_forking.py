@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from workflow_server import SqliteWorkflowStore, WorkflowServer
+from workflow_server.forking import STRAYED
 
 
 def in_child(question: Callable[[], bool]) -> bool:
@@ -78,3 +82,34 @@ async def test_after_the_store_is_closed_nothing_is_withheld(tmp_path: Path) -> 
     await store.close()
     with path.open("rb"):
         assert in_child(lambda: str(path) in files())
+
+
+FORKS_AND_RETURNS = """
+import asyncio, os, sys
+from workflow_server.forking import withhold_loop
+
+async def fork():
+    os.fork()
+
+async def note():
+    os.write(1, b"server " if os.getpid() == server else b"child ")
+
+async def main():
+    tasks = [asyncio.create_task(work) for work in (fork(), note(), note())]
+    await asyncio.wait(tasks)
+    _, status = os.wait()
+    os.write(1, str(os.waitstatus_to_exitcode(status)).encode())
+
+server = os.getpid()
+loop = __import__(sys.argv[1]).new_event_loop()
+withhold_loop(loop)
+loop.run_until_complete(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_a_child_that_comes_back_runs_nothing_of_what_the_loop_would_have_run_next(kind: str) -> None:
+    pytest.importorskip(kind)
+    arguments = [sys.executable, "-W", "ignore", "-c", FORKS_AND_RETURNS, kind]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"server server {STRAYED}"

@@ -11,6 +11,7 @@ memory close their descriptors sooner or later, and must not close what the chil
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -188,10 +189,12 @@ def _end_on_return(loop: asyncio.AbstractEventLoop) -> None:
     except RuntimeError:
         # It is closed, or another thread's, and does not run here.
         return
-    ready: Any = getattr(loop, "_ready", None)
-    if isinstance(ready, deque) and ready[-1] is handle:
-        # Ahead of everything that was about to run, which is for the parent to run.
-        ready.rotate(1)
+    for ready in (getattr(loop, "_ready", None), *gc.get_referents(loop)):
+        # uvloop's is an attribute of C, which only the garbage collector shows.
+        if isinstance(ready, deque) and ready and ready[-1] is handle:
+            # Ahead of everything that was about to run, which is for the parent to run.
+            ready.rotate(1)
+            return
 
 
 def _end_strayed(*_: Any, **__: Any) -> None:

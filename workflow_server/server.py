@@ -78,7 +78,7 @@ class WorkflowServer:
             max_attempts=self._settings.max_attempts,
             accept_context=self._settings.accept_context,
             accept_handler_ids=self._settings.accept_handler_ids,
-            engine_loop=self._settings.engine_loop,
+            engine_loop=self._settings.control_loop == "engine",
             limits=InboxLimits(
                 waiting=self._settings.max_waiting_events,
                 held=self._settings.max_held_events,

@@ -34,6 +34,8 @@ _ORIGIN = re.compile(
     r"(?P<scheme>https?)://(?:[a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?", re.ASCII
 )
 
+EventLoop = Literal["auto", "asyncio", "uvloop"]
+ControlLoop = Literal["lean", "engine"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0, le=86_400)]
 PositiveSeconds = Annotated[float, Field(allow_inf_nan=False, gt=0, le=86_400)]
@@ -124,7 +126,12 @@ class Settings(BaseSettings):
         (0.5, 3.0), description="Delays before each retry of a failed write, as in 0.5,3."
     )
     max_attempts: int = Field(3, ge=1, le=1_000, description="Crashes during a run's step before it is quarantined.")
-    engine_loop: bool = Field(False, description="Run workflows in the engine's own control loop, which is slower.")
+    control_loop: ControlLoop = Field(
+        "lean", description="Control loop of runs: lean, or engine for the engine's own, which is slower."
+    )
+    event_loop: EventLoop = Field(
+        "auto", description="Event loop of the command: asyncio, uvloop, or auto for uvloop where it is installed."
+    )
     log_level: LogLevel = Field("info", description="Minimum log level: debug, info, warning, error or critical.")
 
     @classmethod

@@ -15,12 +15,12 @@ from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
-ENGINE_LOOP = "WORKFLOW_SERVER_ENGINE_LOOP"
+CONTROL_LOOP = "WORKFLOW_SERVER_CONTROL_LOOP"
 
 
 def uses_engine_loop() -> bool:
     """Return whether the tests run workflows in the engine's own control loop."""
-    return os.environ.get(ENGINE_LOOP) == "true"
+    return os.environ.get(CONTROL_LOOP) == "engine"
 
 
 Managing = Callable[..., AbstractAsyncContextManager[RuntimeManager]]

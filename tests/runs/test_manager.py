@@ -664,7 +664,7 @@ async def test_leaving_while_asking_for_an_end_leaves_nothing_behind(managing: M
                 await asyncio.sleep(0.0002)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-        assert not any(manager.footprint().values()), manager.footprint()
+        await until(lambda: not any(manager.footprint().values()))
 
 
 async def test_the_time_before_a_resume_that_failed_stays_a_downtime(managing: Managing, database: Path) -> None:

@@ -85,6 +85,8 @@ async def test_a_caller_is_told_of_a_handler_deleted_beneath_its_run(managing: M
     async with managing(large=Large(timeout=None)) as manager:
         waiting = asyncio.create_task(manager.run("large", RunRequest({"waits": True})), name="waiting")
         await until(lambda: bool(manager.runs.in_memory()))
+        (run,) = manager.runs
+        await run.settle()
         (handler,) = await manager.list_handlers(None, None)
         await asked(manager, handler.handler_id)
         await manager.store.delete(HandlerQuery(handler_id_in=[handler.handler_id]))

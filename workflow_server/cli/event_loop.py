@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import logging
 import signal
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
+from workflow_server.errors import SettingsError
 from workflow_server.execution.containment import ServedTask
 from workflow_server.execution.failures import told
+from workflow_server.settings import EventLoop
 from workflow_server.shutdown import GIVEN_UP, busy_threads
 
 logger = logging.getLogger(__name__)
 
 
+COLLECTED_AFTER = 20_000
+"""Objects that are made before the garbage collector looks at the young ones, instead of Python's 700: a run makes
+some hundred, and few of them are in cycles."""
+
 _stubborn: set[asyncio.Task[Any]] = set()
 """Tasks that ignored their cancellation."""
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
+def new_event_loop(kind: EventLoop) -> asyncio.AbstractEventLoop:
+    """Return an event loop of this kind.
+
+    Raises:
+        SettingsError: uvloop is asked for and not installed.
+    """
+    if kind != "asyncio":
+        with suppress(ImportError):
+            uvloop = importlib.import_module("uvloop")
+            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+            return loop
+    if kind == "uvloop":
+        raise SettingsError("The event loop 'uvloop' is not installed: pip install 'workflow_server[uvloop]'.")
+    return asyncio.new_event_loop()
+
+
+def run(main: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
     """Run ``main`` to its end on a new event loop, whatever other code does to that.
 
     Where ``asyncio.run`` would end the process (a callback exits, or other code stops the loop), the loop continues
@@ -29,7 +53,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     # Objects of modules live as long as the process: the collector need not scan them again and again.
     gc.collect()
     gc.freeze()
-    loop = asyncio.new_event_loop()
+    gc.set_threshold(COLLECTED_AFTER)
     asyncio.set_event_loop(loop)
     task = ServedTask(main, loop=loop, name="main")
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from workflow_server.cli.event_loop import run
+from workflow_server.cli.event_loop import new_event_loop, run
 from workflow_server.cli.exit_codes import end_of_process, exit_codes
 from workflow_server.cli.options import given, setting_options
 from workflow_server.cli.target import load_server
@@ -36,8 +36,9 @@ def serve(target: str, **options: Any) -> None:
         set_up_logging(settings.log_level)
         with command_options(given(options)):
             server = load_server(target, settings)
+        loop = new_event_loop(settings.event_loop)
         try:
-            run(server.serve(settings.host, settings.port, announce=_announce))
+            run(server.serve(settings.host, settings.port, announce=_announce), loop)
         except OSError as error:
             problem = _bind_problem(error, settings)
             if problem is None:

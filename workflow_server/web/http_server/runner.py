@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import HttpVersion10, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -142,7 +142,8 @@ class _Connection(web.RequestHandler):
         self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # Of uvloop, too, whose transports have another base.
+        transport = cast(asyncio.Transport, transport)
         if not self._server.admit(self):
             transport.abort()
             return
