@@ -140,3 +140,50 @@ async def test_a_failure_is_an_error_of_its_own_kind(managing: Managing, traces:
         await ended(manager, handler.handler_id)
     assert {error for _, error in traces.spans.dropped} == {"ValueError: for a reason"}
     assert traces.cancelled() == []
+
+
+LEAF = get_dispatcher("tests.of_a_library")
+
+
+@LEAF.span
+async def of_a_library() -> None:
+    """Trace what a step's own code does."""
+
+
+class Calls(Workflow):
+    @step
+    async def call(self, ev: StartEvent) -> StopEvent:
+        await of_a_library()
+        return StopEvent()
+
+
+class Entered(Spans):
+    """Records how each span began."""
+
+    entered: list[tuple[str, str, set[str]]] = Field(default_factory=list)
+
+    def span_enter(
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: Any = None,
+        parent_id: str | None = None,
+        tags: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.entered.append((id_.split("-")[0], (parent_id or "").split("-")[0], set(tags or {})))
+
+
+async def test_a_library_s_spans_have_the_step_s_as_their_parent(managing: Managing) -> None:
+    """Also where only the library's own dispatcher has a handler, which does not see the step's span."""
+    spans = Entered()
+    LEAF.span_handlers.append(spans)
+    try:
+        async with managing(w=Calls(timeout=None)) as manager:
+            handler = await manager.start("w", RunRequest())
+            await ended(manager, handler.handler_id)
+    finally:
+        LEAF.span_handlers.remove(spans)
+    ((span, parent, tags),) = spans.entered
+    assert (span, parent) == ("of_a_library", "Calls.call")
+    assert {"llamaindex.step.input_event", "llamaindex.step.input_summary"} <= tags

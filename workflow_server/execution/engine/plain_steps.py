@@ -1,7 +1,7 @@
 """The steps of a workflow without the engine's spans: for plain asynchronous steps, while nobody listens to spans.
 
 The engine opens a span around each step and each run, which costs more than all else that it does for a step. Where
-every span and event handler that would see them is a null handler, they are left out; handlers may be attached at any
+every span and event handler of every dispatcher is a null handler, they are left out; handlers may be attached at any
 time, so that is looked at whenever a step begins. A result that is neither an event nor None is given to the engine's
 own worker, which knows what to do with it.
 """
@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation import get_dispatcher, root_manager
 from llama_index_instrumentation.dispatcher import Dispatcher, active_instrument_tags
 from llama_index_instrumentation.event_handlers import NullEventHandler
 from llama_index_instrumentation.span_handlers import NullSpanHandler
@@ -45,37 +45,29 @@ from workflows.runtime.types.step_function import StepWorkerFunction, create_wor
 from workflow_server.execution.containment import DONE
 from workflow_server.execution.engine.workflow import propagated_tags
 
-_STEPS = get_dispatcher("workflows.runtime.types.step_function")
 _WORKFLOWS = get_dispatcher("workflows.workflow")
-"""The dispatchers to which the engine reports runs and steps."""
+"""The dispatcher to which the engine reports steps, unless a workflow has one of its own."""
 
 
 def is_observed(workflow: Workflow) -> bool:
-    """Return whether a handler would see the spans of the workflow's steps and runs, or the events about them."""
+    """Return whether anybody listens to spans or to events about them.
+
+    A handler of any dispatcher counts: the spans and events that a step's own code reports there have the step's span
+    as their parent, and its tags.
+    """
     if workflow._dispatcher is not _WORKFLOWS:
         return True
-    for dispatcher in _CHAIN:
-        for span_handler in dispatcher.span_handlers:
-            if type(span_handler) is not NullSpanHandler:
-                return True
-        for event_handler in dispatcher.event_handlers:
-            if type(event_handler) is not NullEventHandler:
-                return True
+    # A copy: other threads may be importing modules, which make dispatchers of their own.
+    for dispatcher in list(root_manager.dispatchers.values()):
+        if (dispatcher.span_handlers or dispatcher.event_handlers) and _is_heard(dispatcher):
+            return True
     return False
 
 
-def _chain(*leaves: Dispatcher) -> tuple[Dispatcher, ...]:
-    """Return these dispatchers and all above them, whether they propagate at present or not."""
-    found: dict[str, Dispatcher] = {}
-    for leaf in leaves:
-        dispatcher = leaf
-        while dispatcher.name not in found:
-            found[dispatcher.name] = dispatcher
-            dispatcher = dispatcher.parent if dispatcher.parent_name else dispatcher
-    return tuple(found.values())
-
-
-_CHAIN = _chain(_STEPS, _WORKFLOWS)
+def _is_heard(dispatcher: Dispatcher) -> bool:
+    return any(type(handler) is not NullSpanHandler for handler in dispatcher.span_handlers) or any(
+        type(handler) is not NullEventHandler for handler in dispatcher.event_handlers
+    )
 
 
 class _Known:
