@@ -9,9 +9,10 @@ Design and measurements: ``docs/architecture.md``.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from workflow_server.errors import Unstorable
-from workflow_server.execution.codec import Codec, Undecodable, text_of
+from workflow_server.execution.codec import Codec, Undecodable, text_of, tree_of
 from workflow_server.execution.engine import (
     BrokerState,
     EmissionKey,
@@ -82,13 +83,12 @@ class Journal:
             if self._delivery is not None:
                 key = self._delivery
                 return text_of({"ref": [key.invocation_id, key.index], "stamped_at": tick.stamped_at})
-        entry = {"tick": self._codec.encode(tick, f"The journal entry '{tick.type}'")}
-        if self._repeated:
-            entry["repeated"] = self._repeated
+        text = self._codec.dumps(tick, f"The journal entry '{tick.type}'")
+        beside: dict[str, Any] = {"repeated": self._repeated} if self._repeated else {}
         held = self._held_inputs.to_record()
         if held:
-            entry["held"] = held
-        return text_of(entry)
+            beside["held"] = held
+        return f'{{"tick":{text},{text_of(beside)[1:]}' if beside else f'{{"tick":{text}}}'
 
     def snapshot(self, state: BrokerState) -> str:
         """Return the whole state of the loop, with the records kept beside it.
@@ -142,7 +142,7 @@ class Journal:
         Raises:
             Undecodable: the entry refers to something that the state does not hold, or to a type that is gone.
         """
-        entry = json.loads(data)
+        entry = tree_of(data)
         ref = entry.get("ref")
         if ref == "start":
             if self._start is None:

@@ -6,7 +6,6 @@ Clients read a different form (``envelopes.py``). Nothing that a client sends is
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,16 +14,27 @@ from pydantic import BaseModel
 
 from workflow_server.errors import Unstorable
 from workflow_server.execution.codec.comparing import difference
-from workflow_server.execution.codec.containers import text_of
 from workflow_server.execution.codec.decoding import Decoding
 from workflow_server.execution.codec.encoding import Encoder
 from workflow_server.execution.codec.failures import Undecodable, Unkeepable
 from workflow_server.execution.codec.layout import TAG, CompactLayout, ModelLayout, escaped, unescaped
 from workflow_server.execution.codec.names import Names
+from workflow_server.execution.codec.plain import PlainTexts
 from workflow_server.execution.codec.registered import follow, register_type
 from workflow_server.execution.codec.run import FLATTER, REMEDY, Run
+from workflow_server.execution.codec.texts import text_of, tree_of
 
-__all__ = ["TAG", "Codec", "CompactLayout", "Undecodable", "escaped", "register_type", "text_of", "unescaped"]
+__all__ = [
+    "TAG",
+    "Codec",
+    "CompactLayout",
+    "Undecodable",
+    "escaped",
+    "register_type",
+    "text_of",
+    "tree_of",
+    "unescaped",
+]
 
 Json = Any
 
@@ -44,12 +54,15 @@ class Codec:
     def __init__(self, own: Iterable[type[Any]] = (), compact: Iterable[CompactLayout] = ()) -> None:
         layouts = list(compact)
         self._names = Names(own)
-        self._encoder = Encoder(self._names, {layout.kind: layout for layout in layouts})
+        by_kind = {layout.kind: layout for layout in layouts}
+        self._encoder = Encoder(self._names, by_kind)
+        self._plain = PlainTexts(self._names, by_kind)
         self._by_tag = {layout.tag: layout for layout in layouts}
         self._models: dict[type, ModelLayout] = {}
         self._proofs: Counter[object] = Counter()
         self._names.expressions = _Expressions(self._encoder, Decoding(self._names, self._by_tag, self._models))
         follow(self._encoder)
+        follow(self._plain)
 
     def encode(self, value: Any, what: str = "The value") -> Json:
         """Return the tree of a value; ``what`` is its name in error messages.
@@ -58,7 +71,13 @@ class Codec:
             Unstorable: something in it cannot be stored; one line with its place, its type and the remedy.
         """
         try:
-            return self._encoded_beside_threads(value)
+            try:
+                return self._encoded(value)
+            except RecursionError:
+                raise
+            except RuntimeError:
+                # Python's way of saying that a thread of another step changed a container during the iteration.
+                return self._encoded(value, by_copies=True)
         except Unkeepable as error:
             reason = f"it is of type {error.of(type(value)).kind}, and {error.reason}"
             raise Unstorable(what=error.place(what), reason=reason) from error
@@ -83,7 +102,9 @@ class Codec:
             name = self._names.of(kind)
         except Unkeepable as error:
             raise Unstorable(what=what, reason=f"it {error.reason}") from error
-        return {TAG: "m", "c": name, **layout.state(model, _Fields(self, what), Run())}
+        node = {TAG: "m", "c": name}
+        layout.write(node, model, _Fields(self, what), Run())
+        return node
 
     def decode(self, tree: Json) -> Any:
         """Return a new value made from a tree.
@@ -103,31 +124,25 @@ class Codec:
 
     def dumps(self, value: Any, what: str = "The value") -> str:
         """Return the text of a value; see ``encode``."""
-        return text_of(self.encode(value, what))
+        text = self._plain.text(value)
+        return text_of(self.encode(value, what)) if text is None else text
 
     def loads(self, text: str) -> Any:
         """Return the value of a text; see ``decode``."""
         try:
-            tree = json.loads(text)
+            tree = tree_of(text)
         except ValueError as error:
             raise Undecodable("it is damaged: not valid JSON") from error
         return self.decode(tree)
-
-    def _encoded_beside_threads(self, value: Any) -> Json:
-        try:
-            return self._encoded(value)
-        except RecursionError:
-            raise
-        except RuntimeError:
-            # Python's way of saying that a thread of another step changed a container during the iteration.
-            return self._encoded(value, by_copies=True)
 
     def _encoded(self, value: Any, *, plain_exceptions: bool = False, by_copies: bool = False) -> Json:
         run = Run(plain_exceptions=plain_exceptions, by_copies=by_copies)
         tree = self._encoder.value(value, run)
         if run.shared:
             tree = {TAG: "graph", "v": tree}
-        unproven = [shape for shape in run.unproven if self._proofs[shape] < PROOFS]
+        if not (run.unproven or run.left_to_class or run.hashes_others):
+            return tree
+        unproven = [shape for shape in run.unproven or () if self._proofs[shape] < PROOFS]
         if unproven or run.left_to_class or run.hashes_others:
             try:
                 self._prove(tree)
@@ -144,7 +159,7 @@ class Codec:
         """Read a tree back before it is written, and compare."""
         try:
             again = Run()
-            read = self._encoder.value(self.decode(json.loads(text_of(tree))), again)
+            read = self._encoder.value(self.decode(tree_of(text_of(tree))), again)
         except (Undecodable, Unkeepable) as error:
             raise Unkeepable(f"cannot be read back: {REMEDY}") from error
         if again.shared:

@@ -6,7 +6,6 @@ import base64
 import copyreg
 import hashlib
 import itertools
-import json
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -16,7 +15,8 @@ from workflow_server.execution.codec.failures import Unkeepable
 from workflow_server.execution.codec.layout import TAG, attributes_of, escaped
 from workflow_server.execution.codec.names import Names
 from workflow_server.execution.codec.run import Plan, Run
-from workflow_server.execution.codec.scalars import is_plain_text
+from workflow_server.execution.codec.scalars import MANY, are_names, are_plain, is_plain_text
+from workflow_server.execution.codec.texts import exactly
 
 Json = Any
 
@@ -24,9 +24,6 @@ PLAIN_BASES: tuple[type[Any], ...] = (
     str, int, float, complex, bytes, bytearray, tuple, list, dict, set, frozenset, deque
 )  # fmt: skip
 """Builtins whose subclasses are stored as their contents and their own attributes."""
-
-text_of = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-"""Return a tree as text, in ASCII only."""
 
 
 class Containers:
@@ -55,11 +52,15 @@ class Containers:
 
     def items(self, value: Iterable[Any], run: Run) -> list[Json]:
         """Return the contents of a sequence that the run has entered."""
+        whole = list(value)
+        if len(whole) >= MANY and are_plain(whole):
+            run.depth -= 1
+            return whole
         items: list[Json] = []
         encode = self._encode
         item: Any = None
         try:
-            for item in list(value) if run.by_copies else value:
+            for item in whole:
                 items.append(encode(item, run))
         except Unkeepable as error:
             raise error.of(type(item)).at_index(len(items)) from None
@@ -83,13 +84,17 @@ class Containers:
         known = run.enter(value)
         if known is not None:
             return known
+        whole = dict.copy(value)
+        if len(whole) >= MANY and are_plain(whole.values()) and are_names(whole):
+            run.depth -= 1
+            return whole
         node: dict[str, Json] = {}
         encode = self._encode
         key: Any = None
         item: Any = None
         number = len(run.met)
         try:
-            for key, item in (run.copied(value) if run.by_copies else value).items():
+            for key, item in whole.items():
                 if type(key) is not str or key == TAG or not (key.isascii() or is_plain_text(key)):
                     break
                 node[key] = encode(item, run)
@@ -100,7 +105,7 @@ class Containers:
             raise error.of(type(item)).at_index(key) from None
         # Start again as a dictionary with keys of any type: its number stays the same.
         run.back_to((number, run.depth, run.shared))
-        return {TAG: "d", **self._pairs((run.copied(value) if run.by_copies else value).items(), run)}
+        return {TAG: "d", **self._pairs(whole.items(), run)}
 
     def _pairs(self, pairs: Iterable[tuple[Any, Any]], run: Run) -> dict[str, Json]:
         """Return values under the texts of their keys, and the keys that are not given by their texts."""
@@ -232,7 +237,7 @@ backslashes inside."""
 def _name_of(tree: Json, taken: Mapping[str, Json]) -> str:
     """Return the name of a key or member: its text, or a digest where the text is long or is the name of another
     one."""
-    text = text_of(tree)
+    text = exactly(tree)
     if text not in taken and (len(text) <= _LONGEST_NAME or type(tree) is str):
         return text
     digest = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

@@ -17,10 +17,11 @@ from workflow_server.execution.codec.failures import Undecodable
 from workflow_server.execution.codec.layout import TAG, CompactLayout, ModelLayout, slots_of, unescaped
 from workflow_server.execution.codec.names import Names
 from workflow_server.execution.codec.registered import registration
-from workflow_server.execution.codec.scalars import DECODED
+from workflow_server.execution.codec.scalars import DECODED, MANY
 
 Json = Any
 
+_NESTED = frozenset({dict, list})
 _MUTABLE: dict[str, Any] = {kind.__name__: kind for kind in (dict, list, set, deque, bytearray)}
 _FIXED: dict[str, Any] = {kind.__name__: kind for kind in (str, int, float, complex, bytes, tuple, frozenset)}
 
@@ -42,14 +43,19 @@ class Decoding:
         """
         if type(tree) is dict:
             tag = tree.get(TAG)
-            if tag is None:
-                made: dict[str, Any] = {}
-                self._made.append(made)
-                for key, item in tree.items():
-                    made[key] = self.value(item) if type(item) is dict or type(item) is list else item
-                return made
-            return self._tagged(tag, tree)
+            if tag == "m":
+                return self._model(tree)
+            if tag is not None:
+                return self._tagged(tag, tree)
+            if len(tree) >= MANY and _NESTED.isdisjoint(map(type, tree.values())):
+                return self._number(dict(tree))
+            made: dict[str, Any] = self._number({})
+            for key, item in tree.items():
+                made[key] = self.value(item) if type(item) is dict or type(item) is list else item
+            return made
         if type(tree) is list:
+            if len(tree) >= MANY and _NESTED.isdisjoint(map(type, tree)):
+                return self._number(list(tree))
             return self._extended(self._number([]), tree)
         return tree
 
@@ -70,10 +76,8 @@ class Decoding:
     def attributes(self, node: Mapping[str, Json]) -> dict[str, Any]:
         """Return named values."""
         value = self.value
-        return {
-            name if name[:1] != TAG else unescaped(name): value(item) if type(item) in (dict, list) else item
-            for name, item in node.items()
-        }
+        made = {name: value(item) if type(item) is dict or type(item) is list else item for name, item in node.items()}
+        return {unescaped(name): item for name, item in made.items()} if TAG in "".join(made) else made
 
     def _number(self, made: Any) -> Any:
         self._made.append(made)

@@ -70,18 +70,23 @@ class AttributeEncoder(Protocol):
         """Return the trees of the values, under their names."""
 
 
+NOTHING_BESIDE: dict[str, Any] = {"_data": {}}
+"""The private attributes of an event without undeclared fields."""
+
+
 class ModelLayout:
     """A pydantic model: its ``__dict__``, its extra and private attributes, and the names of the fields that were
     set."""
 
     def __init__(self, kind: type[BaseModel]) -> None:
         self._kind = kind
-        self._fields = kind.model_fields.keys()
-        self._fingerprint = fingerprint(kind)
-        self._private = kind.__private_attributes__
-        self._only_dynamic = set(self._private) == {"_data"}
+        self.fields = kind.model_fields.keys()
+        self.fingerprint = fingerprint(kind)
+        self.private = kind.__private_attributes__
+        self.has_only_data = set(self.private) == {"_data"}
         self._is_root = issubclass(kind, RootModel)
         self._slots = [name for name in slots_of(kind) if not name.startswith("__pydantic_")]
+        self.has_slots = bool(self._slots)
         self.overrides_state = (
             kind.__getstate__ is not BaseModel.__getstate__
             or kind.__setstate__ is not BaseModel.__setstate__
@@ -89,38 +94,38 @@ class ModelLayout:
             or kind.__reduce__ is not object.__reduce__
         )
 
-    def state(self, value: BaseModel, encoder: AttributeEncoder, run: Run) -> dict[str, Json]:
-        """Return the parts of a model's node."""
+    def write(self, node: dict[str, Json], value: BaseModel, encoder: AttributeEncoder, run: Run) -> None:
+        """Enter a model's parts into its node."""
         values = value.__dict__
-        node: dict[str, Json] = {"h": self._fingerprint} if self._fingerprint else {}
+        if self.fingerprint:
+            node["h"] = self.fingerprint
         node["v"] = encoder.attributes(values, run)
-        if values.keys() != self._fields:
+        if values.keys() != self.fields:
             # The class has not changed: fields missing here never existed, and extra ones were added by hand.
-            node["u"] = [name for name in self._fields if name not in values]
-            node["o"] = [name for name in values if name not in self._fields]
+            node["u"] = [name for name in self.fields if name not in values]
+            node["o"] = [name for name in values if name not in self.fields]
         if value.__pydantic_fields_set__ != values.keys():
             node["s"] = sorted(value.__pydantic_fields_set__)
         if value.__pydantic_extra__ is not None:
             node["x"] = encoder.attributes(value.__pydantic_extra__, run)
         private = value.__pydantic_private__
-        if private is not None and not (self._only_dynamic and private == {"_data": {}}):
+        if private is not None and not (self.has_only_data and private == NOTHING_BESIDE):
             given = {name: item for name, item in private.items() if item is not PydanticUndefined}
             node["p"] = encoder.attributes(given, run)
-            never = [name for name in self._private if name not in given]
+            never = [name for name in self.private if name not in given]
             if never:
                 node["q"] = never
         if self._slots:
             found = attributes_of(value)
             node["l"] = encoder.attributes({name: found[name] for name in self._slots if name in found}, run)
-        return node
 
     def restore(self, value: BaseModel, node: Mapping[str, Json], decoding: Decoding) -> None:
         """Restore a model's state, without any validator, default or ``__init__``."""
         values = decoding.attributes(node["v"])
         fields_set = set(node["s"]) if "s" in node else set(values)
-        if node.get("h", "") != self._fingerprint:
+        if node.get("h", "") != self.fingerprint:
             values = fitted(self._kind, values)
-        if values.keys() != self._fields:
+        if values.keys() != self.fields:
             self._follow_the_class(values, node)
         extra = node.get("x")
         set_state = object.__setattr__
@@ -137,13 +142,13 @@ class ModelLayout:
         self, node: Mapping[str, Json], fields: dict[str, Any], decoding: Decoding
     ) -> dict[str, Any] | None:
         private = node.get("p")
-        if private is None and self._only_dynamic:
+        if private is None and self.has_only_data:
             return {"_data": {}}
-        if not self._private:
+        if not self.private:
             return None
         values = decoding.attributes(private or {})
         never = node.get("q", ())
-        for name, attribute in self._private.items():
+        for name, attribute in self.private.items():
             if name not in values and name not in never:
                 factory: Any = attribute.default_factory
                 takes_values = getattr(attribute, "default_factory_takes_validated_data", False)
@@ -169,7 +174,7 @@ class ModelLayout:
         beside = node.get("o", ())
         for name in list(values):
             kept = name in beside or isinstance(getattr(self._kind, name, None), cached_property)
-            if name not in self._fields and not kept:
+            if name not in self.fields and not kept:
                 del values[name]
 
 
@@ -198,40 +203,40 @@ class CompactLayout:
         """Return the names of the stored fields."""
         return set(self._defaults)
 
-    def differing(self, value: Any) -> Iterator[tuple[str, Any]]:
+    def differing(self, value: Any) -> dict[str, Any]:
         """Return the fields that differ from their defaults."""
         values = value.__dict__
+        found: dict[str, Any] = {}
         for name, default in self._defaults.items():
             item = values[name]
-            if item is default or (type(item) is type(default) and not item and not default):
+            if item is default or (type(item) is type(default) and ((not item and not default) or item == default)):
                 continue
-            if default is _MISSING or type(item) is not type(default) or item != default:
-                yield name, item
+            found[name] = item
+        return found
 
     def restore(self, value: Any, node: Mapping[str, Json], decoding: Decoding) -> None:
         """Restore the fields of an object."""
-        values = {**self._left_out, **self._fresh_defaults(node)}
-        values |= decoding.attributes({name: item for name, item in node.items() if name != TAG})
+        values = dict(self._left_out)
+        decoded = decoding.value
+        for name, item in node.items():
+            values[name] = decoded(item) if type(item) is dict or type(item) is list else item
+        del values[TAG]
+        for name, default in self._defaults.items():
+            if name not in values:
+                if default is _MISSING:
+                    raise Undecodable(f"its field '{name}' is missing")
+                values[name] = type(default)() if type(default) in _CONTAINERS else default
         if not self._is_model:
             value.__dict__.update(values)
             return
-        for name, state in (
-            ("__dict__", values),
-            ("__pydantic_fields_set__", set(values)),
-            ("__pydantic_extra__", None),
-            ("__pydantic_private__", None),
-        ):
-            object.__setattr__(value, name, state)
+        set_state = object.__setattr__
+        set_state(value, "__dict__", values)
+        set_state(value, "__pydantic_fields_set__", set(values))
+        set_state(value, "__pydantic_extra__", None)
+        set_state(value, "__pydantic_private__", None)
 
-    def _fresh_defaults(self, node: Mapping[str, Json]) -> dict[str, Any]:
-        fresh: dict[str, Any] = {}
-        for name, default in self._defaults.items():
-            if name in node:
-                continue
-            if default is _MISSING:
-                raise Undecodable(f"its field '{name}' is missing")
-            fresh[name] = type(default)() if isinstance(default, (dict, list, set)) else default
-        return fresh
+
+_CONTAINERS = frozenset({dict, list, set})
 
 
 def _defaults_of(kind: type[Any]) -> Iterator[tuple[str, Any]]:

@@ -47,7 +47,8 @@ class Objects:
             if known is not None:
                 return known
             try:
-                node = {TAG: "m", "c": self._names.of(kind), **layout.state(value, parts, run)}
+                node = {TAG: "m", "c": self._names.of(kind)}
+                layout.write(node, value, parts, run)
             except Unkeepable as error:
                 # Some classes drop attributes that they cannot pickle, with no more than a warning.
                 if not layout.overrides_state or _loses_attributes(value, kind):
@@ -68,7 +69,7 @@ class Objects:
             if known is not None:
                 return known
             node = {TAG: layout.tag}
-            for name, item in layout.differing(value):
+            for name, item in layout.differing(value).items():
                 is_failure = name in layout.exceptions and isinstance(item, BaseException)
                 encode: Plan = self._exceptions.as_far_as_kept if is_failure else self._encode
                 try:

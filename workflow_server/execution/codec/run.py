@@ -31,36 +31,29 @@ class Run:
     afterwards (``number``).
     """
 
-    __slots__ = (
-        "by_copies",
-        "depth",
-        "has_failures",
-        "hashes_others",
-        "left_to_class",
-        "met",
-        "plain_exceptions",
-        "shared",
-        "unproven",
-    )
+    # Attributes of the class, since most values need none of these.
+    unproven: set[object] | None = None
+    """Shapes of values whose exact round trip is not certain."""
+    has_failures = False
+    """True once an exception of a failed attempt was met."""
+    hashes_others = False
+    """True once a key or member refers to an object met before: only reading it back makes that certain."""
+    left_to_class: Unkeepable | None = None
+    """Reason why an object's state could not be stored and its class's own way was used; raised if that loses
+    something."""
+    plain_exceptions = False
+    """True to store only the messages of exceptions of failed attempts."""
+    by_copies = False
+    """True to iterate over copies of containers, because another thread changes them meanwhile."""
 
     def __init__(self, *, plain_exceptions: bool = False, by_copies: bool = False) -> None:
         self.met: dict[int, tuple[int, Any]] = {}
         """By identity: the number, and the object itself, which must live as long as its identity is used."""
         self.depth = 0
         self.shared = False
-        self.unproven: set[object] = set()
-        """Shapes of values whose exact round trip is not certain."""
-        self.by_copies = by_copies
-        """True to iterate over copies of containers, because another thread changes them meanwhile."""
-        self.plain_exceptions = plain_exceptions
-        """True to store only the messages of exceptions of failed attempts."""
-        self.has_failures = False
-        """True once an exception of a failed attempt was met."""
-        self.hashes_others = False
-        """True once a key or member refers to an object met before: only reading it back makes that certain."""
-        self.left_to_class: Unkeepable | None = None
-        """Reason why an object's state could not be stored and its class's own way was used; raised if that loses
-        something."""
+        if plain_exceptions or by_copies:
+            self.plain_exceptions = plain_exceptions
+            self.by_copies = by_copies
 
     def enter(self, value: Any) -> Json | None:
         """Number an object and go one level deeper; returns a reference instead if the object was met before."""
@@ -92,6 +85,8 @@ class Run:
 
     def must_be_proven(self, kind: type[Any], node: Json) -> None:
         """Note that an exact round trip of this value is not certain."""
+        if self.unproven is None:
+            self.unproven = set()
         self.unproven.add((kind, shape_of(node)))
 
     def copied(self, mapping: Mapping[Key, Part]) -> Mapping[Key, Part]:

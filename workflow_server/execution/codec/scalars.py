@@ -7,11 +7,12 @@ import datetime
 import decimal
 import fractions
 import ipaddress
+import math
 import pathlib
 import re
 import uuid
 import zoneinfo
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from workflow_server.execution.codec.failures import Unkeepable
@@ -36,6 +37,60 @@ _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 def is_plain_text(value: str) -> bool:
     """Return whether a text is written as a JSON string; JSON would join two adjacent surrogates into one character."""
     return value.isascii() or _SPLIT_PAIR.search(value) is None
+
+
+TOO_LARGE = 1 << _PLAIN_BITS
+"""Integers from here on, and from its negative on, are not plain."""
+MANY = 8
+"""Values of a container from which on it pays to look at all of them at once."""
+PLAIN: frozenset[type[Any]] = frozenset({str, int, float, bool, type(None)})
+"""Types of JSON. Most values of them are written as themselves."""
+TEXTS = frozenset({str})
+
+
+def are_plain(values: Collection[Any]) -> bool:
+    """Return whether all these values are written as themselves. The caller holds them in a container of its own,
+    which no other thread changes."""
+    kinds = set(map(type, values))
+    return kinds <= PLAIN and all(_are_plain_of(kind, values, kinds) for kind in _CHECKED if kind in kinds)
+
+
+def are_plain_or_texts(values: Collection[Any]) -> bool:
+    """Return whether all these values are texts, or are written as themselves."""
+    if len(values) >= MANY:
+        kinds = set(map(type, values))
+        return kinds <= PLAIN and all(_are_plain_of(kind, values, kinds) for kind in _NUMBERS if kind in kinds)
+    for value in values:
+        kind = type(value)
+        if kind is str or value is None or kind is bool:
+            continue
+        if kind is int and -TOO_LARGE < value < TOO_LARGE:
+            continue
+        if kind is not float or not math.isfinite(value):
+            return False
+    return True
+
+
+def _are_plain_of(kind: type[Any], values: Collection[Any], kinds: set[type[Any]]) -> bool:
+    found = values if len(kinds) == 1 else [value for value in values if type(value) is kind]
+    if kind is str:
+        return _are_plain_texts(found)
+    if kind is float:
+        return all(map(math.isfinite, found))
+    return bool(-TOO_LARGE < min(found) <= max(found) < TOO_LARGE)
+
+
+_NUMBERS = (int, float)
+_CHECKED = (str, int, float)
+
+
+def are_names(keys: Collection[Any]) -> bool:
+    """Return whether a dictionary of these keys is written as a plain one."""
+    return TEXTS.issuperset(map(type, keys)) and TAG not in keys and _are_plain_texts(keys)
+
+
+def _are_plain_texts(texts: Collection[str]) -> bool:
+    return all(map(str.isascii, texts)) or all(map(is_plain_text, texts))
 
 
 def text_node(value: str) -> Json:
