@@ -6,13 +6,19 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.values.strategies import SHOWN_VALUES, Shown
+from workflow_server.execution.codec import Codec
 from workflow_server.execution.codec.comparing import same
-from workflow_server.execution.patches import apply, diff
+from workflow_server.execution.patches import apply, diff, uncounted
 
-scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, 0.5]) | st.text("ab", max_size=2)
+CODEC = Codec()
+
+scalars = (
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, -0.0, 1.0, 0.5]) | st.text("ab", max_size=2)
+)
 trees = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=1), inner, max_size=3),
@@ -33,7 +39,29 @@ def test_equal_trees_need_no_patch(tree: Any) -> None:
     assert diff(tree, json.loads(json.dumps(tree))) == []
 
 
-@pytest.mark.parametrize(("left", "right"), [(1, True), (1, 1.0), (0, False), ([1], [True]), ({"a": 0}, {"a": 0.0})])
+@settings(deadline=None)
+@given(SHOWN_VALUES, SHOWN_VALUES, st.booleans())
+def test_a_patch_makes_the_tree_of_a_new_value_of_an_old_ones(old: Shown, new: Shown, counting: bool) -> None:
+    before, after = CODEC.encode(old.value), CODEC.encode([new.value, old.value])
+    for left, right in ((before, after), (after, before), ({"a": before, "b": 1}, {"a": CODEC.encode(new.value)})):
+        left_read, right_read = json.loads(json.dumps(left)), json.loads(json.dumps(right))
+        assert same(apply(left, diff(left, right, counting=counting)), right)
+        assert diff(left, right) == diff(left_read, right_read) == uncounted(diff(left, right, counting=True))
+        assert diff(right, right_read) == []
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (1, True),
+        (1, 1.0),
+        (0, False),
+        ([1], [True]),
+        ({"a": 0}, {"a": 0.0}),
+        (0.0, -0.0),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+    ],
+)
 def test_what_differs_in_json_is_a_change(left: Any, right: Any) -> None:
     assert not same(left, right)
     assert diff(left, right) != []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -26,8 +27,8 @@ from workflow_server.errors import Unstorable
 from workflow_server.execution import state as state_module
 from workflow_server.execution.codec import Codec
 from workflow_server.execution.codec.comparing import same
-from workflow_server.execution.engine import DictState
-from workflow_server.execution.patches import Patch, apply
+from workflow_server.execution.engine import DictState, InMemoryStateStore
+from workflow_server.execution.patches import Patch, apply, diff
 from workflow_server.execution.state import RecordingStateStore, decode_state, encode_state
 
 
@@ -471,3 +472,66 @@ async def test_keys_that_a_step_adds_to_a_dictionary_never_become_a_part_of_what
     kept = recording.durable()["v"]
     assert type(kept) in (dict, type(held))
     assert kept == {"c": "wsgiref.simple_server:WSGIServer", "v": {"a": 1}, "b": "x"}
+
+
+KEYS = st.sampled_from(["a", "b", "c.d", "c.e", "_x", "items", "c", "$"])
+WRITTEN = st.integers(-2, 2) | st.sampled_from([0.0, -0.0, "text", None, 300]) | st.lists(st.integers(), max_size=3)
+WRITES = st.lists(st.tuples(st.sampled_from(["one", "two"]), st.sampled_from(["set", "edit", "take"]), KEYS, WRITTEN))
+
+
+@given(WRITES)
+async def test_a_patch_is_the_difference_that_it_makes_to_the_durable_state(
+    writes: list[tuple[str, str, str, Any]],
+) -> None:
+    recording, engine = Recording(DictState(items=[1])), InMemoryStateStore(DictState(items=[1]))
+    for name, how, path, value in [*writes, ("one", "take", "a", 0), ("two", "take", "a", 0)]:
+        before = recording.store.durable
+        if how == "take":
+            patch = recording.store.take(name)
+            assert diff(before, recording.store.durable) == (patch or [])
+            assert same(apply(before, patch or []), recording.store.durable)
+            continue
+        with step(name):
+            for store in (recording.store, engine):
+                await written_to(store, how, path, value)
+        assert recording.store.durable is before
+    live = await recording.store.get_state()
+    assert differs(await engine.get_state(), live) is None
+    assert same(encode_state(live, recording.codec), recording.store.durable)
+
+
+async def written_to(store: Any, how: str, path: str, value: Any) -> None:
+    """Write to a store, or fail as the engine's does."""
+    with suppress(TypeError, AttributeError):
+        if how == "set":
+            await store.set(path, value)
+        else:
+            async with store.edit_state() as state:
+                state[path] = value
+
+
+async def test_a_value_is_set_in_a_copy_of_the_state_as_the_engine_does() -> None:
+    recording = Recording(DictState(a=1))
+    held = await recording.store.get_state()
+    await recording.store.set("a", 2)
+    await recording.store.set("b", 3)
+    assert dict(held.items()) == {"a": 1}
+    assert (await recording.store.get("a"), await recording.store.get("b")) == (2, 3)
+    assert await recording.store.get("none", default=4) == 4
+    with pytest.raises(ValueError, match="not found"):
+        await recording.store.get("none")
+    with pytest.raises(ValueError, match="empty"):
+        await recording.store.set("", 1)
+
+
+async def test_a_value_is_set_when_the_writer_before_has_finished() -> None:
+    recording = Recording(DictState(a=1))
+    async with recording.store.edit_state() as state:
+        with pytest.raises(RuntimeError, match="inside edit_state"):
+            await recording.store.set("a", 5)
+        waiting = asyncio.create_task(recording.store.set("b", 2))
+        await asyncio.sleep(0)
+        state["a"] = 3
+        assert dict((await recording.store.get_state()).items()) == {"a": 1}
+    await waiting
+    assert dict((await recording.store.get_state()).items()) == {"a": 3, "b": 2}

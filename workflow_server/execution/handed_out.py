@@ -37,10 +37,17 @@ class Digests:
     """Digests of plain data as it was last written, so that a step that only reads costs next to nothing."""
 
     def __init__(self) -> None:
-        self._digests: dict[str, bytes] = {}
+        self._digests: dict[str, bytes | None] = {}
+        """By key; None for a value that was written and not looked at since."""
 
     def is_unchanged(self, key: str, value: Any) -> bool:
-        """Return whether this value is plain data and the same as at the last call; a write in between forgets it."""
+        """Return whether this value is plain data and the same as at the last call; a write in between forgets it.
+
+        The first call after a write makes no digest: most values that a step writes are written again by the next one.
+        """
+        if self._digests.get(key, b"") is None:
+            del self._digests[key]
+            return False
         mark = _digest(value)
         if mark is None:
             return False
@@ -52,7 +59,7 @@ class Digests:
         if key == WHOLE:
             self._digests.clear()
         else:
-            self._digests.pop(key, None)
+            self._digests[key] = None
 
 
 def _digest(value: Any) -> bytes | None:

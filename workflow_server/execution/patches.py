@@ -11,7 +11,7 @@ A tree may hold tagged nodes (see ``codec``). Nodes with named parts are changed
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from workflow_server.execution.codec import TAG
 from workflow_server.execution.codec.comparing import is_set, same
@@ -37,32 +37,35 @@ def diff(old: Json, new: Json, path: Sequence[str | int] = (), *, counting: bool
 
     With ``counting``, a changed number is recorded with its old value, which is 0 where the number is new.
     """
+    if old is new:
+        return []
+    if isinstance(old, dict) and isinstance(new, dict) and _has_parts_like(old, new):
+        # Not compared as a whole first: each level would be, once for each level around it.
+        return _diff_parts(old, new, path, counting=counting)
     if same(old, new):
         return []
-    if isinstance(old, dict) and isinstance(new, dict):
-        return _diff_parts(old, new, path, counting=counting)
     if isinstance(old, list) and isinstance(new, list) and len(new) > len(old) and same(new[: len(old)], old):
         return [{"op": "extend", "path": list(path), "value": new[len(old) :]}]
     return [_set(path, new, was=old if counting else None)]
 
 
 def _diff_parts(old: dict[str, Json], new: dict[str, Json], path: Sequence[str | int], *, counting: bool) -> Patch:
-    whole: Patch = [_set(path, new, was=None)]
-    if not _has_parts_like(old, new):
-        return whole
     counting = counting and old.get(TAG) != "r"
     if is_set(old):
         patch = _diff_members(old["v"], new["v"], (*path, "v"))
         return patch + diff(old.get("a"), new["a"], (*path, "a"), counting=counting) if "a" in new else patch
-    if TAG not in old and [key for key in old if key in new] + [key for key in new if key not in old] != list(new):
-        # A dictionary keeps its order, too.
-        return whole
-    patch = _removed(old, new, path)
+    patch = []
+    if list(old) != list(new):
+        if TAG not in old and [key for key in old if key in new] + [key for key in new if key not in old] != list(new):
+            # A dictionary keeps its order, too.
+            return [_set(path, new, was=None)]
+        patch = _removed(old, new, path)
     for key, value in new.items():
-        if key in old:
-            patch += diff(old[key], value, (*path, key), counting=counting)
-        else:
+        before = old.get(key, _MISSING)
+        if before is _MISSING:
             patch.append(_set((*path, key), value, was=0 if counting else None))
+        elif before is not value:
+            patch += diff(before, value, (*path, key), counting=counting)
     return patch
 
 
@@ -96,6 +99,11 @@ def _has_parts_like(old: dict[str, Json], new: dict[str, Json]) -> bool:
     if tag == "sub":
         return new["b"] in _PARTED_BASES and ("a" in old) == ("a" in new)
     return tag in _PARTED
+
+
+def uncounted(patch: Patch) -> Patch:
+    """Return a patch as ``diff`` makes it without ``counting``: it is for the tree that it was computed against."""
+    return [cast(Operation, {key: item for key, item in operation.items() if key != "was"}) for operation in patch]
 
 
 def apply(tree: Json, patch: Iterable[Operation], source: Json = None) -> Json:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Generic, NamedTuple
 
 from pydantic import BaseModel
@@ -19,8 +20,10 @@ from workflow_server.execution.engine import (
     writing_invocation,
 )
 from workflow_server.execution.handed_out import WHOLE, Digests, HandedOut
-from workflow_server.execution.patches import Json, Patch, apply, diff
+from workflow_server.execution.patches import Json, Patch, apply, diff, uncounted
 
+_VALUES = "_data"
+"""Private attribute of ``DictState`` that holds its values."""
 _KEYS = "keys"
 _MODEL = "model"
 ROOTS = (_KEYS, _MODEL)
@@ -47,6 +50,8 @@ class _Written:
 
     invocation_id: str | None
     patch: Patch
+    before: Json
+    """The live state before it."""
     tree: Json
     """The live state after it."""
     finished: bool
@@ -94,10 +99,16 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
             # One step has been running for very long: its writes now count as made after the others.
             self._base = self._with_finished()
             self._written = [written for written in self._written if not written.finished]
-        while self._written and self._written[0].finished:
-            first = self._written.pop(0)
-            self._base = apply(self._base, first.patch, first.tree)
-        before, self.durable = self.durable, self._with_finished()
+        before, base = self.durable, self._base
+        done = list(takewhile(lambda written: written.finished, self._written))
+        del self._written[: len(done)]
+        for written in done:
+            # Nothing else was written in between, or another step's write is left out.
+            follows = written.before is self._base
+            self._base = written.tree if follows else apply(self._base, written.patch, written.tree)
+        self.durable = self._with_finished()
+        if len(done) == 1 and before is base is done[0].before and self.durable is done[0].tree:
+            return uncounted(done[0].patch)
         return diff(before, self.durable)
 
     def _with_finished(self) -> Json:
@@ -109,9 +120,20 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
 
     async def get(self, path: str, default: Any = ...) -> Any:
         """Return a nested value; changes that the step makes in it later are recorded with the step's result."""
-        value = await super().get(path, default)
-        self._handed_out.note(writing_invocation(), path.split(".", 1)[0], value)
+        keys = self._keys_beside(path)
+        if keys is not None and path in keys:
+            key, value = path, keys[path]
+        else:
+            key, value = path.split(".", 1)[0], await super().get(path, default)
+        self._handed_out.note(writing_invocation(), key, value)
         return value
+
+    def _keys_beside(self, path: str) -> dict[str, Any] | None:
+        """Return the values of a dictionary state, if this path is the key of one; None for other paths and states."""
+        state = self._live
+        if type(state) is not DictState or self._pending_seed is not None or "." in path or path[:1] in ("", "_"):
+            return None
+        return _values_of(state)
 
     async def get_state(self) -> MODEL_T:
         """Return the whole state, whose parts are the live ones: see ``get``."""
@@ -122,10 +144,27 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
     async def set(self, path: str, value: Any) -> None:
         """Set a nested value; the change to its top-level value is recorded."""
         key = path.split(".", 1)[0]
-        with _writing(key):
-            await super().set(path, value)
+        if self._keys_beside(path) is None or not await self._set_key(path, value):
+            with _writing(key):
+                await super().set(path, value)
         # It is the step's own object, which may still change.
         self._handed_out.note(writing_invocation(), key, value)
+
+    async def _set_key(self, key: str, value: Any) -> bool:
+        """Set the value of a key as the engine does, in a copy of the state: itself may be in a reader's hands.
+
+        False where the state has become another one, while an earlier writer was waited for.
+        """
+        async with self._lock.acquire_write():
+            values = self._keys_beside(key)
+            if values is None:
+                return False
+            # Its private attributes are a new dictionary, which holds the same values.
+            state = self._live.model_copy()
+            private = state.__pydantic_private__ or {}
+            private[_VALUES] = {**values, key: value}
+            await self._write(state, _Write(key))
+            return True
 
     async def set_state(self, state: MODEL_T) -> None:
         """Replace or merge the whole state; the differences are recorded."""
@@ -138,8 +177,10 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
             await super().clear()
 
     async def _write_state(self, state: BaseModel, storage: Any = None) -> None:
+        await self._write(state, _write.get(), storage)
+
+    async def _write(self, state: BaseModel, write: _Write | None, storage: Any = None) -> None:
         # Encoded before the store takes it: a value that cannot be stored is refused in the step that writes it.
-        write = _write.get()
         patch = self._changes(state, write)
         await super()._write_state(state, storage)
         self._live = state
@@ -154,8 +195,9 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
 
     def _note(self, patch: Patch, invocation_id: str | None) -> None:
         if patch:
-            self._live_tree = apply(self._live_tree, patch)
-            self._written.append(_Written(invocation_id, patch, self._live_tree, finished=invocation_id is None))
+            before, self._live_tree = self._live_tree, apply(self._live_tree, patch)
+            is_unattended = invocation_id is None
+            self._written.append(_Written(invocation_id, patch, before, self._live_tree, finished=is_unattended))
 
     def _note_changes_in_place(self, invocation_id: str) -> None:
         """Record changes made inside values that the step fetched.
@@ -170,15 +212,17 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
     def _is_as_it_was(self, key: str) -> bool:
         if key == WHOLE or type(self._live) is not DictState:
             return False
+        values = _values_of(self._live)
         # A missing key means that the step got its own default from get().
-        return key not in self._live or self._digests.is_unchanged(key, self._live[key])
+        return key not in values or self._digests.is_unchanged(key, values[key])
 
     def _changes(self, state: BaseModel, write: _Write | None) -> Patch:
-        if write is not None and write.key and type(state) is DictState and write.key in state:
+        values = _values_of(state) if write is not None and write.key and type(state) is DictState else {}
+        if write is not None and write.key in values:
             # One key of a dictionary: the others need not be encoded again.
             path = (_KEYS, escaped(write.key))
             old = self._live_tree[_KEYS].get(path[1], _MISSING)
-            new = encode_key(state[write.key], self._codec, write.key)
+            new = encode_key(values[write.key], self._codec, write.key)
             return [{"op": "set", "path": list(path), "value": new}] if old is _MISSING else diff(old, new, path)
         # Only a transaction (edit_state) has read the number that it wrote, so only there a difference counts.
         return diff(self._live_tree, encode_state(state, self._codec), counting=write is None)
@@ -193,6 +237,12 @@ def encode_state(state: BaseModel, codec: Codec) -> Json:
     if type(state) is not DictState:
         return {_MODEL: codec.encode_fields(state, "ctx.store")}
     return {_KEYS: {escaped(key): encode_key(value, codec, key) for key, value in state.items()}}
+
+
+def _values_of(state: BaseModel) -> dict[str, Any]:
+    """Return the values of a dictionary state, which its own methods look up by way of pydantic's attributes."""
+    values: dict[str, Any] = (state.__pydantic_private__ or {})[_VALUES]
+    return values
 
 
 def encode_key(value: Any, codec: Codec, key: str) -> Json:

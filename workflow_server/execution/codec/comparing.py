@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from workflow_server.execution.codec.failures import shortened
@@ -17,22 +18,30 @@ def same(left: Json, right: Json) -> bool:
     """
     if left is right:
         return True
-    if type(left) is not type(right):
+    kind = type(left)
+    if kind is not type(right):
         return False
-    if isinstance(left, dict):
-        if left.keys() != right.keys():
-            return False
-        if is_set(left) and is_set(right):
-            return left["v"].keys() == right["v"].keys() and all(
-                same(value, right[key]) for key, value in left.items() if key != "v"
-            )
-        # The parts of a node have names, and no order.
-        if TAG not in left and list(left) != list(right):
-            return False
-        return all(same(value, right[key]) for key, value in left.items())
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(same, left, right))
+    if kind is dict:
+        return _same_parts(left, right)
+    if kind is list:
+        return len(left) == len(right) and all(
+            one is other or same(one, other) for one, other in zip(left, right, strict=True)
+        )
+    if kind is float:
+        # 0.0 and -0.0 are equal in Python.
+        return bool(left == right) and math.copysign(1, left) == math.copysign(1, right)
     return bool(left == right)
+
+
+def _same_parts(left: dict[str, Json], right: dict[str, Json]) -> bool:
+    # The parts of a node have names, and no order.
+    if list(left) != list(right) and (left.keys() != right.keys() or TAG not in left):
+        return False
+    if is_set(left) and is_set(right):
+        return left["v"].keys() == right["v"].keys() and all(
+            same(value, right[key]) for key, value in left.items() if key != "v"
+        )
+    return all(value is right[key] or same(value, right[key]) for key, value in left.items())
 
 
 def is_set(node: dict[str, Json]) -> bool:
