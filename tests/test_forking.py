@@ -108,7 +108,7 @@ loop.run_until_complete(main())
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
-def test_a_child_that_comes_back_runs_nothing_of_what_the_loop_would_have_run_next(kind: str) -> None:
+def test_a_child_that_comes_back_runs_nothing_of_the_loop(kind: str) -> None:
     pytest.importorskip(kind)
     arguments = [sys.executable, "-W", "ignore", "-c", FORKS_AND_RETURNS, kind]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)

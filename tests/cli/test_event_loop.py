@@ -34,7 +34,7 @@ def _loop_of(kind: EventLoop) -> str:
     return found[0]
 
 
-def test_the_loop_is_the_one_that_is_asked_for_and_uvloop_where_it_is_installed() -> None:
+def test_the_loop_is_that_asked_for_else_uvloop_if_installed() -> None:
     assert _loop_of("asyncio") == "asyncio"
     pytest.importorskip("uvloop")
     assert _loop_of("uvloop") == "uvloop"

@@ -478,7 +478,7 @@ WRITES = st.lists(st.tuples(st.sampled_from(["one", "two"]), st.sampled_from(["s
 
 
 @given(WRITES)
-async def test_a_patch_is_the_difference_that_it_makes_to_the_durable_state(
+async def test_a_patch_is_its_difference_to_the_durable_state(
     writes: list[tuple[str, str, str, Any]],
 ) -> None:
     recording, engine = Recording(DictState(items=[1])), InMemoryStateStore(DictState(items=[1]))

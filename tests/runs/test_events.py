@@ -91,7 +91,7 @@ async def test_what_a_log_keeps_for_readers_is_bounded_in_characters(store: Sqli
     assert len(await read(reader)) == 30
 
 
-async def test_a_log_that_nobody_reads_keeps_no_events_and_a_late_reader_gets_them_all(
+async def test_an_unread_log_keeps_no_events_and_a_late_reader_gets_all(
     store: SqliteWorkflowStore, log: EventLog
 ) -> None:
     await write(store, log, 3)

@@ -44,7 +44,7 @@ def read(connection: sqlite3.Connection) -> list[HandlersPage]:
     return pages
 
 
-def test_a_page_takes_the_same_few_statements_however_many_stand_in_it(connection: sqlite3.Connection) -> None:
+def test_a_page_takes_the_same_few_statements_at_any_size(connection: sqlite3.Connection) -> None:
     add(connection, 2 * PAGE + PAGE // 2)
     statements: list[str] = []
     connection.set_trace_callback(statements.append)
