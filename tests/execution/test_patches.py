@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.values.strategies import SHOWN_VALUES, Shown
@@ -26,6 +26,8 @@ trees = st.recursive(
 )
 
 
+@example({"a": 1}, {"b": 2}, False)
+@example({"a": 1, "b": [1]}, {"b": [1, 2], "a": 1}, False)
 @given(trees, trees, st.booleans())
 def test_a_patch_makes_the_new_tree_of_the_old_one(old: Any, new: Any, counting: bool) -> None:
     before = json.dumps(old)
