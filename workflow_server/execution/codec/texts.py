@@ -45,5 +45,5 @@ def tree_of(text: str) -> Json:
     try:
         return from_json(text, cache_strings="keys")
     except ValueError:
-        # As above; for what is no JSON at all, the two agree.
+        # As above. On what is not JSON at all, the two agree.
         return json.loads(text)
