@@ -49,7 +49,8 @@ class Decoding:
                 return self._tagged(tag, tree)
             if len(tree) >= MANY and _NESTED.isdisjoint(map(type, tree.values())):
                 return self._number(dict(tree))
-            made: dict[str, Any] = self._number({})
+            made: dict[str, Any] = {}
+            self._made.append(made)
             for key, item in tree.items():
                 made[key] = self.value(item) if type(item) is dict or type(item) is list else item
             return made
@@ -76,8 +77,12 @@ class Decoding:
     def attributes(self, node: Mapping[str, Json]) -> dict[str, Any]:
         """Return named values."""
         value = self.value
-        made = {name: value(item) if type(item) is dict or type(item) is list else item for name, item in node.items()}
-        return {unescaped(name): item for name, item in made.items()} if TAG in "".join(made) else made
+        return {
+            name if name[:1] != TAG else unescaped(name): value(item)
+            if type(item) is dict or type(item) is list
+            else item
+            for name, item in node.items()
+        }
 
     def _number(self, made: Any) -> Any:
         self._made.append(made)
