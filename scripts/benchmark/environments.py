@@ -35,10 +35,12 @@ def this_build() -> Build:
 def commit() -> str:
     """Return the commit of this checkout, as it was at the first call; ``+`` where the code differs from it.
 
-    Files in docs/ do not count as code.
+    Files in docs/ and the recorded ratios do not count as code.
     """
     name = _git("rev-parse", "--short", "HEAD") or "unknown"
-    return f"{name}+" if _git("status", "--porcelain", "--", ".", ":!docs") else name
+    return (
+        f"{name}+" if _git("status", "--porcelain", "--", ".", ":!docs", ":!scripts/benchmark/baseline.json") else name
+    )
 
 
 def peer(folder: Path, requirement: str) -> Path:
