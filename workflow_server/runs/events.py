@@ -46,7 +46,7 @@ class EventLog:
         self._recent: deque[StoredEvent] = deque()
         self._recent_characters = 0
         self._change: asyncio.Future[None] | None = None
-        """What the readers wait for."""
+        """Done at the next change; there is one while readers wait."""
         self._is_hurried = False
         """The store was told of a reader that waits."""
 
