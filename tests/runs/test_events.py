@@ -13,6 +13,7 @@ from workflow_server.execution.exceptions import QueueTaken
 from workflow_server.records import EventAppended, QueueAdvanced, RunStarted
 from workflow_server.runs import events as event_log
 from workflow_server.runs.events import EventLog, EventLogs, EventReader, take_queue
+from workflow_server.store import group_commit
 from workflow_server.store.base import HandlerQuery
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
@@ -67,6 +68,22 @@ async def test_an_event_is_seen_only_when_it_is_committed(store: SqliteWorkflowS
     assert log.committed == -1
     await commit
     assert await read(reader) == [0]
+
+
+async def test_an_event_that_a_reader_waits_for_is_committed_at_once(
+    store: SqliteWorkflowStore, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "GATHER", 3_600.0)
+    reader = EventReader(log, -1, asyncio.Event())
+    for sequence in range(3):
+        waiting = asyncio.create_task(reader.next_page(20), name="waits")
+        await asyncio.sleep(0)
+        store.append(log.append("r", "{}", internal=False))
+        assert [event.sequence for event in await waiting or ()] == [sequence]
+    unread = store.append(log.append("r", "{}", internal=False))
+    await asyncio.sleep(0.05)
+    assert log.committed == 2
+    await unread
 
 
 async def test_a_reader_that_is_far_behind_gets_every_event_once(

@@ -49,6 +49,9 @@ class EventLog:
         """Made with the first reader, and dropped with the last."""
         self._recent_characters = 0
         self._change: asyncio.Future[None] | None = None
+        """Done at the next change; there is one while readers wait."""
+        self._is_hurried = False
+        """The store was told of a reader that waits."""
 
     @property
     def next_sequence(self) -> int:
@@ -56,9 +59,13 @@ class EventLog:
         return self._next
 
     def append(self, run_id: str, data: str, *, internal: bool) -> EventAppended:
-        """Give the event its sequence; it is seen when the record is committed."""
+        """Give the event its sequence; it is seen when the record, which is handed to the store next, is committed: at
+        once where a reader waits."""
         record = EventAppended(self.handler_id, self._next, run_id, internal, data)
         self._next += 1
+        if self._change is not None and not internal and not self._is_hurried:
+            self._is_hurried = True
+            asyncio.get_running_loop().call_soon(self._store.commit_soon)
         return record
 
     def take_back(self, record: EventAppended) -> None:
@@ -116,6 +123,7 @@ class EventLog:
         if self._change is not None:
             self._change.set_result(None)
             self._change = None
+        self._is_hurried = False
 
 
 def _page(recent: deque[StoredEvent], start: int) -> list[StoredEvent]:

@@ -183,6 +183,10 @@ class AbstractWorkflowStore(ABC):
         """
 
     @abstractmethod
+    def commit_soon(self) -> None:
+        """Gather no longer what was handed over: somebody waits to read it."""
+
+    @abstractmethod
     def append(self, *records: Record) -> Commit:
         """Hand over one unit of records. Never suspends; on a full disk the unit waits until there is room, but for a
         cancellation or a deletion, which is stored first with what its handler wrote before.

@@ -111,6 +111,10 @@ class GroupCommit:
         unit.answer = asyncio.get_running_loop().create_future()
         await unit
 
+    def commit_soon(self) -> None:
+        """Gather no longer what was appended."""
+        self._wanted.set()
+
     async def flush(self) -> None:
         """Return when all that was appended before is stored."""
         await self.append(())

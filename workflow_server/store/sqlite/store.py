@@ -172,6 +172,10 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         # A closed writer answers, too: whoever awaits a late unit is told that the store is closed.
         return self._writer.append(records)
 
+    def commit_soon(self) -> None:
+        if self._writer is not None:
+            self._writer.commit_soon()
+
     async def commit(self, *records: Record) -> None:
         await self._is_open(self._writer).commit(records)
 
