@@ -76,7 +76,7 @@ def test_two_steps_that_count_the_same_thing_both_count() -> None:
     assert apply({}, second) == {"count": 1}
 
 
-def test_a_number_that_is_set_rather_than_counted_stays_as_it_was_set() -> None:
+def test_a_number_that_is_set_and_not_counted_stays_as_set() -> None:
     second = diff({"page": 5}, {"page": 7})
     assert apply({"page": 0}, second) == {"page": 7}
 

@@ -199,6 +199,8 @@ class Mailbox:
         if is_lost(posted, self._run.broker):
             self._writer.drop(posted)
             return False
+        if self._weights.is_full:
+            self._weight = self._weights.of(self._run.broker)
         self._weight += posted.record.size
         self._weights.note(posted.event, posted.record.size)
         return True

@@ -121,11 +121,21 @@ def _open_waits(state: BrokerState) -> Iterator[tuple[StepWorkerWaiter[Event], b
                 yield waiter, config.accept_event_subclasses
 
 
+FEW = 64
+"""Events that came to a run up to which it is not looked whether they are still in its state."""
+
+
 class Weights:
     """The approximate size in bytes, in a snapshot, of the events in a loop's state. Each event is measured once."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Event, int]] = {}
+        self._most = FEW
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether it is time to look which of the events are still in the state."""
+        return len(self._known) > self._most
 
     def note(self, event: Event, size: int) -> None:
         """Note the known size of an event that enters the state."""
@@ -139,6 +149,7 @@ class Weights:
             if isinstance(event, Event) and id(event) not in found:
                 found[id(event)] = self._known.get(id(event)) or (event, _weight(vars(event), event._data))
         self._known = found
+        self._most = 2 * len(found) + FEW
         return sum(size for _, size in found.values())
 
 

@@ -35,6 +35,9 @@ Item = tuple[str, str | None]
 """A step and one of its work items."""
 
 
+FEW = 16
+"""Results of steps up to which none is forgotten."""
+
 Sent = str
 """A digest of a sent event and its target step, since a step may send very many."""
 
@@ -188,13 +191,22 @@ class Pulls:
     def __init__(self) -> None:
         self._results: dict[str, tuple[int, int]] = {}
         """By invocation: the number of the last invocation before its result, and how often it had sent."""
+        self._most = FEW
 
     def note(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Take note of the tick, which ``state`` is about to take in."""
         if isinstance(tick, TickStepResult) and tick.invocation_id is not None:
+            self._forget_delivered(state)
             self._results[tick.invocation_id] = (state.invocation_seq, len(tick.sends))
         elif isinstance(tick, TickAddEvent) and not self._was_returned(tick.emission):
             self._results.clear()
+
+    def _forget_delivered(self, state: BrokerState) -> None:
+        """Forget the invocations of which nothing is on its way: in a loop of steps there are always more."""
+        if len(self._results) > self._most:
+            under_way = {key.invocation_id for key in state.deliveries}
+            self._results = {name: result for name, result in self._results.items() if name in under_way}
+            self._most = 2 * len(self._results) + FEW
 
     def _was_returned(self, key: EmissionKey | None) -> bool:
         """Return whether a step returned the event, so that it never was in the mailbox."""

@@ -21,6 +21,11 @@ STUBBORN = 0.5
 """Seconds that steps get to react to their cancellation when their run ends; the engine's own intended limit."""
 
 
+MANY_WAKEUPS = 1_000
+"""Ticks to come up to which none is forgotten. A run that waits over and over for 2,000 s, as is the default, had as
+many to come as it had waited."""
+
+
 class LoopObserver(Protocol):
     """The calls by which the engine's loop keeps a durable run informed."""
 
@@ -62,6 +67,8 @@ class ObservedLoop(_ControlLoopRunner):
     """The engine's control loop, with its state in sight."""
 
     observer: LoopObserver
+    most_wakeups = MANY_WAKEUPS
+    """Ticks to come after which those of waits that are over are looked for."""
 
     async def cleanup_tasks(self) -> None:
         """Cancel the steps that still run, and abandon those that ignore it.
@@ -106,8 +113,31 @@ class ObservedLoop(_ControlLoopRunner):
         resent, self.tick_buffer = self.tick_buffer[buffered:], self.tick_buffer[:buffered]
         self.observer.send_again(resent, before)
 
+    def schedule_tick(self, tick: WorkflowTick, at_time: float) -> None:
+        """Take the tick at this time. Where very many are to come, those of waits that are over are forgotten: they
+        change nothing."""
+        super().schedule_tick(tick, at_time)
+        if len(self.scheduled_wakeups) > self.most_wakeups:
+            last = {
+                (step_id, waiter.waiter_id)
+                for step_id, worker in self.state.workers.items()
+                for waiter in worker.collected_waiters
+            }
+            self.scheduled_wakeups = [
+                entry
+                for entry in self.scheduled_wakeups
+                if entry[2] is tick
+                or not isinstance(entry[2], TickWaiterTimeout)
+                or entry[2].invocation_namespace
+                or (entry[2].step_id, entry[2].waiter_id) in last
+            ]
+            heapq.heapify(self.scheduled_wakeups)
+            self.most_wakeups = 2 * len(self.scheduled_wakeups) + MANY_WAKEUPS
+
     def pop_due_ticks(self, now: float) -> list[WorkflowTick]:
         """Return the ticks that are due, but no timeout of a wait while events sent before it are still to be taken."""
+        if not self.scheduled_wakeups or self.scheduled_wakeups[0][0] > now:
+            return []
         held = [
             entry
             for entry in self.scheduled_wakeups
