@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from workflows import Context, Workflow, step
 from workflows.errors import WorkflowRuntimeError
 from workflows.events import Event, InputRequiredEvent, StartEvent, StopEvent
+from workflows.retry_policy import retry_policy, stop_after_attempt, wait_random
 from workflows.runtime.types.commands import CommandQueueEvent, CommandScheduleIdleCheck
 from workflows.runtime.types.internal_state import BrokerState, InternalStepWorkerState
 from workflows.runtime.types.results import (
@@ -117,6 +118,11 @@ class Nested(Workflow):
     async def gather(self, items: list[Derived]) -> StopEvent | None: ...
 
 
+class Retried(Workflow):
+    @step(retry_policy=retry_policy(wait=wait_random(1.0, 9.0), stop=stop_after_attempt(3)))
+    async def only(self, ev: StartEvent) -> StopEvent | None: ...
+
+
 def at_work(*events: Event, start: bool = True) -> Twin:
     """A run that has begun and was given these events."""
     twin = Twin(BrokerState.from_workflow(Small()))
@@ -214,6 +220,15 @@ def test_a_step_within_two_streams_ends_its_part_of_the_inner_one() -> None:
     assert (outer.open_work_items, inner.open_work_items) == (2, 1)
     deliver(twin, result(twin, "drop", returned(Derived())))
     assert inner.stream_id not in twin.ours.streams
+
+
+def test_a_failure_of_an_old_journal_waits_as_the_runs_id_says() -> None:
+    twin = Twin(BrokerState.from_workflow(Retried()))
+    twin.feed(TickAddEvent(event=StartEvent()))
+    twin.feed(result(twin, "only", StepWorkerFailed(exception=OSError(), failed_at=12.0)))
+    (attempt,) = twin.ours.workers[StepId.root("only")].queue
+    assert attempt.not_before is not None
+    assert attempt.not_before > 12.0
 
 
 def test_a_retry_of_an_old_journal_replaces_the_delayed_one() -> None:

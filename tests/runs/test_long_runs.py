@@ -134,7 +134,7 @@ async def answer(manager: RuntimeManager, handler_id: str, asking: Asking) -> No
 
 
 @pytest.mark.slow
-async def test_waits_that_are_over_and_events_that_were_taken_are_forgotten(
+async def test_waits_that_are_over_and_taken_events_are_forgotten(
     managing: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routing, "FEW", 8)
