@@ -125,7 +125,7 @@ class _HttpServer(web.Server):
 class _Connection(web.RequestHandler):
     """One connection of a client."""
 
-    __slots__ = ("_server", "_watch")
+    __slots__ = ("_finishing", "_server", "_watch")
 
     def __init__(self, server: _HttpServer) -> None:
         # The middleware refuses compressed bodies, so none has to be decompressed.
@@ -139,6 +139,8 @@ class _Connection(web.RequestHandler):
             auto_decompress=False,
         )
         self._server = server
+        self._finishing: AbstractStreamWriter | None = None
+        """Writes the response that is being finished."""
         self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -173,6 +175,8 @@ class _Connection(web.RequestHandler):
         super().pause_writing()
         if self.transport is not None:
             self._server.waits_for_reader(self, self.transport)
+            if self._finishing is not None and self._watch is None:
+                self._look_later(self.transport, self._finishing)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -181,28 +185,30 @@ class _Connection(web.RequestHandler):
     async def finish_response(
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        if self.transport is None:
-            return await super().finish_response(request, resp, start_time)
-        self._look_later(self.transport, request.writer, 0)
+        self._finishing = request.writer
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            self._look_later(self.transport, request.writer)
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
+            self._finishing = None
             if self._watch is not None:
                 self._watch.cancel()
                 self._watch = None
 
-    def _look_later(self, transport: asyncio.Transport, writer: AbstractStreamWriter, sent: int) -> None:
+    def _look_later(self, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
+        """Watch a response of which the kernel did not take all: most are taken at once."""
+        sent = writer.output_size - transport.get_write_buffer_size()
         loop = asyncio.get_running_loop()
         self._watch = loop.call_later(self._server.settings.write_timeout, self._look, transport, writer, sent)
 
     def _look(self, transport: asyncio.Transport, writer: AbstractStreamWriter, sent_before: int) -> None:
         waiting = transport.get_write_buffer_size()
-        sent = writer.output_size - waiting
-        if waiting and sent <= sent_before:
+        if waiting and writer.output_size - waiting <= sent_before:
             logger.debug("A response was not read, and given up")
             reset(transport)
         else:
-            self._look_later(transport, writer, sent)
+            self._look_later(transport, writer)
 
     # -- What is not HTTP ----------------------------------------------------------------------
 
