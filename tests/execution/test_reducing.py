@@ -100,7 +100,7 @@ class Fanned(Workflow):
     @step
     async def split(self, ev: StartEvent) -> list[Item] | None: ...
 
-    @step
+    @step(num_workers=1)
     async def gather(self, items: list[Item]) -> StopEvent | None: ...
 
 
@@ -267,6 +267,10 @@ def test_a_collected_list_is_delivered_again_as_it_was() -> None:
     payload = twin.ours.workers[StepId.root("gather")].in_progress[0].shared_state.collection_release_payload
     assert payload is not None
     twin.feed(TickAddEvent(event=payload.as_event(), collection_release_payload=payload))
+    twin.feed(result(twin, "gather", returned(None)))
+    again = twin.ours.workers[StepId.root("gather")].in_progress[0].shared_state.collection_release_payload
+    assert again == payload
+    assert again is not payload
     with pytest.raises(WorkflowRuntimeError, match="unknown binding"):
         twin.feed(TickAddEvent(event=Event(), collection_release_payload=replace(payload, binding_id="gone")))
 
