@@ -57,7 +57,7 @@ class LeanLoop(ObservedLoop):
         self._batch = 0
         """The number of the present turn of the loop; steps are known by the turn in which they were started."""
         self._started = 0
-        """How many steps were started."""
+        """Number of the steps that were started so far."""
         self._ended: list[tuple[int, int, TickStepResult]] = []
         """The results of steps that the loop has not taken yet: a heap, in the order in which the steps were started,
         and with the turns in which that was."""
@@ -268,7 +268,11 @@ class LeanLoop(ObservedLoop):
     ) -> None:
         gate = self.observer.gate
         try:
-            await gate.enter(step, commit, batch)
+            try:
+                await gate.enter(step, commit, batch)
+            except Exception:
+                # The run is failed, with this as its reason; or its start was refused, and nothing is left of it.
+                return
             try:
                 result = await self._result(command, step)
             except BaseException as error:
