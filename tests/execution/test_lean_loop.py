@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, cast
 
 import pytest
-from workflows import Workflow, step
+from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 from workflows.runtime.types.internal_state import BrokerState
-from workflows.runtime.types.ticks import TickAddEvent, WorkflowTick
+from workflows.runtime.types.results import StepWorkerOutput, StepWorkerResult
+from workflows.runtime.types.ticks import TickAddEvent, TickStepResult, WorkflowTick
 
+from tests.harness.managing import Managing
 from workflow_server.execution.engine.lean_loop import LeanLoop
+from workflow_server.protocol.handlers import RunRequest
 from workflow_server.store.base import Commit
 
 
@@ -102,10 +105,10 @@ class Host:
         raise Left
 
 
-async def run(host: Host) -> LeanLoop:
-    """Run a loop on this host until it leaves."""
+async def run(host: Host, only: Callable[..., Awaitable[list[StepWorkerOutput]]] | None = None) -> LeanLoop:
+    """Run a loop on this host until it leaves. ``only``: the worker of the step."""
     state = BrokerState.from_workflow(Waiting())
-    loop = LeanLoop(Waiting(), None, None, {}, state)
+    loop = LeanLoop(Waiting(), None, None, {} if only is None else {"only": only}, state)
     loop.observer = cast(Any, host)
     with pytest.raises(Left):
         async with asyncio.timeout(10):
@@ -142,3 +145,85 @@ async def test_a_loop_that_is_over_takes_nothing_more() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert len(host.sent) == 1
+
+
+class RunningHost(Host):
+    """A run whose steps are executed."""
+
+    def start(self, step: str, name: str, work: Coroutine[Any, Any, Any], commit: Commit | None) -> asyncio.Task[Any]:
+        return asyncio.ensure_future(work)
+
+    async def enter(self, step: str, commit: Commit | None, batch: int) -> None:
+        """Let it begin."""
+
+    def leave(self, result: TickStepResult, batch: int) -> TickStepResult:
+        return result
+
+
+async def test_a_step_that_ends_as_the_time_runs_out_comes_first() -> None:
+    """As in the engine: what is due, such as the run's timeout, comes behind it."""
+    opening = asyncio.get_running_loop().create_future()
+
+    async def only(**options: Any) -> list[StepWorkerOutput]:
+        await opening
+        return [StepWorkerResult(result=None)]
+
+    def on_rest(host: Host) -> float | None:
+        if host.rests == 1:
+            # The step is started for what was sent.
+            return None
+        if host.rests > 2:
+            raise Left
+        asyncio.get_running_loop().call_soon(opening.set_result, None)
+        return 0.0
+
+    host = RunningHost(on_rest)
+    host.send(TickAddEvent(event=Sent()))
+    await run(host, only)
+    assert any(isinstance(tick, TickStepResult) for tick in host.recorded)
+
+
+class Answers(Workflow):
+    """A step begins to wait, and another, which was started after it, returns the answer at once."""
+
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        await ctx.wait_for_event(Sent)
+        return StopEvent(result="answered")
+
+    @step
+    async def reply(self, ev: StartEvent) -> Sent:
+        return Sent()
+
+
+class Races(Workflow):
+    """Two steps end the run, after so many turns of the event loop."""
+
+    @step
+    async def first(self, ev: StartEvent) -> StopEvent:
+        for _ in range(ev.first):
+            await asyncio.sleep(0)
+        return StopEvent(result="first")
+
+    @step
+    async def second(self, ev: StartEvent) -> StopEvent:
+        for _ in range(ev.second):
+            await asyncio.sleep(0)
+        return StopEvent(result="second")
+
+
+@pytest.mark.parametrize(
+    ("workflow", "fields"),
+    [
+        (Answers(timeout=5, disable_validation=True), {}),
+        *((Races(timeout=5), {"first": first, "second": second}) for first in range(4) for second in range(4)),
+    ],
+    ids=["answers", *(f"{first}-{second}" for first in range(4) for second in range(4))],
+)
+async def test_steps_that_end_together_are_taken_as_in_the_engine(
+    managing: Managing, workflow: Workflow, fields: dict[str, Any]
+) -> None:
+    async with managing(w=type(workflow)(timeout=5, disable_validation=True)) as manager:
+        handler = await manager.run("w", RunRequest(start_event=fields))
+    assert handler.result is not None
+    assert handler.result.value == {"result": await workflow.run(**fields)}

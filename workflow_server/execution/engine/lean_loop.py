@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+from heapq import heappop, heappush
 from typing import Any, cast
 
 from workflows.events import Event, StopEvent
@@ -55,8 +56,11 @@ class LeanLoop(ObservedLoop):
         self._to_start: list[CommandRunWorker] = []
         self._batch = 0
         """The number of the present turn of the loop; steps are known by the turn in which they were started."""
-        self._ended: list[tuple[int, TickStepResult]] = []
-        """The results of steps that the loop has not taken yet."""
+        self._started = 0
+        """Number of the steps that were started so far."""
+        self._ended: list[tuple[int, int, TickStepResult]] = []
+        """The results of steps that the loop has not taken yet: a heap, in the order in which the steps were started,
+        and with the turns in which that was."""
         self._taken: WorkflowTick | None = None
         """A tick that was sent, out of the mailbox: the loop takes it next, unless the result of a step comes first."""
         self._asked = 1
@@ -125,15 +129,17 @@ class LeanLoop(ObservedLoop):
         """Wait for the result of a step, for a tick that was sent, or until something is due."""
         if self.observer.has_sent:
             self._look_soon()
-        if not self._ended:
-            if self._taken is None and not await self._woken():
-                # What was sent in the same turn as the time ran out may have left the mailbox already.
-                if self._taken is None:
-                    self.observer.rested()
+        is_due = False
+        if self._is_given:
+            await self._others()
+        else:
+            is_due = not await self._woken()
+            # What ended or was sent in the same turn as the time ran out comes first.
+            if is_due and not self._is_given:
+                self.observer.rested()
                 return
-            if not self._ended:
-                # A step that ends while a sent tick is taken comes first.
-                await asyncio.sleep(0)
+        if not is_due:
+            await self._others()
         ended = self._next_result()
         if ended is not None:
             await self._take_result(ended)
@@ -141,15 +147,24 @@ class LeanLoop(ObservedLoop):
             self.tick_buffer.append(self._taken)
             self._taken, self._asked = None, self._batch + 1
 
+    @property
+    def _is_given(self) -> bool:
+        return bool(self._ended) or self._taken is not None
+
+    async def _others(self) -> None:
+        """Let a turn of the event loop pass, where that may bring more to take.
+
+        The engine's loop goes on two turns after a step ended, and takes what has ended until then in the order in
+        which it was started: a step that begins to wait ends one turn later than it could.
+        """
+        if self.worker_tasks or self._taken is not None or self.observer.has_sent:
+            await asyncio.sleep(0)
+
     def _next_result(self) -> TickStepResult | None:
         """Return the result that the loop takes next, None where a tick that was sent comes before it."""
-        if self._taken is None or self._asked == self._batch:
-            return self._ended.pop(0)[1] if self._ended else None
-        for place, (batch, result) in enumerate(self._ended):
-            if batch < self._batch:
-                del self._ended[place]
-                return result
-        return None
+        if not self._ended or (self._taken is not None and self._asked != self._batch <= self._ended[0][1]):
+            return None
+        return heappop(self._ended)[2]
 
     async def _take_result(self, result: TickStepResult) -> None:
         if any(isinstance(item, StepWorkerResult) and isinstance(item.result, StopEvent) for item in result.result):
@@ -242,20 +257,28 @@ class LeanLoop(ObservedLoop):
         for command in self._to_start:
             step = str(command.step_id)
             name = f"{self.observer.handler_id} {step}:{command.id}"
-            self.worker_tasks.add(gate.start(step, name, self._execute(command, step, commit, batch), commit))
+            self._started += 1
+            work = self._execute(command, step, commit, batch, self._started)
+            self.worker_tasks.add(gate.start(step, name, work, commit))
         self._to_start.clear()
 
     @harmless
-    async def _execute(self, command: CommandRunWorker, step: str, commit: Commit | None, batch: int) -> None:
+    async def _execute(
+        self, command: CommandRunWorker, step: str, commit: Commit | None, batch: int, place: int
+    ) -> None:
         gate = self.observer.gate
         try:
-            await gate.enter(step, commit, batch)
+            try:
+                await gate.enter(step, commit, batch)
+            except Exception:
+                # The run is failed, with this as its reason; or its start was refused, and nothing is left of it.
+                return
             try:
                 result = await self._result(command, step)
             except BaseException as error:
                 gate.give_up(error)
                 raise
-            self._ended.append((batch, gate.leave(result, batch)))
+            heappush(self._ended, (place, batch, gate.leave(result, batch)))
             self._wake()
         except Exception:
             # The run is failed, with this as its reason.
