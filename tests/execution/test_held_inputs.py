@@ -14,9 +14,16 @@ from pydantic import Field
 from workflows import Context, Workflow, catch_error, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StepFailedEvent, StopEvent
 from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
+from workflows.runtime.types.internal_state import BrokerState
+from workflows.runtime.types.results import AddCollectedEvent, AddWaiter, DeleteCollectedEvent
+from workflows.runtime.types.ticks import TickAddEvent, TickStepResult
 
 from tests.harness.managing import Managing
 from tests.harness.runs import asked, ended, released
+from workflow_server.execution.codec import Codec
+from workflow_server.execution.engine.live_state import live
+from workflow_server.execution.engine.reducing import reduce_live
+from workflow_server.execution.held_inputs import HeldInputs
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
 
@@ -252,3 +259,32 @@ async def test_an_event_that_stays_as_it_is_is_recorded_once(managing: Managing,
     assert sum('"add_event_waiter"' in data for data in ticks) > 1
     # Where it was sent, and where the step first waited.
     assert sum("longlong" in data for data in ticks) == 2
+
+
+def test_collected_events_are_recorded_as_they_were_before_the_tick() -> None:
+    """The run's state is changed in place: here, by an event that is collected anew with the same result."""
+    start, collected, further = StartEvent(), Work(notes=[1]), Work(notes=[2])
+    state: BrokerState = live(BrokerState.from_workflow(Waits()))
+    state, _ = reduce_live(state, TickAddEvent(event=start, stamped_at=1.0), 1.0, "run")
+    (step_id, worker), *_ = [(name, one) for name, one in state.workers.items() if one.in_progress]
+    worker.collected_events["default"] = [collected]
+    (execution,) = worker.in_progress
+    execution.shared_state.collected_events["default"] = [collected]
+    tick = TickStepResult(
+        step_id=step_id,
+        worker_id=0,
+        event=start,
+        invocation_id=execution.invocation_id,
+        stamped_at=2.0,
+        result=[
+            DeleteCollectedEvent(event_id="default"),
+            AddCollectedEvent(event_id="default", event=further),
+            AddWaiter(waiter_id="w", event_type=HumanResponseEvent),
+        ],
+    )
+    codec = Codec([StartEvent, Work])
+    inputs = HeldInputs(codec)
+    inputs.note(tick, state)
+    reduce_live(state, tick, 2.0, "run")
+    assert worker.collected_events["default"] == [collected, further]
+    assert codec.decode(inputs.to_record()["collected"]) == {"default": [collected]}

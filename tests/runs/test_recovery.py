@@ -92,9 +92,7 @@ async def test_runs_are_read_many_at_once_when_a_server_starts(managing: Managin
         assert json.loads(events[-1].data)["type"] == "WorkflowCancelledEvent"
 
 
-async def test_what_is_loaded_at_a_start_is_not_searched_for_garbage_over_and_over(
-    managing: Managing, database: Path
-) -> None:
+async def test_a_start_is_not_searched_for_garbage_over_and_over(managing: Managing, database: Path) -> None:
     async with managing(stuck=Stuck(), grace=0.0) as manager:
         for _ in range(3 * recovery.AT_ONCE):
             await manager.start("stuck", RunRequest())

@@ -35,6 +35,8 @@ class HeldInputs:
         self._recorded: dict[Item, dict[str, bytes]] = {}
         """By work item: digests of what was recorded last."""
         self._held: tuple[Item, _Held] | None = None
+        self._parts: list[tuple[str, Any]] = []
+        """Its events, as they are before the tick, which may be reduced before they are recorded."""
 
     def note(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Note the step of the tick, in the state before it."""
@@ -49,7 +51,8 @@ class HeldInputs:
             return
         item, execution = found
         if begins_again:
-            self._held = item, _Held(tick, execution, state.workers[tick.step_id])
+            held = _Held(tick, execution, state.workers[tick.step_id])
+            self._held, self._parts = (item, held), list(held.parts())
         else:
             self._recorded.pop(item, None)
 
@@ -62,10 +65,11 @@ class HeldInputs:
         if self._held is None:
             return {}
         # The run may wait for long now, and needs them no more.
-        (item, held), self._held = self._held, None
+        (item, _), self._held = self._held, None
+        parts, self._parts = self._parts, []
         recorded = self._recorded.setdefault(item, {})
         trees: dict[str, Json] = {}
-        for name, value in held.parts():
+        for name, value in parts:
             tree = self._codec.encode(value, type(value).__name__ if name == _EVENT else f"An event of '{item[0]}'")
             digest = _digest(tree)
             if recorded.get(name) != digest:
@@ -111,7 +115,8 @@ class _Held(NamedTuple):
         if answers:
             yield _ANSWERS, answers
         took = [result.event_id for result in self.tick.result if isinstance(result, DeleteCollectedEvent)]
-        collected = {name: self.worker.collected_events[name] for name in took if name in self.worker.collected_events}
+        held = self.worker.collected_events
+        collected = {name: list(held[name]) for name in took if name in held}
         if collected:
             yield _COLLECTED, collected
 

@@ -134,7 +134,7 @@ class LeanLoop(ObservedLoop):
             await self._others()
         else:
             is_due = not await self._woken()
-            # What ended or was sent in the same turn as the time ran out comes first.
+            # A result or a tick that came in the same turn as the time ran out comes first.
             if is_due and not self._is_given:
                 self.observer.rested()
                 return
