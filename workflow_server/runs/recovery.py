@@ -167,8 +167,8 @@ class Recovery:
 def _young_collections() -> Iterator[Callable[[], object]]:
     """Within the block, garbage is collected only by the function that it is given, and only among what is new.
 
-    The runs that are loaded stay. Python's collector would look at all of them over and over: half of the time of a start
-    with 2,000 of them.
+    The runs that are loaded stay. Python's collector would look at all of them over and over: half of the time of a
+    start with 2,000 of them.
     """
     if not gc.isenabled():
         yield lambda: None
