@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import shutil
 import sqlite3
@@ -89,6 +90,31 @@ async def test_runs_are_read_many_at_once_when_a_server_starts(managing: Managin
         events = await manager.store.read_events(last, -1, 100)
         assert [event.sequence for event in events] == list(range(len(events)))
         assert json.loads(events[-1].data)["type"] == "WorkflowCancelledEvent"
+
+
+async def test_what_is_loaded_at_a_start_is_not_searched_for_garbage_over_and_over(
+    managing: Managing, database: Path
+) -> None:
+    async with managing(stuck=Stuck(), grace=0.0) as manager:
+        for _ in range(3 * recovery.AT_ONCE):
+            await manager.start("stuck", RunRequest())
+    store = CountedReads(database)
+    generations: list[int] = []
+
+    def count(phase: str, info: dict[str, int]) -> None:
+        if phase == "start" and 0 < store.reads["load_runs"] < 3:
+            generations.append(info["generation"])
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(count)
+    gc.set_threshold(50, 2, 2)
+    try:
+        async with managing(stuck=Stuck(), grace=0.0, store=store):
+            assert gc.isenabled()
+    finally:
+        gc.callbacks.remove(count)
+        gc.set_threshold(*thresholds)
+    assert generations == [0, 0]
 
 
 @pytest.mark.parametrize(
