@@ -178,6 +178,9 @@ class StepBarrier:
         current = asyncio.current_task()
         assert current is not None
         self._parked.append(current)
+        if self.is_clear:
+            # The loop has looked before, while this step still stood here: nothing would make it look again.
+            self._owner.drain()
         await asyncio.get_running_loop().create_future()
 
 

@@ -73,6 +73,9 @@ class RunOwner(Protocol):
     def abort(self, error: WorkflowServerError) -> None:
         """Fail it from outside its task."""
 
+    def drain(self) -> None:
+        """Let it leave memory, where it has no step that has begun; the server stops."""
+
     def end(self) -> None:
         """Note that its end is on its way to the store."""
 
