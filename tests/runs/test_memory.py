@@ -15,8 +15,8 @@ from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
 
 RUNS = 150
-MOST = 34_000
-"""Bytes that a waiting run may hold, by Python's own count: 32,200 were measured, and 36,500 where stored records and
+MOST = 18_000
+"""Bytes that a waiting run may hold, by Python's own count: 15,700 were measured, and 36,500 where stored records and
 events without a reader were kept."""
 
 
