@@ -12,7 +12,7 @@ from workflows import Context, Workflow, catch_error, step
 from workflows.errors import WorkflowRuntimeError, WorkflowValidationError
 from workflows.events import StartEvent, StepFailedEvent, StopEvent
 
-from tests.harness.managing import uses_engine_loop
+from tests.harness.managing import CONTROL_LOOP, uses_engine_loop
 from tests.reliability.engine.behaviours import BEHAVIOURS, DIFFERENCES
 from tests.reliability.engine.engine_runs import Server, outcome, read, run_basic
 from tests.reliability.engine.every_commit import DiskCopies, KillPoint, run_durable
@@ -71,6 +71,19 @@ async def test_a_run_killed_after_a_commit_ends_as_in_the_basic_runtime(
             unit="pairs of kills",
             figures=f"{campaign.samples} samples",
         )
+
+
+@pytest.mark.slow(30)
+@pytest.mark.timeout(600)
+async def test_the_engines_own_loop_ends_each_sample_alike(
+    tmp_path: Path, extent: Extent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after one of its commits, and resumed; runs of verbose workflows are driven by that loop, too."""
+    monkeypatch.setenv(CONTROL_LOOP, "engine")
+    campaign = Campaign(tmp_path, extent.seed, idle_timeout=None, points=1, second=0)
+    await campaign.run(SAMPLES)
+    assert not campaign.wrong, "\n\n".join([f"{len(campaign.wrong)} differ:", *campaign.wrong])
+    assert campaign.samples == len(SAMPLES)
 
 
 def test_each_behaviour_is_shown_and_each_difference_is_told() -> None:
