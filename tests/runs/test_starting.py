@@ -132,6 +132,23 @@ async def test_a_refused_start_leaves_nothing_behind(
     assert ("was refused" in caplog.text) is (error is UnitRefused)
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_no_step_of_a_refused_start_begins_in_whatever_turn(
+    managing: Managing, database: Path, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    """A disk that was full just now is not tried again: the refusal comes in the turn in which a step is started."""
+    monkeypatch.setattr("workflow_server.runs.starting.TURNS", turns)
+    store, workflow = HookedStore(database), Once()
+    async with managing(once=workflow, store=store) as manager:
+        store.hook = full
+        for _ in range(2):
+            with pytest.raises(StorageFull):
+                await manager.run("once", RunRequest())
+        await until(lambda: not any(manager.footprint().values()))
+        store.hook = None
+    assert workflow.calls == 0
+
+
 @pytest.mark.parametrize("is_full", [False, True])
 async def test_a_timeout_before_the_start_is_stored_comes_behind_it(
     managing: Managing, database: Path, caplog: pytest.LogCaptureFixture, *, is_full: bool

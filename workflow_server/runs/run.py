@@ -225,6 +225,9 @@ class Run:
         """Leave without a trace: its start was refused, and no step has begun."""
         self.end()
         self.failure = None
+        if self.session is not None:
+            # A step that comes to the barrier only now finds it closed.
+            self.session.drain()
         self._interrupt()
 
     def abort(self, error: WorkflowServerError) -> None:
@@ -242,7 +245,7 @@ class Run:
 
     def drain(self) -> None:
         """Start no more steps, and leave memory when those that run have been recorded."""
-        if self.session is not None and self.session.drain() and self.session.writer.is_open:
+        if self.session is not None and self.session.drain() and self.session.writer.is_open and not self.has_ended:
             self._interrupt()
 
     def _interrupt(self) -> None:
