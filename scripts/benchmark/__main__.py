@@ -76,7 +76,8 @@ def _keep(told: Sequence[Result], options: argparse.Namespace) -> None:
     if options.write_docs:
         showing.write_page(told, WORKLOADS)
     if options.record:
-        Baseline.read(options.baseline).record(told, options.baseline)
+        steady = {workload.name for workload in WORKLOADS if workload.steady}
+        Baseline.read(options.baseline).record([each for each in told if each.workload in steady], options.baseline)
 
 
 def _warn_where_busy() -> None:

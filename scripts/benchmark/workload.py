@@ -79,6 +79,8 @@ class Workload:
     peers: bool = True
     repeats: int = 99
     """Number of measurements at most, for work that takes long and varies little."""
+    steady: bool = True
+    """Its CPU time can be checked; it varies too much where threads wake each other all the time."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     async def prepare(self, served: Served, count: int) -> None:

@@ -58,7 +58,15 @@ def _state(size: str, size_bytes: int, clients: int, count: int) -> Runs:
 def _got(name: str, handlers: int, quick: int = 0) -> Got:
     told = f"single handlers, read by 8 clients, of {handlers:,} in the database"
     return Got(
-        name=name, told=told, unit="reads/s", per="read", count=2_000, quick=quick, handlers=handlers, peers=False
+        name=name,
+        told=told,
+        unit="reads/s",
+        per="read",
+        count=2_000,
+        quick=quick,
+        peers=False,
+        steady=False,
+        handlers=handlers,
     )
 
 
@@ -123,6 +131,7 @@ WORKLOADS: tuple[Workload, ...] = (
         per="run",
         count=300,
         quick=100,
+        steady=False,
         flow="three_steps",
         clients=1,
     ),
