@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+import weakref
 
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, StartEvent, StopEvent
 
 from tests.harness.managing import Managing
 from tests.harness.waiting import until
+from workflow_server.execution.session import RunSession
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
 
@@ -53,3 +55,36 @@ async def test_a_run_that_waits_in_memory_holds_little(managing: Managing) -> No
         finally:
             tracemalloc.stop()
     assert held < MOST
+
+
+class Noting(Workflow):
+    """Notes what it does in ``ctx.store``."""
+
+    @step
+    async def note(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        await ctx.store.set("noted", 1)
+        ctx.write_event_to_stream(HumanResponseEvent())
+        return StopEvent()
+
+
+def parts(manager: RuntimeManager, handler_id: str) -> list[object]:
+    """The session of a run that goes on, and all that it writes."""
+    run = manager.runs.get(handler_id)
+    assert run is not None
+    session = run.session
+    assert isinstance(session, RunSession)
+    return [session, session.writer, session.writer.state, session.gate]
+
+
+async def test_a_run_that_is_over_waits_for_no_garbage_collector(managing: Managing) -> None:
+    """Its objects do not refer to each other in a circle: the collector would take an eighth of the time of runs."""
+    async with managing(noting=Noting()) as manager:
+        await manager.run("noting", RunRequest())
+        gc.collect()
+        gc.disable()
+        try:
+            begun = await manager.start("noting", RunRequest())
+            left = [weakref.ref(part) for part in parts(manager, begun.handler_id)]
+            await until(lambda: not any(part() for part in left), "something of a run that is over is still there")
+        finally:
+            gc.enable()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
@@ -67,7 +68,9 @@ class RunSession(EngineDriven):
         self._start_event = start_event
         self.gate = StepBarrier(run, run.workflow.waits.began)
         """The barrier at which steps wait until all before them is durable."""
-        self._mailbox = Mailbox(self, self.writer, self.gate, run.workflow.waits, surroundings.limits.size)
+        # By a weak reference, so that no session waits for the garbage collector when its run is over.
+        itself, limit = weakref.proxy(self), surroundings.limits.size
+        self._mailbox = Mailbox(itself, self.writer, self.gate, run.workflow.waits, limit)
         self._broker: BrokerState | None = None
         self._loop: ObservedLoop | None = None
         self._may_release = False

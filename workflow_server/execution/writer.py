@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import weakref
 from collections.abc import Coroutine
 from typing import Any
 
@@ -142,7 +143,8 @@ class RunWriter:
         if is_legacy:
             # No patch of today's fits on what was written then.
             self.append(self._replaced(tree))
-        return self._run.workflow.state_store(tree, unattended=self._write_unattended)
+        write = weakref.WeakMethod(self._write_unattended)
+        return self._run.workflow.state_store(tree, unattended=lambda patch: _call(write, patch))
 
     def append(self, *records: Record) -> Commit:
         """Hand one unit to the store."""
@@ -329,3 +331,10 @@ async def durable(commit: Commit | None) -> None:
     """Return when the commit is; at once where there is none."""
     if commit is not None:
         await commit
+
+
+def _call(write: weakref.WeakMethod[Any], patch: Patch) -> None:
+    """Write a patch, unless the writer is gone: a writer and its state are not to keep each other alive."""
+    method = write()
+    if method is not None:
+        method(patch)
