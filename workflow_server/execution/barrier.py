@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -35,7 +34,7 @@ class StepBarrier:
         self._began = began
         self._unrecorded = 0
         self._parked: list[asyncio.Task[Any]] = []
-        self.standing: Counter[str] = Counter()
+        self.standing: dict[str, int] = {}
         """The steps that were started and have not begun, and how often."""
         self._batch = 0
         self._ending: dict[str | None, int] = {}
@@ -87,7 +86,7 @@ class StepBarrier:
         self._openings.clear()
 
     def _stand(self, step: str, commit: Commit | None) -> None:
-        self.standing[step] += 1
+        self.standing[step] = self.standing.get(step, 0) + 1
         self._last = commit
 
     def _leave(self, step: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from workflow_server.errors import StorageError, Unstorable, WorkflowServerError
+from workflow_server.execution.codec import text_of
 from workflow_server.execution.containment import DONE, harmless
 from workflow_server.execution.engine import (
     BrokerState,
@@ -279,7 +280,7 @@ class RunWriter:
     def _patched(self, patch: Patch) -> StatePatched | StateReplaced:
         if not self._has_base:
             return self._replaced(self.state.durable)
-        record = StatePatched(self._run_id, self._next_patch, json.dumps(patch))
+        record = StatePatched(self._run_id, self._next_patch, text_of(patch))
         self._next_patch += 1
         self._patches += 1
         self._patch_characters += len(record.patch)
