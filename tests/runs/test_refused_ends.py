@@ -85,12 +85,14 @@ async def test_a_caller_is_told_of_a_handler_deleted_beneath_its_run(managing: M
     async with managing(large=Large(timeout=None)) as manager:
         waiting = asyncio.create_task(manager.run("large", RunRequest({"waits": True})), name="waiting")
         await until(lambda: bool(manager.runs.in_memory()))
-        (run,) = manager.runs
-        await run.settle()
-        (handler,) = await manager.list_handlers(None, None)
-        await asked(manager, handler.handler_id)
-        await manager.store.delete(HandlerQuery(handler_id_in=[handler.handler_id]))
+        (run,) = manager.runs.in_memory()
+        # It is in memory before its start is stored.
+        async with asyncio.timeout(20):
+            while not await manager.list_handlers(None, None):  # noqa: ASYNC110 nothing tells of it
+                await asyncio.sleep(0.005)
+        await asked(manager, run.handler_id)
+        await manager.store.delete(HandlerQuery(handler_id_in=[run.handler_id]))
         with pytest.raises(HandlerNotFound):
-            await manager.cancel(handler.handler_id)
+            await manager.cancel(run.handler_id)
         with pytest.raises(UnitRefused):
             await asyncio.wait_for(waiting, 20)

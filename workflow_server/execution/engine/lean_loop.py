@@ -162,7 +162,10 @@ class LeanLoop(ObservedLoop):
 
     def _next_result(self) -> TickStepResult | None:
         """Return the result that the loop takes next, None where a tick that was sent comes before it."""
-        if not self._ended or (self._taken is not None and self._asked != self._batch <= self._ended[0][1]):
+        if not self._ended:
+            return None
+        _, batch, _ = self._ended[0]
+        if self._taken is not None and self._asked < self._batch and batch == self._batch:
             return None
         return heappop(self._ended)[2]
 
