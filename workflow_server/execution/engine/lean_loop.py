@@ -130,16 +130,17 @@ class LeanLoop(ObservedLoop):
         if self.observer.has_sent:
             self._look_soon()
         is_due = False
-        if self._is_given:
-            await self._others()
+        if self._ended or self._taken is not None:
+            if self._may_get_more:
+                await asyncio.sleep(0)
         else:
             is_due = not await self._woken()
             # A result or a tick that came in the same turn as the time ran out comes first.
-            if is_due and not self._is_given:
+            if is_due and not self._ended and self._taken is None:
                 self.observer.rested()
                 return
-        if not is_due:
-            await self._others()
+        if not is_due and self._may_get_more:
+            await asyncio.sleep(0)
         ended = self._next_result()
         if ended is not None:
             await self._take_result(ended)
@@ -148,17 +149,13 @@ class LeanLoop(ObservedLoop):
             self._taken, self._asked = None, self._batch + 1
 
     @property
-    def _is_given(self) -> bool:
-        return bool(self._ended) or self._taken is not None
-
-    async def _others(self) -> None:
-        """Let a turn of the event loop pass, where that may bring more to take.
+    def _may_get_more(self) -> bool:
+        """Return whether the next turn of the event loop may bring more to take.
 
         The engine's loop goes on two turns after a step ended, and takes what has ended until then in the order in
         which it was started: a step that begins to wait ends one turn later than it could.
         """
-        if self.worker_tasks or self._taken is not None or self.observer.has_sent:
-            await asyncio.sleep(0)
+        return bool(self.worker_tasks) or self._taken is not None or self.observer.has_sent
 
     def _next_result(self) -> TickStepResult | None:
         """Return the result that the loop takes next, None where a tick that was sent comes before it."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from llama_index_instrumentation import get_dispatcher, root_manager
-from llama_index_instrumentation.dispatcher import Dispatcher, active_instrument_tags
+from llama_index_instrumentation.dispatcher import active_instrument_tags
 from llama_index_instrumentation.event_handlers import NullEventHandler
 from llama_index_instrumentation.span_handlers import NullSpanHandler
 from workflows import Context, Workflow
@@ -59,15 +59,13 @@ def is_observed(workflow: Workflow) -> bool:
         return True
     # A copy: other threads may be importing modules, which make dispatchers of their own.
     for dispatcher in list(root_manager.dispatchers.values()):
-        if (dispatcher.span_handlers or dispatcher.event_handlers) and _is_heard(dispatcher):
-            return True
+        for span_handler in dispatcher.span_handlers:
+            if type(span_handler) is not NullSpanHandler:
+                return True
+        for event_handler in dispatcher.event_handlers:
+            if type(event_handler) is not NullEventHandler:
+                return True
     return False
-
-
-def _is_heard(dispatcher: Dispatcher) -> bool:
-    return any(type(handler) is not NullSpanHandler for handler in dispatcher.span_handlers) or any(
-        type(handler) is not NullEventHandler for handler in dispatcher.event_handlers
-    )
 
 
 class _Known:
