@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from workflows import Context, Workflow, step
+from workflows.context.state_store import DictState, InMemoryStateStore
 from workflows.events import StartEvent, StopEvent
 from workflows.runtime.control_loop import reduce, streams
 from workflows.runtime.control_loop.runner import _ControlLoopRunner, _stamp_tick
@@ -26,7 +27,7 @@ from workflows.runtime.types.ticks import TickAddEvent, TickWakeup
 
 import workflow_server
 from workflow_server.execution import engine
-from workflow_server.execution.engine import steps
+from workflow_server.execution.engine import fill_memory_store, steps
 
 PRIVATE = {"_timeout", "_runtime", "_validate", "_get_steps", "_step_configs", "_num_concurrent_runs"}
 SOURCES = Path(workflow_server.__file__).parent
@@ -201,3 +202,20 @@ def test_every_field_of_the_engines_that_is_kept_is_known() -> None:
 def test_an_idempotency_key_outside_a_step_is_refused() -> None:
     with pytest.raises(RuntimeError, match="within a step"):
         engine.idempotency_key()
+
+
+def test_a_memory_store_is_filled_as_by_its_constructor() -> None:
+    class Counted(BaseModel):
+        count: int = 0
+
+    for state in (DictState(a=1), Counted(count=2)):
+        made = InMemoryStateStore(state)
+        filled: InMemoryStateStore[Any] = object.__new__(InMemoryStateStore)
+        fill_memory_store(filled, state)
+        assert list(vars(filled)) == list(vars(made))
+        assert filled.state_type is made.state_type
+        assert filled._storage is filled._memory_storage
+        assert filled._durable is made._durable is None
+        assert filled._pending_seed is made._pending_seed is None
+        assert vars(filled._serializer) == vars(made._serializer)
+        assert vars(filled._memory_storage) == vars(made._memory_storage)

@@ -17,6 +17,7 @@ from workflow_server.execution.engine import (
     MODEL_T,
     DictState,
     InMemoryStateStore,
+    fill_memory_store,
     writing_invocation,
 )
 from workflow_server.execution.handed_out import WHOLE, Digests, HandedOut
@@ -67,7 +68,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
     """
 
     def __init__(self, state: MODEL_T, codec: Codec, *, durable: Json, unattended: PatchSink) -> None:
-        super().__init__(state)
+        fill_memory_store(self, state)
         self._codec = codec
         self._live: BaseModel = state
         self._handed_out = HandedOut()

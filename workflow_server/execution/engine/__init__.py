@@ -69,6 +69,7 @@ from workflows.runtime.types.ticks import (
 
 from workflow_server.execution.engine.live_state import plain
 from workflow_server.execution.engine.loop import LoopObserver, ObservedLoop, end_tasks
+from workflow_server.execution.engine.memory_store import fill_memory_store
 from workflow_server.execution.engine.steps import (
     idempotency_key,
     in_step,
@@ -166,6 +167,7 @@ __all__ = [
     "enter_run",
     "event_matches",
     "events_of",
+    "fill_memory_store",
     "get_current_run_id",
     "idempotency_key",
     "in_step",
