@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 from pathlib import Path
@@ -31,5 +32,9 @@ def resident(pid: int) -> int:
 
 def sockets(pid: int) -> int:
     """Return the number of sockets that a process has open."""
-    descriptors = Path(f"/proc/{pid}/fd").iterdir()
-    return sum(descriptor.readlink().name.startswith("socket:") for descriptor in descriptors)
+    count = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        # It may close one between the list and the look.
+        with contextlib.suppress(FileNotFoundError):
+            count += descriptor.readlink().name.startswith("socket:")
+    return count
