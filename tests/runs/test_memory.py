@@ -7,14 +7,17 @@ import gc
 import tracemalloc
 import weakref
 
+import pytest
 from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, StartEvent, StopEvent
 
-from tests.harness.managing import Managing
+from tests.harness.managing import Managing, uses_engine_loop
 from tests.harness.waiting import until
 from workflow_server.execution.session import RunSession
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.runs.manager import RuntimeManager
+
+pytestmark = pytest.mark.skipif(uses_engine_loop(), reason="the engine's own loop holds more")
 
 RUNS = 150
 MOST = 18_000
