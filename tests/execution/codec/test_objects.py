@@ -173,3 +173,9 @@ def test_a_partial_function_and_a_bound_method_are_kept() -> None:
     assert part() == 3
     assert read_back(c.Component([1]).to_dict)() == {"store": {"items": [1]}}
     assert read_back(operator.methodcaller("upper"))("a") == "A"
+
+
+def test_an_object_is_written_alike_before_and_after_a_look_at_it() -> None:
+    """A partial's pickled state has its attributes as None, and as {} once anybody has asked for them."""
+    part, codec = functools.partial(c.a_function, 3), Codec()
+    assert codec.dumps(part) == codec.dumps(part)

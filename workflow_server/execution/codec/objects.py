@@ -236,6 +236,8 @@ def _has_state_methods(kind: type[Any]) -> bool:
 
 def _reduced(value: Any, kind: type[Any]) -> Any:
     reduce = copyreg.dispatch_table.get(kind)
+    # Some objects make their dictionary of attributes when it is first asked for, and have another state from then on.
+    attributes_of(value)
     try:
         return reduce(value) if reduce is not None else value.__reduce_ex__(4)
     except Exception as error:
