@@ -6,15 +6,14 @@ Runs of the lean loop use none of this.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from typing import Any
 
 from workflow_server.errors import EventNotTaken
 from workflow_server.execution.barrier import StepBarrier
 from workflow_server.execution.containment import is_cancelled
 from workflow_server.execution.engine import (
-    BrokerState,
     InternalRunAdapter,
+    LoopHost,
     NamedTask,
     ObservedLoop,
     PendingStart,
@@ -29,40 +28,20 @@ from workflow_server.execution.engine import (
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import RunOwner
 from workflow_server.execution.mailbox import Mailbox
-from workflow_server.store.base import Commit
 
 
-class EngineDriven(InternalRunAdapter):
-    """The part of a session that only the engine's loop calls."""
+class EngineDriven(InternalRunAdapter, LoopHost):
+    """The part of a session that only the engine's loop calls, made of what a lean loop asks of its host."""
 
-    gate: StepBarrier
+    _gate: StepBarrier
     _run: RunOwner
     _mailbox: Mailbox
     _loop: ObservedLoop | None
 
-    def now(self) -> float:
-        """Return the time by which the run's deadlines are told."""
-        raise NotImplementedError
-
-    def record(self, tick: WorkflowTick) -> None:
-        """Journal a tick that was reduced."""
-        raise NotImplementedError
-
-    def compact(self, state: BrokerState) -> Commit | None:
-        """Let a snapshot replace a long journal, and return the commit of all that was written."""
-        raise NotImplementedError
-
-    def rest(self, steps: Collection[asyncio.Task[Any]], timeout: float | None) -> float | None:
-        """Return for how many seconds the loop may wait."""
-        raise NotImplementedError
-
-    def rested(self) -> None:
-        """Release the run, where it was idle for long enough."""
-        raise NotImplementedError
-
-    def end_steps(self) -> None:
-        """Note that the run leaves memory."""
-        raise NotImplementedError
+    @property
+    def gate(self) -> StepBarrier:
+        """Return the barrier at which the run's steps wait until all before them is durable."""
+        return self._gate
 
     async def get_now(self) -> float:
         """Return server time: what is compared across restarts depends on no process, and not on the wall clock."""
@@ -88,8 +67,8 @@ class EngineDriven(InternalRunAdapter):
         """Start what is pending — steps when all before them is durable — and wait for the first to finish."""
         assert self._loop is not None
         commit = self.compact(self._loop.state)
-        self.gate.next_batch()
-        started = [self.gate.start_pending(item, commit) for item in pending]
+        self._gate.next_batch()
+        started = [self._gate.start_pending(item, commit) for item in pending]
         try:
             completed = await self._first_done([*running, *started], timeout)
         except BaseException:

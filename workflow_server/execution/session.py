@@ -66,11 +66,10 @@ class RunSession(EngineDriven):
         self._run = run
         self._surroundings = surroundings
         self._start_event = start_event
-        self.gate = StepBarrier(run, run.workflow.waits.began)
-        """The barrier at which steps wait until all before them is durable."""
+        self._gate = StepBarrier(run, run.workflow.waits.began)
         # By a weak reference, so that no session waits for the garbage collector when its run is over.
         itself, limit = weakref.proxy(self), surroundings.limits.size
-        self._mailbox = Mailbox(itself, self.writer, self.gate, run.workflow.waits, limit)
+        self._mailbox = Mailbox(itself, self.writer, self._gate, run.workflow.waits, limit)
         self._broker: BrokerState | None = None
         self._loop: ObservedLoop | None = None
         self._may_release = False
@@ -155,8 +154,8 @@ class RunSession(EngineDriven):
     def drain(self) -> bool:
         """Start no more steps; returns whether none runs, so that the run can leave memory at once. Otherwise it does
         when those that run have been recorded."""
-        self.gate.draining = True
-        return self.gate.is_clear
+        self._gate.draining = True
+        return self._gate.is_clear
 
     # -- The observer of the loop --------------------------------------------------------------
 
@@ -178,7 +177,7 @@ class RunSession(EngineDriven):
         self._mailbox.before(tick, state)
         self.writer.journal.before(tick, state)
         if isinstance(tick, TickStepResult):
-            self.gate.taken(tick)
+            self._gate.taken(tick)
             for item in tick.result:
                 if isinstance(item, AddWaiter):
                     self._run.workflow.learn(item.event_type)
@@ -194,11 +193,11 @@ class RunSession(EngineDriven):
     @property
     def is_ending(self) -> bool:
         """Return whether the steps that still run are cancelled because the run leaves memory."""
-        return self.gate.ending
+        return self._gate.ending
 
     def end_steps(self) -> None:
         """Note that the run leaves memory: the steps that still run are cancelled next."""
-        self.gate.ending = True
+        self._gate.ending = True
 
     def left(self) -> BaseException:
         """Return the exception of a cancelled loop: the run's failure, or the reason why it did not fail."""
@@ -300,7 +299,7 @@ class RunSession(EngineDriven):
         Raises:
             LeftMemory: the server stops, and no step has begun.
         """
-        if self.gate.has_drained(steps):
+        if self._gate.has_drained(steps):
             raise LeftMemory
         release_after = self._surroundings.idle_timeout if not steps else None
         self._may_release = release_after is not None and (timeout is None or timeout > release_after)

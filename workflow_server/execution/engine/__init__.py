@@ -69,6 +69,7 @@ from workflows.runtime.types.ticks import (
 
 from workflow_server.execution.engine.live_state import plain
 from workflow_server.execution.engine.loop import LoopObserver, ObservedLoop, end_tasks
+from workflow_server.execution.engine.loop_host import LoopHost
 from workflow_server.execution.engine.memory_store import fill_memory_store
 from workflow_server.execution.engine.steps import (
     idempotency_key,
@@ -117,6 +118,7 @@ __all__ = [
     "InternalDispatchEvent",
     "InternalRunAdapter",
     "InternalStepWorkerState",
+    "LoopHost",
     "LoopObserver",
     "NamedTask",
     "ObservedLoop",

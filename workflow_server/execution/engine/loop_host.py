@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Protocol
 
 from workflows.events import Event
@@ -36,8 +36,15 @@ class StepGate(Protocol):
 class LoopHost(LoopObserver, Protocol):
     """The durable run that a lean loop belongs to."""
 
-    run_id: str
-    gate: StepGate
+    @property
+    def run_id(self) -> str:
+        """Return the run's id."""
+        ...
+
+    @property
+    def gate(self) -> StepGate:
+        """Return the barrier at which its steps wait."""
+        ...
 
     def listen(self, listener: Callable[[], None] | None) -> None:
         """Call this from now on when there may be a tick to take that was sent to the run; None: nobody."""
@@ -62,7 +69,7 @@ class LoopHost(LoopObserver, Protocol):
     def compact(self, state: BrokerState) -> Commit | None:
         """Let a snapshot replace a long journal, and return the commit of all that was written."""
 
-    def rest(self, steps: Iterable[asyncio.Task[Any]], timeout: float | None) -> float | None:
+    def rest(self, steps: Collection[asyncio.Task[Any]], timeout: float | None) -> float | None:
         """Return for how many seconds the loop may wait for these steps and what is sent, None for any time.
 
         Raises:
