@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from workflows import Context, Workflow, step
-from workflows.events import Event, StartEvent, StopEvent
+from workflows.errors import WorkflowTimeoutError
+from workflows.events import Event, HumanResponseEvent, StartEvent, StopEvent
 from workflows.runtime.types.internal_state import BrokerState
 from workflows.runtime.types.results import StepWorkerOutput, StepWorkerResult
-from workflows.runtime.types.ticks import TickAddEvent, TickStepResult, WorkflowTick
+from workflows.runtime.types.ticks import (
+    TickAddEvent,
+    TickIdleCheck,
+    TickSessionStart,
+    TickStepResult,
+    TickTimeout,
+    WorkflowTick,
+)
 
 from tests.harness.managing import Managing
+from tests.reliability.engine.engine_runs import Record, run_basic
+from tests.reliability.engine.every_commit import KillPoint, run_durable
+from tests.reliability.samples.sample import Sample
 from workflow_server.execution.engine.lean_loop import LeanLoop
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.store.base import Commit
@@ -45,6 +57,8 @@ class Host:
         self.recorded: list[WorkflowTick] = []
         self.started: list[str] = []
         self.rests = 0
+        self.taken_before_end: list[WorkflowTick] = []
+        """The ticks that were recorded when the steps were ended for the first time."""
         self._listener: Callable[[], None] | None = None
         self._on_rest = on_rest
         self._batch = 0
@@ -77,7 +91,7 @@ class Host:
         return False
 
     def end_steps(self) -> None:
-        """Note nothing."""
+        self.taken_before_end = self.taken_before_end or list(self.recorded)
 
     def record(self, tick: WorkflowTick) -> None:
         self.recorded.append(tick)
@@ -183,6 +197,32 @@ async def test_a_step_that_ends_as_the_time_runs_out_comes_first() -> None:
     assert any(isinstance(tick, TickStepResult) for tick in host.recorded)
 
 
+async def test_other_steps_end_before_the_result_that_ends_the_run_is_taken() -> None:
+    """As in the engine: they publish nothing behind the last event."""
+
+    async def only(**options: Any) -> list[StepWorkerOutput]:
+        return [StepWorkerResult(result=StopEvent(result="over"))]
+
+    host = RunningHost(lambda _: None)
+    loop = LeanLoop(Waiting(), None, None, {"only": only}, BrokerState.from_workflow(Waiting()))
+    loop.observer = cast(Any, host)
+    async with asyncio.timeout(10):
+        assert (await loop.run(StartEvent())).result == "over"
+    assert isinstance(host.recorded[-1], TickStepResult)
+    assert host.taken_before_end == host.recorded[:-1]
+
+
+async def test_a_run_without_time_left_ends_before_its_work_begins_again() -> None:
+    state = BrokerState.from_workflow(Waiting())
+    state.elapsed_alive = 7.0
+    host = Host(lambda _: None)
+    loop = LeanLoop(Waiting(timeout=5), None, None, {}, state)
+    loop.observer = cast(Any, host)
+    with pytest.raises(WorkflowTimeoutError):
+        await loop.run(StartEvent())
+    assert [type(tick) for tick in host.recorded] == [TickSessionStart, TickTimeout]
+
+
 class Answers(Workflow):
     """A step begins to wait, and another, which was started after it, returns the answer at once."""
 
@@ -212,6 +252,31 @@ class Races(Workflow):
         return StopEvent(result="second")
 
 
+class Sends(Workflow):
+    """A step sends an event and ends, and another ends or begins to wait so many turns of the event loop later."""
+
+    def __init__(self, turns: int, *, waits: bool) -> None:
+        super().__init__(timeout=5, disable_validation=True)
+        self.turns = turns
+        self.waits = waits
+
+    @step
+    async def ahead(self, ctx: Context, ev: StartEvent) -> None:
+        ctx.send_event(Sent())
+
+    @step
+    async def beside(self, ctx: Context, ev: StartEvent) -> None:
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+        if self.waits:
+            await ctx.wait_for_event(HumanResponseEvent)
+
+    @step
+    async def take(self, ev: Sent) -> StopEvent:
+        await asyncio.sleep(0.02)
+        return StopEvent()
+
+
 @pytest.mark.parametrize(
     ("workflow", "fields"),
     [
@@ -227,3 +292,32 @@ async def test_steps_that_end_together_are_taken_as_in_the_engine(
         handler = await manager.run("w", RunRequest(start_event=fields))
     assert handler.result is not None
     assert handler.result.value == {"result": await workflow.run(**fields)}
+
+
+def changes(record: Record) -> list[tuple[str, str]]:
+    """Return which steps began and ended, in order."""
+    told = [event.fields for event in record.log if event.type == "StepStateChanged"]
+    return [(fields["name"], fields["step_state"]) for fields in told]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_step_ends_before_or_behind_a_sent_event_as_in_the_engine(
+    tmp_path: Path, turns: int, waits: bool
+) -> None:
+    sample = Sample(lambda: Sends(turns, waits=waits), None)
+    whole = await run_durable(sample, KillPoint(tmp_path / "live.sqlite3", []), idle_timeout=None)
+    assert changes(whole.record) == changes(await run_basic(sample))
+
+
+async def test_an_idle_check_comes_behind_all_that_has_gathered() -> None:
+    def on_rest(host: Host) -> float | None:
+        raise Left
+
+    host, event = Host(on_rest), Sent()
+    loop = LeanLoop(Waiting(), None, None, {}, BrokerState.from_workflow(Waiting()))
+    loop.observer = cast(Any, host)
+    loop.tick_buffer += [TickIdleCheck(), TickAddEvent(event=event)]
+    with pytest.raises(Left):
+        await loop.run()
+    assert [type(tick) for tick in host.recorded] == [TickSessionStart, TickAddEvent, TickIdleCheck]
