@@ -197,7 +197,7 @@ async def test_a_step_that_ends_as_the_time_runs_out_comes_first() -> None:
     assert any(isinstance(tick, TickStepResult) for tick in host.recorded)
 
 
-async def test_other_steps_end_before_the_result_that_ends_the_run_is_taken() -> None:
+async def test_other_steps_end_before_the_run_s_result_is_taken() -> None:
     """As in the engine: they publish nothing behind the last event."""
 
     async def only(**options: Any) -> list[StepWorkerOutput]:
