@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.dispatcher import Dispatcher
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.span import BaseSpan
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
@@ -187,3 +188,14 @@ async def test_a_library_s_spans_have_the_step_s_as_their_parent(managing: Manag
     ((span, parent, tags),) = spans.entered
     assert (span, parent) == ("of_a_library", "Calls.call")
     assert {"llamaindex.step.input_event", "llamaindex.step.input_summary"} <= tags
+
+
+async def test_a_dispatcher_of_the_workflow_s_own_sees_its_steps(managing: Managing) -> None:
+    """Also where no other dispatcher hears of it."""
+    spans = Spans()
+    workflow = Calls(timeout=None)
+    workflow._dispatcher = Dispatcher(name="own", span_handlers=[spans], propagate=False)
+    async with managing(w=workflow) as manager:
+        handler = await manager.start("w", RunRequest())
+        await ended(manager, handler.handler_id)
+    assert [span.split("-")[0] for span in spans.exited] == ["Calls.call"]
