@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
@@ -494,3 +494,35 @@ async def _cancel_at_the_commit(
     await manager.start("ask", RunRequest(handler_id=handler_id))
     unsubscribe()
     await asyncio.gather(*cancelling)
+
+
+NOTED: list[str] = []
+
+
+def stamp() -> str:
+    """Note that a default is made."""
+    NOTED.append("state")
+    return "now"
+
+
+class Stamped(BaseModel):
+    at: str = Field(default_factory=stamp)
+
+
+class StampedFlow(Workflow):
+    """Looks at its state, which a class describes, late."""
+
+    @step
+    async def look(self, ctx: Context[Stamped], ev: StartEvent) -> StopEvent:
+        NOTED.append("step")
+        return StopEvent(result=await ctx.store.get("at"))
+
+
+async def test_the_defaults_of_a_state_are_made_when_its_run_begins(managing: Managing) -> None:
+    """As in the basic runtime: they may depend on the time."""
+    async with managing(w=StampedFlow()) as manager:
+        NOTED.clear()
+        handler = await manager.start("w", RunRequest())
+        await ended(manager, handler.handler_id)
+    assert NOTED[0] == "state"
+    assert "step" in NOTED
