@@ -99,6 +99,31 @@ async def test_units_gather_while_a_transaction_runs(writing: Writing) -> None:
     assert (writer.committed[:2], writer.backlog, backend.maintained) == ((2, 5), 0, 2)
 
 
+@pytest.mark.parametrize("patience", [60.0, 0.0])
+async def test_what_follows_on_a_transaction_shares_the_next(
+    writing: Writing, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    """Where others wait for it already, and for a moment only."""
+    monkeypatch.setattr(group_commit, "GATHER", patience)
+    backend, writer = writing.backend, writing.writer
+    first, other, next_step = ((event("a", 0),), (event("b", 0),), (event("a", 1),))
+
+    async def go_on() -> None:
+        await writer.append(first)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        await writer.append(next_step)
+
+    backend.go_on.clear()
+    going_on = asyncio.ensure_future(go_on())
+    await backend.began.wait()
+    waiting = asyncio.ensure_future(writer.append(other))
+    await asyncio.sleep(0)
+    backend.go_on.set()
+    await asyncio.gather(going_on, waiting)
+    assert backend.transactions == ([[first], [other, next_step]] if patience else [[first], [other], [next_step]])
+
+
 async def test_refused_units_are_those_of_the_backend(writing: Writing) -> None:
     writing.backend.unstorable.add(event("a", 1))
     writing.writer.append(())
