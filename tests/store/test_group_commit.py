@@ -103,7 +103,7 @@ async def test_units_gather_while_a_transaction_runs(writing: Writing) -> None:
 async def test_what_follows_on_a_transaction_shares_the_next(
     writing: Writing, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
-    """Where others wait for it already, and for a moment only."""
+    """The next one waits for that where others wait for it already, and for a moment only."""
     monkeypatch.setattr(group_commit, "GATHER", patience)
     backend, writer = writing.backend, writing.writer
     first, other, next_step = ((event("a", 0),), (event("b", 0),), (event("a", 1),))
