@@ -22,7 +22,8 @@ from workflow_server.execution.exceptions import InvalidEvent
 from workflow_server.execution.writer import RunWriter
 from workflow_server.protocol.handlers import IdempotencyKey, RunRequest
 from workflow_server.records import InboxPosted, Record, RunReleased, RunStarted, StoredRun
-from workflow_server.runs.events import PAGE, EventReader
+from workflow_server.runs.event_pages import PAGE
+from workflow_server.runs.events import EventReader
 from workflow_server.runs.exceptions import RunSuperseded, StateUnreadable
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.run import Run

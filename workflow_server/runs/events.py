@@ -16,12 +16,9 @@ from workflow_server.concurrency import KeyedLock
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.execution.exceptions import QueueTaken
 from workflow_server.records import EventAppended, QueueAdvanced, StoredEvent, StoredRun
+from workflow_server.runs.event_pages import PAGE, PAGE_CHARACTERS, EventPage, SharedPages, first_page
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 
-PAGE = 500
-PAGE_CHARACTERS = 65_536
-"""Bounds of a page, which a reader gets at once and holds until it is read: at most so many events, and no further
-event once the page has so many characters."""
 RECENT_EVENTS = 2_000
 RECENT_CHARACTERS = 1_000_000
 """Bounds of the events that a log keeps for readers that keep up, whichever is reached first."""
@@ -48,6 +45,7 @@ class EventLog:
         self._recent: deque[StoredEvent] | None = None
         """Made with the first reader, and dropped with the last."""
         self._recent_characters = 0
+        self._pages = SharedPages(self._read_stored)
         self._change: asyncio.Future[None] | None = None
         """Done at the next change; there is one while readers wait."""
         self._is_hurried = False
@@ -97,6 +95,8 @@ class EventLog:
     def leave(self) -> None:
         """Count a reader that has left: without any, no events are kept."""
         self._readers -= 1
+        if self._readers <= 1:
+            self._pages.clear()
         if not self._readers:
             self._recent, self._recent_characters = None, 0
 
@@ -105,10 +105,22 @@ class EventLog:
         self.ended = True
         self.wake()
 
-    async def page(self, after: int) -> list[StoredEvent]:
-        """Return committed events past ``after``: at least one where there is one."""
+    async def page(self, after: int) -> EventPage:
+        """Return committed events past ``after``: at least one where there is one. Several readers share the page."""
+        is_shared = self._readers > 1
+        page = self._pages.find(after, self.committed) if is_shared else None
+        if page is not None:
+            return page
         if self._recent and self._recent[0].sequence <= after + 1:
-            return _page(self._recent, max(0, after + 1 - self._recent[0].sequence))
+            page = first_page(islice(self._recent, max(0, after + 1 - self._recent[0].sequence), None))
+            if is_shared:
+                self._pages.keep(after, self.committed, page)
+            return page
+        if is_shared:
+            return await self._pages.read(after, self.committed)
+        return EventPage(await self._read_stored(after))
+
+    async def _read_stored(self, after: int) -> list[StoredEvent]:
         return await self._store.read_events(self.handler_id, after, PAGE, PAGE_CHARACTERS)
 
     async def changed(self, timeout: float) -> bool:
@@ -124,17 +136,6 @@ class EventLog:
             self._change.set_result(None)
             self._change = None
         self._is_hurried = False
-
-
-def _page(recent: deque[StoredEvent], start: int) -> list[StoredEvent]:
-    page: list[StoredEvent] = []
-    characters = 0
-    for event in islice(recent, start, start + PAGE):
-        page.append(event)
-        characters += len(event.data)
-        if characters >= PAGE_CHARACTERS:
-            break
-    return page
 
 
 class EventLogs:
@@ -269,7 +270,7 @@ class EventReader:
         self._closing = closing
         log.enter()
 
-    async def next_page(self, timeout: float) -> list[StoredEvent] | None:
+    async def next_page(self, timeout: float) -> EventPage | None:
         """Return the next events; an empty list after the terminal one; None when ``timeout`` seconds brought none.
 
         Raises:
@@ -287,7 +288,7 @@ class EventReader:
                 return page
             if not await self._log.changed(timeout):
                 return None
-        return []
+        return EventPage(())
 
     async def written(self, sequence: int) -> None:
         """Note that events up to this sequence were written out."""

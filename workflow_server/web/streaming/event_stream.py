@@ -111,10 +111,11 @@ class EventStream:
                 written_at = clock()
 
     async def _next_pieces(self, timeout: float) -> list[tuple[bytes, int]] | None:
-        """Return the next page as bytes, so that nothing else of it is in memory while the reader is slow."""
+        """Return the next page as bytes, which readers at the same place share. Nothing else of it is in memory while
+        the reader is slow."""
         async with self._streams.waiting(self._request):
             page = await self._reader.next_page(timeout)
-        return None if page is None else list(pieces(page, self._options))
+        return None if page is None else page.form(self._options, lambda page: list(pieces(page, self._options)))
 
 
 def pieces(page: Iterable[StoredEvent], options: StreamOptions) -> Iterator[tuple[bytes, int]]:
