@@ -11,6 +11,7 @@ ignored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Status = Literal["running", "completed", "failed", "cancelled"]
@@ -300,8 +301,20 @@ class StoredHandler(NamedTuple):
     """There is a result, and it is no envelope."""
 
 
+class ListFilter(NamedTuple):
+    """The handlers that a list is of, and its order: by their start, and by their ids where that is the same."""
+
+    statuses: Sequence[Status] = STATUSES
+    workflow_names: Sequence[str] | None = None
+    """None for those of all workflows."""
+    started_after: float | None = None
+    started_before: float | None = None
+    """Bounds of the start, which do not belong to the list, in seconds since the epoch."""
+    newest_first: bool = False
+
+
 class ListCursor(NamedTuple):
-    """A place in the list of all handlers, and its end: what is started after the list was begun is not in it."""
+    """A place in a list, behind which the next page begins, and the place up to which the list goes."""
 
     at: float
     handler_id: str
@@ -310,10 +323,18 @@ class ListCursor(NamedTuple):
 
 
 class HandlersPage(NamedTuple):
-    """Handlers, oldest first, and where the next page begins; None where there is none."""
+    """Handlers of a list, in its order, and where the next page begins; None where there is none."""
 
     handlers: list[StoredHandler]
     cursor: ListCursor | None
+
+
+class HandlerCount(NamedTuple):
+    """The number of handlers of a workflow with a status."""
+
+    workflow_name: str
+    status: Status
+    number: int
 
 
 class InboxLoad(NamedTuple):

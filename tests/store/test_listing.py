@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from workflow_server.records import STATUSES, HandlersPage
+from workflow_server.records import STATUSES, HandlersPage, ListCursor, ListFilter
+from workflow_server.store.sqlite import listing
 from workflow_server.store.sqlite.connection import text
 from workflow_server.store.sqlite.listing import PAGE, read_page
 from workflow_server.store.sqlite.migrations import known_migrations, migrate
@@ -36,11 +37,22 @@ def add(connection: sqlite3.Connection, count: int) -> None:
         connection.execute("INSERT INTO payloads (handler_id, result) VALUES (?, ?)", (columns[0], RESULT % number))
 
 
+def page(
+    connection: sqlite3.Connection,
+    wanted: ListFilter | None = None,
+    *,
+    cursor: ListCursor | None = None,
+    limit: int = PAGE,
+    with_results: bool = True,
+) -> HandlersPage:
+    return read_page(connection, wanted or ListFilter(), cursor, limit, with_results=with_results)
+
+
 def read(connection: sqlite3.Connection) -> list[HandlersPage]:
     """Read a list to its end."""
-    pages = [read_page(connection, STATUSES, None, None)]
+    pages = [page(connection)]
     while pages[-1].cursor is not None:
-        pages.append(read_page(connection, STATUSES, None, pages[-1].cursor))
+        pages.append(page(connection, cursor=pages[-1].cursor))
     return pages
 
 
@@ -51,8 +63,8 @@ def test_a_page_takes_the_same_few_statements_at_any_size(connection: sqlite3.Co
     pages = read(connection)
     connection.set_trace_callback(None)
     assert connection.text_factory is text
-    assert [len(page.handlers) for page in pages] == [PAGE, PAGE, PAGE // 2]
-    handlers = [handler for page in pages for handler in page.handlers]
+    assert [len(one.handlers) for one in pages] == [PAGE, PAGE, PAGE // 2]
+    handlers = [handler for one in pages for handler in one.handlers]
     assert [handler.handler_id for handler in handlers] == [f"h{number:05}" for number in range(len(handlers))]
     assert all(handler.result == RESULT % number for number, handler in enumerate(handlers))
     # BEGIN and ROLLBACK, the handlers of each status, and the results; where the list ends, once for each status.
@@ -62,11 +74,11 @@ def test_a_page_takes_the_same_few_statements_at_any_size(connection: sqlite3.Co
 def test_of_large_results_only_that_of_the_page_is_in_memory(connection: sqlite3.Connection) -> None:
     add(connection, 12)
     connection.execute("UPDATE payloads SET result = ?", (RESULT % ("x" * 1_000_000),))
-    pages = [read_page(connection, STATUSES, None, None)]
+    pages = [page(connection)]
     tracemalloc.start()
     try:
         while pages[-1].cursor is not None:
-            pages = [read_page(connection, STATUSES, None, pages[-1].cursor)]
+            pages = [page(connection, cursor=pages[-1].cursor)]
             assert len(pages[0].handlers) <= 1
         assert tracemalloc.get_traced_memory()[1] < 2_500_000
     finally:
@@ -77,11 +89,53 @@ def test_a_damaged_text_hides_nothing_and_is_read_as_far_as_it_goes(connection: 
     add(connection, 3)
     connection.execute("UPDATE handlers SET workflow_name = CAST(x'66ff' AS TEXT) WHERE handler_id = 'h00001'")
     connection.execute("UPDATE payloads SET result = CAST(x'7bff7d' AS TEXT) WHERE handler_id = 'h00002'")
-    (page,) = read(connection)
-    assert [handler.workflow_name for handler in page.handlers] == ["flow", "\ufffdf\ufffd", "flow"]
-    assert [(handler.result is None, handler.damaged) for handler in page.handlers] == [
+    (only,) = read(connection)
+    assert [handler.workflow_name for handler in only.handlers] == ["flow", "\ufffdf\ufffd", "flow"]
+    assert [(handler.result is None, handler.damaged) for handler in only.handlers] == [
         (False, False),
         (False, False),
         (True, True),
     ]
     assert connection.text_factory is text
+
+
+def test_handlers_that_are_looked_at_for_a_page_are_bounded(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many workflows that their orders are not merged: handlers of others are passed over."""
+    monkeypatch.setattr(listing, "READ", 10)
+    add(connection, 35)
+    connection.execute("UPDATE handlers SET workflow_name = 'rare' WHERE handler_id IN ('h00001', 'h00031')")
+    wanted = ListFilter(workflow_names=["rare", *(f"other{number}" for number in range(listing.MERGED))])
+    found = [page(connection, wanted)]
+    while found[-1].cursor is not None:
+        found.append(page(connection, wanted, cursor=found[-1].cursor))
+    ids = [[handler.handler_id for handler in one.handlers] for one in found]
+    assert ids == [["h00001"], [], [], ["h00031"]]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("names", [None, ["flow"], ["flow", "other"]])
+def test_a_page_is_found_by_an_index_wherever_it_lies(
+    connection: sqlite3.Connection, names: list[str] | None, newest_first: bool
+) -> None:
+    """Counts the steps of SQLite's virtual machine: the last page takes no more than the first."""
+    add(connection, 4_000)
+    wanted = ListFilter(workflow_names=names, newest_first=newest_first)
+    steps: list[int] = []
+    cursor: ListCursor | None = None
+    while True:
+        steps.append(0)
+
+        def count() -> int:
+            steps[-1] += 1
+            return 0
+
+        connection.set_progress_handler(count, 10)
+        one = page(connection, wanted, cursor=cursor, limit=100, with_results=False)
+        connection.set_progress_handler(None, 0)
+        cursor = one.cursor
+        if cursor is None:
+            break
+    assert len(steps) == 40
+    assert max(steps) < 1.2 * steps[0]

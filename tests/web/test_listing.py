@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import sys
+from base64 import urlsafe_b64encode
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,7 @@ async def test_a_parameter_that_there_is_not_is_400(served: Served) -> None:
     status, answer = await served.get("/handlers?statsu=failed")
     assert status == 400
     assert "status, workflow_name" in answer["detail"]
+    assert (await served.get("/handlers/stats?status=failed"))[0] == 400
     assert (await served.get("/handlers?status=&workflow_name="))[0] == 200
 
 
@@ -185,3 +188,116 @@ async def test_a_list_that_cannot_be_read_to_its_end_breaks_off(serve: Serve, tm
     assert not stream.complete
     assert body.startswith(b'{"handlers":[{"handler_id":"stored0000"')
     assert not body.endswith(b"]}")
+
+
+# -- Pages -----------------------------------------------------------------------------------------
+
+
+async def read_pages(served: Served, query: str) -> list[list[dict[str, Any]]]:
+    """Read a list to its end, page by page."""
+    pages: list[list[dict[str, Any]]] = []
+    cursor = ""
+    while True:
+        status, answer = await served.get(f"/handlers?{query}&cursor={cursor}")
+        assert status == 200, answer
+        pages.append(answer["handlers"])
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            return pages
+
+
+def cursor_of(*fields: object) -> str:
+    return urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
+
+
+def ids(pages: list[list[dict[str, Any]]]) -> list[list[str]]:
+    return [[one["handler_id"] for one in page] for page in pages]
+
+
+async def test_pages_have_a_limit_and_results_only_on_request(served: Served) -> None:
+    started = [await served.finish("echo", text=str(n)) for n in range(5)]
+    running = await served.start("ask")
+    oldest, newest = await read_pages(served, "limit=4"), await read_pages(served, "limit=4&order=desc")
+    assert ids(oldest) == [started[:4], [started[4], running]]
+    assert ids(newest) == [[running, *started[:1:-1]], started[1::-1]]
+    assert await read_pages(served, "limit=500&status=running") == [[oldest[1][1]]]
+    whole = (await served.get("/handlers"))[1]
+    assert "next_cursor" not in whole
+    assert all(one["result"] is None for page in oldest for one in page)
+    assert await read_pages(served, "limit=6&include=result") == [whole["handlers"]]
+    assert [{**one, "result": None} for one in whole["handlers"]] == [one for page in oldest for one in page]
+    reverse = (await served.get("/handlers?order=desc"))[1]["handlers"]
+    assert reverse == whole["handlers"][::-1]
+
+
+async def test_a_list_can_be_bounded_by_the_start(serve: Serve, tmp_path: Path) -> None:
+    served = await serve(db=tmp_path / "db")
+    store(tmp_path / "db", 6, ENVELOPE % "x")
+    expected = [["stored0001", "stored0002"]]
+    # The handlers were started 1,000,000 seconds after the epoch, and one, two and three seconds later.
+    for after, before in (
+        ("1970-01-12T13:46:40Z", "1970-01-12T13:46:42Z"),
+        ("1970-01-12T13:46:40", "1970-01-12T13:46:42.000001-00:00"),
+        ("1970-01-12T14:46:40%2B01:00", "1970-01-12T14:46:42+01:00"),
+        ("1970-01-12 13:46:40.5", "1970-01-12 13:46:41.5"),
+    ):
+        pages = await read_pages(served, f"limit=10&started_after={after}&started_before={before}")
+        assert ids(pages)[0][:2] == expected[0]
+    assert ids(await read_pages(served, "limit=10&started_after=1970-01-12T13:46:42Z")) == [["stored0005"]]
+    whole = (await served.get("/handlers?started_before=1970-01-12T13:46:41Z"))[1]["handlers"]
+    assert [one["handler_id"] for one in whole] == ["stored0000"]
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=1e2", "limit"),
+        ("limit=", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("cursor=abc", "cursor"),
+        ("limit=1&cursor=abc", "cursor"),
+        ("limit=1&cursor=bnVsbA", "cursor"),
+        ("limit=1&cursor=WyJhc2MiLCJ4IiwiYSIsMSwiYSJd", "cursor"),
+        ("limit=1&cursor=" + "W1tb" * 300, "cursor"),
+        ("limit=1&cursor=" + cursor_of("asc", math.nan, "a", 1, "a"), "cursor"),
+        ("limit=1&cursor=" + cursor_of("asc", 10**400, "a", 1, "a"), "cursor"),
+        ("limit=1&cursor=" + cursor_of("asc", True, "a", 1, "a"), "cursor"),
+        ("limit=1&cursor=" + cursor_of("asc", 1, "\ud800", 1, "a"), "cursor"),
+        ("limit=1&cursor=" + cursor_of("asc", 1, "a", 1), "cursor"),
+        ("limit=1&cursor=é", "cursor"),
+        ("order=newest", "order"),
+        ("include=everything&limit=1", "include"),
+        ("started_after=yesterday", "started_after"),
+        ("started_before=10000-01-01T00:00:00Z", "started_before"),
+        ("started_after=2026-01-01&started_after=2026-01-02", "started_after"),
+    ],
+)
+async def test_a_parameter_of_a_list_that_is_not_valid_is_400(served: Served, query: str, detail: str) -> None:
+    status, answer = await served.get(f"/handlers?{query}")
+    assert (status, answer["detail"].startswith(f"Invalid {detail}: expected ")) == (400, True), answer
+
+
+async def test_a_cursor_is_for_the_order_that_it_was_given_in(served: Served) -> None:
+    for _ in range(2):
+        await served.finish("echo", text="x")
+    cursor = (await served.get("/handlers?limit=1"))[1]["next_cursor"]
+    assert (await served.get(f"/handlers?limit=1&cursor={cursor}"))[0] == 200
+    status, answer = await served.get(f"/handlers?limit=1&order=desc&cursor={cursor}")
+    assert (status, answer["detail"]) == (400, "Invalid cursor: expected the next_cursor of a page in the same order.")
+
+
+async def test_handlers_are_counted(served: Served) -> None:
+    for _ in range(3):
+        await served.finish("echo", text="x")
+    await served.start("ask")
+    none = {"running": 0, "completed": 0, "failed": 0, "cancelled": 0}
+    assert await served.get("/handlers/stats") == (
+        200,
+        {
+            "total": {**none, "running": 1, "completed": 3},
+            "workflows": {"ask": {**none, "running": 1}, "echo": {**none, "completed": 3}},
+        },
+    )

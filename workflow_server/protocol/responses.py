@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.protocol.handlers import HandlerData
-from workflow_server.records import Status
+from workflow_server.records import STATUSES, HandlerCount, Status
 
 
 class Response(BaseModel):
@@ -64,7 +65,26 @@ class WorkflowRepresentation(Response):
 class HandlersList(Response):
     """A list of handlers."""
 
-    handlers: list[HandlerData] = Field(description="Oldest first.")
+    handlers: list[HandlerData]
+    next_cursor: str | None = Field(
+        None, description="With limit: the cursor of the next page, null after the last one. Absent without limit."
+    )
+
+
+class HandlerStats(Response):
+    """Numbers of handlers."""
+
+    total: dict[Status, int] = Field(description="Of all workflows, by status.")
+    workflows: dict[str, dict[Status, int]] = Field(description="Of each workflow that has any, by status.")
+
+    @classmethod
+    def of(cls, counts: Iterable[HandlerCount]) -> HandlerStats:
+        """Return these numbers; a status that a workflow has no handlers of is 0."""
+        workflows: dict[str, dict[Status, int]] = {}
+        for name, status, number in counts:
+            workflows.setdefault(name, dict.fromkeys(STATUSES, 0))[status] = number
+        total: dict[Status, int] = {status: sum(of[status] for of in workflows.values()) for status in STATUSES}
+        return cls(total=total, workflows=workflows)
 
 
 class EventSent(Response):

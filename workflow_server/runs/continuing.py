@@ -22,7 +22,8 @@ from workflow_server.runs.exceptions import (
 from workflow_server.store.base import AbstractWorkflowStore
 
 _HANDLER_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)
-
+_RESERVED = {".", "..", "stats"}
+"""Ids whose paths under ``/handlers/`` are no handler's."""
 
 FirstRecords = list[SnapshotTaken | StateReplaced]
 
@@ -43,7 +44,7 @@ class Continuing:
         """
         if not self._accept_handler_ids or await self._store.event_range(handler_id) is not None:
             return False
-        if not _HANDLER_ID.fullmatch(handler_id) or handler_id in {".", ".."}:
+        if not _HANDLER_ID.fullmatch(handler_id) or handler_id in _RESERVED:
             raise InvalidHandlerId
         if await self._store.is_being_deleted(handler_id):
             raise HandlerBeingDeleted(handler_id)

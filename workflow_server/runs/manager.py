@@ -21,7 +21,7 @@ from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.registry import Registry
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, ListedHandler, RunRequest
-from workflow_server.records import Status
+from workflow_server.records import HandlerCount, ListCursor, ListFilter, Status
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.events import EventLogs, EventReader
@@ -31,7 +31,7 @@ from workflow_server.runs.lifecycle import Lifecycle
 from workflow_server.runs.posting import Message, Postbox
 from workflow_server.runs.starting import Starter
 from workflow_server.runs.table import RunTable
-from workflow_server.runs.views import find_handler, from_end, listed_pages, shown
+from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
 from workflow_server.runs.waiters import EndWaiters
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 from workflow_server.store.ids import new_run_id
@@ -149,11 +149,19 @@ class RuntimeManager:
         query = HandlerQuery(status_in=statuses, workflow_name_in=workflow_names)
         return await map_cooperatively(partial(shown, self.runs), await self.store.query(query))
 
-    def handler_pages(
-        self, statuses: list[Status] | None, workflow_names: list[str] | None
-    ) -> AsyncGenerator[list[ListedHandler], None]:
-        """Yield the same handlers page by page: one page at a time is in memory, and no result is parsed."""
-        return listed_pages(self.store, self.runs, statuses, workflow_names)
+    def handler_pages(self, wanted: ListFilter) -> AsyncGenerator[list[ListedHandler], None]:
+        """Yield a list page by page: one page at a time is in memory, and no result is parsed."""
+        return listed_pages(self.store, self.runs, wanted)
+
+    async def handler_page(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool
+    ) -> tuple[list[ListedHandler], ListCursor | None]:
+        """Return one page of a list, and where the next begins; see ``AbstractWorkflowStore.list_page``."""
+        return await listed_page(self.store, self.runs, wanted, cursor, limit, with_results=with_results)
+
+    async def count_handlers(self) -> list[HandlerCount]:
+        """Return how many handlers there are of each workflow and status."""
+        return await self.store.count_handlers()
 
     # -- Starting ------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from workflow_server.errors import HandlerNotFound
 from workflow_server.protocol.events import read_result
 from workflow_server.protocol.handlers import HandlerData, ListedHandler
-from workflow_server.records import STATUSES, ListCursor, RunEnded, RunStarted, Status, StoredHandler
+from workflow_server.records import ListCursor, ListFilter, RunEnded, RunStarted, Status, StoredHandler
 from workflow_server.runs.run import Run
 from workflow_server.runs.table import RunTable
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery, PersistentHandler, from_timestamp
@@ -70,18 +70,35 @@ def _as_json(times: Sequence[float | None]) -> list[str]:
 
 
 async def listed_pages(
-    store: AbstractWorkflowStore, table: RunTable, statuses: list[Status] | None, workflow_names: list[str] | None
+    store: AbstractWorkflowStore, table: RunTable, wanted: ListFilter
 ) -> AsyncGenerator[list[ListedHandler], None]:
-    """Yield the handlers of these statuses and workflows, oldest first, page by page; None stands for all."""
+    """Yield the handlers of a list page by page; no page is empty, but for that of an empty list."""
     cursor: ListCursor | None = None
+    is_empty = True
     while True:
-        stored, cursor = await store.list_page(STATUSES if statuses is None else statuses, workflow_names, cursor)
+        stored, cursor = await store.list_page(wanted, cursor)
         handlers = listed(table, stored)
         # The caller may empty the page while writing it, so nothing of it is held here.
         del stored
-        yield handlers
+        if handlers or (is_empty and cursor is None):
+            is_empty = False
+            yield handlers
         if cursor is None:
             return
+
+
+async def listed_page(
+    store: AbstractWorkflowStore,
+    table: RunTable,
+    wanted: ListFilter,
+    cursor: ListCursor | None,
+    limit: int,
+    *,
+    with_results: bool,
+) -> tuple[list[ListedHandler], ListCursor | None]:
+    """Return the next page of a list, and where the one after it begins."""
+    stored, following = await store.list_page(wanted, cursor, limit, with_results=with_results)
+    return listed(table, stored), following
 
 
 def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:

@@ -16,9 +16,11 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from workflow_server.errors import StorageError
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
+    HandlerCount,
     HandlersPage,
     InboxLoad,
     ListCursor,
+    ListFilter,
     Record,
     RunningRun,
     ServerAlive,
@@ -267,14 +269,20 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     async def list_page(
-        self, statuses: Sequence[Status], workflow_names: Sequence[str] | None, cursor: ListCursor | None
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int | None = None, *, with_results: bool = True
     ) -> HandlersPage:
-        """Return the next page of the handlers of these statuses and workflows (None: of all), oldest first.
+        """Return the next page of a list: at most ``limit`` handlers, None for as many as the store reads at once.
 
-        A list begins with a cursor of None, and ends with the page whose cursor is None. A page is bounded in number
-        and size, but for its last handler. A handler that is started or continued while the list is read is left out
-        where it was not reached yet: so a list has an end, and no handler is in it twice.
+        A list begins with a cursor of None, and ends with the page whose cursor is None; pages before that may be
+        short, or empty. A page is bounded in number and size, but for its last handler, and so is the number of
+        handlers that are looked at for it. A handler that is started or continued while the list is read is left out
+        where it was not reached yet: so a list has an end, and no handler is in it twice. Without ``with_results`` the
+        results are None.
         """
+
+    @abstractmethod
+    async def count_handlers(self) -> list[HandlerCount]:
+        """Return how many handlers there are of each workflow and status, ordered by both; none of a number of 0."""
 
     @abstractmethod
     async def update(self, handler: PersistentHandler) -> None:

@@ -36,7 +36,7 @@ def boolean(request: web.Request, name: str, *, default: bool) -> bool:
     Raises:
         InvalidParameter: it is something else.
     """
-    text = _single(request, name)
+    text = single(request, name)
     if text is None:
         return default
     if text.lower() not in _BOOLEANS:
@@ -50,7 +50,7 @@ def seconds(request: web.Request, name: str) -> float | None:
     Raises:
         InvalidParameter: it is not a number, or below 0.
     """
-    text = _single(request, name)
+    text = single(request, name)
     if text is None:
         return None
     # Python's own floats include underscores, other scripts' digits and nan.
@@ -66,7 +66,7 @@ def cursor(request: web.Request, name: str) -> Cursor | None:
     Raises:
         InvalidParameter: it is not one.
     """
-    text = _single(request, name)
+    text = single(request, name)
     return None if text is None else parse_cursor(name, text)
 
 
@@ -108,7 +108,12 @@ def values(request: web.Request, name: str) -> list[str] | None:
     return [text for text in request.query.getall(name, []) if text] or None
 
 
-def _single(request: web.Request, name: str) -> str | None:
+def single(request: web.Request, name: str) -> str | None:
+    """Return the value of a parameter that may not be repeated; None where there is none.
+
+    Raises:
+        InvalidParameter: it is repeated.
+    """
     texts = request.query.getall(name, [])
     if len(texts) > 1:
         raise InvalidParameter(name, "one value")

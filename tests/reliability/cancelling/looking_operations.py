@@ -7,20 +7,31 @@ from typing import Any
 
 from tests.reliability.cancelling.instrumented_loop import LIMIT, Outcome
 from tests.reliability.cancelling.operation import Operation, last_event, request, told
+from workflow_server.records import ListFilter
 
 
 class Look(Operation):
     """A cancelled look leaves what is looked at to the next."""
 
-    covers = ("RuntimeManager.get_handler", "RuntimeManager.list_handlers")
+    covers = (
+        "RuntimeManager.get_handler",
+        "RuntimeManager.list_handlers",
+        "RuntimeManager.handler_page",
+        "RuntimeManager.count_handlers",
+    )
 
     async def prepare(self) -> None:
         self.handler_id = (await self.manager.run("once", request(self.tag))).handler_id
 
     async def work(self) -> Any:
         one = await self.manager.get_handler(self.handler_id)
-        pages = [page async for page in self.manager.handler_pages(["completed"], ["once"])]
+        wanted = ListFilter(["completed"], ["once"], newest_first=True)
+        pages = [page async for page in self.manager.handler_pages(wanted)]
         paged = [json.loads(f"{before}null{after}")["handler_id"] for page in pages for before, _, after in page]
+        newest, _ = await self.manager.handler_page(wanted, None, 1, with_results=False)
+        counts = await self.manager.count_handlers()
+        if len(newest) != 1 or not any(count.workflow_name == "once" for count in counts):
+            return False
         return one in await self.manager.list_handlers(["completed"], ["once"]) and paged.count(self.handler_id) == 1
 
     async def check(self, outcome: Outcome) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tests.reliability.cancelling.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point, ended_tasks
 from tests.store.making import event, run_started
-from workflow_server.records import KeyAnswered, ListCursor, RunBegan
+from workflow_server.records import KeyAnswered, ListCursor, ListFilter, RunBegan
 from workflow_server.store import HandlerQuery, PersistentHandler, SqliteWorkflowStore
 from workflow_server.store.sqlite.connection import run_on
 from workflow_server.store.sqlite.readers import READERS
@@ -172,9 +172,10 @@ OPERATIONS: dict[str, StoreOperation] = {
     ),
     "query": reading(lambda store, name: store.query(named(name)), lambda name, found: found[0].handler_id == name),
     "list_page": reading(
-        lambda store, name: store.list_page(["running"], None, ListCursor(1000.0, "", 1000.0, name)),
+        lambda store, name: store.list_page(ListFilter(["running"]), ListCursor(1000.0, "", 1000.0, name)),
         lambda name, page: page.handlers[-1].handler_id == name or page.cursor.handler_id < name,
     ),
+    "count_handlers": reading(lambda store, name: store.count_handlers(), lambda name, counts: bool(counts)),
 }
 
 # -- Those beside, and what must be left -----------------------------------------------------------

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
 from tests.harness.waiting import until_seen
 from tests.store.making import event, run_ended, run_started, tick
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
     STATUSES,
+    HandlerCount,
     InboxPosted,
     KeyAnswered,
     ListCursor,
+    ListFilter,
     SnapshotTaken,
     StatePatched,
     StateReplaced,
@@ -99,7 +103,7 @@ async def listed(store: AbstractWorkflowStore, *statuses: Status, names: list[st
     found: list[str] = []
     cursor: ListCursor | None = None
     while True:
-        page = await store.list_page(statuses or STATUSES, names, cursor)
+        page = await store.list_page(ListFilter(statuses or STATUSES, names), cursor)
         found += [handler.handler_id for handler in page.handlers]
         cursor = page.cursor
         if cursor is None:
@@ -112,7 +116,7 @@ async def test_a_list_is_read_by_pages_oldest_first(store: AbstractWorkflowStore
         store.append(run_started(name, at=1000.0 + place // 3, workflow="odd" if place % 2 else "even"))
     store.append(run_ended("h010"), run_ended("h020", status="failed"))
     await store.flush()
-    first = await store.list_page(STATUSES, None, None)
+    first = await store.list_page(ListFilter(), None)
     assert 0 < len(first.handlers) < LONG
     assert await listed(store) == names
     assert await listed(store, names=["odd"]) == names[1::2]
@@ -125,7 +129,7 @@ async def test_a_page_is_bounded_in_size_but_for_its_last_handler(store: Abstrac
     large = '{"value": {"result": "%s"}, "type": "StopEvent", "types": null, "qualified_name": null}' % ("x" * 500_000)
     for n in range(6):
         await store.append(run_started(f"h{n}"), run_ended(f"h{n}")._replace(result=large))
-    first = await store.list_page(STATUSES, None, None)
+    first = await store.list_page(ListFilter(), None)
     assert 0 < len(first.handlers) < 6
     assert first.handlers[0].result == large
     assert len(await listed(store)) == 6
@@ -135,15 +139,102 @@ async def test_a_list_ends_with_the_newest_handler_at_its_beginning(store: Abstr
     for n in range(LONG):
         store.append(run_started(f"h{n:03}", at=1000.0 + n))
     await store.flush()
-    first = await store.list_page(STATUSES, None, None)
+    first = await store.list_page(ListFilter(), None)
     await store.append(run_started("late", at=5000.0), run_ended("h000"), run_ended(f"h{LONG - 1}"))
     await store.append(run_started(f"h{LONG - 1}", run="2", at=6000.0))
     found, cursor = [handler.handler_id for handler in first.handlers], first.cursor
     while cursor is not None:
-        page = await store.list_page(STATUSES, None, cursor)
+        page = await store.list_page(ListFilter(), cursor)
         found += [handler.handler_id for handler in page.handlers]
         cursor = page.cursor
     assert found == [f"h{n:03}" for n in range(LONG - 1)]
+
+
+async def pages(store: AbstractWorkflowStore, wanted: ListFilter, limit: int) -> list[list[str]]:
+    """Read a list to its end, in pages of at most so many handlers."""
+    found: list[list[str]] = []
+    cursor: ListCursor | None = None
+    while True:
+        page = await store.list_page(wanted, cursor, limit, with_results=False)
+        found.append([handler.handler_id for handler in page.handlers])
+        cursor = page.cursor
+        if cursor is None:
+            return found
+
+
+@pytest.mark.parametrize("names", [None, ["odd"], ["odd", "even", "other"]])
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_pages_of_any_size_make_up_the_list(
+    store: AbstractWorkflowStore, names: list[str] | None, newest_first: bool
+) -> None:
+    """Of equal starts, too, and of handlers in all statuses."""
+    expected = []
+    for n in range(20):
+        workflow = "odd" if n % 2 else "even"
+        store.append(run_started(f"h{n:02}", at=1000.0 + n // 3, workflow=workflow))
+        if n % 5:
+            store.append(run_ended(f"h{n:02}", status=STATUSES[1:][n % 3]))
+        if names is None or workflow in names:
+            expected.append(f"h{n:02}")
+    await store.flush()
+    if newest_first:
+        expected.reverse()
+    wanted = ListFilter(workflow_names=names, newest_first=newest_first)
+    for limit in (1, 3, 7, 20, 1000):
+        read = await pages(store, wanted, limit)
+        assert all(len(page) == limit for page in read[:-1])
+        assert [name for page in read for name in page] == expected
+
+
+async def test_the_bounds_of_a_list_do_not_belong_to_it(store: AbstractWorkflowStore) -> None:
+    for n in range(6):
+        await store.append(run_started(f"h{n}", at=1000.0 + n // 2))
+    for newest_first, expected in ((False, ["h2", "h3"]), (True, ["h3", "h2"])):
+        between = ListFilter(started_after=1000.0, started_before=1002.0, newest_first=newest_first)
+        assert await pages(store, between, 10) == [expected]
+        assert await pages(store, between, 1) == [expected[:1], expected[1:]]
+        assert await pages(store, ListFilter(started_after=1002.0, newest_first=newest_first), 10) == [[]]
+        assert await pages(store, ListFilter(started_before=1000.0, newest_first=newest_first), 10) == [[]]
+
+
+async def test_a_list_of_the_newest_ends_with_the_oldest(store: AbstractWorkflowStore) -> None:
+    for n in range(6):
+        await store.append(run_started(f"h{n}", at=1000.0 + n))
+    wanted = ListFilter(newest_first=True)
+    first = await store.list_page(wanted, None, 2)
+    await store.append(run_ended("h1"), run_ended("h5"))
+    await store.append(run_started("h1", run="2", at=2000.0), run_started("late", at=2001.0))
+    rest: list[str] = []
+    cursor = first.cursor
+    while cursor is not None:
+        page = await store.list_page(wanted, cursor, 2)
+        rest += [handler.handler_id for handler in page.handlers]
+        cursor = page.cursor
+    assert ([handler.handler_id for handler in first.handlers], rest) == (["h5", "h4"], ["h3", "h2", "h0"])
+
+
+async def test_a_page_without_results_has_all_else(store: AbstractWorkflowStore) -> None:
+    await store.append(run_started("a"), run_ended("a"))
+    ((whole,), _), ((bare,), _) = [
+        await store.list_page(ListFilter(), None, with_results=with_results) for with_results in (True, False)
+    ]
+    assert whole.result is not None
+    assert bare == whole._replace(result=None)
+
+
+async def test_handlers_are_counted_by_workflow_and_status(store: AbstractWorkflowStore) -> None:
+    assert await store.count_handlers() == []
+    for n in range(5):
+        store.append(run_started(f"a{n}", workflow="alpha"), run_started(f"b{n}", workflow="beta"))
+    store.append(run_ended("a1"), run_ended("a2"), run_ended("b4", status="failed"))
+    await store.flush()
+    await store.delete(HandlerQuery(handler_id_in=["b0"]))
+    assert await store.count_handlers() == [
+        HandlerCount("alpha", "completed", 2),
+        HandlerCount("alpha", "running", 3),
+        HandlerCount("beta", "failed", 1),
+        HandlerCount("beta", "running", 3),
+    ]
 
 
 # -- Deletion --------------------------------------------------------------------------------------

@@ -4,85 +4,137 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from heapq import merge
-from itertools import islice
+from operator import itemgetter
 from typing import Any
 
-from workflow_server.records import HandlersPage, ListCursor, Status, StoredHandler
+from workflow_server.records import HandlerCount, HandlersPage, ListCursor, ListFilter, Status, StoredHandler
 from workflow_server.store.sqlite.connection import DAMAGED
 from workflow_server.store.sqlite.reads import READS
 
 Row = tuple[Any, ...]
+Place = tuple[float, str]
 
 PAGE = 512
 """The largest number of handlers of a page: to read one keeps a thread, to write it the event loop for 1 to 2 ms."""
 CHARACTERS = 65_536
 """Characters of results and errors after which a page ends."""
+READ = 5_000
+"""The largest number of handlers that are looked at for a page; that takes 5 ms."""
+MERGED = 64
+"""The largest number of orders that are merged: beyond it, handlers are read by their status, and their workflow is
+compared."""
+
+_FIRST = (float("-inf"), "")
+_LAST = (float("inf"), "")
+_BEHIND_ALL_IDS = "\U0010ffff"
 
 
 def read_page(
-    connection: sqlite3.Connection,
-    statuses: Sequence[Status],
-    workflow_names: Sequence[str] | None,
-    cursor: ListCursor | None,
+    connection: sqlite3.Connection, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool
 ) -> HandlersPage:
-    """Return the handlers after ``cursor``, read in one transaction; at least one where there is one."""
+    """Return the next handlers of the list, read in one transaction; see ``AbstractWorkflowStore.list_page``."""
     # Without a call of ``text`` for each value, which only a damaged one needs.
     careful, connection.text_factory = connection.text_factory, str
     try:
-        return _read_page(connection, statuses, workflow_names, cursor)
+        return _read_page(connection, wanted, cursor, limit, with_results=with_results)
     except sqlite3.OperationalError:
         connection.text_factory = careful
-        return _read_page(connection, statuses, workflow_names, cursor)
+        return _read_page(connection, wanted, cursor, limit, with_results=with_results)
     finally:
         connection.text_factory = careful
 
 
 def _read_page(
-    connection: sqlite3.Connection,
-    statuses: Sequence[Status],
-    workflow_names: Sequence[str] | None,
-    cursor: ListCursor | None,
+    connection: sqlite3.Connection, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool
 ) -> HandlersPage:
     connection.execute("BEGIN")
     try:
-        begun = _begin(connection, statuses) if cursor is None else cursor
+        begun = _begin(connection, wanted) if cursor is None else cursor
         if begun is None:
             return HandlersPage([], None)
-        rows = _rows(connection, statuses, workflow_names, begun)
+        rows, place = _rows(connection, wanted, _within(begun, wanted), limit)
+        if not with_results:
+            return HandlersPage([_without_result(row) for row in rows], _at(begun, place))
         handlers = _with_results(connection, rows)
     finally:
         connection.execute("ROLLBACK")
-    if len(handlers) == len(rows) < PAGE:
-        return HandlersPage(handlers, None)
-    at, handler_id, *_ = rows[len(handlers) - 1]
-    return HandlersPage(handlers, begun._replace(at=at, handler_id=handler_id))
+    if len(handlers) < len(rows):
+        place = rows[len(handlers) - 1][:2]
+    return HandlersPage(handlers, _at(begun, place))
 
 
-def _begin(connection: sqlite3.Connection, statuses: Sequence[Status]) -> ListCursor | None:
-    last = [connection.execute(READS["last_handler"], {"status": status}).fetchone() for status in statuses]
+def _at(begun: ListCursor, place: Place | None) -> ListCursor | None:
+    return None if place is None else begun._replace(at=place[0], handler_id=place[1])
+
+
+# -- The part of the list that is read -------------------------------------------------------------
+
+
+def _begin(connection: sqlite3.Connection, wanted: ListFilter) -> ListCursor | None:
+    if wanted.newest_first:
+        # Handlers that are started later would come before its beginning.
+        return ListCursor(*_LAST, *_FIRST)
+    last = [connection.execute(READS["last_handler"], {"status": status}).fetchone() for status in wanted.statuses]
     ends = [row for row in last if row is not None]
-    return ListCursor(float("-inf"), "", *max(ends)) if ends else None
+    return ListCursor(*_FIRST, *max(ends)) if ends else None
+
+
+def _within(begun: ListCursor, wanted: ListFilter) -> ListCursor:
+    """Return the part of the list from this place on that lies within the bounds of the start."""
+    place, end = (begun.at, begun.handler_id), (begun.end_at, begun.end_id)
+    after = _FIRST if wanted.started_after is None else (wanted.started_after, _BEHIND_ALL_IDS)
+    before = _LAST if wanted.started_before is None else (wanted.started_before, "")
+    if wanted.newest_first:
+        return ListCursor(*min(place, before), *max(end, after))
+    return ListCursor(*max(place, after), *min(end, before))
 
 
 def _rows(
-    connection: sqlite3.Connection,
-    statuses: Sequence[Status],
-    workflow_names: Sequence[str] | None,
-    cursor: ListCursor,
-) -> list[Row]:
-    names = None if workflow_names is None else json.dumps(workflow_names)
-    # The index orders the handlers of each status, so that no page sorts the whole list, or reads beyond its own end.
-    parameters = {**cursor._asdict(), "workflow_names": names, "limit": PAGE}
-    ordered = [
-        connection.execute(READS["handlers_in_order"], {**parameters, "status": status})
-        for status in dict.fromkeys(statuses)
-    ]
-    rows = list(islice(merge(*ordered), PAGE))
-    for unfinished in ordered:
-        unfinished.close()
-    return rows
+    connection: sqlite3.Connection, wanted: ListFilter, part: ListCursor, limit: int
+) -> tuple[list[Row], Place | None]:
+    """Return the next rows that belong to the list, and the place up to which it was read; None at its end."""
+    ordered = list(_in_order(connection, wanted, part))
+    names = None if wanted.workflow_names is None else frozenset(wanted.workflow_names)
+    rows: list[Row] = []
+    place: Place | None = None
+    try:
+        in_order: Iterable[Row] = merge(*ordered, key=itemgetter(0, 1), reverse=wanted.newest_first)
+        for number, row in enumerate(in_order):
+            if len(rows) == limit or number == READ:
+                return rows, place
+            place = row[:2]
+            if names is None or row[2] in names:
+                rows.append(row)
+        return rows, None
+    finally:
+        for unfinished in ordered:
+            unfinished.close()
+
+
+def _in_order(connection: sqlite3.Connection, wanted: ListFilter, part: ListCursor) -> Iterator[sqlite3.Cursor]:
+    """Yield what has to be merged: the index orders the handlers of each status, and of each workflow."""
+    direction = "reverse" if wanted.newest_first else "order"
+    place = part._asdict()
+    statuses = dict.fromkeys(wanted.statuses)
+    names = dict.fromkeys(wanted.workflow_names or ())
+    if wanted.workflow_names is None or len(statuses) * len(names) > MERGED:
+        for status in statuses:
+            yield connection.execute(READS[f"handlers_in_{direction}"], {**place, "status": status})
+        return
+    for status in statuses:
+        for name in names:
+            parameters = {**place, "status": status, "workflow_name": name}
+            yield connection.execute(READS[f"handlers_of_workflow_in_{direction}"], parameters)
+
+
+# -- Results ---------------------------------------------------------------------------------------
+
+
+def _without_result(row: Row) -> StoredHandler:
+    return StoredHandler._make((*row[1:], None, False))
 
 
 def _with_results(connection: sqlite3.Connection, rows: list[Row]) -> list[StoredHandler]:
@@ -100,3 +152,20 @@ def _with_results(connection: sqlite3.Connection, rows: list[Row]) -> list[Store
             break
     results.close()
     return handlers
+
+
+# -- Counts ----------------------------------------------------------------------------------------
+
+
+def count_handlers(connection: sqlite3.Connection) -> list[HandlerCount]:
+    """Return the number of handlers of each workflow and status, without those that are being purged."""
+    counts: Counter[tuple[str, Status]] = Counter()
+    connection.execute("BEGIN")
+    try:
+        for name, status, count in connection.execute(READS["handler_counts"]):
+            counts[name, status] += count
+        for name, status, count in connection.execute(READS["purging_counts"]):
+            counts[name, status] -= count
+    finally:
+        connection.execute("ROLLBACK")
+    return [HandlerCount(*key, counts[key]) for key in sorted(counts) if counts[key]]

@@ -13,13 +13,14 @@ from typing import TypeVar, cast, get_args
 from workflow_server.concurrency import map_cooperatively, run_to_completion
 from workflow_server.errors import StorageError, StoreClosed
 from workflow_server.records import (
+    HandlerCount,
     HandlersPage,
     InboxLoad,
     ListCursor,
+    ListFilter,
     Record,
     RunningRun,
     ServerAlive,
-    Status,
     StoredAnswer,
     StoredEvent,
     StoredRun,
@@ -32,7 +33,7 @@ from workflow_server.store.listeners import CommitListener, CommitListeners
 from workflow_server.store.sqlite import reads
 from workflow_server.store.sqlite.connection import ConnectionFactory
 from workflow_server.store.sqlite.database import MEMORY, Database
-from workflow_server.store.sqlite.listing import read_page
+from workflow_server.store.sqlite.listing import PAGE, count_handlers, read_page
 from workflow_server.store.sqlite.open import Opened
 from workflow_server.store.sqlite.purge import Purge
 from workflow_server.store.sqlite.rows import entries_from_handler, find_handlers, handler_from_row
@@ -234,9 +235,13 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         return await map_cooperatively(handler_from_row, rows)
 
     async def list_page(
-        self, statuses: Sequence[Status], workflow_names: Sequence[str] | None, cursor: ListCursor | None
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int | None = None, *, with_results: bool = True
     ) -> HandlersPage:
-        return await self._read(lambda sqlite: read_page(sqlite, statuses, workflow_names, cursor))
+        most = PAGE if limit is None else min(limit, PAGE)
+        return await self._read(lambda sqlite: read_page(sqlite, wanted, cursor, most, with_results=with_results))
+
+    async def count_handlers(self) -> list[HandlerCount]:
+        return await self._read(count_handlers)
 
     async def update(self, handler: PersistentHandler) -> None:
         await self._is_open(self._writer).commit(entries_from_handler(handler), internal=True)

@@ -6,11 +6,12 @@ from contextlib import aclosing
 
 from aiohttp import hdrs, web
 
-from workflow_server.protocol.responses import HandlerCancelled, HandlerResult
-from workflow_server.web.parameters import boolean, check_known, statuses, values
+from workflow_server.protocol.responses import HandlerCancelled, HandlerResult, HandlerStats
+from workflow_server.web.listing import PARAMETERS, cursor_text, list_filter, page_asked
+from workflow_server.web.parameters import boolean, check_known
 from workflow_server.web.responses import HANDLER_STATUS, JSON, handler_response, json_response
 from workflow_server.web.state import MANAGER, STREAMS
-from workflow_server.web.streaming.handler_list import write_list
+from workflow_server.web.streaming.handler_list import page_response, write_list
 
 
 async def get_handler(request: web.Request) -> web.Response:
@@ -26,14 +27,26 @@ async def get_result(request: web.Request) -> web.Response:
 
 
 async def list_handlers(request: web.Request) -> web.StreamResponse:
-    """GET /handlers. It counts as an open stream while it is written; HEAD reads nothing."""
-    check_known(request, ("status", "workflow_name"))
-    filters = statuses(request), values(request, "workflow_name")
+    """GET /handlers. Without a limit it counts as an open stream while it is written; HEAD reads nothing."""
+    check_known(request, PARAMETERS)
+    wanted, page = list_filter(request), page_asked(request)
     if request.method == hdrs.METH_HEAD:
         return web.Response(content_type=JSON)
+    manager = request.app[MANAGER]
+    if page is not None:
+        handlers, following = await manager.handler_page(
+            wanted, page.cursor, page.limit, with_results=page.with_results
+        )
+        return page_response(handlers, None if following is None else cursor_text(wanted, following))
     with request.app[STREAMS].admitted(request):
-        async with aclosing(request.app[MANAGER].handler_pages(*filters)) as pages:
+        async with aclosing(manager.handler_pages(wanted)) as pages:
             return await write_list(request, pages)
+
+
+async def count_handlers(request: web.Request) -> web.Response:
+    """GET /handlers/stats."""
+    check_known(request, ())
+    return json_response(HandlerStats.of(await request.app[MANAGER].count_handlers()))
 
 
 async def cancel(request: web.Request) -> web.Response:

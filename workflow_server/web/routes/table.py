@@ -10,6 +10,7 @@ from workflow_server.protocol import responses
 from workflow_server.protocol.handlers import HandlerData
 from workflow_server.protocol.requests import EventBody, RunBody
 from workflow_server.records import STATUSES
+from workflow_server.web.listing import MOST
 from workflow_server.web.responses import JSON
 from workflow_server.web.routes import events, handlers, server, workflows
 from workflow_server.web.routes.route import Parameter, Response, Route
@@ -73,6 +74,7 @@ _SSE_EVENT: dict[str, Any] = {
     },
     "required": ["id", "data"],
 }
+_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 _CURSOR: dict[str, Any] = {"oneOf": [{"type": "integer", "minimum": -1}, {"const": "now"}]}
 _STREAM_PARAMETERS = (
     _boolean("sse", True, "Server-Sent Events if true, NDJSON if false. By default, the Accept header decides."),
@@ -93,13 +95,35 @@ _STREAM_PARAMETERS = (
     ),
     Parameter("Last-Event-ID", "In SSE, takes precedence over after_sequence.", {"type": "string"}, "header"),
 )
-_LISTING = (
+_FILTERS = (
     Parameter(
         "status",
         "Statuses to include. Empty values are ignored.",
         {"type": "array", "items": {"type": "string", "enum": [*STATUSES, ""]}},
     ),
     Parameter("workflow_name", "Workflows to include.", {"type": "array", "items": {"type": "string"}}),
+    Parameter("started_after", "Handlers that were started later than this, UTC where no offset is given.", _TIME),
+    Parameter("started_before", "Handlers that were started earlier than this.", _TIME),
+)
+_LISTING = (
+    *_FILTERS,
+    Parameter(
+        "order",
+        "asc for the oldest first, by their start; desc for the newest first.",
+        {"type": "string", "enum": ["asc", "desc"], "default": "asc"},
+    ),
+    Parameter(
+        "limit",
+        "Return one page, of at most so many handlers; without a limit, all are returned. Before the last one, whose "
+        "next_cursor is null, pages may be shorter, or empty.",
+        {"type": "integer", "minimum": 1, "maximum": MOST},
+    ),
+    Parameter("cursor", "With limit: the next_cursor of the page before.", {"type": "string"}),
+    Parameter(
+        "include",
+        "With limit, results are null unless they are included.",
+        {"type": "string", "enum": ["result"]},
+    ),
 )
 
 
@@ -168,14 +192,25 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/handlers",
         handlers.list_handlers,
-        "List the handlers, oldest first.",
+        "List the handlers.",
         {
             200: _json("The handlers that match.", responses.HandlersList),
-            400: _error("Unknown status or parameter."),
+            400: _error("Unknown or invalid parameter."),
             429: _error("Too many streams are open."),
             503: _WRITING[503],
         },
         _LISTING,
+    ),
+    Route(
+        "GET",
+        "/handlers/stats",
+        handlers.count_handlers,
+        "Count the handlers by workflow and status.",
+        {
+            200: _json("The numbers.", responses.HandlerStats),
+            400: _error("Unknown parameter."),
+            503: _WRITING[503],
+        },
     ),
     Route(
         "GET",

@@ -1,4 +1,4 @@
-"""The list of handlers as a streamed response, with one page of it in memory however long it is."""
+"""The list of handlers as a response: streamed, with one page of it in memory however long it is, or one page."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ async def write_list(request: web.Request, pages: Pages) -> web.StreamResponse:
     if not first:
         return web.Response(body=b'{"handlers":[]}', content_type=JSON)
     return await _write(request, first, pages)
+
+
+def page_response(page: list[ListedHandler], next_cursor: str | None) -> web.Response:
+    """Return one page of a list as a response, with where the next begins."""
+    following = "null" if next_cursor is None else f'"{next_cursor}"'
+    body = b"".join((b'{"handlers":[', *pieces(page, b""), f'],"next_cursor":{following}}}'.encode()))
+    return web.Response(body=body, content_type=JSON)
 
 
 async def _write(request: web.Request, first: list[ListedHandler], pages: Pages) -> web.StreamResponse:

@@ -96,6 +96,10 @@ WHERE h.status IN (SELECT value FROM json_each(:statuses))
     AND h.purging = 0
 ORDER BY h.started_at, h.handler_id;
 
+-- Lists are read in the order of their start, from a place on and up to one. Each is read by an index, so that no page
+-- sorts the list, or is found later the further behind it lies; the reader stops where its page is full. The pair is not
+-- compared as a row value: SQLite cannot use an index on an expression for that.
+
 -- name: last_handler
 SELECT coalesce(started_at, 0.0), handler_id
 FROM handlers
@@ -104,18 +108,56 @@ ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC
 LIMIT 1;
 
 -- name: handlers_in_order
--- The pair is not compared as a row value: SQLite cannot use an index on an expression for that.
 SELECT
     coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at
-FROM handlers
+FROM handlers INDEXED BY handlers_in_order
 WHERE status = :status
     AND coalesce(started_at, 0.0) BETWEEN :at AND :end_at
     AND (coalesce(started_at, 0.0) > :at OR handler_id > :handler_id)
     AND (coalesce(started_at, 0.0) < :end_at OR handler_id <= :end_id)
-    AND (:workflow_names IS NULL OR workflow_name IN (SELECT value FROM json_each(:workflow_names)))
     AND purging = 0
-ORDER BY coalesce(started_at, 0.0), handler_id
-LIMIT :limit;
+ORDER BY coalesce(started_at, 0.0), handler_id;
+
+-- name: handlers_in_reverse
+SELECT
+    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at
+FROM handlers INDEXED BY handlers_in_order
+WHERE status = :status
+    AND coalesce(started_at, 0.0) BETWEEN :end_at AND :at
+    AND (coalesce(started_at, 0.0) < :at OR handler_id < :handler_id)
+    AND (coalesce(started_at, 0.0) > :end_at OR handler_id >= :end_id)
+    AND purging = 0
+ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC;
+
+-- name: handlers_of_workflow_in_order
+SELECT
+    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at
+FROM handlers INDEXED BY handlers_by_workflow
+WHERE status = :status
+    AND workflow_name = :workflow_name
+    AND coalesce(started_at, 0.0) BETWEEN :at AND :end_at
+    AND (coalesce(started_at, 0.0) > :at OR handler_id > :handler_id)
+    AND (coalesce(started_at, 0.0) < :end_at OR handler_id <= :end_id)
+    AND purging = 0
+ORDER BY coalesce(started_at, 0.0), handler_id;
+
+-- name: handlers_of_workflow_in_reverse
+SELECT
+    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at
+FROM handlers INDEXED BY handlers_by_workflow
+WHERE status = :status
+    AND workflow_name = :workflow_name
+    AND coalesce(started_at, 0.0) BETWEEN :end_at AND :at
+    AND (coalesce(started_at, 0.0) < :at OR handler_id < :handler_id)
+    AND (coalesce(started_at, 0.0) > :end_at OR handler_id >= :end_id)
+    AND purging = 0
+ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC;
+
+-- name: handler_counts
+SELECT workflow_name, status, count(*) FROM handlers GROUP BY status, workflow_name;
+
+-- name: purging_counts
+SELECT workflow_name, status, count(*) FROM handlers WHERE purging = 1 GROUP BY status, workflow_name;
 
 -- name: listed_results
 -- In the order of the ids, with whether a result is damaged: only an envelope may stand in the JSON of a list.

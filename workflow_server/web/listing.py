@@ -1,0 +1,136 @@
+"""The query parameters of lists of handlers: which of them, in which order, and which page."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from aiohttp import web
+
+from workflow_server.records import STATUSES, ListCursor, ListFilter
+from workflow_server.web.exceptions import InvalidParameter
+from workflow_server.web.parameters import single, statuses, values
+
+MOST = 500
+"""The largest ``limit``."""
+
+FILTERS = ("status", "workflow_name", "started_after", "started_before")
+PARAMETERS = (*FILTERS, "order", "limit", "cursor", "include")
+
+_LIMIT = re.compile(r"[1-9][0-9]{0,2}")
+_DECODED_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
+"""A plus that the query did not encode: it is read as a space."""
+
+
+class PageAsked(NamedTuple):
+    """The page of a list that a client asks for."""
+
+    limit: int
+    cursor: ListCursor | None
+    with_results: bool
+
+
+def list_filter(request: web.Request) -> ListFilter:
+    """Parse the handlers that are asked for, and their order.
+
+    Raises:
+        InvalidParameter: a parameter is not valid.
+    """
+    return ListFilter(
+        statuses=statuses(request) or STATUSES,
+        workflow_names=values(request, "workflow_name"),
+        started_after=_time(request, "started_after"),
+        started_before=_time(request, "started_before"),
+        newest_first=_choice(request, "order", ("asc", "desc"), "asc or desc") == "desc",
+    )
+
+
+def page_asked(request: web.Request) -> PageAsked | None:
+    """Parse which page is asked for; None for the whole list.
+
+    Raises:
+        InvalidParameter: a parameter is not valid.
+    """
+    limit, cursor = single(request, "limit"), single(request, "cursor")
+    included = _choice(request, "include", ("result",), "result")
+    if limit is None:
+        if cursor is not None:
+            raise InvalidParameter("cursor", "a limit beside it")
+        return None
+    if not _LIMIT.fullmatch(limit) or int(limit) > MOST:
+        raise InvalidParameter("limit", f"a number from 1 to {MOST}")
+    place = None if not cursor else _parsed(cursor, newest_first=single(request, "order") == "desc")
+    return PageAsked(int(limit), place, included is not None)
+
+
+# -- Cursors ---------------------------------------------------------------------------------------
+
+
+def cursor_text(wanted: ListFilter, cursor: ListCursor) -> str:
+    """Return a place in a list as clients are given it: a text that says nothing to them."""
+    fields = ["desc" if wanted.newest_first else "asc", *(_finite(field) for field in cursor)]
+    return urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def _finite(value: float | str) -> float | str | None:
+    # JSON has no infinities: of numbers they alone stand for a missing bound.
+    return None if isinstance(value, float) and abs(value) == float("inf") else value
+
+
+def _parsed(text: str, *, newest_first: bool) -> ListCursor:
+    """Parse a cursor.
+
+    Raises:
+        InvalidParameter: it was not given out by this server, or belongs to a list in the other order.
+    """
+    try:
+        order, at, handler_id, end_at, end_id = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        first, last = (float("inf"), float("-inf")) if newest_first else (float("-inf"), float("inf"))
+        cursor = ListCursor(_number(at, first), _text(handler_id), _number(end_at, last), _text(end_id))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise InvalidParameter("cursor", "the next_cursor of an earlier page") from None
+    if order != ("desc" if newest_first else "asc"):
+        raise InvalidParameter("cursor", "the next_cursor of a page in the same order")
+    return cursor
+
+
+def _number(value: object, missing: float) -> float:
+    if value is None:
+        return missing
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise TypeError
+    return float(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    # A lone surrogate is no text to a database.
+    value.encode()
+    return value
+
+
+# -- Values ----------------------------------------------------------------------------------------
+
+
+def _choice(request: web.Request, name: str, known: tuple[str, ...], expected: str) -> str | None:
+    text = single(request, name) or None
+    if text is not None and text not in known:
+        raise InvalidParameter(name, expected)
+    return text
+
+
+def _time(request: web.Request, name: str) -> float | None:
+    """Parse a time, which is UTC where it does not say otherwise, as seconds since the epoch."""
+    text = single(request, name)
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(_DECODED_PLUS.sub("+", text) if ":" in text[:-5] else text)
+        return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise InvalidParameter(name, "a time as in 2026-01-31T08:00:00Z") from None
