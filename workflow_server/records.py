@@ -35,6 +35,13 @@ class RunStarted(NamedTuple):
     """The same moment by the server's clock: the order in which runs get their slots."""
 
 
+class HandlerTagged(NamedTuple):
+    """A handler has these tags, in place of those that it had: a JSON array of texts. Ignored where it is unknown."""
+
+    handler_id: str
+    tags: str
+
+
 class RunBegan(NamedTuple):
     """The run got its slot and its clock starts: ``alive_since`` is now less the time that it has been alive.
 
@@ -204,6 +211,7 @@ class ServerAlive(NamedTuple):
 
 Record = (
     RunStarted
+    | HandlerTagged
     | RunBegan
     | RunReleased
     | RunLoaded
@@ -296,6 +304,8 @@ class StoredHandler(NamedTuple):
     started_at: float | None
     updated_at: float | None
     completed_at: float | None
+    tags: str | None
+    """A JSON array of texts; None without any."""
     result: str | None
     damaged: bool
     """There is a result, and it is no envelope."""
@@ -310,6 +320,10 @@ class ListFilter(NamedTuple):
     started_after: float | None = None
     started_before: float | None = None
     """Bounds of the start, which do not belong to the list, in seconds since the epoch."""
+    tags: Sequence[str] = ()
+    """Those that a handler has all of."""
+    text: str | None = None
+    """A part of the handler's id, its run's, its workflow's name, its error or one of its tags, in any case."""
     newest_first: bool = False
 
 

@@ -139,3 +139,10 @@ def test_a_page_is_found_by_an_index_wherever_it_lies(
             break
     assert len(steps) == 40
     assert max(steps) < 1.2 * steps[0]
+
+
+def test_handlers_that_are_being_purged_are_not_counted(connection: sqlite3.Connection) -> None:
+    add(connection, 10)
+    connection.execute("UPDATE handlers SET purging = 1 WHERE handler_id IN ('h00000', 'h00001', 'h00005', 'h00009')")
+    counts = [(status, number) for _, status, number in listing.count_handlers(connection)]
+    assert counts == [("cancelled", 2), ("failed", 2), ("running", 2)]

@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 import sys
+import time
 from base64 import urlsafe_b64encode
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +22,9 @@ from workflow_server.records import StoredHandler
 from workflow_server.runs import views
 from workflow_server.runs.table import RunTable
 from workflow_server.store.base import PersistentHandler, from_timestamp
+from workflow_server.store.sqlite import listing
 from workflow_server.store.sqlite.listing import PAGE
+from workflow_server.store.sqlite.rows import tags_of
 from workflow_server.web.streaming.bounded_writer import WRITE_SIZE
 from workflow_server.web.streaming.handler_list import pieces
 
@@ -33,7 +36,7 @@ RUNS = RunTable(None, None)  # type: ignore[arg-type]
 
 
 def stored(number: int = 0, *, result: str | None = None, **changes: Any) -> StoredHandler:
-    handler = StoredHandler(f"{number:010}", "w", "completed", "run", None, 1.5, 2.25, 2.25, result, damaged=False)
+    handler = StoredHandler(f"{number:010}", "w", "completed", "run", None, 1.5, 2.25, 2.25, None, result, False)
     return handler._replace(**changes)
 
 
@@ -56,6 +59,7 @@ ODD_TEXT = '"result":null \\ \'é\u2028\x00\x1f\x7f\U0001f600\n</script>'
         {"started_at": 1e-7, "updated_at": 1_790_000_000.999_999_9, "completed_at": 1_790_000_000.000_001},
         {"started_at": -62_135_596_800.0, "updated_at": 253_402_300_799.0, "completed_at": None},
         {"damaged": True, "error": "another"},
+        {"tags": json.dumps(["a", ODD_TEXT], ensure_ascii=False, separators=(",", ":"))},
         {"status": "failed", "error": "ValueError: no"},
     ],
 )
@@ -74,6 +78,7 @@ def test_a_listed_handler_is_the_json_that_its_model_has(changes: dict[str, Any]
             started_at=from_timestamp(handler.started_at),
             updated_at=from_timestamp(handler.updated_at),
             completed_at=from_timestamp(handler.completed_at),
+            tags=tags_of(handler.tags),
         ),
         None,
     )
@@ -248,6 +253,34 @@ async def test_a_list_can_be_bounded_by_the_start(serve: Serve, tmp_path: Path) 
     assert [one["handler_id"] for one in whole] == ["stored0000"]
 
 
+async def test_a_time_without_an_offset_is_utc_wherever_the_server_is(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve(db=tmp_path / "db")
+    store(tmp_path / "db", 6, ENVELOPE % "x")
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert ids(await read_pages(served, "limit=10&started_after=1970-01-12T13:46:42")) == [["stored0005"]]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+async def test_a_list_goes_on_where_few_handlers_match(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "READ", 10)
+    served = await serve(db=tmp_path / "db")
+    store(tmp_path / "db", 35, ENVELOPE % "x")
+    for query, expected in (("stored0034", ["stored0034"]), ("stored001", [f"stored{n:04}" for n in range(10, 20)])):
+        whole = (await served.get(f"/handlers?q={query}"))[1]["handlers"]
+        assert [one["handler_id"] for one in whole] == expected
+        paged = await read_pages(served, f"q={query}&limit=100")
+        assert [name for page in ids(paged) for name in page] == expected
+    assert (await served.get("/handlers?q=none"))[1] == {"handlers": []}
+
+
 @pytest.mark.parametrize(
     ("query", "detail"),
     [
@@ -301,3 +334,60 @@ async def test_handlers_are_counted(served: Served) -> None:
             "workflows": {"ask": {**none, "running": 1}, "echo": {**none, "completed": 3}},
         },
     )
+
+
+# -- Tags ------------------------------------------------------------------------------------------
+
+
+async def start(served: Served, **body: Any) -> tuple[int, dict[str, Any]]:
+    return await served.post("/workflows/echo/run", json={"start_event": {"text": "x"}, **body})
+
+
+async def test_tags_are_shown_everywhere_and_found(served: Served) -> None:
+    status, first = await start(served, tags=["team a", "é", "team a"])
+    _, second = await start(served, tags=["team a"])
+    _, third = await start(served)
+    assert (status, first["tags"], second["tags"], third["tags"]) == (200, ["team a", "é"], ["team a"], [])
+    assert (await served.get(f"/handlers/{first['handler_id']}"))[1] == first
+    assert (await served.get("/handlers"))[1]["handlers"] == [first, second, third]
+    found = (await served.get("/handlers?limit=5&tag=team%20a&tag=%C3%A9&include=result"))[1]["handlers"]
+    assert found == [first]
+    assert ids(await read_pages(served, "limit=1&tag=team%20a")) == [[first["handler_id"]], [second["handler_id"]]]
+    assert ids(await read_pages(served, "limit=5&q=TEAM")) == [[first["handler_id"], second["handler_id"]]]
+    assert (await served.get("/handlers?q=none"))[1] == {"handlers": []}
+
+
+async def test_a_continued_handler_keeps_its_tags_or_gets_others(served: Served) -> None:
+    _, first = await start(served, tags=["a"])
+    bodies: list[dict[str, Any]] = [{}, {"tags": ["b"]}, {"tags": []}]
+    kept, changed, cleared = [(await start(served, handler_id=first["handler_id"], **body))[1] for body in bodies]
+    assert (kept["tags"], changed["tags"], cleared["tags"]) == (["a"], ["b"], [])
+    assert (await served.get(f"/handlers/{first['handler_id']}"))[1]["tags"] == []
+    assert (await served.get("/handlers?tag=b"))[1] == {"handlers": []}
+
+
+@pytest.mark.parametrize(
+    "tags", [[""], ["x" * 101], ["a\nb"], [" a"], ["a\u2028"], [1], "a", {"a": "b"}, [f"t{n}" for n in range(21)]]
+)
+async def test_a_tag_that_is_not_one_line_is_400_and_starts_nothing(served: Served, tags: object) -> None:
+    status, answer = await start(served, tags=tags)
+    assert (status, "'tags" in answer["detail"]) == (400, True), answer
+    assert (await served.get("/handlers"))[1] == {"handlers": []}
+
+
+async def test_damaged_tags_are_none_and_the_list_stays_json(serve: Serve, tmp_path: Path) -> None:
+    served = await serve(db=tmp_path / "db")
+    _, one = await start(served, tags=["a"])
+    for damaged in ("{", "1", '"a"', "[1, null]", "\x80"):
+        with closing(sqlite3.connect(tmp_path / "db")) as connection, connection:
+            connection.execute("UPDATE handlers SET tags = ?", (damaged,))
+        (listed_one,) = (await served.get("/handlers"))[1]["handlers"]
+        assert listed_one == {**one, "tags": []}
+        assert (await served.get(f"/handlers/{one['handler_id']}"))[1] == listed_one
+
+
+async def test_the_id_of_another_path_cannot_be_chosen(serve: Serve, tmp_path: Path) -> None:
+    served = await serve(db=tmp_path / "db", accept_handler_ids=True)
+    status, answer = await start(served, handler_id="stats")
+    assert (status, "handler_id" in answer["detail"]) == (400, True)
+    assert (await start(served, handler_id="stats1"))[0] == 200

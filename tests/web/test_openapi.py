@@ -75,6 +75,7 @@ def test_the_old_name_of_the_start_fields_is_described_as_it_is_sent() -> None:
         "kwargs",
         "context",
         "handler_id",
+        "tags",
     }
 
 

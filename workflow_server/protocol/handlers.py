@@ -31,6 +31,7 @@ class HandlerData(BaseModel):
         description="Why a running run does not proceed: its workflow is not registered, it is queued behind "
         "num_concurrent_runs, or it is in quarantine because the process crashed during its steps.",
     )
+    tags: list[str] = Field([], description="Tags that were given at the start.")
     held_events: int = Field(0, description="Posted events that are held until a step waits for them.")
 
 
@@ -57,11 +58,11 @@ class ListedHandler(NamedTuple):
             handler.result,
             f',"status":"{handler.status}","started_at":{EMPTY if started_at == NULL else started_at},'
             f'"updated_at":{updated_at},"completed_at":{completed_at},"suspended":{_json(suspended)},'
-            f'"held_events":{held_events}}}',
+            f'"tags":{handler.tags or NO_TAGS},"held_events":{held_events}}}',
         )
 
 
-NULL, EMPTY = "null", '""'
+NULL, EMPTY, NO_TAGS = "null", '""', "[]"
 
 
 def _json(text: str | None) -> str:
@@ -87,4 +88,6 @@ class RunRequest:
     start_event: object = None
     handler_id: str | None = None
     context: dict[str, Any] | None = None
+    tags: tuple[str, ...] | None = None
+    """None where nothing is said of them: a handler that is continued then keeps its own."""
     key: IdempotencyKey | None = None

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+MOST_TAGS = 20
+LONGEST_TAG = 100
+"""Characters."""
+
+
+def _one_line(tag: str) -> str:
+    if not tag.isprintable() or tag != tag.strip():
+        raise PydanticCustomError("tag", "Input should be one line of text without spaces around it")
+    return tag
+
+
+Tag = Annotated[str, Field(min_length=1, max_length=LONGEST_TAG), AfterValidator(_one_line)]
 
 
 class RunBody(BaseModel):
@@ -29,6 +43,11 @@ class RunBody(BaseModel):
         None,
         description="The completed handler of the same workflow to continue. With the setting accept_handler_ids, an "
         "unused id becomes that of the new handler.",
+    )
+    tags: list[Tag] | None = Field(
+        None,
+        max_length=MOST_TAGS,
+        description="Tags to find the handler by. A handler that is continued without this keeps its own.",
     )
 
 

@@ -121,7 +121,7 @@ class HandlerResult(Response):
     @classmethod
     def of(cls, handler: HandlerData) -> HandlerResult:
         """Unwrap the result of ``handler``."""
-        fields = handler.model_dump(exclude={"result", "suspended", "held_events"})
+        fields = handler.model_dump(exclude={"result", "suspended", "held_events", "tags"})
         return cls(**fields, result=None if handler.result is None else _plain(handler.result))
 
 

@@ -9,23 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from enum import Enum
 
 from workflow_server.errors import ShuttingDown, StorageError, StoreClosed
+from workflow_server.execution.codec import text_of
 from workflow_server.execution.engine import StartEvent
 from workflow_server.execution.interface import RecordSink, Surroundings
 from workflow_server.execution.session import RunSession
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, RunRequest
-from workflow_server.records import Record, RunStarted
+from workflow_server.records import HandlerTagged, Record, RunStarted
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.events import EventLog, EventLogs
 from workflow_server.runs.idempotency import answered
 from workflow_server.runs.run import Run
 from workflow_server.runs.table import RunTable
-from workflow_server.runs.views import from_start
+from workflow_server.runs.views import find_handler, from_start
 from workflow_server.store.base import AbstractWorkflowStore, Commit
 from workflow_server.store.ids import new_handler_id
 
@@ -81,16 +82,26 @@ class Starter:
             place, data = log.next_sequence, served.encode(event)
             now = self._surroundings.clock.now()
             started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, now)
-            answer = from_start(started)
+            tags, tagged = await self._tags(handler_id, request, is_new=is_new)
+            answer = from_start(started, tags)
             scope, key = f"run:{served.name}", request.key
             keys = [] if key is None else [answered(scope, key, started, answer.model_dump_json())]
             run = Run(self._activation, handler_id, run_id, served)
             if is_new and not given:
-                await self._begin(run, log, event, Opening(self._store, started, *keys, answers_first=answers_first))
+                opening = Opening(self._store, started, *tagged, *keys, answers_first=answers_first)
+                await self._begin(run, log, event, opening)
             else:
-                await self._store.commit(started, *given, *keys)
+                await self._store.commit(started, *tagged, *given, *keys)
                 self._launch(run, log, None if given else event)
         return answer
+
+    async def _tags(
+        self, handler_id: str, request: RunRequest, *, is_new: bool
+    ) -> tuple[Sequence[str], list[HandlerTagged]]:
+        """Return the tags of the handler with this run, and the record that changes them, if they change."""
+        if request.tags is None:
+            return () if is_new else (await find_handler(self._store, handler_id)).tags, []
+        return request.tags, [HandlerTagged(handler_id, text_of(list(request.tags)))]
 
     async def _begin(self, run: Run, log: EventLog, event: StartEvent, opening: Opening) -> None:
         """Store the start of a new handler's run, and begin it where it has a slot.

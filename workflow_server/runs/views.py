@@ -114,11 +114,12 @@ def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData
         updated_at=_iso(handler.updated_at),
         completed_at=_iso(handler.completed_at),
         suspended=suspended,
+        tags=handler.tags,
     )
 
 
-def from_start(started: RunStarted) -> HandlerData:
-    """Return the handler as its run begins."""
+def from_start(started: RunStarted, tags: Sequence[str] = ()) -> HandlerData:
+    """Return the handler, which has these tags, as its run begins."""
     at = _iso(datetime.fromtimestamp(started.started_at, UTC)) or ""
     return HandlerData(
         handler_id=started.handler_id,
@@ -130,6 +131,7 @@ def from_start(started: RunStarted) -> HandlerData:
         started_at=at,
         updated_at=at,
         completed_at=None,
+        tags=list(tags),
     )
 
 

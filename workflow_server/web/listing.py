@@ -17,8 +17,10 @@ from workflow_server.web.parameters import single, statuses, values
 
 MOST = 500
 """The largest ``limit``."""
+LONGEST_TEXT = 200
+"""Characters of ``q``."""
 
-FILTERS = ("status", "workflow_name", "started_after", "started_before")
+FILTERS = ("status", "workflow_name", "tag", "q", "started_after", "started_before")
 PARAMETERS = (*FILTERS, "order", "limit", "cursor", "include")
 
 _LIMIT = re.compile(r"[1-9][0-9]{0,2}")
@@ -45,6 +47,8 @@ def list_filter(request: web.Request) -> ListFilter:
         workflow_names=values(request, "workflow_name"),
         started_after=_time(request, "started_after"),
         started_before=_time(request, "started_before"),
+        tags=values(request, "tag") or (),
+        text=_text_wanted(request),
         newest_first=_choice(request, "order", ("asc", "desc"), "asc or desc") == "desc",
     )
 
@@ -121,6 +125,13 @@ def _choice(request: web.Request, name: str, known: tuple[str, ...], expected: s
     text = single(request, name) or None
     if text is not None and text not in known:
         raise InvalidParameter(name, expected)
+    return text
+
+
+def _text_wanted(request: web.Request) -> str | None:
+    text = single(request, "q") or None
+    if text is not None and len(text) > LONGEST_TEXT:
+        raise InvalidParameter("q", f"at most {LONGEST_TEXT} characters")
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,7 @@ from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
     STATUSES,
     HandlerCount,
+    HandlerTagged,
     InboxPosted,
     KeyAnswered,
     ListCursor,
@@ -211,6 +213,53 @@ async def test_a_list_of_the_newest_ends_with_the_oldest(store: AbstractWorkflow
         rest += [handler.handler_id for handler in page.handlers]
         cursor = page.cursor
     assert ([handler.handler_id for handler in first.handlers], rest) == (["h5", "h4"], ["h3", "h2", "h0"])
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_handlers_are_found_by_all_of_their_tags(store: AbstractWorkflowStore, newest_first: bool) -> None:
+    for n in range(12):
+        tags = ["all", *(["even"] if n % 2 == 0 else []), *(["third"] if n % 3 == 0 else [])]
+        await store.append(run_started(f"h{n:02}", at=1000.0 + n // 4), HandlerTagged(f"h{n:02}", json.dumps(tags)))
+    await store.append(run_started("bare", at=1000.0), run_ended("h06"))
+    expected = ["h00", "h06"]
+    if newest_first:
+        expected.reverse()
+    for tags in (["even", "third"], ["third", "all", "even"], ["even", "third", "even"]):
+        for limit in (1, 10):
+            read = await pages(store, ListFilter(tags=tags, newest_first=newest_first), limit)
+            assert [name for page in read for name in page] == expected
+    assert await pages(store, ListFilter(["completed"], tags=["even"], newest_first=newest_first), 10) == [["h06"]]
+    assert await pages(store, ListFilter(tags=["all", "none"], newest_first=newest_first), 10) == [[]]
+    assert await pages(store, ListFilter(workflow_names=["other"], tags=["all"]), 10) == [[]]
+    (one,) = await store.query(HandlerQuery(handler_id_in=["h06"]))
+    assert one.tags == ["all", "even", "third"]
+
+
+async def test_tags_are_replaced_and_move_with_the_start(store: AbstractWorkflowStore) -> None:
+    await store.append(run_started("a", at=1000.0), HandlerTagged("a", '["x", "y"]'))
+    await store.append(run_started("b", at=1001.0), HandlerTagged("b", '["x"]'), run_ended("a"))
+    await store.append(run_started("a", run="2", at=1002.0))
+    assert await pages(store, ListFilter(tags=["x"]), 1) == [["b"], ["a"]]
+    await store.append(HandlerTagged("a", '["x"]'), HandlerTagged("a", '["z", "x"]'), HandlerTagged("nobody", '["x"]'))
+    assert await pages(store, ListFilter(tags=["y"]), 10) == [[]]
+    assert await pages(store, ListFilter(tags=["z"]), 10) == [["a"]]
+    (other,) = await store.query(HandlerQuery(handler_id_in=["b"]))
+    await store.update(other)
+    assert await pages(store, ListFilter(tags=["x"]), 10) == [["b", "a"]]
+    await store.update(other.model_copy(update={"started_at": datetime.fromtimestamp(1003.0, UTC)}))
+    assert await pages(store, ListFilter(tags=["x"]), 1) == [["a"], ["b"]]
+    await store.delete(HandlerQuery(handler_id_in=["a"]))
+    assert await pages(store, ListFilter(tags=["x"]), 10) == [["b"]]
+
+
+async def test_handlers_are_found_by_a_part_of_their_texts(store: AbstractWorkflowStore) -> None:
+    await store.append(run_started("Alpha1", workflow="invoices"), HandlerTagged("Alpha1", '["ACME \\u00c9t\\u00e9"]'))
+    await store.append(run_started("beta2", workflow="letters"), run_ended("beta2", status="failed"))
+    for text, expected in (
+        ("alpha1", ["Alpha1"]), ("INVOICE", ["Alpha1"]), ("été", ["Alpha1"]), ("beta2-", ["beta2"]),
+        ("%", []), ("_", []), ("e", ["Alpha1", "beta2"]), ("[", []), ("a_e", []),
+    ):  # fmt: skip
+        assert await pages(store, ListFilter(text=text), 10) == [expected], text
 
 
 async def test_a_page_without_results_has_all_else(store: AbstractWorkflowStore) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.store.making import event, run_ended, run_started, tick
 from workflow_server.records import (
     EventAppended,
+    HandlerTagged,
     InboxHeld,
     InboxPosted,
     InboxTaken,
@@ -53,6 +54,7 @@ KINDS: dict[type[Entry], st.SearchStrategy[Entry]] = {
     RunStarted: st.builds(
         lambda both, first, data: RunStarted(both[0], "flow", both[1], 1.0, first, data), BOTH, SMALL, MADE
     ),
+    HandlerTagged: st.builds(lambda handler_id, tag: HandlerTagged(handler_id, f'["t","{tag}"]'), HANDLERS, MADE),
     RunBegan: _of_run(RunBegan, st.floats(0, 9), st.floats(0, 9)),
     RunReleased: _of_run(RunReleased, st.none() | st.floats(0, 9)),
     RunLoaded: _of_run(RunLoaded),
@@ -90,10 +92,12 @@ KINDS: dict[type[Entry], st.SearchStrategy[Entry]] = {
 }
 ANY = st.one_of(*KINDS.values())
 BEFORE: list[Entry] = [
-    run_started("a"), event("a", 0), tick("a", 0), StatePatched("a-1", 0, "p"), InboxPosted(1, "a", "a-1", "{}", None)
+    run_started("a"), HandlerTagged("a", '["t", "u"]'),
+    event("a", 0), tick("a", 0), StatePatched("a-1", 0, "p"), InboxPosted(1, "a", "a-1", "{}", None)
 ]  # fmt: skip
 SAMPLES: list[Entry] = [
     run_started("a", run="2"), run_started("a", run="2", first=1), run_started("b"), RunBegan("a", "a-1", 1.0, 2.0),
+    HandlerTagged("a", '["v"]'), HandlerTagged("b", '["t"]'),
     RunReleased("a", "a-1", 7.0), RunLoaded("a", "a-1"), run_ended("a"), run_ended("a", status="failed"),
     RunAttempted("a", "a-1", 2, 1), tick("a", 2), event("a", 1), event("a", 1, run="2"), tick("a", 1, run="2"),
     SnapshotTaken("a-1", 5, "s"), StateReplaced("a-1", 5, "s"), StatePatched("a-1", 3, "p"), InboxHeld(1, held=True),

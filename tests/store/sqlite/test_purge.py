@@ -15,6 +15,7 @@ from tests.harness.tables import EVENT_TABLES, OWNERS
 from tests.store.fault_injection import BEGIN, HookedStore, Written
 from tests.store.making import event, run_ended, run_started, tick
 from workflow_server.records import (
+    HandlerTagged,
     InboxPosted,
     InboxTaken,
     KeyAnswered,
@@ -160,6 +161,7 @@ async def test_deleting_removes_every_row_of_a_handler_and_no_other(store: Hooke
             StateReplaced(f"{name}-1", 3, "s"),
             InboxPosted(1 if name == "gone" else 2, name, f"{name}-1", "{}", None),
             KeyAnswered("run", name, name, f"{name}-1", "h", "{}", 1.0),
+            HandlerTagged(name, '["one", "two"]'),
         )
     await store.flush()
     slices: list[int] = []
@@ -180,7 +182,7 @@ async def test_deleting_removes_every_row_of_a_handler_and_no_other(store: Hooke
     assert max(slices) <= 2000
     assert rows_left(path) == {
         "handlers": 1, "payloads": 1, "ticks": 996, "snapshots": 1, "state_records": 1, "state_patches": 996,
-        "inbox": 1, "answers": 1, "event_log": 5000, "events": 0,
+        "inbox": 1, "answers": 1, "event_log": 5000, "events": 0, "handler_tags": 2,
     }  # fmt: skip
     assert await store.delete(HandlerQuery(handler_id_in=["gone"])) == 0
 

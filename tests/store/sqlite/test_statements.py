@@ -25,6 +25,7 @@ SERVED = re.compile(
     r"json_each"  # a list of parameters
     r"|SCAN (migrations|sqlite_schema)\b"  # a handful of rows, read once at start
     r"|USING (COVERING )?INDEX handlers_purging"  # holds only the handlers that are being purged
+    r"|SCAN handlers USING COVERING INDEX handlers_by_workflow"  # counts them
     r"|SCAN CONSTANT ROW"
     r"|SCAN (indexes|keys) VIRTUAL TABLE"  # what the schema says of one table
 )

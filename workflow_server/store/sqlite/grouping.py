@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from workflow_server.records import (
     EventAppended,
+    HandlerTagged,
     InboxHeld,
     InboxPosted,
     InboxTaken,
@@ -43,6 +44,7 @@ class _Rule(NamedTuple):
 
 _RUN = ("run_id",)
 _RULES: dict[Kind, _Rule] = {
+    HandlerTagged: _Rule(("handler_id",), (HandlerTagged,)),
     RunBegan: _Rule(_RUN, (RunEnded,)),
     RunAttempted: _Rule(_RUN, (RunEnded,)),
     RunLoaded: _Rule(_RUN, (RunReleased, RunEnded)),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
+from itertools import product
 from operator import itemgetter
 from typing import Any
 
 from workflow_server.records import HandlerCount, HandlersPage, ListCursor, ListFilter, Status, StoredHandler
 from workflow_server.store.sqlite.connection import DAMAGED
 from workflow_server.store.sqlite.reads import READS
+from workflow_server.store.sqlite.rows import tags_of
 
 Row = tuple[Any, ...]
 Place = tuple[float, str]
@@ -97,7 +99,7 @@ def _rows(
 ) -> tuple[list[Row], Place | None]:
     """Return the next rows that belong to the list, and the place up to which it was read; None at its end."""
     ordered = list(_in_order(connection, wanted, part))
-    names = None if wanted.workflow_names is None else frozenset(wanted.workflow_names)
+    belongs = _condition(wanted)
     rows: list[Row] = []
     place: Place | None = None
     try:
@@ -106,7 +108,7 @@ def _rows(
             if len(rows) == limit or number == READ:
                 return rows, place
             place = row[:2]
-            if names is None or row[2] in names:
+            if belongs(row):
                 rows.append(row)
         return rows, None
     finally:
@@ -115,26 +117,55 @@ def _rows(
 
 
 def _in_order(connection: sqlite3.Connection, wanted: ListFilter, part: ListCursor) -> Iterator[sqlite3.Cursor]:
-    """Yield what has to be merged: the index orders the handlers of each status, and of each workflow."""
+    """Yield what has to be merged: an index orders the handlers of each status, of each workflow, and of each tag."""
     direction = "reverse" if wanted.newest_first else "order"
     place = part._asdict()
     statuses = dict.fromkeys(wanted.statuses)
     names = dict.fromkeys(wanted.workflow_names or ())
-    if wanted.workflow_names is None or len(statuses) * len(names) > MERGED:
+    if wanted.tags:
+        yield connection.execute(READS[f"tagged_in_{direction}"], {**place, "tag": wanted.tags[0]})
+    elif wanted.workflow_names is None or len(statuses) * len(names) > MERGED:
         for status in statuses:
             yield connection.execute(READS[f"handlers_in_{direction}"], {**place, "status": status})
-        return
-    for status in statuses:
-        for name in names:
+    else:
+        for status, name in product(statuses, names):
             parameters = {**place, "status": status, "workflow_name": name}
             yield connection.execute(READS[f"handlers_of_workflow_in_{direction}"], parameters)
+
+
+def _condition(wanted: ListFilter) -> Callable[[Row], bool]:
+    """Return whether a row belongs to the list, as far as the index that it was found by does not say so."""
+    statuses = frozenset(wanted.statuses)
+    names = None if wanted.workflow_names is None else frozenset(wanted.workflow_names)
+    tags = frozenset(wanted.tags)
+    text = None if wanted.text is None else wanted.text.casefold()
+
+    def belongs(row: Row) -> bool:
+        _, handler_id, name, status, run_id, error, *_, stored_tags = row
+        if status not in statuses or (names is not None and name not in names):
+            return False
+        own_tags = tags_of(stored_tags) if (tags or text is not None) and stored_tags else ()
+        if not tags.issubset(own_tags):
+            return False
+        if text is None:
+            return True
+        return any(part and text in part.casefold() for part in (handler_id, run_id, name, error, *own_tags))
+
+    return belongs
 
 
 # -- Results ---------------------------------------------------------------------------------------
 
 
 def _without_result(row: Row) -> StoredHandler:
-    return StoredHandler._make((*row[1:], None, False))
+    return _handler(row, None, damaged=False)
+
+
+def _handler(row: Row, result: str | None, *, damaged: bool) -> StoredHandler:
+    *fields, tags = row[1:]
+    # Only what is JSON may stand in the JSON of a list.
+    checked = None if tags is None else json.dumps(tags_of(tags), ensure_ascii=False, separators=(",", ":"))
+    return StoredHandler._make((*fields, checked, result, damaged))
 
 
 def _with_results(connection: sqlite3.Connection, rows: list[Row]) -> list[StoredHandler]:
@@ -145,7 +176,7 @@ def _with_results(connection: sqlite3.Connection, rows: list[Row]) -> list[Store
     results = connection.execute(READS["listed_results"], {"handler_ids": ids})
     for row, (stored, is_damaged) in zip(rows, results, strict=False):
         damaged = bool(is_damaged) or (stored is not None and stored.startswith(DAMAGED))
-        handler = StoredHandler._make((*row[1:], None if damaged else stored, damaged))
+        handler = _handler(row, None if damaged else stored, damaged=damaged)
         handlers.append(handler)
         size += len(handler.result or "") + len(handler.error or "")
         if size >= CHARACTERS:

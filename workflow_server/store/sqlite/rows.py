@@ -35,7 +35,7 @@ def find_handlers(connection: sqlite3.Connection, query: HandlerQuery) -> list[R
 
 
 def handler_from_row(row: Row) -> PersistentHandler:
-    handler_id, workflow_name, status, run_id, error, result, started_at, updated_at, completed_at = row
+    handler_id, workflow_name, status, run_id, error, result, started_at, updated_at, completed_at, tags = row
     envelope, unreadable = read_result(result)
     return PersistentHandler(
         handler_id=handler_id,
@@ -47,7 +47,19 @@ def handler_from_row(row: Row) -> PersistentHandler:
         started_at=from_timestamp(started_at),
         updated_at=from_timestamp(updated_at),
         completed_at=from_timestamp(completed_at),
+        tags=tags_of(tags),
     )
+
+
+def tags_of(stored: str | None) -> list[str]:
+    """Return the tags of a handler, as they are stored; none where that is damaged."""
+    if stored is None:
+        return []
+    try:
+        tags = json.loads(stored)
+    except ValueError:
+        return []
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
 
 def entries_from_handler(handler: PersistentHandler) -> Entries:

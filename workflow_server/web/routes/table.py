@@ -10,7 +10,7 @@ from workflow_server.protocol import responses
 from workflow_server.protocol.handlers import HandlerData
 from workflow_server.protocol.requests import EventBody, RunBody
 from workflow_server.records import STATUSES
-from workflow_server.web.listing import MOST
+from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.responses import JSON
 from workflow_server.web.routes import events, handlers, server, workflows
 from workflow_server.web.routes.route import Parameter, Response, Route
@@ -102,6 +102,13 @@ _FILTERS = (
         {"type": "array", "items": {"type": "string", "enum": [*STATUSES, ""]}},
     ),
     Parameter("workflow_name", "Workflows to include.", {"type": "array", "items": {"type": "string"}}),
+    Parameter("tag", "Tags that a handler has all of.", {"type": "array", "items": {"type": "string"}}),
+    Parameter(
+        "q",
+        "A text that is part of the handler's id, its run's id, its workflow's name, its error or one of its tags, in "
+        "upper or lower case.",
+        {"type": "string", "maxLength": LONGEST_TEXT},
+    ),
     Parameter("started_after", "Handlers that were started later than this, UTC where no offset is given.", _TIME),
     Parameter("started_before", "Handlers that were started earlier than this.", _TIME),
 )

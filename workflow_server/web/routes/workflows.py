@@ -69,5 +69,6 @@ async def _run_request(request: web.Request) -> RunRequest:
         start_event=body.fields_by_old_name if start_event is None else start_event,
         handler_id=body.handler_id or None,
         context=body.context or None,
+        tags=None if body.tags is None else tuple(dict.fromkeys(body.tags)),
         key=key,
     )

@@ -72,7 +72,8 @@ SELECT handler_id, run_id, body_hash, response FROM answers WHERE scope = :scope
 
 -- name: handlers_by_id
 SELECT
-    h.handler_id, h.workflow_name, h.status, h.run_id, h.error, p.result, h.started_at, h.updated_at, h.completed_at
+    h.handler_id, h.workflow_name, h.status, h.run_id, h.error, p.result, h.started_at, h.updated_at, h.completed_at,
+    h.tags
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.handler_id IN (SELECT value FROM json_each(:handler_ids))
     AND h.status IN (SELECT value FROM json_each(:statuses))
@@ -82,14 +83,16 @@ ORDER BY h.started_at, h.handler_id;
 
 -- name: handlers_by_status
 SELECT
-    h.handler_id, h.workflow_name, h.status, h.run_id, h.error, p.result, h.started_at, h.updated_at, h.completed_at
+    h.handler_id, h.workflow_name, h.status, h.run_id, h.error, p.result, h.started_at, h.updated_at, h.completed_at,
+    h.tags
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.status IN (SELECT value FROM json_each(:statuses)) AND h.purging = 0
 ORDER BY h.started_at, h.handler_id;
 
 -- name: handlers_by_workflow
 SELECT
-    h.handler_id, h.workflow_name, h.status, h.run_id, h.error, p.result, h.started_at, h.updated_at, h.completed_at
+    h.handler_id, h.workflow_name, h.status, h.run_id, h.error, p.result, h.started_at, h.updated_at, h.completed_at,
+    h.tags
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.status IN (SELECT value FROM json_each(:statuses))
     AND h.workflow_name IN (SELECT value FROM json_each(:workflow_names))
@@ -109,7 +112,8 @@ LIMIT 1;
 
 -- name: handlers_in_order
 SELECT
-    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at
+    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
+    tags
 FROM handlers INDEXED BY handlers_in_order
 WHERE status = :status
     AND coalesce(started_at, 0.0) BETWEEN :at AND :end_at
@@ -120,7 +124,8 @@ ORDER BY coalesce(started_at, 0.0), handler_id;
 
 -- name: handlers_in_reverse
 SELECT
-    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at
+    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
+    tags
 FROM handlers INDEXED BY handlers_in_order
 WHERE status = :status
     AND coalesce(started_at, 0.0) BETWEEN :end_at AND :at
@@ -131,7 +136,8 @@ ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC;
 
 -- name: handlers_of_workflow_in_order
 SELECT
-    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at
+    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
+    tags
 FROM handlers INDEXED BY handlers_by_workflow
 WHERE status = :status
     AND workflow_name = :workflow_name
@@ -143,7 +149,8 @@ ORDER BY coalesce(started_at, 0.0), handler_id;
 
 -- name: handlers_of_workflow_in_reverse
 SELECT
-    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at
+    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
+    tags
 FROM handlers INDEXED BY handlers_by_workflow
 WHERE status = :status
     AND workflow_name = :workflow_name
@@ -153,11 +160,38 @@ WHERE status = :status
     AND purging = 0
 ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC;
 
+-- name: tagged_in_order
+SELECT
+    t.started_at, h.handler_id, h.workflow_name, h.status, h.run_id, h.error, h.started_at, h.updated_at,
+    h.completed_at, h.tags
+FROM handler_tags AS t CROSS JOIN handlers AS h ON h.handler_id = t.handler_id
+WHERE t.tag = :tag
+    AND t.started_at BETWEEN :at AND :end_at
+    AND (t.started_at > :at OR t.handler_id > :handler_id)
+    AND (t.started_at < :end_at OR t.handler_id <= :end_id)
+    AND h.purging = 0
+ORDER BY t.started_at, t.handler_id;
+
+-- name: tagged_in_reverse
+SELECT
+    t.started_at, h.handler_id, h.workflow_name, h.status, h.run_id, h.error, h.started_at, h.updated_at,
+    h.completed_at, h.tags
+FROM handler_tags AS t CROSS JOIN handlers AS h ON h.handler_id = t.handler_id
+WHERE t.tag = :tag
+    AND t.started_at BETWEEN :end_at AND :at
+    AND (t.started_at < :at OR t.handler_id < :handler_id)
+    AND (t.started_at > :end_at OR t.handler_id >= :end_id)
+    AND h.purging = 0
+ORDER BY t.started_at DESC, t.handler_id DESC;
+
 -- name: handler_counts
 SELECT workflow_name, status, count(*) FROM handlers GROUP BY status, workflow_name;
 
 -- name: purging_counts
-SELECT workflow_name, status, count(*) FROM handlers WHERE purging = 1 GROUP BY status, workflow_name;
+SELECT workflow_name, status, count(*)
+FROM handlers INDEXED BY handlers_purging
+WHERE purging = 1
+GROUP BY status, workflow_name;
 
 -- name: listed_results
 -- In the order of the ids, with whether a result is damaged: only an envelope may stand in the JSON of a list.

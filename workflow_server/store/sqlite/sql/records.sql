@@ -34,6 +34,8 @@ ON CONFLICT (handler_id) DO UPDATE SET
 INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event)
 ON CONFLICT (handler_id) DO UPDATE SET start_event = excluded.start_event, result = NULL, traceback = NULL;
 
+UPDATE handler_tags SET started_at = :started_at WHERE handler_id = :handler_id;
+
 -- name: HandlerStarted
 -- The same record where the handler is new: refused where it is there, so that all of the above is done.
 INSERT INTO handlers (
@@ -44,6 +46,14 @@ INSERT INTO handlers (
     :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers)
 );
 INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event);
+
+-- name: HandlerTagged
+DELETE FROM handler_tags WHERE handler_id = :handler_id;
+UPDATE handlers SET tags = :tags WHERE handler_id = :handler_id;
+INSERT INTO handler_tags (tag, started_at, handler_id)
+SELECT DISTINCT json_each.value, coalesce(h.started_at, 0.0), h.handler_id
+FROM handlers AS h CROSS JOIN json_each(:tags)
+WHERE h.handler_id = :handler_id;
 
 -- name: RunBegan
 UPDATE handlers
@@ -167,6 +177,7 @@ ON CONFLICT (handler_id) DO UPDATE SET
     number = coalesce(number, excluded.number);
 INSERT INTO payloads (handler_id, result) VALUES (:handler_id, :result)
 ON CONFLICT (handler_id) DO UPDATE SET result = excluded.result;
+UPDATE handler_tags SET started_at = coalesce(:started_at, 0.0) WHERE handler_id = :handler_id;
 
 -- name: StateGiven
 INSERT INTO state_records (run_id, seq, data) VALUES (:run_id, -1, :data)
