@@ -99,6 +99,15 @@ class HandlerCancelled(Response):
     status: Literal["cancelled", "deleted"] = Field(description="deleted with purge=true, else cancelled.")
 
 
+class HandlersCancelled(Response):
+    """The handlers of a page that were cancelled or deleted."""
+
+    status: Literal["cancelled", "deleted"] = Field(description="deleted with purge=true, else cancelled.")
+    dry_run: bool = Field(description="Nothing was done: these are the handlers that it would be done to.")
+    handler_ids: list[str]
+    next_cursor: str | None = Field(description="The cursor with which to go on, null where no handlers are left.")
+
+
 class StreamedEvent(EventEnvelope):
     """One line of an NDJSON stream."""
 

@@ -23,6 +23,7 @@ from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, ListedHandler, RunRequest
 from workflow_server.records import HandlerCount, ListCursor, ListFilter, Status
 from workflow_server.runs.activation import Activation
+from workflow_server.runs.bulk import BulkActions, Page
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.events import EventLogs, EventReader
 from workflow_server.runs.exceptions import HandlerNotRunning, RunSuperseded
@@ -66,6 +67,7 @@ class RuntimeManager:
         self._postbox = Postbox(around, self.runs, self._activation)
         continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
         self._starter = Starter(around, self.runs, self._logs, self._activation, continuing, self._closing)
+        self._bulk = BulkActions(store, self.runs, self._activation, self._logs)
         self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
 
     # -- Life ----------------------------------------------------------------------------------
@@ -271,6 +273,29 @@ class RuntimeManager:
             if not await self.store.delete(HandlerQuery(handler_id_in=[handler_id])):
                 raise HandlerNotFound(handler_id)
             self._logs.forget(handler_id)
+
+    async def handlers_matching(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
+        """Return the handlers of a page of a list, on which nothing is done."""
+        return await self._bulk.find(wanted, cursor, limit)
+
+    async def cancel_matching(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
+        """Cancel the running ones of a page of a list; returns those that were, when that is durable.
+
+        Raises:
+            ShuttingDown, StorageError: not all of them were cancelled.
+        """
+        self._check_open()
+        return await self._activation.tasks.run(self._bulk.cancel(wanted, cursor, limit), "cancel handlers")
+
+    async def purge_matching(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
+        """Delete those of a page of a list; returns those that were. One that runs is deleted only where the list is of
+        running ones, too; it is cancelled first.
+
+        Raises:
+            ShuttingDown, StorageError: not all of them were deleted.
+        """
+        self._check_open()
+        return await self._activation.tasks.run(self._bulk.purge(wanted, cursor, limit), "delete handlers")
 
     # -- Subscribing ---------------------------------------------------------------------------
 

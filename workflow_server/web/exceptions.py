@@ -110,6 +110,23 @@ class UnknownParameter(InvalidRequest):
         return f"Unknown query parameter. The parameters of this route are: {self.known}."
 
 
+@dataclass(eq=False)
+class FilterMissing(InvalidRequest):
+    """Raised where something is to be done to many handlers, and nothing says to which."""
+
+    known: str
+
+    def __str__(self) -> str:
+        return f"Say which handlers: add at least one of {self.known}."
+
+
+class RunningNotAllowed(InvalidRequest):
+    """Raised where running runs would be cancelled, and the request does not allow that."""
+
+    def __str__(self) -> str:
+        return "This would cancel running runs. Add running=true, or name other statuses with purge=true."
+
+
 # -- Bodies ----------------------------------------------------------------------------------------
 
 

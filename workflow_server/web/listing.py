@@ -12,8 +12,8 @@ from typing import NamedTuple
 from aiohttp import web
 
 from workflow_server.records import STATUSES, ListCursor, ListFilter
-from workflow_server.web.exceptions import InvalidParameter
-from workflow_server.web.parameters import single, statuses, values
+from workflow_server.web.exceptions import FilterMissing, InvalidParameter, RunningNotAllowed
+from workflow_server.web.parameters import boolean, single, statuses, values
 
 MOST = 500
 """The largest ``limit``."""
@@ -22,6 +22,7 @@ LONGEST_TEXT = 200
 
 FILTERS = ("status", "workflow_name", "tag", "q", "started_after", "started_before")
 PARAMETERS = (*FILTERS, "order", "limit", "cursor", "include")
+BULK_PARAMETERS = (*FILTERS, "limit", "cursor", "purge", "running", "dry_run")
 
 _LIMIT = re.compile(r"[1-9][0-9]{0,2}")
 _DECODED_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
@@ -34,6 +35,16 @@ class PageAsked(NamedTuple):
     limit: int
     cursor: ListCursor | None
     with_results: bool
+
+
+class BulkAsked(NamedTuple):
+    """The handlers that a client wants cancelled or deleted: one page of a list."""
+
+    wanted: ListFilter
+    cursor: ListCursor | None
+    limit: int
+    purge: bool
+    dry_run: bool
 
 
 def list_filter(request: web.Request) -> ListFilter:
@@ -59,16 +70,35 @@ def page_asked(request: web.Request) -> PageAsked | None:
     Raises:
         InvalidParameter: a parameter is not valid.
     """
-    limit, cursor = single(request, "limit"), single(request, "cursor")
+    limit = _limit(request)
     included = _choice(request, "include", ("result",), "result")
     if limit is None:
-        if cursor is not None:
+        if single(request, "cursor") is not None:
             raise InvalidParameter("cursor", "a limit beside it")
         return None
-    if not _LIMIT.fullmatch(limit) or int(limit) > MOST:
-        raise InvalidParameter("limit", f"a number from 1 to {MOST}")
-    place = None if not cursor else _parsed(cursor, newest_first=single(request, "order") == "desc")
-    return PageAsked(int(limit), place, included is not None)
+    return PageAsked(limit, _cursor(request), included is not None)
+
+
+def bulk_asked(request: web.Request) -> BulkAsked:
+    """Parse which handlers are to be cancelled or deleted.
+
+    Raises:
+        InvalidParameter: a parameter is not valid.
+        FilterMissing: there is no filter: all handlers would be meant.
+        RunningNotAllowed: running runs would be cancelled, and ``running`` does not allow that.
+    """
+    purge = boolean(request, "purge", default=False)
+    wanted = list_filter(request)
+    if not any(values(request, name) for name in FILTERS):
+        raise FilterMissing(", ".join(FILTERS))
+    if not purge:
+        if values(request, "status") and "running" not in wanted.statuses:
+            raise InvalidParameter("status", "running, since only running runs can be cancelled")
+        wanted = wanted._replace(statuses=("running",))
+    if "running" in wanted.statuses and not boolean(request, "running", default=False):
+        raise RunningNotAllowed
+    dry_run = boolean(request, "dry_run", default=False)
+    return BulkAsked(wanted, _cursor(request), _limit(request) or MOST, purge, dry_run)
 
 
 # -- Cursors ---------------------------------------------------------------------------------------
@@ -83,6 +113,11 @@ def cursor_text(wanted: ListFilter, cursor: ListCursor) -> str:
 def _finite(value: float | str) -> float | str | None:
     # JSON has no infinities: of numbers they alone stand for a missing bound.
     return None if isinstance(value, float) and abs(value) == float("inf") else value
+
+
+def _cursor(request: web.Request) -> ListCursor | None:
+    text = single(request, "cursor")
+    return None if not text else _parsed(text, newest_first=single(request, "order") == "desc")
 
 
 def _parsed(text: str, *, newest_first: bool) -> ListCursor:
@@ -119,6 +154,15 @@ def _text(value: object) -> str:
 
 
 # -- Values ----------------------------------------------------------------------------------------
+
+
+def _limit(request: web.Request) -> int | None:
+    text = single(request, "limit")
+    if text is None:
+        return None
+    if not _LIMIT.fullmatch(text) or int(text) > MOST:
+        raise InvalidParameter("limit", f"a number from 1 to {MOST}")
+    return int(text)
 
 
 def _choice(request: web.Request, name: str, known: tuple[str, ...], expected: str) -> str | None:

@@ -17,6 +17,7 @@ class Look(Operation):
         "RuntimeManager.get_handler",
         "RuntimeManager.list_handlers",
         "RuntimeManager.handler_page",
+        "RuntimeManager.handlers_matching",
         "RuntimeManager.count_handlers",
     )
 
@@ -29,6 +30,8 @@ class Look(Operation):
         pages = [page async for page in self.manager.handler_pages(wanted)]
         paged = [json.loads(f"{before}null{after}")["handler_id"] for page in pages for before, _, after in page]
         newest, _ = await self.manager.handler_page(wanted, None, 1, with_results=False)
+        matching = await self.manager.handlers_matching(wanted._replace(text=self.handler_id), None, 10)
+        assert matching.handler_ids == [self.handler_id]
         counts = await self.manager.count_handlers()
         if len(newest) != 1 or not any(count.workflow_name == "once" for count in counts):
             return False

@@ -8,7 +8,7 @@ from tests.reliability.cancelling.instrumented_loop import LIMIT, Outcome
 from tests.reliability.cancelling.operation import Http, Operation, key_of, last_event, request, steps, told, work_done
 from tests.reliability.cancelling.store_operations import rows_of
 from workflow_server.protocol.handlers import HandlerData
-from workflow_server.records import InboxPosted, RunEnded, RunStarted
+from workflow_server.records import InboxPosted, ListFilter, RunEnded, RunStarted
 from workflow_server.runs.exceptions import HandlerNotRunning, RunAlreadyEnded
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.internal_records import PurgeMarked
@@ -239,10 +239,22 @@ class CancelQueued(Cancel):
             assert '"result":["last"]' in await last_event(self.manager, handler_id)
 
 
+class CancelMatching(Cancel):
+    """The same of all runs that match a filter, which is this one."""
+
+    covers = ("RuntimeManager.cancel_matching",)
+
+    async def work(self) -> None:
+        await self.manager.cancel_matching(ListFilter(text=self.handler_id), None, 10)
+
+    def http(self) -> Http:
+        return Http(f"/handlers/cancel?q={self.handler_id}&running=true", RunEnded)
+
+
 class Purge(Operation):
     """A cancelled purge has removed all of the handler, or not touched it; its readers end."""
 
-    covers = ("RuntimeManager.purge", "RuntimeManager.get_handler")
+    covers: tuple[str, ...] = ("RuntimeManager.purge", "RuntimeManager.get_handler")
     out_of_memory = False
 
     async def prepare(self) -> None:
@@ -273,7 +285,19 @@ class PurgeReleased(Purge):
     out_of_memory = True
 
 
+class PurgeMatching(Purge):
+    """The same of all handlers that match a filter, which is this one."""
+
+    covers = ("RuntimeManager.purge_matching",)
+
+    async def work(self) -> None:
+        await self.manager.purge_matching(ListFilter(text=self.handler_id), None, 10)
+
+    def http(self) -> Http:
+        return Http(f"/handlers/cancel?q={self.handler_id}&running=true&purge=true", PurgeMarked)
+
+
 CHANGING: tuple[type[Operation], ...] = (
     Start, StartTogether, StartWithoutKey, Continue, Run, RunAgain, Send, SendToReleased, SendWithoutKey, Cancel,
-    CancelReleased, CancelQueued, Purge, PurgeReleased,
+    CancelReleased, CancelQueued, CancelMatching, Purge, PurgeReleased, PurgeMatching,
 )  # fmt: skip

@@ -6,8 +6,15 @@ from contextlib import aclosing
 
 from aiohttp import hdrs, web
 
-from workflow_server.protocol.responses import HandlerCancelled, HandlerResult, HandlerStats
-from workflow_server.web.listing import PARAMETERS, cursor_text, list_filter, page_asked
+from workflow_server.protocol.responses import HandlerCancelled, HandlerResult, HandlersCancelled, HandlerStats
+from workflow_server.web.listing import (
+    BULK_PARAMETERS,
+    PARAMETERS,
+    bulk_asked,
+    cursor_text,
+    list_filter,
+    page_asked,
+)
 from workflow_server.web.parameters import boolean, check_known
 from workflow_server.web.responses import HANDLER_STATUS, JSON, handler_response, json_response
 from workflow_server.web.state import MANAGER, STREAMS
@@ -47,6 +54,25 @@ async def count_handlers(request: web.Request) -> web.Response:
     """GET /handlers/stats."""
     check_known(request, ())
     return json_response(HandlerStats.of(await request.app[MANAGER].count_handlers()))
+
+
+async def cancel_matching(request: web.Request) -> web.Response:
+    """POST /handlers/cancel."""
+    check_known(request, BULK_PARAMETERS)
+    bulk = bulk_asked(request)
+    manager = request.app[MANAGER]
+    act = manager.purge_matching if bulk.purge else manager.cancel_matching
+    if bulk.dry_run:
+        act = manager.handlers_matching
+    done = await act(bulk.wanted, bulk.cursor, bulk.limit)
+    return json_response(
+        HandlersCancelled(
+            status="deleted" if bulk.purge else "cancelled",
+            dry_run=bulk.dry_run,
+            handler_ids=done.handler_ids,
+            next_cursor=None if done.cursor is None else cursor_text(bulk.wanted, done.cursor),
+        )
+    )
 
 
 async def cancel(request: web.Request) -> web.Response:

@@ -273,6 +273,29 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST",
+        "/handlers/cancel",
+        handlers.cancel_matching,
+        "Cancel or delete the handlers that match, a page at a time.",
+        {
+            200: _json("Cancelled or deleted, or with dry_run=true found.", responses.HandlersCancelled),
+            400: _error("Invalid parameter; or no filter; or running runs would be cancelled without running=true."),
+            **_WRITING,
+        },
+        (
+            *_FILTERS,
+            _boolean("purge", False, "Delete the handlers. Otherwise, their runs are cancelled."),
+            _boolean("running", False, "Allow that running runs are cancelled."),
+            _boolean("dry_run", False, "Do nothing, and return the handlers that it would be done to."),
+            Parameter(
+                "limit",
+                "Act on at most so many handlers.",
+                {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST},
+            ),
+            Parameter("cursor", "The next_cursor of the response before, with the limit.", {"type": "string"}),
+        ),
+    ),
+    Route(
+        "POST",
         "/handlers/{handler_id}/cancel",
         handlers.cancel,
         "Cancel a run, or delete a handler with everything that belongs to it.",

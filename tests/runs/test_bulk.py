@@ -1,0 +1,118 @@
+"""Cancelling and deleting many handlers, while they change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from workflows import Context, Workflow, step
+from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
+
+from tests.harness.managing import Managing
+from tests.harness.runs import asked, ended
+from workflow_server.errors import HandlerNotFound
+from workflow_server.protocol.handlers import RunRequest
+from workflow_server.records import ListFilter, StoredEvent
+from workflow_server.runs.events import EventReader
+from workflow_server.runs.manager import RuntimeManager
+
+ENDED = ListFilter(("completed", "failed", "cancelled"))
+
+
+class Quick(Workflow):
+    @step
+    async def end(self, ev: StartEvent) -> StopEvent:
+        return StopEvent()
+
+
+class Slow(Workflow):
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent())
+        return StopEvent()
+
+
+async def statuses(manager: RuntimeManager) -> dict[str, str]:
+    return {handler.handler_id: handler.status for handler in await manager.list_handlers(None, None)}
+
+
+async def read(reader: EventReader) -> AsyncIterator[StoredEvent]:
+    while page := await reader.next_page(20):
+        for event in page:
+            yield event
+
+
+async def test_a_handler_that_is_continued_meanwhile_is_not_deleted(managing: Managing, monkeypatch: Any) -> None:
+    """It had completed when the list was read, and runs again when its turn comes."""
+    async with managing(quick=Quick(), slow=Slow()) as manager:
+        others = [(await manager.run("quick", RunRequest())).handler_id for _ in range(2)]
+        continued = (await manager.start("slow", RunRequest())).handler_id
+        await manager.send(continued, {"type": "HumanResponseEvent", "value": {}}, None, None)
+        await ended(manager, continued)
+        read = manager.store.list_page
+
+        async def read_then_continue(*arguments: Any, **options: Any) -> Any:
+            page = await read(*arguments, **options)
+            await manager.start("slow", RunRequest(handler_id=continued))
+            return page
+
+        monkeypatch.setattr(manager.store, "list_page", read_then_continue)
+        page = await manager.purge_matching(ENDED, None, 100)
+        assert page.handler_ids == others
+        assert await statuses(manager) == {continued: "running"}
+
+
+async def test_runs_that_end_by_themselves_meanwhile_are_not_cancelled(managing: Managing, monkeypatch: Any) -> None:
+    async with managing(slow=Slow()) as manager:
+        first, second = [(await manager.start("slow", RunRequest())).handler_id for _ in range(2)]
+        for handler_id in (first, second):
+            await asked(manager, handler_id)
+        read = manager.store.list_page
+
+        async def read_then_answer(*arguments: Any, **options: Any) -> Any:
+            page = await read(*arguments, **options)
+            await manager.send(first, {"type": "HumanResponseEvent", "value": {}}, None, None)
+            await ended(manager, first)
+            return page
+
+        monkeypatch.setattr(manager.store, "list_page", read_then_answer)
+        page = await manager.cancel_matching(ListFilter(), None, 100)
+        assert page.handler_ids == [second]
+        assert await statuses(manager) == {first: "completed", second: "cancelled"}
+
+
+async def test_deletions_in_other_orders_do_not_wait_for_each_other(managing: Managing) -> None:
+    """Each has a part of the locks when they come to one that somebody holds."""
+    async with managing(quick=Quick()) as manager:
+        handlers = [(await manager.run("quick", RunRequest())).handler_id for _ in range(9)]
+        async with asyncio.timeout(20):
+            async with manager.runs.lock(sorted(handlers)[4]):
+                both = [
+                    asyncio.create_task(manager.purge_matching(wanted, None, 9), name="purge")
+                    for wanted in (ENDED, ENDED._replace(newest_first=True))
+                ]
+                for _ in range(3):
+                    await manager.store.flush()
+                    await asyncio.sleep(0.05)
+                assert not any(task.done() for task in both)
+            await asyncio.gather(*both)
+        assert await statuses(manager) == {}
+
+
+async def test_readers_of_a_deleted_run_get_its_end_and_others_nothing(managing: Managing) -> None:
+    async with managing(slow=Slow(), quick=Quick()) as manager:
+        running = (await manager.start("slow", RunRequest())).handler_id
+        await asked(manager, running)
+        over = (await manager.run("quick", RunRequest())).handler_id
+        readers = [await manager.open_cursor(handler_id, -1) for handler_id in (running, over)]
+        assert readers[0] is not None
+        assert await readers[0].next_page(20)
+        page = await manager.purge_matching(ListFilter(), None, 10)
+        assert page.handler_ids == [running, over]
+        events = [event.data async for event in read(readers[0])]
+        assert "WorkflowCancelledEvent" in events[-1]
+        for handler_id in (running, over):
+            with pytest.raises(HandlerNotFound):
+                await manager.open_cursor(handler_id, -1)
