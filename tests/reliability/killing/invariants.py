@@ -61,13 +61,13 @@ def run_of(key: str) -> str:
 
 
 def not_kept(runs: Iterable[Run]) -> list[str]:
-    """Acknowledged runs that did not become what they had to, or as another run or with another beginning."""
+    """Acknowledged runs that did not become what they had to, or as another run, with another beginning or tags."""
     problems = []
     for run in runs:
         ended = run.ended
         if ended is None:
             problems.append(f"{run.handler_id}: never ended")
-        elif (ended["run_id"], ended["started_at"]) != (run.run_id, run.started["started_at"]):
+        elif any(ended[name] != run.started[name] for name in ("run_id", "started_at", "tags")):
             problems.append(f"{run.handler_id}: {run.started} went on as {ended}")
         elif run.expected is not None and outcome(run) != run.expected:
             problems.append(f"{run.workflow} {run.handler_id}: {outcome(run)}, not {run.expected}: {ended}")

@@ -123,7 +123,9 @@ class Load:
         self, workflow: str, number: int, chance: random.Random, expected: object = None, **fields: Any
     ) -> Run:
         """Start a run, and follow it."""
-        content = {"start_event": {"number": number, "pause": chance.uniform(0, LONGEST_PAUSE), **fields}}
+        content: Json = {"start_event": {"number": number, "pause": chance.uniform(0, LONGEST_PAUSE), **fields}}
+        if number % 4 == 0:
+            content["tags"] = [f"number {number}", workflow]
         return await self._started(workflow, content, f"start-{number}", expected, self._reader(chance))
 
     async def go_on(self, run: Run, number: int, addend: int, expected: object) -> Run:

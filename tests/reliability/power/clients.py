@@ -138,10 +138,14 @@ class Clients:
     async def _start(
         self, workflow: str, number: int, fields: Json, result: object, *, handler_id: str | None = None
     ) -> str:
-        body = {"start_event": {"number": number, **fields}, **({"handler_id": handler_id} if handler_id else {})}
+        body: Json = {"start_event": {"number": number, **fields}}
+        if handler_id is not None:
+            body["handler_id"] = handler_id
+        if number % 3 == 0:
+            body["tags"] = [f"tag-{number}"]
         handler = await self._api.wants("POST", f"/workflows/{workflow}/run-nowait", body)
         made, run_id = str(handler["handler_id"]), handler["run_id"]
-        self._mark("kept", handler=made, facts=[made, run_id])
+        self._mark("kept", handler=made, facts=[made, run_id, *body.get("tags", ())])
         self._mark("expected", handler=made, run=run_id, result=result)
         return made
 
