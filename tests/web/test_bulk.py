@@ -1,4 +1,4 @@
-"""POST /handlers/cancel: many handlers are cancelled or deleted by the filters of lists."""
+"""POST /bulk/cancel: many handlers are cancelled or deleted by the filters of lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def statuses(served: Served) -> dict[str, str]:
 
 async def cancel(served: Served, query: str) -> dict[str, Any]:
     answer: dict[str, Any]
-    status, answer = await served.post(f"/handlers/cancel?{query}")
+    status, answer = await served.post(f"/bulk/cancel?{query}")
     assert status == 200, answer
     return answer
 
@@ -85,6 +85,6 @@ async def test_what_is_not_said_clearly_is_refused(served: Served, query: str, d
     await served.finish("echo", text="x")
     await served.start("ask")
     before = await statuses(served)
-    status, answer = await served.post(f"/handlers/cancel?{query}")
+    status, answer = await served.post(f"/bulk/cancel?{query}")
     assert (status, answer["detail"].startswith(detail)) == (400, True), answer
     assert await statuses(served) == before

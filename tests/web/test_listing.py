@@ -304,6 +304,7 @@ async def test_a_list_goes_on_where_few_handlers_match(
         ("order=newest", "order"),
         ("include=everything&limit=1", "include"),
         ("started_after=yesterday", "started_after"),
+        ("started_after=", "started_after"),
         ("started_before=10000-01-01T00:00:00Z", "started_before"),
         ("started_after=2026-01-01&started_after=2026-01-02", "started_after"),
     ],

@@ -21,7 +21,7 @@ STATUSES: dict[tuple[str, str], set[str]] = {
     ("post", "/workflows/{name}/run-nowait"): {"200", "400", "404", "409", "413", "415", "422", "503", "507"},
     ("get", "/handlers"): {"200", "400"},
     ("get", "/handlers/stats"): {"200", "400"},
-    ("post", "/handlers/cancel"): {"200", "400"},
+    ("post", "/bulk/cancel"): {"200", "400"},
     ("get", "/handlers/{handler_id}"): {"200", "202", "404", "500"},
     ("get", "/results/{handler_id}"): {"200", "202", "404", "500"},
     ("get", "/events/{handler_id}"): {"200", "204", "400", "404", "409", "429"},

@@ -182,7 +182,7 @@ def _text_wanted(request: web.Request) -> str | None:
 def _time(request: web.Request, name: str) -> float | None:
     """Parse a time, which is UTC where it does not say otherwise, as seconds since the epoch."""
     text = single(request, name)
-    if not text:
+    if text is None:
         return None
     try:
         time = datetime.fromisoformat(_DECODED_PLUS.sub("+", text) if ":" in text[:-5] else text)

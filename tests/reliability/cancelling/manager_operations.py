@@ -248,7 +248,7 @@ class CancelMatching(Cancel):
         await self.manager.cancel_matching(ListFilter(text=self.handler_id), None, 10)
 
     def http(self) -> Http:
-        return Http(f"/handlers/cancel?q={self.handler_id}&running=true", RunEnded)
+        return Http(f"/bulk/cancel?q={self.handler_id}&running=true", RunEnded)
 
 
 class Purge(Operation):
@@ -294,7 +294,7 @@ class PurgeMatching(Purge):
         await self.manager.purge_matching(ListFilter(text=self.handler_id), None, 10)
 
     def http(self) -> Http:
-        return Http(f"/handlers/cancel?q={self.handler_id}&running=true&purge=true", PurgeMarked)
+        return Http(f"/bulk/cancel?q={self.handler_id}&running=true&purge=true", PurgeMarked)
 
 
 CHANGING: tuple[type[Operation], ...] = (

@@ -96,6 +96,11 @@ class ContractFuzzer:
         }
         yield {"include-path": "/workflows/{name}/run-nowait", "checks": _KNOWN_BY_THE_WORKFLOW}
         yield {"include-path": "/events/{handler_id}", "include-method": "POST", "checks": _KNOWN_BY_THE_WORKFLOW}
+        # Which cursors there are, and which filters go together, no schema says.
+        yield {
+            "include-path": ["/handlers", "/bulk/cancel"],
+            "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", *REFUSED]}},
+        }
         if guarded:
             # Whether a method is known is told to those who have a token; only GET and HEAD of it need none.
             yield {"include-path": "/health", "checks": {"unsupported_method": {"enabled": False}}}

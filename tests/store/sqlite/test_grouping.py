@@ -106,6 +106,7 @@ SAMPLES: list[Entry] = [
     HandlerReplaced("a", "flow", "a-1", "completed", None, None, 1.0, 1.0, None), StateGiven("a-1", "g"),
     PurgeMarked('["a"]'), event("b", 0), tick("b", 0), StatePatched("b-1", 0, "p"), StateReplaced("b-1", 0, "s"),
     QueueAdvanced("b", 1), KeyAnswered("run", "b", "b", "b-1", "h", "{}", 1.0), run_ended("b"),
+    KeyAnswered("run", "c", "b", "b-2", "h", "{}", 1.0),
     InboxPosted(3, "b", "b-1", "{}", None), RunBegan("b", "b-1", 1.0, 2.0),
 ]  # fmt: skip
 

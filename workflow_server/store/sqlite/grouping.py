@@ -54,7 +54,7 @@ _RULES: dict[Kind, _Rule] = {
     InboxPosted: _Rule(("run_id", "inbox_id"), (InboxHeld, InboxTaken, RunEnded)),
     InboxHeld: _Rule(("inbox_id",), ()),
     InboxTaken: _Rule(("inbox_id",), ()),
-    KeyAnswered: _Rule(_RUN, ()),
+    KeyAnswered: _Rule(("run_id", "handler_id"), ()),
     QueueAdvanced: _Rule(("handler_id",), ()),
     SnapshotTaken: _Rule(_RUN, (RunEnded,)),
     StateReplaced: _Rule(_RUN, ()),

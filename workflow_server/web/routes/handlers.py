@@ -57,7 +57,7 @@ async def count_handlers(request: web.Request) -> web.Response:
 
 
 async def cancel_matching(request: web.Request) -> web.Response:
-    """POST /handlers/cancel."""
+    """POST /bulk/cancel."""
     check_known(request, BULK_PARAMETERS)
     bulk = bulk_asked(request)
     manager = request.app[MANAGER]

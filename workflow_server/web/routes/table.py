@@ -273,7 +273,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST",
-        "/handlers/cancel",
+        "/bulk/cancel",
         handlers.cancel_matching,
         "Cancel or delete the handlers that match, a page at a time.",
         {
