@@ -31,6 +31,8 @@ class Lifecycle:
     def __init__(
         self, surroundings: Surroundings, table: RunTable, activation: Activation, *, max_attempts: int
     ) -> None:
+        self.has_resumed = False
+        """All runs that were running go on, or have a reason not to."""
         self._store = surroundings.store
         self._clock = surroundings.clock
         self._table = table
@@ -62,6 +64,7 @@ class Lifecycle:
             "probe suspect runs": self._recovery.probe(),
         }.items():
             self._services.append(asyncio.create_task(service, name=name))
+        self.has_resumed = True
         return resumed
 
     async def stop(self, grace: float) -> None:

@@ -29,6 +29,7 @@ from workflow_server.runs.exceptions import HandlerNotRunning, RunSuperseded
 from workflow_server.runs.idempotency import IdempotencyKeys
 from workflow_server.runs.lifecycle import Lifecycle
 from workflow_server.runs.posting import Message, Postbox
+from workflow_server.runs.readiness import why_not_ready
 from workflow_server.runs.starting import Starter
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
@@ -118,6 +119,13 @@ class RuntimeManager:
     def problem(self) -> str | None:
         """Return why the store cannot commit at present, or None where it can."""
         return self.store.problem
+
+    @property
+    def unready(self) -> str | None:
+        """Return why no work is taken at present, in words for anybody; None where it is."""
+        return why_not_ready(
+            self.store.problem, has_resumed=self._lifecycle.has_resumed, is_closing=self._closing.is_set()
+        )
 
     @property
     def location(self) -> str:

@@ -1,6 +1,6 @@
 """Access control: host names, origins, tokens and content types are checked before any request handler runs.
 
-GET /health needs no token, so that supervisors can use it; preflight requests cannot carry one.
+GET /health and GET /ready need no token, so that supervisors can use them; preflight requests cannot carry one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from workflow_server.web.exceptions import (
 from workflow_server.web.responses import JSON
 from workflow_server.web.state import MAY_WRITE, TOKEN, WebSettings
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health", "/ready"})
 READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]

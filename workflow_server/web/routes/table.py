@@ -147,6 +147,16 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
+        "/ready",
+        server.ready,
+        "Get whether the server takes work. Needs no token.",
+        {
+            200: _json("The runs of before are resumed, and the store can commit.", responses.Ready),
+            503: _json("The server starts or stops, or its store cannot commit.", responses.Unready),
+        },
+    ),
+    Route(
+        "GET",
         "/workflows",
         workflows.list_workflows,
         "List the workflows.",
