@@ -42,6 +42,7 @@ from workflow_server.execution.resuming import missed_time, replay
 from workflow_server.execution.routing import answers
 from workflow_server.execution.waits import all_waiters
 from workflow_server.execution.writer import RunWriter, durable
+from workflow_server.log_context import begin_run
 from workflow_server.records import InboxPosted, RunBegan, RunLoaded, StoredRun
 from workflow_server.store.base import Commit
 
@@ -131,6 +132,7 @@ class RunSession(EngineDriven):
         ids = {"llamaindex.handler_id": self.handler_id, "llamaindex.run_id": self.run_id}
         contained.set(contained.get() or self)
         executing.set(None)
+        begin_run(self.handler_id, self.run_id)
         try:
             enter_run(self.run_id, {"handler_id": self.handler_id, **ids})
             start = None if self.broker.is_running else self._start_event

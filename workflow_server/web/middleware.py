@@ -16,6 +16,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr
 
+from workflow_server.log_context import begin_request
 from workflow_server.web.error_mapping import answer_to
 from workflow_server.web.exceptions import (
     ExpectationRefused,
@@ -54,6 +55,7 @@ def access_control(
 
     @web.middleware
     async def controlled(request: web.Request, handler: Handler) -> web.StreamResponse:
+        begin_request()
         try:
             preflight = control.check(request)
             if preflight is not None:

@@ -29,6 +29,7 @@ class WebSettings(BaseModel):
     write_timeout: float = 20.0
     send_buffer: int = 65_536
     max_streams: int = 1_000
+    access_log: bool = False
 
     @property
     def needs_token(self) -> bool:
@@ -55,3 +56,8 @@ TOKEN = web.RequestKey("token", str)
 """The name of the request's token, which is not secret; absent where no token is required."""
 MAY_WRITE = web.RequestKey("may_write", bool)
 """True if the request's token has full access; absent where no token is required."""
+
+# -- Of a request, set by its handler --------------------------------------------------------------
+
+HANDLER_ID = web.RequestKey("handler_id", str)
+"""The id of the handler that the request started; absent where it names one itself, or none."""
