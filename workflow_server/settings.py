@@ -136,6 +136,9 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field("info", description="Minimum log level: debug, info, warning, error or critical.")
     log_format: LogFormat = Field("text", description="Format of the log: text, or json for one object a line.")
     access_log: bool = Field(False, description="Log each request, at level info.")
+    metrics_series: int = Field(
+        200, ge=1, le=1_000_000, description="Number of time series up to which /metrics tells steps apart."
+    )
 
     @classmethod
     def settings_customise_sources(

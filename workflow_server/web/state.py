@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 if TYPE_CHECKING:
     from workflow_server.runs.manager import RuntimeManager
+    from workflow_server.web.metrics import Exporter
     from workflow_server.web.streaming.open_requests import OpenStreams
 
 
@@ -30,6 +31,7 @@ class WebSettings(BaseModel):
     send_buffer: int = 65_536
     max_streams: int = 1_000
     access_log: bool = False
+    metrics_series: int = 200
 
     @property
     def needs_token(self) -> bool:
@@ -49,6 +51,7 @@ MANAGER: web.AppKey[RuntimeManager] = web.AppKey("manager")
 SETTINGS = web.AppKey("settings", WebSettings)
 STREAMS: web.AppKey[OpenStreams] = web.AppKey("streams")
 OPENAPI = web.AppKey("openapi", bytes)
+EXPORTER: web.AppKey[Exporter] = web.AppKey("exporter")
 
 # -- Of a request, set by the middleware -----------------------------------------------------------
 
