@@ -115,11 +115,16 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": message,
             **_context(),
+            **{name: value for name in IDS if isinstance(value := getattr(record, name, None), str)},
             "traceback": "\n".join(below) or None,
         }
         if isinstance(record.msg, Access):
             fields |= record.msg._asdict()
         return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+IDS = ("handler_id", "run_id", "step")
+"""Attributes that the ``extra`` of a record may have, where it is about a run that its caller is not part of."""
 
 
 def _context() -> dict[str, str | None]:

@@ -81,6 +81,13 @@ def test_what_this_server_puts_below_a_line_is_the_traceback() -> None:
     assert as_json("x\n    y")["message"] == r"x\n    y"
 
 
+def test_a_record_from_outside_of_a_run_may_say_what_it_is_about() -> None:
+    record = logging.LogRecord("a.logger", logging.INFO, "x.py", 1, "x", (), None)
+    vars(record).update({"handler_id": "handler", "step": "step", "run_id": object()})
+    said = json.loads(JsonFormatter().format(record))
+    assert (said["handler_id"], said["step"], "run_id" in said) == ("handler", "step", False)
+
+
 async def test_a_run_outlives_the_request_that_started_it() -> None:
     async def in_run() -> Any:
         begin_run("handler", "run")

@@ -111,6 +111,7 @@ class LoopWatch:
             blocking.execution.handler_id,
             now - blocking.since,
             indented("\n".join(stack)),
+            extra={"handler_id": blocking.execution.handler_id, "step": blocking.execution.step},
         )
 
 
