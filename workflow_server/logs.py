@@ -1,24 +1,30 @@
 """The log of the command: one line a record, whatever clients and workflows write into it.
 
-The lines of a traceback begin with ``  | ``, so that none of them can be taken for a record; the message of an
-exception is one of these lines.
+As text, the lines of a traceback begin with ``  | ``, so that none of them can be taken for a record; the message of an
+exception is one of these lines. As JSON, a record is one object in one line, with its traceback.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
 from pydantic import ValidationError
 
+from workflow_server.execution.containment import executing
 from workflow_server.execution.failures import indented, told, user_traceback
+from workflow_server.log_context import request_id, subject
 from workflow_server.printable import printable, without_inputs
 from workflow_server.protocol.explaining import explain
+from workflow_server.settings import LogFormat
+from workflow_server.web.http_server.access_log import Access
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MARGIN = "  | "
@@ -32,13 +38,18 @@ MAX_EXCEPTIONS = 50
 logger = logging.getLogger(__name__)
 
 
-def set_up_logging(level: str) -> None:
+def set_up_logging(level: str, form: LogFormat = "text") -> None:
     """Log to stderr from ``level`` up, including exceptions in threads and finalizers of workflows."""
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLineFormatter(FORMAT))
+    handler.setFormatter(JsonFormatter() if form == "json" else OneLineFormatter(FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     threading.excepthook = _log_thread
     sys.unraisablehook = _log_unraisable
+
+
+def as_json_line(message: str) -> str:
+    """Return a line that the command prints as it would be logged as JSON."""
+    return JsonFormatter().format(logging.LogRecord("workflow_server", logging.INFO, "", 0, message, (), None))
 
 
 def _log_thread(failed: Any) -> None:
@@ -70,13 +81,8 @@ class OneLineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Return the line itself, and the lines that this server has put below it."""
-        own = record.name.startswith("workflow_server.")
-        message = without_inputs(record.message)
-        line, *below = message.split(INDENTED) if own else [message]
-        record.message = printable(line, MAX_MESSAGE)
-        return "\n".join(
-            [super().formatMessage(record), *(f"{MARGIN}{printable(text, MAX_MESSAGE)}" for text in below)]
-        )
+        record.message, below = _lines(record.name, record.message)
+        return "\n".join([super().formatMessage(record), *(f"{MARGIN}{text}" for text in below)])
 
     def formatException(self, ei: ExceptionInfo) -> str:  # noqa: N802
         """Return the lines of a traceback."""
@@ -86,6 +92,65 @@ class OneLineFormatter(logging.Formatter):
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
         """Return the lines of a stack."""
         return "\n".join(f"{MARGIN}{printable(line)}" for line in stack_info.splitlines())
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats each record as one JSON object in one line of ASCII.
+
+    ``time`` (ISO 8601, UTC), ``level``, ``logger`` and ``message`` are always there; ``request_id``, ``handler_id``,
+    ``run_id``, ``step`` and ``traceback`` where they are known. Texts of others are as safe as those of
+    ``OneLineFormatter``. A record of the access log has the fields of ``Access``, too.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line."""
+        message, below = _lines(record.name, _message(record))
+        if record.exc_info and record.exc_info[1] is not None:
+            below += _told(record.exc_info[1], set())
+        if record.stack_info:
+            below += map(printable, record.stack_info.splitlines())
+        fields = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": message,
+            **_context(),
+            **{name: value for name in IDS if isinstance(value := getattr(record, name, None), str)},
+            "traceback": "\n".join(below) or None,
+        }
+        if isinstance(record.msg, Access):
+            fields |= record.msg._asdict()
+        return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+IDS = ("handler_id", "run_id", "step")
+"""Attributes that the ``extra`` of a record may have, where it is about a run that its caller is not part of."""
+
+
+def _context() -> dict[str, str | None]:
+    run, execution = subject.get(), executing.get()
+    return {
+        "request_id": request_id.get(),
+        "handler_id": None if run is None else run.handler_id,
+        "run_id": None if run is None else run.run_id,
+        "step": None if execution is None else execution.step,
+    }
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:
+        # Its arguments do not fit, or cannot be shown. logging would print all of them, in lines of its own.
+        message = record.msg if isinstance(record.msg, str) else f"A {type(record.msg).__name__}"
+        return f"{message} (what was logged with it cannot be shown)"
+
+
+def _lines(logger_name: str, message: str) -> tuple[str, list[str]]:
+    """Return the message in one line, and the lines that this server has put below it."""
+    message = without_inputs(message)
+    line, *below = message.split(INDENTED) if logger_name.startswith("workflow_server.") else [message]
+    return printable(line, MAX_MESSAGE), [printable(text, MAX_MESSAGE) for text in below]
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:

@@ -37,6 +37,7 @@ _ORIGIN = re.compile(
 EventLoop = Literal["auto", "asyncio", "uvloop"]
 ControlLoop = Literal["lean", "engine"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+LogFormat = Literal["text", "json"]
 Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0, le=86_400)]
 PositiveSeconds = Annotated[float, Field(allow_inf_nan=False, gt=0, le=86_400)]
 
@@ -133,6 +134,11 @@ class Settings(BaseSettings):
         "auto", description="Event loop of the command: asyncio, uvloop, or auto for uvloop where it is installed."
     )
     log_level: LogLevel = Field("info", description="Minimum log level: debug, info, warning, error or critical.")
+    log_format: LogFormat = Field("text", description="Format of the log: text, or json for one object a line.")
+    access_log: bool = Field(False, description="Log each request, at level info.")
+    metrics_series: int = Field(
+        200, ge=1, le=1_000_000, description="Number of time series up to which /metrics tells steps apart."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -197,10 +203,10 @@ class Settings(BaseSettings):
     def _zero_is_never(cls, timeout: float | None) -> float | None:
         return timeout or None
 
-    @field_validator("log_level", mode="before")
+    @field_validator("log_level", "log_format", mode="before")
     @classmethod
-    def _level_in_any_case(cls, level: Any) -> Any:
-        return level.lower() if isinstance(level, str) else level
+    def _in_any_case(cls, name: Any) -> Any:
+        return name.lower() if isinstance(name, str) else name
 
     @model_validator(mode="after")
     def _host_is_protected(self) -> Self:

@@ -167,10 +167,10 @@ class RunningHost(Host):
     def start(self, step: str, name: str, work: Coroutine[Any, Any, Any], commit: Commit | None) -> asyncio.Task[Any]:
         return asyncio.ensure_future(work)
 
-    async def enter(self, step: str, commit: Commit | None, batch: int) -> None:
-        """Let it begin."""
+    async def enter(self, step: str, commit: Commit | None, batch: int) -> float:
+        return 0.0
 
-    def leave(self, result: TickStepResult, batch: int) -> TickStepResult:
+    def leave(self, step: str, began: float, result: TickStepResult, batch: int) -> TickStepResult:
         return result
 
 

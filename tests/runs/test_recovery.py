@@ -18,6 +18,7 @@ from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent,
 
 from tests.harness.managing import Managing
 from tests.harness.runs import asked, damage, ended, in_memory, until
+from workflow_server.logs import JsonFormatter
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.records import RunningRun, StoredRun
 from workflow_server.runs import recovery
@@ -259,6 +260,28 @@ async def test_a_suspect_that_gets_no_slot_is_not_blamed(
         await _copy(manager, database)
     runs = {run.handler_id: run for run in await _running(database.with_suffix(".copy"))}
     assert (runs[suspect].attempts, runs[suspect].probations) == (3, 0)
+
+
+async def test_each_record_of_the_log_is_about_the_run_that_it_names(
+    managing: Managing, database: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(recovery, "SETTLE", 0.0)
+    monkeypatch.setattr(recovery, "OBSERVE", 0.01)
+    caplog.handler.setFormatter(JsonFormatter())
+    async with managing(ask=Ask(timeout=None), gone=Ask(timeout=None)) as manager:
+        handlers = [await manager.start(name, RunRequest()) for name in ("ask", "ask", "gone")]
+        for handler in handlers:
+            await asked(manager, handler.handler_id)
+    damage(database, "UPDATE handlers SET attempts = 3 WHERE workflow_name = ?", "ask")
+    async with managing(ask=Ask(timeout=None)) as manager:
+        for handler in handlers[:2]:
+            await _until_observed(manager, handler.handler_id)
+    lines = [json.loads(line) for line in caplog.text.splitlines()]
+    named = {line["message"].split()[1]: line for line in lines if line["message"].startswith("Handler ")}
+    assert named.keys() == {handler.handler_id for handler in handlers}
+    for handler in handlers:
+        line = named[handler.handler_id]
+        assert (line["handler_id"], line["run_id"]) == (handler.handler_id, handler.run_id)
 
 
 async def _die_three_times(managing: Managing, database: Path) -> str:

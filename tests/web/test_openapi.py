@@ -13,6 +13,8 @@ from workflow_server.web.openapi import openapi_schema
 
 STATUSES: dict[tuple[str, str], set[str]] = {
     ("get", "/health"): {"200", "503"},
+    ("get", "/ready"): {"200", "503"},
+    ("get", "/metrics"): {"200"},
     ("get", "/workflows"): {"200"},
     ("get", "/workflows/{name}/events"): {"200", "404"},
     ("get", "/workflows/{name}/schema"): {"200", "404"},
@@ -51,7 +53,7 @@ def test_every_route_of_the_contract_is_described_with_every_status() -> None:
     assert described == STATUSES.keys(), SAY_SO
     for (method, path), statuses in STATUSES.items():
         assert statuses <= paths[path][method]["responses"].keys(), (method, path)
-        if path != "/health":
+        if path not in ("/health", "/ready"):
             assert {"400", "401", "403", "500"} <= paths[path][method]["responses"].keys()
 
 

@@ -39,5 +39,5 @@ def _server(target: str | None) -> WorkflowServer:
     settings = Settings.load()
     if target is None:
         return WorkflowServer(settings=settings)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     return load_server(target, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,8 +15,8 @@ from workflow_server.cli.exit_codes import end_of_process, exit_codes
 from workflow_server.cli.options import given, setting_options
 from workflow_server.cli.target import load_server
 from workflow_server.errors import SettingsError
-from workflow_server.logs import set_up_logging
-from workflow_server.settings import Settings, command_options
+from workflow_server.logs import as_json_line, set_up_logging
+from workflow_server.settings import LogFormat, Settings, command_options
 
 HELP = """Serve the workflows of TARGET until SIGTERM or SIGINT.
 
@@ -33,12 +34,12 @@ def serve(target: str, **options: Any) -> None:
     """Run ``workflow-server serve``."""
     with end_of_process(), exit_codes():
         settings = Settings.load(given(options))
-        set_up_logging(settings.log_level)
+        set_up_logging(settings.log_level, settings.log_format)
         with command_options(given(options)):
             server = load_server(target, settings)
         loop = new_event_loop(settings.event_loop)
         try:
-            run(server.serve(settings.host, settings.port, announce=_announce), loop)
+            run(server.serve(settings.host, settings.port, announce=_announce_as(settings.log_format)), loop)
         except OSError as error:
             problem = _bind_problem(error, settings)
             if problem is None:
@@ -46,9 +47,12 @@ def serve(target: str, **options: Any) -> None:
             raise SettingsError(problem) from error
 
 
-def _announce(line: str) -> None:
-    click.echo(line)
-    sys.stdout.flush()
+def _announce_as(form: LogFormat) -> Callable[[str], None]:
+    def announce(line: str) -> None:
+        click.echo(as_json_line(line) if form == "json" else line)
+        sys.stdout.flush()
+
+    return announce
 
 
 def _bind_problem(error: OSError, settings: Settings) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
+from time import monotonic
 from typing import Any
 
 from workflow_server.errors import StepNotRecorded, WorkflowServerError
@@ -19,19 +21,21 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import RunOwner
+from workflow_server.execution.sums import StepSums
 from workflow_server.store.base import Commit
 
 
 class StepBarrier:
     """Starts the steps of one run, which is failed where the engine itself could not record a step. ``began`` is told
-    of each that begins."""
+    of each that begins, and ``sums`` of each that ends with a result."""
 
-    def __init__(self, run: RunOwner, began: Callable[[str], None]) -> None:
+    def __init__(self, run: RunOwner, began: Callable[[str], None], sums: defaultdict[str, StepSums]) -> None:
         self.draining = False
         self.ending = False
         """The run leaves memory: whatever is cancelled from now on, the server cancels."""
         self._owner = run
         self._began = began
+        self._sums = sums
         self._unrecorded = 0
         self._parked: list[asyncio.Task[Any]] = []
         self.standing: dict[str, int] = {}
@@ -48,6 +52,11 @@ class StepBarrier:
     def is_clear(self) -> bool:
         """Return whether no step has begun whose result has not been taken."""
         return not self._unrecorded
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no step has begun or stands here."""
+        return not self._unrecorded and not self.standing
 
     def taken(self, result: TickStepResult) -> None:
         """Note that the loop has taken the result of a step."""
@@ -125,18 +134,18 @@ class StepBarrier:
         self, step: str, work: Coroutine[Any, Any, TickStepResult], commit: Commit | None, batch: int
     ) -> TickStepResult:
         try:
-            await self.enter(step, commit, batch)
+            began = await self.enter(step, commit, batch)
         except BaseException:
             work.close()
             raise
         try:
-            return self.leave(await work, batch)
+            return self.leave(step, began, await work, batch)
         except BaseException as error:
             self.give_up(error)
             raise
 
-    async def enter(self, step: str, commit: Commit | None, batch: int) -> None:
-        """Return when a step that was started in this batch may begin, and count it as begun.
+    async def enter(self, step: str, commit: Commit | None, batch: int) -> float:
+        """Return when a step that was started in this batch may begin, and count it as begun: the monotonic time then.
 
         Raises:
             BaseException: it never will; the run is failed.
@@ -155,9 +164,12 @@ class StepBarrier:
         self._leave(step)
         self._began(step)
         self._unrecorded += 1
+        return monotonic()
 
-    def leave(self, result: TickStepResult, batch: int) -> TickStepResult:
-        """Note that a step has ended with this result, which the loop has not taken yet, and return it."""
+    def leave(self, step: str, began: float, result: TickStepResult, batch: int) -> TickStepResult:
+        """Note that a step that began at ``began`` has ended with this result, which the loop has not taken yet, and
+        return it."""
+        self._sums[step].ended(monotonic() - began, result)
         if _may_end_the_run(result):
             self._ending[result.invocation_id] = batch
         return result

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from workflow_server.execution.containment import ContainedTask, Execution
 from workflow_server.execution.failures import indented, is_machinery
 from workflow_server.execution.step_containment import contain
+from workflow_server.execution.sums import LAG_LIMITS, Durations
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class LoopWatch:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
+        self.lag = Durations(LAG_LIMITS)
+        """The time that the loop took to respond at each look."""
         self._turned = threading.Event()
         self._stopped = threading.Event()
         self._named: dict[str, float] = {}
@@ -73,11 +76,15 @@ class LoopWatch:
                 blocking = None
                 self._turned.clear()
                 try:
-                    self._loop.call_soon_threadsafe(self._turned.set)
+                    self._loop.call_soon_threadsafe(self._respond, time.monotonic())
                 except RuntimeError:
                     # The loop was closed without stopping the server.
                     return
             self._looked_at = time.monotonic()
+
+    def _respond(self, asked: float) -> None:
+        self._turned.set()
+        self.lag.add(time.monotonic() - asked)
 
     def _look(self, before: _Blocking | None) -> _Blocking | None:
         frame = sys._current_frames().get(self._loop_thread)
@@ -104,6 +111,7 @@ class LoopWatch:
             blocking.execution.handler_id,
             now - blocking.since,
             indented("\n".join(stack)),
+            extra={"handler_id": blocking.execution.handler_id, "step": blocking.execution.step},
         )
 
 

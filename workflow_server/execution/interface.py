@@ -132,6 +132,10 @@ class Session(Protocol):
     def wake_at(self) -> float | None:
         """Return the deadline, by the server's clock, until which the run waits at most, once it was released."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Return whether no step runs or is about to: the run only waits."""
+
     def is_answer(self, event: Event) -> bool:
         """Return whether the event answers a wait that is open."""
 

@@ -42,6 +42,7 @@ from workflow_server.execution.resuming import missed_time, replay
 from workflow_server.execution.routing import answers
 from workflow_server.execution.waits import all_waiters
 from workflow_server.execution.writer import RunWriter, durable
+from workflow_server.log_context import begin_run
 from workflow_server.records import InboxPosted, RunBegan, RunLoaded, StoredRun
 from workflow_server.store.base import Commit
 
@@ -66,7 +67,7 @@ class RunSession(EngineDriven):
         self._run = run
         self._surroundings = surroundings
         self._start_event = start_event
-        self._gate = StepBarrier(run, run.workflow.waits.began)
+        self._gate = StepBarrier(run, run.workflow.waits.began, run.workflow.step_sums)
         # By a weak reference, so that no session waits for the garbage collector when its run is over.
         itself, limit = weakref.proxy(self), surroundings.limits.size
         self._mailbox = Mailbox(itself, self.writer, self._gate, run.workflow.waits, limit)
@@ -131,6 +132,7 @@ class RunSession(EngineDriven):
         ids = {"llamaindex.handler_id": self.handler_id, "llamaindex.run_id": self.run_id}
         contained.set(contained.get() or self)
         executing.set(None)
+        begin_run(self.handler_id, self.run_id)
         try:
             enter_run(self.run_id, {"handler_id": self.handler_id, **ids})
             start = None if self.broker.is_running else self._start_event
@@ -150,6 +152,11 @@ class RunSession(EngineDriven):
         """Hand a posted event, which is durable, to the run; once, however often it is called."""
         if self.writer.is_open:
             self._mailbox.deliver(posted, event, self.now())
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether no step runs or is about to: the run only waits."""
+        return self._gate.is_empty
 
     def drain(self) -> bool:
         """Start no more steps; returns whether none runs, so that the run can leave memory at once. Otherwise it does

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from workflow_server.execution.engine import (
     context_model,
     events_of,
     infer_state_type,
+    step_functions,
     stop_event_class,
     workflow_timeout,
 )
@@ -34,6 +36,7 @@ from workflow_server.execution.patches import Json, Patch, apply
 from workflow_server.execution.schemas import json_schema
 from workflow_server.execution.serializer import RunSerializer
 from workflow_server.execution.state import PatchSink, RecordingStateStore, decode_state, encode_state
+from workflow_server.execution.sums import StepSums
 from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.waits import KnownWaits
 from workflow_server.protocol.bounded import try_first
@@ -56,6 +59,8 @@ class ServedWorkflow:
         """The state is a model that the steps declare, and no dictionary."""
         self._listed = list(dict.fromkeys([*workflow.events, *additional_events]))
         self.waits = KnownWaits(workflow)
+        self.step_sums = defaultdict(StepSums, {step: StepSums() for step in step_functions(workflow)})
+        """By step; a step that was added to the workflow later comes in when it first runs."""
         self._stop_event_class: type[Event] = stop_event_class(workflow)
         own: list[type[Event]] = [workflow.start_event_class, self._stop_event_class, *self._listed]
         _check_names(own)

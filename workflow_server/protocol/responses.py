@@ -37,6 +37,19 @@ class Unhealthy(Response):
     detail: str
 
 
+class Ready(Response):
+    """The body of GET /ready while work is taken."""
+
+    status: Literal["ready"] = "ready"
+
+
+class Unready(Response):
+    """The body of GET /ready while no work is taken."""
+
+    status: Literal["unready"] = "unready"
+    detail: str
+
+
 class WorkflowNames(Response):
     """The names under which workflows are registered."""
 

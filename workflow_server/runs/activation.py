@@ -19,6 +19,7 @@ from workflow_server.execution.registry import Registry
 from workflow_server.execution.session import RunSession
 from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.workflow import ServedWorkflow
+from workflow_server.log_context import begin_run
 from workflow_server.records import InboxPosted, Status, StoredRun
 from workflow_server.runs.admission import Admission
 from workflow_server.runs.events import EventLog, EventLogs
@@ -74,6 +75,7 @@ class Activation:
 
         ``stored``: what the store has of it, where that was read since it got its slot, and nobody reads its events.
         """
+        begin_run(run.handler_id, run.run_id)
         async with self._table.lock(run.handler_id):
             if self._closing.is_set() or run.session is not None or not self._is_admitted(run):
                 return

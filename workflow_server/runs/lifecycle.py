@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from workflow_server.errors import StorageError
@@ -11,7 +12,9 @@ from workflow_server.execution.blocking import LoopWatch
 from workflow_server.execution.containment import TaskContainment
 from workflow_server.execution.engine import rescue_of
 from workflow_server.execution.interface import Surroundings
+from workflow_server.execution.sums import Durations
 from workflow_server.runs.activation import Activation
+from workflow_server.runs.figures import RunSums
 from workflow_server.runs.recovery import Recovery
 from workflow_server.runs.table import RunTable
 
@@ -31,6 +34,9 @@ class Lifecycle:
     def __init__(
         self, surroundings: Surroundings, table: RunTable, activation: Activation, *, max_attempts: int
     ) -> None:
+        self.resume_seconds: float | None = None
+        """The time until all runs that were running went on, or had a reason not to; None before that."""
+        self.sums = RunSums(table.get)
         self._store = surroundings.store
         self._clock = surroundings.clock
         self._table = table
@@ -38,7 +44,7 @@ class Lifecycle:
         self._recovery = Recovery(surroundings, table, activation, max_attempts=max_attempts)
         self._services: list[asyncio.Task[None]] = []
         self._containment: TaskContainment | None = None
-        self._unsubscribe: Callable[[], None] | None = None
+        self._subscriptions: list[Callable[[], None]] = []
         self._watch: LoopWatch | None = None
 
     def listen(self) -> None:
@@ -47,11 +53,13 @@ class Lifecycle:
         Where ``stop`` is not called, ``release`` undoes it.
         """
         self._containment = TaskContainment.enter(rescue_of)
-        self._unsubscribe = self._store.subscribe(self._table.on_commit)
+        listeners = (self._table.on_commit, self.sums.on_commit)
+        self._subscriptions = [self._store.subscribe(listener) for listener in listeners]
         self._store.on_refused = self._table.on_refused
 
     async def resume(self) -> int:
         """Resume every running run; returns how many go on."""
+        begun = time.monotonic()
         self._watch = LoopWatch()
         self._watch.start()
         self._activation.inbox_records.next_id = self._store.next_inbox_id
@@ -62,7 +70,13 @@ class Lifecycle:
             "probe suspect runs": self._recovery.probe(),
         }.items():
             self._services.append(asyncio.create_task(service, name=name))
+        self.resume_seconds = time.monotonic() - begun
         return resumed
+
+    @property
+    def lag(self) -> Durations | None:
+        """Return how late the event loop was; None while nobody looks."""
+        return None if self._watch is None else self._watch.lag
 
     async def stop(self, grace: float) -> None:
         """Let running steps be recorded, for at most ``grace`` seconds; nothing is cancelled: it all goes on at the
@@ -94,9 +108,8 @@ class Lifecycle:
 
     def release(self) -> None:
         """Give the event loop back, and hear of no more commits."""
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
+        while self._subscriptions:
+            self._subscriptions.pop()()
         if self._watch is not None:
             self._watch.stop()
             self._watch = None

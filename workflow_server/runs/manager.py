@@ -27,9 +27,11 @@ from workflow_server.runs.bulk import BulkActions, Page
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.events import EventLogs, EventReader
 from workflow_server.runs.exceptions import HandlerNotRunning, RunSuperseded
+from workflow_server.runs.figures import Figures, standings
 from workflow_server.runs.idempotency import IdempotencyKeys
 from workflow_server.runs.lifecycle import Lifecycle
 from workflow_server.runs.posting import Message, Postbox
+from workflow_server.runs.readiness import why_not_ready
 from workflow_server.runs.starting import Starter
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
@@ -122,9 +124,29 @@ class RuntimeManager:
         return self.store.problem
 
     @property
+    def unready(self) -> str | None:
+        """Return why no work is taken at present, in words for anybody; None where it is."""
+        has_resumed = self._lifecycle.resume_seconds is not None
+        return why_not_ready(self.store.problem, has_resumed=has_resumed, is_closing=self._closing.is_set())
+
+    @property
     def location(self) -> str:
         """Return what to call the store to a user."""
         return self.store.location
+
+    def figures(self) -> Figures:
+        """Return what the server has done since its start, and where it stands now."""
+        return Figures(
+            is_ready=self.unready is None,
+            resume_seconds=self._lifecycle.resume_seconds,
+            runs=standings(list(self.runs)),
+            sums=self._lifecycle.sums,
+            steps={name: self.workflow(name).step_sums for name in self.workflow_names()},
+            committed=self.store.committed,
+            backlog=self.store.backlog,
+            sizes=self.store.sizes(),
+            lag=self._lifecycle.lag,
+        )
 
     def workflow_names(self) -> list[str]:
         """Return the names of the workflows, in the order in which they were added."""

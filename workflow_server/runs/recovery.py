@@ -18,6 +18,7 @@ from functools import partial
 from workflow_server.errors import RunQuarantined, StorageError
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.outcomes import failed_event
+from workflow_server.log_context import begin_run
 from workflow_server.records import RunAttempted, RunningRun, StoredRun
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.run import Run
@@ -93,7 +94,12 @@ class Recovery:
     def _goes_on(self, run: Run, stored: RunningRun) -> bool:
         """Return whether the run is to come into memory; where it is not, it is left waiting for what it waits for."""
         if run.state is RunState.SUSPENDED:
-            logger.warning("Handler %s waits: workflow '%s' is not registered", run.handler_id, stored.workflow_name)
+            logger.warning(
+                "Handler %s waits: workflow '%s' is not registered",
+                run.handler_id,
+                stored.workflow_name,
+                extra={"handler_id": run.handler_id, "run_id": run.run_id},
+            )
             return False
         if stored.attempts >= self._max_attempts:
             run.suspend(PROBATION)
@@ -116,6 +122,7 @@ class Recovery:
                 logger.exception("Handler %s waits for the next start of the server", suspect.handler_id)
 
     async def _probe(self, suspect: RunningRun) -> None:
+        begin_run(suspect.handler_id, suspect.run_id)
         async with self._table.lock(suspect.handler_id):
             run = self._table.get(suspect.handler_id)
             if run is None or run.run_id != suspect.run_id or run.state is not RunState.SUSPENDED:

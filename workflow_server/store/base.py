@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -73,6 +74,10 @@ class PersistentHandler(BaseModel):
         return EventEnvelope.from_event(result) if is_event else result
 
 
+COMMIT_LIMITS = (0.005, 0.025, 0.1, 1.0)
+"""Seconds: a local SSD takes about 2 ms for a transaction, a slow disk 25 ms; a second is a disk that hangs."""
+
+
 class Committed(NamedTuple):
     """The sums of what a store has committed since ``open``. They only grow: the difference of two looks is what was
     committed in between."""
@@ -82,10 +87,23 @@ class Committed(NamedTuple):
     """Units that were stored; refused ones do not count."""
     seconds: float = 0.0
     """The time of these transactions, from handing each to the database to hearing that it is durable."""
+    within: tuple[int, ...] = (0,) * (len(COMMIT_LIMITS) + 1)
+    """The number of them that took up to each of ``COMMIT_LIMITS`` and more than the one before; the last is that of
+    those that took longer than all."""
 
     def plus(self, units: int, seconds: float) -> Committed:
         """Return the sums with one more transaction of so many units."""
-        return Committed(self.transactions + 1, self.units + units, self.seconds + seconds)
+        place = bisect_left(COMMIT_LIMITS, seconds)
+        within = (*self.within[:place], self.within[place] + 1, *self.within[place + 1 :])
+        return Committed(self.transactions + 1, self.units + units, self.seconds + seconds, within)
+
+
+class Sizes(NamedTuple):
+    """The sizes of a store's files, in bytes."""
+
+    database: int
+    log: int
+    """Of the write-ahead log: what is not folded into the database yet, or the room for it."""
 
 
 Commit = Awaitable[None]
@@ -158,6 +176,10 @@ class AbstractWorkflowStore(ABC):
     @abstractmethod
     def committed(self) -> Committed:
         """Return what has been committed since ``open``, the store's own records among it."""
+
+    def sizes(self) -> Sizes | None:
+        """Return the sizes of its files; None where it has none, or cannot tell."""
+        return None
 
     @property
     @abstractmethod

@@ -10,11 +10,12 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from workflow_server.forking import withhold_sockets
+from workflow_server.web.metrics import Exporter
 from workflow_server.web.middleware import OPEN_PATHS, READING, access_control, add_cross_origin_headers, defer_expect
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.responses import add_common_headers
 from workflow_server.web.routes.table import ROUTES
-from workflow_server.web.state import MANAGER, OPENAPI, SETTINGS, STREAMS, WebSettings
+from workflow_server.web.state import EXPORTER, MANAGER, OPENAPI, SETTINGS, STREAMS, WebSettings
 from workflow_server.web.streaming.open_requests import OpenStreams
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def create_app(
     app[MANAGER] = manager
     app[SETTINGS] = settings
     app[STREAMS] = OpenStreams(settings.max_streams, share=settings.streams_of_a_token)
+    app[EXPORTER] = Exporter(manager.figures, lambda: app[STREAMS].number, max_series=settings.metrics_series)
     app[OPENAPI] = json.dumps(openapi_schema(needs_token=settings.needs_token)).encode()
     for route in ROUTES:
         # This adds HEAD, too.

@@ -1,6 +1,6 @@
 """Access control: host names, origins, tokens and content types are checked before any request handler runs.
 
-GET /health needs no token, so that supervisors can use it; preflight requests cannot carry one.
+GET /health and GET /ready need no token, so that supervisors can use them; preflight requests cannot carry one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import SecretStr
 
+from workflow_server.log_context import begin_request
 from workflow_server.web.error_mapping import answer_to
 from workflow_server.web.exceptions import (
     ExpectationRefused,
@@ -30,7 +31,7 @@ from workflow_server.web.exceptions import (
 from workflow_server.web.responses import JSON
 from workflow_server.web.state import MAY_WRITE, TOKEN, WebSettings
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health", "/ready"})
 READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -54,6 +55,7 @@ def access_control(
 
     @web.middleware
     async def controlled(request: web.Request, handler: Handler) -> web.StreamResponse:
+        begin_request()
         try:
             preflight = control.check(request)
             if preflight is not None:

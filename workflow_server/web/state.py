@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 if TYPE_CHECKING:
     from workflow_server.runs.manager import RuntimeManager
+    from workflow_server.web.metrics import Exporter
     from workflow_server.web.streaming.open_requests import OpenStreams
 
 
@@ -29,6 +30,8 @@ class WebSettings(BaseModel):
     write_timeout: float = 20.0
     send_buffer: int = 65_536
     max_streams: int = 1_000
+    access_log: bool = False
+    metrics_series: int = 200
 
     @property
     def needs_token(self) -> bool:
@@ -48,6 +51,7 @@ MANAGER: web.AppKey[RuntimeManager] = web.AppKey("manager")
 SETTINGS = web.AppKey("settings", WebSettings)
 STREAMS: web.AppKey[OpenStreams] = web.AppKey("streams")
 OPENAPI = web.AppKey("openapi", bytes)
+EXPORTER: web.AppKey[Exporter] = web.AppKey("exporter")
 
 # -- Of a request, set by the middleware -----------------------------------------------------------
 
@@ -55,3 +59,8 @@ TOKEN = web.RequestKey("token", str)
 """The name of the request's token, which is not secret; absent where no token is required."""
 MAY_WRITE = web.RequestKey("may_write", bool)
 """True if the request's token has full access; absent where no token is required."""
+
+# -- Of a request, set by its handler --------------------------------------------------------------
+
+HANDLER_ID = web.RequestKey("handler_id", str)
+"""The id of the handler that the request started; absent where it names one itself, or none."""

@@ -29,6 +29,18 @@ async def test_memory_stores_share_nothing_and_leave_nothing(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_the_sizes_are_those_of_the_database_and_its_log(path: Path) -> None:
+    memory, store = MemoryWorkflowStore(), SqliteWorkflowStore(path)
+    await asyncio.gather(memory.open(), store.open())
+    await store.append(run_started("a"))
+    assert memory.sizes() is None
+    assert store.sizes() == (path.stat().st_size, Path(f"{path}-wal").stat().st_size)
+    assert min(store.sizes() or ()) > 0
+    await asyncio.gather(memory.close(), store.close())
+    path.unlink()
+    assert store.sizes() is None
+
+
 async def test_close_returns_when_all_is_closed_beside_a_cancelled_one(path: Path) -> None:
     store = SqliteWorkflowStore(path)
     await store.open()

@@ -269,7 +269,7 @@ class LeanLoop(ObservedLoop):
         gate = self.observer.gate
         try:
             try:
-                await gate.enter(step, commit, batch)
+                began = await gate.enter(step, commit, batch)
             except Exception:
                 # The run is failed, with this as its reason; or its start was refused, and nothing is left of it.
                 return
@@ -278,7 +278,7 @@ class LeanLoop(ObservedLoop):
             except BaseException as error:
                 gate.give_up(error)
                 raise
-            heappush(self._ended, (place, batch, gate.leave(result, batch)))
+            heappush(self._ended, (place, batch, gate.leave(step, began, result, batch)))
             self._wake()
         except Exception:
             # The run is failed, with this as its reason.

@@ -9,6 +9,7 @@ from pathlib import Path
 from workflow_server.errors import CommitUnknown, StorageError, StoreClosed, StoreGone
 from workflow_server.forking import WithheldFiles
 from workflow_server.store.backend import FailureKind, TransactionError
+from workflow_server.store.base import Sizes
 from workflow_server.store.sqlite import reads
 from workflow_server.store.sqlite.backend import SqliteBackend
 from workflow_server.store.sqlite.ballast import Ballast
@@ -94,6 +95,15 @@ class Database:
                 return error
             logger.warning("the disk is full: the clean stop of %s is not noted, but all is stored", self.location)
         return None
+
+    def sizes(self) -> Sizes | None:
+        """Return the sizes of the database and its log; None in memory, or where there is no database."""
+        if self._path is None:
+            return None
+        try:
+            return Sizes(self._path.stat().st_size, sidecar(self._path, "-wal").stat().st_size)
+        except OSError:
+            return None
 
     async def close(self) -> None:
         """Close all connections, remove the ballast and give the lock back; may be called twice."""

@@ -26,7 +26,7 @@ from workflow_server.records import (
     StoredRun,
     UntakenEvent,
 )
-from workflow_server.store.base import AbstractWorkflowStore, Commit, Committed, HandlerQuery, PersistentHandler
+from workflow_server.store.base import AbstractWorkflowStore, Commit, Committed, HandlerQuery, PersistentHandler, Sizes
 from workflow_server.store.group_commit import GroupCommit
 from workflow_server.store.internal_records import ClocksShifted, Entries, InternalRecord, PurgeMarked
 from workflow_server.store.listeners import CommitListener, CommitListeners
@@ -145,6 +145,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     @property
     def committed(self) -> Committed:
         return Committed() if self._writer is None else self._writer.committed
+
+    def sizes(self) -> Sizes | None:
+        return self._database.sizes()
 
     @property
     def last_alive(self) -> ServerAlive | None:

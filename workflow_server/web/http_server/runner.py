@@ -21,6 +21,8 @@ from aiohttp.web_request import BaseRequest
 from workflow_server.execution.containment import in_served_task
 from workflow_server.web.error_mapping import error_response
 from workflow_server.web.exceptions import ExpectationRefused, NotHttp
+from workflow_server.web.http_server.access_log import LOGGER as ACCESS_LOGGER
+from workflow_server.web.http_server.access_log import AccessLog
 from workflow_server.web.responses import add_common_headers
 from workflow_server.web.state import SETTINGS, WebSettings
 from workflow_server.web.streaming.bounded_writer import limit_send_buffer, reset
@@ -133,7 +135,8 @@ class _Connection(web.RequestHandler):
             server,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=KEEPALIVE,
-            access_log=None,  # type: ignore[arg-type]
+            access_log_class=AccessLog,
+            access_log=ACCESS_LOGGER if server.settings.access_log else None,  # type: ignore[arg-type]
             logger=logger,
             lingering_time=LINGERING,
             auto_decompress=False,

@@ -11,6 +11,7 @@ from workflow_server.protocol.handlers import HandlerData
 from workflow_server.protocol.requests import EventBody, RunBody
 from workflow_server.records import STATUSES
 from workflow_server.web.listing import LONGEST_TEXT, MOST
+from workflow_server.web.metrics import OPENMETRICS
 from workflow_server.web.responses import JSON
 from workflow_server.web.routes import events, handlers, server, workflows
 from workflow_server.web.routes.route import Parameter, Response, Route
@@ -144,6 +145,23 @@ ROUTES: tuple[Route, ...] = (
             200: _json("The store can commit.", responses.Healthy),
             503: _json("The store cannot commit.", responses.Unhealthy),
         },
+    ),
+    Route(
+        "GET",
+        "/ready",
+        server.ready,
+        "Get whether the server takes work. Needs no token.",
+        {
+            200: _json("The runs of before are resumed, and the store can commit.", responses.Ready),
+            503: _json("The server starts or stops, or its store cannot commit.", responses.Unready),
+        },
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        server.metrics,
+        "Get the metrics of the server, for Prometheus.",
+        {200: Response("All series.", {"text/plain": {"type": "string"}, OPENMETRICS: {"type": "string"}})},
     ),
     Route(
         "GET",

@@ -11,7 +11,7 @@ from workflow_server.protocol.responses import EventSchemas, WorkflowNames, Work
 from workflow_server.protocol.strict_json import parse_json
 from workflow_server.web.bodies import read_body
 from workflow_server.web.responses import handler_response, json_response
-from workflow_server.web.state import MANAGER, STREAMS
+from workflow_server.web.state import HANDLER_ID, MANAGER, STREAMS
 from workflow_server.web.streaming.bounded_writer import ReaderLeft
 
 
@@ -43,16 +43,20 @@ async def run(request: web.Request) -> web.Response:
     wanted = await _run_request(request)
     try:
         async with request.app[STREAMS].waiting(request):
-            return handler_response(await request.app[MANAGER].run(request.match_info["name"], wanted))
+            handler = await request.app[MANAGER].run(request.match_info["name"], wanted)
     except ReaderLeft:
         # The run goes on. Nobody is there to read a response: this one only ends the exchange.
         return web.Response(status=204)
+    request[HANDLER_ID] = handler.handler_id
+    return handler_response(handler)
 
 
 async def run_nowait(request: web.Request) -> web.Response:
     """POST /workflows/{name}/run-nowait."""
     wanted = await _run_request(request)
-    return json_response(await request.app[MANAGER].start(request.match_info["name"], wanted))
+    handler = await request.app[MANAGER].start(request.match_info["name"], wanted)
+    request[HANDLER_ID] = handler.handler_id
+    return json_response(handler)
 
 
 async def _run_request(request: web.Request) -> RunRequest:

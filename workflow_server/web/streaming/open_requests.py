@@ -34,6 +34,11 @@ class OpenStreams:
         self._next_look: asyncio.TimerHandle | None = None
 
     @property
+    def number(self) -> int:
+        """Return how many streams and lists are open."""
+        return self._open.total()
+
+    @property
     def closing(self) -> bool:
         """True when the server stops: every stream ends, and its reader reconnects with its cursor."""
         return self._closing

@@ -1,0 +1,54 @@
+"""Sums that only grow while a server runs: the difference of two looks is what happened in between.
+
+They are kept where things happen, by plain additions on the event loop, and read by whoever shows them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from workflow_server.execution.engine import StepWorkerFailed, TickStepResult
+
+STEP_LIMITS = (0.005, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0)
+"""Seconds: a step that only computes takes milliseconds, one that asks a model or a service a second to a minute, and
+a batch or a human-sized job minutes."""
+LAG_LIMITS = (0.01, 0.1, 1.0)
+"""Seconds: at 10 ms the loop is busy, at 100 ms a person notices it, and at 1 s the step is named in the log."""
+
+
+class Durations:
+    """Sums over durations."""
+
+    __slots__ = ("limits", "seconds", "within")
+
+    def __init__(self, limits: tuple[float, ...]) -> None:
+        self.limits = limits
+        self.within = [0] * (len(limits) + 1)
+        """The number of durations up to each limit and above the limit before; the last is that above all limits."""
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Add a duration."""
+        self.within[bisect_left(self.limits, seconds)] += 1
+        self.seconds += seconds
+
+
+class StepSums:
+    """Sums over the executions of one step that ended with a result."""
+
+    __slots__ = ("durations", "failed", "retried")
+
+    def __init__(self) -> None:
+        self.durations = Durations(STEP_LIMITS)
+        self.failed = 0
+        """Executions that failed, those that are retried among them."""
+        self.retried = 0
+        """Failed executions after which the step is tried again."""
+
+    def ended(self, seconds: float, result: TickStepResult) -> None:
+        """Add an execution that took this long and ended with this result."""
+        self.durations.add(seconds)
+        for item in result.result:
+            if isinstance(item, StepWorkerFailed):
+                self.failed += 1
+                self.retried += item.retry_decision is not None and item.retry_decision.delay is not None
