@@ -6,6 +6,7 @@ import click
 
 from workflow_server.cli.openapi import openapi
 from workflow_server.cli.serve import serve
+from workflow_server.cli.settings import settings
 
 
 @click.group(
@@ -19,3 +20,4 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(openapi)
+main.add_command(settings)
