@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from workflow_server.cli.db import db
 from workflow_server.cli.openapi import openapi
 from workflow_server.cli.serve import serve
 from workflow_server.cli.settings import settings
@@ -21,3 +22,4 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(openapi)
 main.add_command(settings)
+main.add_command(db)

@@ -66,6 +66,16 @@ def _text(value: object) -> str:
     return printable(str(value))
 
 
+def size(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1_000:
+            return f"{count:,} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1_000
+    return f"{amount:,.1f} TB"
+
+
 @contextmanager
 def progress(work: str) -> Iterator[Report]:
     """Show the progress of a work on stderr, for as long as the block takes; nothing where that is not a terminal."""
