@@ -276,3 +276,29 @@ class CopyFailed(MaintenanceError):
 
     def __str__(self) -> str:
         return f"'{self.path}' was not written: {self.reason}."
+
+
+@dataclass(eq=False)
+class DatabaseOlder(DatabaseError):
+    """Raised for a command that needs the schema of this version."""
+
+    path: str
+    found: int
+    known: int
+
+    def __str__(self) -> str:
+        return (
+            f"'{self.path}' was written by an older workflow_server (schema {self.found}, this one has {self.known}). "
+            "Start the server once, which migrates it."
+        )
+
+
+@dataclass(eq=False)
+class WorkUnfinished(MaintenanceError):
+    """Raised for a vacuum or a purge that could not be finished."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The work on '{self.path}' was not finished: {self.reason}."

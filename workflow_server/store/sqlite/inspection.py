@@ -66,13 +66,14 @@ def check_readable(path: Path, *, allow_network_filesystem: bool) -> None:
     Raises:
         DatabaseError: see ``opened_to_read``.
     """
-    if not path.exists():
-        raise DatabaseNotFound(path=str(path))
-    if not path.is_file():
+    if path.exists() and not path.is_file():
         raise DatabaseForeign(path=str(path), found="it is a folder" if path.is_dir() else "it is not a regular file")
     if not allow_network_filesystem:
         check_filesystem(path)
+    # Also of a file that is missing: its log may be there.
     check_header(path, len(known_migrations(str(path))))
+    if not path.exists():
+        raise DatabaseNotFound(path=str(path))
     if path.stat().st_size == 0:
         raise DatabaseForeign(path=str(path), found="it is empty")
 
@@ -122,22 +123,32 @@ def verify(connection: sqlite3.Connection, path: Path) -> Content:
         sqlite3.Error: SQLite cannot read it.
     """
     name = str(path)
+    schema = migrated_to(connection, path)
+    check_schema(connection, known_migrations(name)[:schema], name)
+    check_integrity(connection, name)
+    orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
+    if orphan is not None:
+        raise DatabaseDamaged(path=name, problem=f"a row of its table '{orphan[0]}' belongs to no row of '{orphan[2]}'")
+    return _content_of(connection, schema)
+
+
+def migrated_to(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the number of the last migration of a database.
+
+    Raises:
+        DatabaseError: it is not one of this program, or was migrated with others.
+    """
+    name = str(path)
     if connection.execute(MAINTENANCE["application_id"]).fetchone()[0] != APPLICATION_ID:
         raise DatabaseForeign(path=name, found="a SQLite database of another program")
     known = known_migrations(name)
     pending = pending_migrations(connection, known, name)
     if len(pending) == len(known):
         raise DatabaseDamaged(path=name, problem="its record of migrations is missing")
-    check_schema(connection, known[: len(known) - len(pending)], name)
-    check_integrity(connection, name)
-    orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
-    if orphan is not None:
-        raise DatabaseDamaged(path=name, problem=f"a row of its table '{orphan[0]}' belongs to no row of '{orphan[2]}'")
-    return content_of(connection, len(known) - len(pending))
+    return len(known) - len(pending)
 
 
-def content_of(connection: sqlite3.Connection, schema: int) -> Content:
-    """Return the content in numbers."""
+def _content_of(connection: sqlite3.Connection, schema: int) -> Content:
     statuses: dict[str, int] = dict(connection.execute(MAINTENANCE["statuses"]))
     size: int = connection.execute(MAINTENANCE["size"]).fetchone()[0]
     return Content(size, schema, sum(statuses.values()), statuses.get("running", 0))

@@ -38,6 +38,17 @@ async def examine_database(path: Path, known: Sequence[Migration]) -> None:
         page_size = await run_on(connection, lambda sqlite: _examine(sqlite, known, path))
     finally:
         await connection.close()
+    check_files(path, page_size)
+
+
+def check_files(path: Path, page_size: int) -> None:
+    """Check what SQLite does not: commits that are lost in the log, and the count of free pages.
+
+    Only to be called as ``lost_commits``, and while nobody writes.
+
+    Raises:
+        DatabaseError: the log or the header is damaged.
+    """
     lost = lost_commits(path, page_size)
     if lost:
         raise LogDamaged(path=str(path), commits=lost)
