@@ -243,3 +243,10 @@ class ServerStopped(StartupError):
 
 class DatabaseError(StartupError):
     """Base of the errors about a database that cannot be opened."""
+
+
+# -- Commands on a database ------------------------------------------------------------------------
+
+
+class MaintenanceError(WorkflowServerError):
+    """Base of the errors of commands on a database that began their work and did not finish it."""

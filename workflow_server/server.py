@@ -25,7 +25,7 @@ from workflow_server.forking import (
     withhold_sockets,
 )
 from workflow_server.runs.manager import RuntimeManager
-from workflow_server.settings import Settings
+from workflow_server.settings import EXPOSED, Settings
 from workflow_server.shutdown import SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
@@ -143,6 +143,8 @@ class WorkflowServer:
         if self._stopping is not None:
             raise ServerStopped
         if not self._started:
+            if self._settings.exposed_file:
+                logger.warning(EXPOSED, self._settings.exposed_file)
             self._manager.listen()
             self._store.on_failure = self._fail
             try:

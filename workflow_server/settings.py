@@ -1,4 +1,4 @@
-"""The settings: command-line options first, then ``WORKFLOW_SERVER_*`` variables, then the defaults here."""
+"""The settings: options of the command first, then ``WORKFLOW_SERVER_*`` variables, then a file, then the defaults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -21,7 +21,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from workflow_server.config_file import ConfigFile, is_readable_by_others
 from workflow_server.errors import SettingsError
+from workflow_server.printable import printable
 
 ENV_PREFIX = "WORKFLOW_SERVER_"
 
@@ -75,11 +77,24 @@ class _Environment(EnvSettingsSource):
         return super().__call__()
 
 
+EXPOSED = "other users can read the tokens in the settings file %s: let only its owner read it (chmod 600)"
+"""A warning, with the place for the path of the file."""
+
+
+class Origin(NamedTuple):
+    """The place from which a setting comes."""
+
+    source: Literal["option", "environment", "file", "default"]
+    name: str
+    """The variable or the path of the file; of an option the name of its setting."""
+
+
 class Settings(BaseSettings):
     """The settings of a server. Durations are seconds, sizes are bytes.
 
     Raises:
-        SettingsError: the server would listen beyond this machine without a token; see ``check_bind``.
+        SettingsError: the server would listen beyond this machine without a token (see ``check_bind``), or the file
+            that ``config`` names cannot be read.
     """
 
     model_config = SettingsConfigDict(
@@ -89,6 +104,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
     db: str = Field("workflow_server.sqlite3", min_length=1, description="SQLite database file.")
+    config: str | None = Field(None, min_length=1, description="TOML file with further settings.")
     tokens: Secrets = Field((), description="Bearer tokens with full access.")
     read_tokens: Secrets = Field((), description="Bearer tokens with read-only access.")
     insecure: bool = Field(False, description="Allow listening beyond this machine without a token.")
@@ -149,7 +165,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, InitSettingsSource(settings_cls, dict(_options.get() or {})), _Environment(settings_cls)
+        options = InitSettingsSource(settings_cls, dict(_options.get() or {}))
+        return init_settings, options, _Environment(settings_cls), ConfigFile(settings_cls)
 
     @classmethod
     def load(cls, options: Mapping[str, Any] | None = None) -> Self:
@@ -161,7 +178,19 @@ class Settings(BaseSettings):
         try:
             return cls(**(options or {}))
         except ValidationError as error:
-            raise SettingsError(_first_problem(error)) from None
+            raise SettingsError(_first_problem(error, origins(options or {}))) from None
+
+    @property
+    def exposed_file(self) -> str | None:
+        """The file of settings, if tokens are in it and other users may read it."""
+        if not self.config or not is_readable_by_others(self.config):
+            return None
+        try:
+            has_tokens = not ConfigFile(type(self)).read(self.config).keys().isdisjoint(("tokens", "read_tokens"))
+        except SettingsError:
+            # It was there when the settings were read.
+            return None
+        return self.config if has_tokens else None
 
     @field_validator("host")
     @classmethod
@@ -258,8 +287,33 @@ def command_options(options: Mapping[str, Any]) -> Iterator[None]:
         _options.reset(reset)
 
 
-def _first_problem(error: ValidationError) -> str:
+def origins(options: Mapping[str, Any]) -> dict[str, Origin]:
+    """Return the place from which each setting comes that ``Settings.load(options)`` reads.
+
+    Raises:
+        SettingsError: the file of settings cannot be read.
+    """
+    given = {**(_options.get() or {}), **options}
+    environment = _Environment(Settings)()
+    file = given.get("config", environment.get("config"))
+    in_file = ConfigFile(Settings).read(file)
+    found = {}
+    for name in Settings.model_fields:
+        if name in given:
+            found[name] = Origin("option", name)
+        elif name in environment:
+            found[name] = Origin("environment", f"{ENV_PREFIX}{name.upper()}")
+        elif name in in_file:
+            found[name] = Origin("file", str(file))
+        else:
+            found[name] = Origin("default", "")
+    return found
+
+
+def _first_problem(error: ValidationError, places: Mapping[str, Origin]) -> str:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     reason = problem["msg"].removeprefix("Value error, ")
+    if name in places and places[name].source == "file":
+        return f"Invalid setting '{name}' in '{printable(places[name].name)}': {reason}."
     return f"Invalid setting '{name}' ({ENV_PREFIX}{name.upper()}): {reason}."

@@ -188,7 +188,9 @@ def test_without_docstrings_and_asserts_the_command_serves_runs(flows: Path, sta
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("arguments", [("openapi",), ("--help",), ("serve", "--help"), ("serve", "missing.py")])
+@pytest.mark.parametrize(
+    "arguments", [("openapi",), ("--help",), ("serve", "--help"), ("serve", "missing.py"), ("db", "purge", "--help")]
+)
 def test_without_docstrings_the_command_says_the_same(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     said = [
         subprocess.run(

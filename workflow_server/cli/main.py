@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from workflow_server.cli.db import db
 from workflow_server.cli.openapi import openapi
 from workflow_server.cli.serve import serve
+from workflow_server.cli.settings import settings
 
 
 @click.group(
@@ -19,3 +21,5 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(openapi)
+main.add_command(settings)
+main.add_command(db)

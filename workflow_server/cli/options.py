@@ -21,19 +21,34 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def setting_options(command: Command) -> Command:
     """Add an option for every setting but the secrets. Values stay text: ``Settings`` validates them."""
-    for name, field in reversed(Settings.model_fields.items()):
-        if name in NOT_OPTIONS:
-            continue
-        flag = SINGULAR.get(name, f"--{name.replace('_', '-')}")
-        text = f"{field.description} {_default(field.default)}[{ENV_PREFIX}{name.upper()}]"
-        if field.annotation is bool:
-            option = click.option(flag, name, is_flag=True, default=None, help=text)
-        elif name in SINGULAR:
-            option = click.option(flag, name, multiple=True, default=None, metavar="NAME", help=f"{text} Repeatable.")
-        else:
-            option = click.option(flag, name, default=None, metavar=_metavar(field.annotation), help=text)
-        command = option(command)
-    return command
+    return options_of(*(name for name in Settings.model_fields if name not in NOT_OPTIONS))(command)
+
+
+def options_of(*names: str) -> Callable[[Command], Command]:
+    """Return a decorator that adds the options of these settings."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names):
+            command = _option(name)(command)
+        return command
+
+    return decorate
+
+
+def _option(name: str) -> Callable[[Command], Command]:
+    field = Settings.model_fields[name]
+    flag = flag_of(name)
+    text = f"{field.description} {_default(field.default)}[{ENV_PREFIX}{name.upper()}]"
+    if field.annotation is bool:
+        return click.option(flag, name, is_flag=True, default=None, help=text)
+    if name in SINGULAR:
+        return click.option(flag, name, multiple=True, default=None, metavar="NAME", help=f"{text} Repeatable.")
+    return click.option(flag, name, default=None, metavar=_metavar(field.annotation), help=text)
+
+
+def flag_of(name: str) -> str:
+    """Return the option of a setting, as it is typed."""
+    return SINGULAR.get(name, f"--{name.replace('_', '-')}")
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ async def connect(
     try:
         # When its caller is cancelled, aiosqlite drops what its thread has opened, and does not close it.
         await run_to_completion(_opened(connection), "connect")
-        await run_on(connection, _set_up)
+        await run_on(connection, set_up)
     except BaseException:
         await connection.close()
         raise
@@ -63,7 +63,8 @@ async def _opened(connection: aiosqlite.Connection) -> None:
     await connection
 
 
-def _set_up(connection: sqlite3.Connection) -> None:
+def set_up(connection: sqlite3.Connection) -> None:
+    """Set what every connection needs, one that only reads included."""
     connection.text_factory = text
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT:d}")
     # Nothing stored in the file may call functions that reach beyond it: https://www.sqlite.org/security.html

@@ -1,10 +1,10 @@
-"""The reasons for which a database is not opened, each with what to do about it."""
+"""The reasons for which a database is not opened or a command on it fails, each with what to do about it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workflow_server.errors import DatabaseError
+from workflow_server.errors import DatabaseError, MaintenanceError
 
 
 @dataclass(eq=False)
@@ -233,3 +233,72 @@ class MigrationMissing(DatabaseError):
             f"Migration {self.number} is missing from '{self.path}' or from this installation. Reinstall "
             "workflow_server."
         )
+
+
+@dataclass(eq=False)
+class DatabaseNotFound(DatabaseError):
+    """Raised for a command about a database that is not there."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"There is no database at '{self.path}': name its file with --db."
+
+
+@dataclass(eq=False)
+class DatabaseUnreadable(DatabaseError):
+    """Raised for a database that cannot be read."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"'{self.path}' cannot be read: {self.reason}."
+
+
+@dataclass(eq=False)
+class DestinationRefused(DatabaseError):
+    """Raised for a copy that would replace something, or whose folder is not there."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"'{self.path}' was not written: {self.reason}."
+
+
+@dataclass(eq=False)
+class CopyFailed(MaintenanceError):
+    """Raised for a copy that could not be finished; nothing is left of it."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"'{self.path}' was not written: {self.reason}."
+
+
+@dataclass(eq=False)
+class DatabaseOlder(DatabaseError):
+    """Raised for a command that needs the schema of this version."""
+
+    path: str
+    found: int
+    known: int
+
+    def __str__(self) -> str:
+        return (
+            f"'{self.path}' was written by an older workflow_server (schema {self.found}, this one has {self.known}). "
+            "Start the server once, which migrates it."
+        )
+
+
+@dataclass(eq=False)
+class WorkUnfinished(MaintenanceError):
+    """Raised for a vacuum or a purge that could not be finished."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The work on '{self.path}' was not finished: {self.reason}."

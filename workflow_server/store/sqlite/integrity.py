@@ -38,6 +38,17 @@ async def examine_database(path: Path, known: Sequence[Migration]) -> None:
         page_size = await run_on(connection, lambda sqlite: _examine(sqlite, known, path))
     finally:
         await connection.close()
+    check_files(path, page_size)
+
+
+def check_files(path: Path, page_size: int) -> None:
+    """Check what SQLite does not: commits that are lost in the log, and the count of free pages.
+
+    Only to be called as ``lost_commits``, and while nobody writes.
+
+    Raises:
+        DatabaseError: the log or the header is damaged.
+    """
     lost = lost_commits(path, page_size)
     if lost:
         raise LogDamaged(path=str(path), commits=lost)
@@ -57,14 +68,14 @@ def _examine(connection: sqlite3.Connection, known: Sequence[Migration], path: P
     pending = pending_migrations(connection, known, str(path))
     if len(pending) == len(known) and _has_any_of(connection, known):
         raise DatabaseDamaged(path=str(path), problem="its record of migrations is missing")
-    _check_schema(connection, known[: len(known) - len(pending)], str(path))
+    check_schema(connection, known[: len(known) - len(pending)], str(path))
     if len(pending) < len(known):
         stopped_cleanly = server_row(connection, str(path))[1] != 0
         if not stopped_cleanly:
             _note_unclean_stop(path)
         if path.stat().st_size >= LARGE:
             logger.info("Reading all of %s (%.1f GB) before it is used", path, path.stat().st_size / 1e9)
-        _check_integrity(connection, str(path))
+        check_integrity(connection, str(path))
     page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
     return page_size
 
@@ -80,7 +91,7 @@ def _has_any_of(connection: sqlite3.Connection, migrations: Sequence[Migration])
     return not made.isdisjoint(connection.execute(_READS["schema"]))
 
 
-def _check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], name: str) -> None:
+def check_schema(connection: sqlite3.Connection, applied: Sequence[Migration], name: str) -> None:
     """Check that the schema has all that the migrations made, as they made it.
 
     Others may add tables, views and indexes, but nothing that runs with our writes or can refuse them.
@@ -143,7 +154,12 @@ def _check_free_pages(path: Path, page_size: int) -> None:
         raise DatabaseDamaged(path=str(path), problem="its header counts free pages, but does not say where they are")
 
 
-def _check_integrity(connection: sqlite3.Connection, name: str) -> None:
+def check_integrity(connection: sqlite3.Connection, name: str) -> None:
+    """Read the whole database.
+
+    Raises:
+        DatabaseDamaged: its pages, rows and indexes do not fit together.
+    """
     problems = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
     if problems != ["ok"]:
         raise DatabaseDamaged(path=name, problem="; ".join(problems))

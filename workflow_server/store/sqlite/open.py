@@ -174,12 +174,12 @@ def _prepare(
     pending = pending_migrations(connection, known, name)
     fresh = len(pending) == len(known)
     stopped_cleanly = fresh or server_row(connection, name)[1] != 0
-    _set_durability(connection, name, wal=not fresh)
+    set_durability(connection, name, wal=not fresh)
     if not fresh and name != ":memory:":
-        _fold_in_log(connection, Path(name))
+        fold_in_log(connection, Path(name))
     migrate(connection, pending)
     # A new file is migrated before it gets a WAL: so its own header says whose it is, whatever happens to the WAL.
-    _set_durability(connection, name, wal=True)
+    set_durability(connection, name, wal=True)
     last_alive = ServerAlive(*connection.execute(_READS["last_alive"]).fetchone())
     with lone_transaction(connection):
         connection.execute(_WRITES["server_started"])
@@ -187,7 +187,7 @@ def _prepare(
     return stopped_cleanly, None if last_alive.at is None else last_alive, inbox_id + 1
 
 
-def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
+def fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
     """Write the log's content into the database, synced, before anything is served or added.
 
     After a failed fsync the system may show pages of the log that the disk never got and that no later fsync writes:
@@ -205,7 +205,12 @@ def _fold_in_log(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute("ROLLBACK")
 
 
-def _set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:
+def set_durability(connection: sqlite3.Connection, name: str, *, wal: bool) -> None:
+    """Set what a connection needs that writes; with ``wal``, the database gets a write-ahead log.
+
+    Raises:
+        DatabaseReadOnly: SQLite does not take it.
+    """
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     # Deleted content is overwritten: it holds secrets of clients.
