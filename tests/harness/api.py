@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -143,6 +144,14 @@ class Reader:
                 if self.events and self.events[-1].terminal:
                     return
             await asyncio.sleep(RECONNECT)
+
+
+def time_as_told(stored: float | None) -> str | None:
+    """The time of an event as its readers get it, for the time in the database."""
+    if stored is None:
+        return None
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return (epoch + timedelta(microseconds=round(stored * 1_000_000))).isoformat(timespec="microseconds")
 
 
 def _parsed(line: bytes) -> StreamEvent:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workflow_server.protocol.events import EventEnvelope
+from workflow_server.protocol.events import EventEnvelope, PublishedEvent
 from workflow_server.protocol.handlers import HandlerData
 from workflow_server.records import STATUSES, HandlerCount, Status
 
@@ -108,7 +108,7 @@ class HandlersCancelled(Response):
     next_cursor: str | None = Field(description="The cursor with which to go on, null where no handlers are left.")
 
 
-class StreamedEvent(EventEnvelope):
+class StreamedEvent(PublishedEvent):
     """One line of an NDJSON stream."""
 
     sequence: int = Field(description="The position of the event in its handler's log.")

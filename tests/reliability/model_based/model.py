@@ -258,7 +258,7 @@ class ModelHandler:
         if self.status != "completed":
             assert result is None
             return
-        last = {key: value for key, value in self.lines[-1].items() if key != "sequence"}
+        last = {key: value for key, value in self.lines[-1].items() if key not in ("time", "sequence")}
         assert result == last, f"the result is {result}, the terminal event is {last}"
 
 

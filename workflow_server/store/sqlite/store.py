@@ -13,6 +13,7 @@ from typing import TypeVar, cast, get_args
 from workflow_server.concurrency import map_cooperatively, run_to_completion
 from workflow_server.errors import StorageError, StoreClosed
 from workflow_server.records import (
+    EventRange,
     HandlerCount,
     HandlersPage,
     InboxLoad,
@@ -216,7 +217,7 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     ) -> list[StoredEvent]:
         return await self._read(lambda sqlite: reads.read_events(sqlite, handler_id, after, limit, characters))
 
-    async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:
+    async def event_range(self, handler_id: str) -> EventRange | None:
         return await self._read(lambda sqlite: reads.event_range(sqlite, handler_id))
 
     async def is_being_deleted(self, handler_id: str) -> bool:

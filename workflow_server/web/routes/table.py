@@ -62,14 +62,14 @@ def _by_status(model: type[BaseModel]) -> dict[int, Response]:
 
 
 _SSE_EVENT: dict[str, Any] = {
-    "description": "An event: its sequence, and its envelope as JSON.",
+    "description": "An event: its sequence, and its envelope with its time as JSON.",
     "type": "object",
     "properties": {
         "id": {"type": "string", "pattern": "^[0-9]+$"},
         "data": {
             "type": "string",
             "contentMediaType": JSON,
-            "contentSchema": {"$ref": "#/components/schemas/EventEnvelope"},
+            "contentSchema": {"$ref": "#/components/schemas/PublishedEvent"},
         },
     },
     "required": ["id", "data"],

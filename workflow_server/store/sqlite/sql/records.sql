@@ -116,14 +116,14 @@ INSERT INTO state_patches (run_id, seq, patch) VALUES (:run_id, :seq, :patch);
 
 -- name: EventAppended
 -- Where the run is not running, or the sequence is one of its handler's earlier runs, there is no number: it is refused.
-INSERT INTO event_log (number, sequence, run_id, internal, data)
+INSERT INTO event_log (number, sequence, run_id, internal, data, time)
 VALUES (
     (
         SELECT number FROM handlers
         WHERE run_id = :run_id AND handler_id = :handler_id AND status = 'running'
             AND :sequence >= first_sequence AND :sequence >= log_begins
     ),
-    :sequence, :run_id, :internal, :data
+    :sequence, :run_id, :internal, :data, :time
 );
 
 -- name: InboxPosted
