@@ -61,6 +61,8 @@ class RunReleased(NamedTuple):
     handler_id: str
     run_id: str
     wake_at: float | None
+    standing: str | None = None
+    """The waits and retries of the run, as JSON."""
 
 
 class RunLoaded(NamedTuple):

@@ -83,7 +83,7 @@ def test_the_old_name_of_the_start_fields_is_described_as_it_is_sent() -> None:
 async def test_the_answers_of_a_server_have_the_keys_that_are_described(served: Served) -> None:
     handler_id = await served.finish("echo")
     schemas = openapi_schema()["components"]["schemas"]
-    for path, model in ((f"/handlers/{handler_id}", "HandlerData"), (f"/results/{handler_id}", "HandlerResult")):
+    for path, model in ((f"/handlers/{handler_id}", "HandlerDetails"), (f"/results/{handler_id}", "HandlerResult")):
         _, answer = await served.get(path)
         assert set(schemas[model]["properties"]) == set(answer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -19,6 +20,7 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import RunOwner
+from workflow_server.execution.standing import RunningStep
 from workflow_server.store.base import Commit
 
 
@@ -36,6 +38,8 @@ class StepBarrier:
         self._parked: list[asyncio.Task[Any]] = []
         self.standing: dict[str, int] = {}
         """The steps that were started and have not begun, and how often."""
+        self._running: dict[asyncio.Task[Any] | None, RunningStep] = {}
+        """The steps that have begun and not ended, by their tasks."""
         self._batch = 0
         self._ending: dict[str | None, int] = {}
         """Of the results that may end the run and are not taken: by its invocation, the batch in which the step was
@@ -48,6 +52,12 @@ class StepBarrier:
     def is_clear(self) -> bool:
         """Return whether no step has begun whose result has not been taken."""
         return not self._unrecorded
+
+    @property
+    def running(self) -> list[RunningStep]:
+        """Return the steps that run, and those that stand here."""
+        standing = [RunningStep(step, None) for step, number in self.standing.items() for _ in range(number)]
+        return [*self._running.values(), *standing]
 
     def taken(self, result: TickStepResult) -> None:
         """Note that the loop has taken the result of a step."""
@@ -155,15 +165,18 @@ class StepBarrier:
         self._leave(step)
         self._began(step)
         self._unrecorded += 1
+        self._running[asyncio.current_task()] = RunningStep(step, time.time())
 
     def leave(self, result: TickStepResult, batch: int) -> TickStepResult:
         """Note that a step has ended with this result, which the loop has not taken yet, and return it."""
+        self._running.pop(asyncio.current_task(), None)
         if _may_end_the_run(result):
             self._ending[result.invocation_id] = batch
         return result
 
     def give_up(self, error: BaseException) -> None:
         """Note that a step that has begun ended without a result; the run is failed."""
+        self._running.pop(asyncio.current_task(), None)
         self._unrecorded -= 1
         self._abort(error)
 

@@ -130,7 +130,7 @@ class HandlerResult(Response):
     @classmethod
     def of(cls, handler: HandlerData) -> HandlerResult:
         """Unwrap the result of ``handler``."""
-        fields = handler.model_dump(exclude={"result", "suspended", "held_events", "tags"})
+        fields = handler.model_dump(include=set(cls.model_fields) - {"result"})
         return cls(**fields, result=None if handler.result is None else _plain(handler.result))
 
 

@@ -256,6 +256,10 @@ class AbstractWorkflowStore(ABC):
         """Return the extent of the handler's event log; None where there is no such handler."""
 
     @abstractmethod
+    async def read_standing(self, handler_id: str, run_id: str) -> str | None:
+        """Return what was stored of a run when it was released; None where it is not, or where nothing was."""
+
+    @abstractmethod
     async def is_being_deleted(self, handler_id: str) -> bool:
         """Return True while rows are left of a deleted handler: its id is not free yet."""
 

@@ -7,6 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tests.harness.api import DETAILS, as_listed
+
 Json = dict[str, Any]
 
 INTERNAL = "InternalDispatchEvent"
@@ -246,6 +248,8 @@ class ModelHandler:
             assert answer["held_events"] <= len(self.early)
             return
         assert answer["held_events"] == 0
+        assert not any(answer.get(key) for key in DETAILS)
+        answer = as_listed(answer)
         if self.shown is None:
             assert answer["completed_at"] == answer["updated_at"] >= self.started_at
             if self.settled:

@@ -124,6 +124,11 @@ def event_range(connection: sqlite3.Connection, handler_id: str) -> EventRange |
     return None if row is None else EventRange(*row)
 
 
+def read_standing(connection: sqlite3.Connection, handler_id: str, run_id: str) -> str | None:
+    row = connection.execute(READS["standing"], {"handler_id": handler_id, "run_id": run_id}).fetchone()
+    return None if row is None else row[0]
+
+
 def is_being_deleted(connection: sqlite3.Connection, handler_id: str) -> bool:
     return connection.execute(READS["being_deleted"], {"handler_id": handler_id}).fetchone() is not None
 

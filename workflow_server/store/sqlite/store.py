@@ -220,6 +220,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def event_range(self, handler_id: str) -> EventRange | None:
         return await self._read(lambda sqlite: reads.event_range(sqlite, handler_id))
 
+    async def read_standing(self, handler_id: str, run_id: str) -> str | None:
+        return await self._read(lambda sqlite: reads.read_standing(sqlite, handler_id, run_id))
+
     async def is_being_deleted(self, handler_id: str) -> bool:
         return await self._read(lambda sqlite: reads.is_being_deleted(sqlite, handler_id))
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from workflow_server.protocol import responses
-from workflow_server.protocol.handlers import HandlerData
+from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.requests import EventBody, RunBody
 from workflow_server.records import STATUSES
 from workflow_server.web.listing import LONGEST_TEXT, MOST
@@ -224,7 +224,7 @@ ROUTES: tuple[Route, ...] = (
         "/handlers/{handler_id}",
         handlers.get_handler,
         "Get a handler, with its status and result.",
-        _by_status(HandlerData),
+        _by_status(HandlerDetails),
     ),
     Route(
         "GET",

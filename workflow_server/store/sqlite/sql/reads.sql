@@ -66,6 +66,9 @@ SELECT
 FROM handlers AS h
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
+-- name: standing
+SELECT standing FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND purging = 0;
+
 -- name: being_deleted
 SELECT 1 FROM handlers WHERE handler_id = :handler_id AND purging = 1;
 
