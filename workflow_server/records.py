@@ -1,8 +1,8 @@
 """Records: what the store is handed, in the order in which it becomes durable, and what it returns.
 
-A *unit* of records becomes durable together or not at all. Times named ``started_at``, ``began_at``, ``ended_at`` and
-``answered_at`` are the wall clock's, in Unix seconds (UTC), all others the server's clock's; texts named ``data``,
-``event``, ``result``, ``response`` or ``patch`` hold JSON.
+A *unit* of records becomes durable together or not at all. Times named ``started_at``, ``began_at``, ``ended_at``,
+``answered_at`` and ``time`` are the wall clock's, in Unix seconds (UTC), all others the server's clock's; texts named
+``data``, ``event``, ``result``, ``response`` or ``patch`` hold JSON.
 
 A record that is *refused* takes its unit with it (``UnitRefused``); one that is *ignored* changes nothing. Of a run
 that the store does not know, a record that adds something is refused, and one that changes or removes something
@@ -61,6 +61,8 @@ class RunReleased(NamedTuple):
     handler_id: str
     run_id: str
     wake_at: float | None
+    standing: str | None = None
+    """The waits and retries of the run, as JSON."""
 
 
 class RunLoaded(NamedTuple):
@@ -141,6 +143,8 @@ class EventAppended(NamedTuple):
     run_id: str
     internal: bool
     data: str
+    time: float
+    """When it was appended; never before the event before it in the log."""
 
 
 class InboxPosted(NamedTuple):
@@ -237,6 +241,21 @@ class StoredEvent(NamedTuple):
     sequence: int
     internal: bool
     data: str
+    time: float | None
+    """When it was appended; None of an event that a build stored which noted no times."""
+
+
+class EventRange(NamedTuple):
+    """The extent of a handler's event log."""
+
+    first: int
+    """The first sequence of the current run."""
+    last: int
+    """The last sequence of the log; first - 1 where it is empty."""
+    queue_next: int
+    """The next sequence of the shared queue."""
+    last_time: float | None
+    """The time of the last event, None where none is known."""
 
 
 class StoredRun(NamedTuple):
@@ -256,6 +275,8 @@ class StoredRun(NamedTuple):
     """The last sequence of the handler's event log, -1 where it is empty."""
     queue_sequence: int
     """The next sequence of the handler's shared queue."""
+    last_time: float | None
+    """The time of the last event in the handler's log, None where none is known."""
     snapshot: SnapshotTaken | None
     ticks: list[TickAppended]
     """The journal after the snapshot, in order."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -13,6 +14,8 @@ import aiohttp
 Json = dict[str, Any]
 
 TERMINAL = ("StopEvent", "WorkflowFailedEvent", "WorkflowCancelledEvent", "WorkflowTimedOutEvent")
+DETAILS = ("running_steps", "waiting_for", "retrying_steps", "stalled")
+"""Keys of a handler that is asked for alone, which lists and the answers of starts do not have."""
 RECONNECT = 0.05
 """Seconds until a reader whose server is gone looks again."""
 
@@ -143,6 +146,19 @@ class Reader:
                 if self.events and self.events[-1].terminal:
                     return
             await asyncio.sleep(RECONNECT)
+
+
+def as_listed(handler: Json) -> Json:
+    """Return a handler that was asked for alone as lists have it."""
+    return {key: value for key, value in handler.items() if key not in DETAILS}
+
+
+def time_as_told(stored: float | None) -> str | None:
+    """The time of an event as its readers get it, for the time in the database."""
+    if stored is None:
+        return None
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return (epoch + timedelta(microseconds=round(stored * 1_000_000))).isoformat(timespec="microseconds")
 
 
 def _parsed(line: bytes) -> StreamEvent:

@@ -68,7 +68,7 @@ CONSUMERS: tuple[Consumer, ...] = (
         "duckdb",
         "2.0.1",
         'Reads a file. A float field in which `"NaN"` comes becomes JSON, where the text has its quotes: name it DOUBLE'
-        " in `columns`, and NaN is read back.",
+        " in `columns`, and NaN is read back. `time` is read as a time.",
     ),
     _python(
         "pyarrow",

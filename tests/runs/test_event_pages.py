@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from workflow_server.errors import StoreUnavailable
-from workflow_server.records import EventAppended, Record, RunStarted, StoredEvent
+from workflow_server.records import EventAppended, EventRange, Record, RunStarted, StoredEvent
 from workflow_server.runs import event_pages
 from workflow_server.runs import events as event_log
 from workflow_server.runs.event_pages import PAGE, EventPage
@@ -53,7 +53,7 @@ async def store(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[CountingStore]
 
 @pytest.fixture
 def log(store: CountingStore) -> EventLog:
-    log = EventLog(store, "h", first=0, last=-1, queue_next=0, ended=False)
+    log = EventLog(store, "h", EventRange(0, -1, 0, None), ended=False)
 
     def publish(records: Sequence[Record]) -> None:
         for record in records:
@@ -166,7 +166,7 @@ async def test_recent_events_are_shared_too(
 
 
 def test_each_form_of_a_page_is_made_once() -> None:
-    page, made = EventPage([StoredEvent(0, False, "{}")]), []
+    page, made = EventPage([StoredEvent(0, False, "{}", None)]), []
 
     def make(page: EventPage) -> str:
         made.append(page)

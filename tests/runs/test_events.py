@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,6 +85,29 @@ async def test_an_event_that_a_reader_waits_for_is_committed_at_once(
     await asyncio.sleep(0.05)
     assert log.committed == 2
     await unread
+
+
+async def test_the_times_of_a_log_never_go_back(
+    store: SqliteWorkflowStore, logs: EventLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(event_log, "time", SimpleNamespace(time=lambda: clock.now))
+    log = logs.new("h")
+    reader = EventReader(log, -1, asyncio.Event())
+    for clock.now in (100.0, 200.0, 50.0, 150.0):
+        await write(store, log, 1)
+    assert [event.time for event in await reader.next_page(0.01) or ()] == [100.0, 200.0, 200.0, 200.0]
+    del log, reader
+    gc.collect()
+    await write(store, await logs.get("h"), 1)
+    gc.collect()
+    stored = await store.load_run("h")
+    assert stored is not None
+    assert logs.in_use("h") is None
+    await write(store, logs.of(stored), 1)
+    clock.now = 300.0
+    await write(store, await logs.get("h"), 1)
+    assert [event.time for event in await store.read_events("h", 3, 10)] == [200.0, 200.0, 300.0]
 
 
 async def test_a_reader_that_is_far_behind_gets_every_event_once(
@@ -205,7 +229,7 @@ async def test_the_queue_goes_on_with_the_first_unwritten_event(
     assert await read(second) == [2, 3, 4]
     await second.close()
     await store.flush()
-    assert await store.event_range("h") == (0, 4, 2), "the place in the queue is durable"
+    assert (await store.event_range("h") or ())[:3] == (0, 4, 2), "the place in the queue is durable"
 
 
 async def test_the_queue_goes_on_though_its_place_is_not_committed(store: SqliteWorkflowStore, logs: EventLogs) -> None:
@@ -262,7 +286,7 @@ async def test_a_deleted_handlers_reader_moves_nothing_of_the_next(
     await store.append(RunStarted("h", "w", "r2", 1.0, 0, None))
     await reader.close()
     await store.flush()
-    assert await store.event_range("h") == (0, -1, 0)
+    assert await store.event_range("h") == (0, -1, 0, None)
 
 
 async def test_who_asks_for_a_log_while_it_is_made_gets_that_one(store: SqliteWorkflowStore, logs: EventLogs) -> None:

@@ -20,7 +20,7 @@ from tests.harness.managing import Managing
 from tests.harness.runs import asked, damage, ended, in_memory, until
 from workflow_server.logs import JsonFormatter
 from workflow_server.protocol.handlers import RunRequest
-from workflow_server.records import RunningRun, StoredRun
+from workflow_server.records import EventRange, RunningRun, StoredRun
 from workflow_server.runs import recovery
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.states import RunState
@@ -58,7 +58,7 @@ class CountedReads(SqliteWorkflowStore):
         self.reads["query"] += 1
         return await super().query(query)
 
-    async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:
+    async def event_range(self, handler_id: str) -> EventRange | None:
         self.reads["event_range"] += 1
         return await super().event_range(handler_id)
 

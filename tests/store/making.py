@@ -14,8 +14,8 @@ def run_ended(name: str, *, run: str = "1", status: Status = "completed", at: fl
     return RunEnded(name, f"{name}-{run}", status, None, result, at)
 
 
-def event(name: str, sequence: int, *, run: str = "1", data: str = "{}") -> EventAppended:
-    return EventAppended(name, sequence, f"{name}-{run}", False, data)
+def event(name: str, sequence: int, *, run: str = "1", data: str = "{}", at: float = 1500.0) -> EventAppended:
+    return EventAppended(name, sequence, f"{name}-{run}", False, data, at)
 
 
 def tick(name: str, seq: int, *, run: str = "1", data: str = "{}") -> TickAppended:

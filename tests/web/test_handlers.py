@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
+from tests.harness.api import DETAILS
 from tests.web.conftest import Served
 
 ANSWER = {"event": {"type": "Answered", "value": {"text": "yes"}}}
@@ -13,6 +17,22 @@ async def test_a_handler_is_202_running_and_200_completed(served: Served) -> Non
     running = await served.start("ask")
     completed = await served.finish("echo")
     assert [(await served.get(f"/handlers/{handler_id}"))[0] for handler_id in (running, completed)] == [202, 200]
+
+
+async def test_a_handler_tells_what_its_run_waits_for(served: Served) -> None:
+    handler_id = await served.start("ask")
+    async with asyncio.timeout(20):
+        while not (told := (await served.get(f"/handlers/{handler_id}"))[1])["waiting_for"]:  # noqa: ASYNC110 runs have no event
+            await asyncio.sleep(0.005)
+    wait: dict[str, Any] = {"step": "ask", "event": "Answered", "requirements": {}, "question": None, "deadline": None}
+    assert told["waiting_for"] == [wait]
+    assert (told["running_steps"], told["retrying_steps"], told["stalled"]) == ([], [], False)
+    _, listed = await served.get("/handlers")
+    _, started = await served.post("/workflows/ask/run-nowait")
+    assert set(told) - set(listed["handlers"][0]) == set(told) - set(started) == set(DETAILS)
+    await served.post(f"/handlers/{handler_id}/cancel")
+    _, told = await served.get(f"/handlers/{handler_id}")
+    assert [told[key] for key in DETAILS] == [[], [], [], False]
 
 
 async def test_a_failed_or_cancelled_handler_is_500_with_it_as_body(served: Served) -> None:

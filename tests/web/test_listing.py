@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.api import as_listed
 from tests.reliability.reading.bulk_reading import Stream, connected
 from tests.web.conftest import Serve, Served
 from workflow_server.protocol.events import UNREADABLE_RESULT, read_result
@@ -124,7 +125,7 @@ async def test_a_long_list_is_whole_in_chunks_and_over_http_1_0(served: Served) 
         listing = (await response.json())["handlers"]
     assert [one["handler_id"] for one in listing] == started
     assert all(one["result"]["value"]["result"] == {"text": "ä" * 40_000} for one in listing)
-    assert listing == [(await served.get(f"/handlers/{handler_id}"))[1] for handler_id in started]
+    assert listing == [as_listed((await served.get(f"/handlers/{handler_id}"))[1]) for handler_id in started]
     old = await served.raw(b"GET /handlers HTTP/1.0\r\nHost: localhost\r\n\r\n")
     assert json.loads(old.partition(b"\r\n\r\n")[2])["handlers"] == listing
 
@@ -349,7 +350,7 @@ async def test_tags_are_shown_everywhere_and_found(served: Served) -> None:
     _, second = await start(served, tags=["team a"])
     _, third = await start(served)
     assert (status, first["tags"], second["tags"], third["tags"]) == (200, ["team a", "é"], ["team a"], [])
-    assert (await served.get(f"/handlers/{first['handler_id']}"))[1] == first
+    assert as_listed((await served.get(f"/handlers/{first['handler_id']}"))[1]) == first
     assert (await served.get("/handlers"))[1]["handlers"] == [first, second, third]
     found = (await served.get("/handlers?limit=5&tag=team%20a&tag=%C3%A9&include=result"))[1]["handlers"]
     assert found == [first]
@@ -384,7 +385,7 @@ async def test_damaged_tags_are_none_and_the_list_stays_json(serve: Serve, tmp_p
             connection.execute("UPDATE handlers SET tags = ?", (damaged,))
         (listed_one,) = (await served.get("/handlers"))[1]["handlers"]
         assert listed_one == {**one, "tags": []}
-        assert (await served.get(f"/handlers/{one['handler_id']}"))[1] == listed_one
+        assert as_listed((await served.get(f"/handlers/{one['handler_id']}"))[1]) == listed_one
 
 
 async def test_the_id_of_another_path_cannot_be_chosen(serve: Serve, tmp_path: Path) -> None:

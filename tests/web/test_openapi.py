@@ -85,7 +85,7 @@ def test_the_old_name_of_the_start_fields_is_described_as_it_is_sent() -> None:
 async def test_the_answers_of_a_server_have_the_keys_that_are_described(served: Served) -> None:
     handler_id = await served.finish("echo")
     schemas = openapi_schema()["components"]["schemas"]
-    for path, model in ((f"/handlers/{handler_id}", "HandlerData"), (f"/results/{handler_id}", "HandlerResult")):
+    for path, model in ((f"/handlers/{handler_id}", "HandlerDetails"), (f"/results/{handler_id}", "HandlerResult")):
         _, answer = await served.get(path)
         assert set(schemas[model]["properties"]) == set(answer)
 
@@ -101,9 +101,12 @@ async def test_a_server_with_tokens_says_that_it_asks_for_one(serve: Serve) -> N
     assert schema["security"] == [{}, {"token": []}]
 
 
-def test_a_streamed_event_is_described_by_sequence_and_envelope() -> None:
+def test_a_streamed_event_is_described_by_sequence_time_envelope() -> None:
     schemas = openapi_schema()
     content = schemas["paths"]["/events/{handler_id}"]["get"]["responses"]["200"]["content"]
     event = content["text/event-stream"]["schema"]["properties"]
-    assert event["data"]["contentSchema"] == {"$ref": "#/components/schemas/EventEnvelope"}
-    assert "EventEnvelope" in schemas["components"]["schemas"]
+    assert event["data"]["contentSchema"] == {"$ref": "#/components/schemas/PublishedEvent"}
+    in_data, line = (schemas["components"]["schemas"][name] for name in ("PublishedEvent", "StreamedEvent"))
+    assert set(in_data["properties"]) == {"value", "type", "types", "qualified_name", "time"}
+    assert set(line["properties"]) == {*in_data["properties"], "sequence"}
+    assert {"time", "sequence"} <= set(line["required"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -16,7 +18,7 @@ from workflow_server.web.streaming.ndjson import NDJSON
 # -- Forms -----------------------------------------------------------------------------------------
 
 
-async def test_ndjson_is_an_envelope_a_line_with_its_sequence(served: Served) -> None:
+async def test_ndjson_is_an_envelope_a_line_with_time_and_sequence(served: Served) -> None:
     handler_id = await served.finish("count", n=2)
     status, text = await read(served, handler_id, "sse=false&after_sequence=-1")
     assert status == 200
@@ -29,8 +31,22 @@ async def test_ndjson_is_an_envelope_a_line_with_its_sequence(served: Served) ->
         "type": "Counted",
         "types": None,
         "qualified_name": "tests.web.workflows.Counted",
+        "time": first["time"],
         "sequence": first["sequence"],
     }
+    assert list(first)[-2:] == ["time", "sequence"]
+
+
+async def test_the_time_of_each_event_is_within_that_of_its_run(served: Served) -> None:
+    handler_id = await served.finish("count", n=2)
+    _, handler = await served.get(f"/handlers/{handler_id}")
+    times = [event["time"] for event in lines_of((await read(served, handler_id, "sse=false&" + START))[1])]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", time) for time in times)
+    assert times == sorted(times)
+    first, last = datetime.fromisoformat(times[0]), datetime.fromisoformat(times[-1])
+    started_at, completed_at = (datetime.fromisoformat(handler[name]) for name in ("started_at", "completed_at"))
+    assert started_at <= first
+    assert abs(last - completed_at) < timedelta(seconds=30)
 
 
 async def test_sse_is_a_retry_line_and_then_id_data_and_blank_lines(served: Served) -> None:
@@ -140,10 +156,10 @@ def test_stored_numbers_that_are_no_json_are_streamed_as_strings() -> None:
     kept = '{"value":{"said":"NaN, -Infinity"},"type":"B"}'
     old = '{"value":{"a":NaN,"b":[-Infinity,"NaN"]},"type":"B"}'
     wanted = StreamOptions(format=NDJSON, include_internal=False, include_qualified_name=True)
-    [(data, _)] = pieces([StoredEvent(0, False, kept), StoredEvent(1, False, old)], wanted)
+    [(data, _)] = pieces([StoredEvent(0, False, kept, 1.5), StoredEvent(1, False, old, None)], wanted)
     assert data.decode().split("\n") == [
-        '{"value":{"said":"NaN, -Infinity"},"type":"B","sequence":0}',
-        '{"value":{"a":"NaN","b":["-Infinity","NaN"]},"type":"B","sequence":1}',
+        '{"value":{"said":"NaN, -Infinity"},"type":"B","time":"1970-01-01T00:00:01.500000+00:00","sequence":0}',
+        '{"value":{"a":"NaN","b":["-Infinity","NaN"]},"type":"B","time":null,"sequence":1}',
         "",
     ]
 

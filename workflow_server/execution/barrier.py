@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable
-from time import monotonic
 from typing import Any
 
 from workflow_server.errors import StepNotRecorded, WorkflowServerError
@@ -21,6 +21,7 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import RunOwner
+from workflow_server.execution.standing import RunningStep
 from workflow_server.execution.sums import StepSums
 from workflow_server.store.base import Commit
 
@@ -40,6 +41,8 @@ class StepBarrier:
         self._parked: list[asyncio.Task[Any]] = []
         self.standing: dict[str, int] = {}
         """The steps that were started and have not begun, and how often."""
+        self._running: dict[asyncio.Task[Any] | None, RunningStep] = {}
+        """The steps that have begun and not ended, by their tasks."""
         self._batch = 0
         self._ending: dict[str | None, int] = {}
         """Of the results that may end the run and are not taken: by its invocation, the batch in which the step was
@@ -57,6 +60,12 @@ class StepBarrier:
     def is_empty(self) -> bool:
         """Return whether no step has begun or stands here."""
         return not self._unrecorded and not self.standing
+
+    @property
+    def running(self) -> list[RunningStep]:
+        """Return the steps that run, and those that stand here."""
+        standing = [RunningStep(step, None) for step, number in self.standing.items() for _ in range(number)]
+        return [*self._running.values(), *standing]
 
     def taken(self, result: TickStepResult) -> None:
         """Note that the loop has taken the result of a step."""
@@ -164,18 +173,21 @@ class StepBarrier:
         self._leave(step)
         self._began(step)
         self._unrecorded += 1
-        return monotonic()
+        self._running[asyncio.current_task()] = RunningStep(step, time.time())
+        return time.monotonic()
 
     def leave(self, step: str, began: float, result: TickStepResult, batch: int) -> TickStepResult:
         """Note that a step that began at ``began`` has ended with this result, which the loop has not taken yet, and
         return it."""
-        self._sums[step].ended(monotonic() - began, result)
+        self._running.pop(asyncio.current_task(), None)
+        self._sums[step].ended(time.monotonic() - began, result)
         if _may_end_the_run(result):
             self._ending[result.invocation_id] = batch
         return result
 
     def give_up(self, error: BaseException) -> None:
         """Note that a step that has begun ended without a result; the run is failed."""
+        self._running.pop(asyncio.current_task(), None)
         self._unrecorded -= 1
         self._abort(error)
 

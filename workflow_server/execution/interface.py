@@ -19,6 +19,7 @@ from workflow_server.store.base import AbstractWorkflowStore, Commit
 if TYPE_CHECKING:
     from workflow_server.execution.engine import Event, StopEvent
     from workflow_server.execution.inbox import Inbox
+    from workflow_server.execution.standing import Standing
     from workflow_server.execution.workflow import ServedWorkflow
 
 
@@ -135,6 +136,9 @@ class Session(Protocol):
     @property
     def is_idle(self) -> bool:
         """Return whether no step runs or is about to: the run only waits."""
+
+    def standing(self) -> Standing:
+        """Return where the run stands."""
 
     def is_answer(self, event: Event) -> bool:
         """Return whether the event answers a wait that is open."""

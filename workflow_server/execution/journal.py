@@ -110,6 +110,7 @@ class Journal:
         return text_of({
             "loop": self._codec.encode(plain(state), "The state of the run"),
             "deadlines": self.waits.to_json(state),
+            "questions": self.waits.questions_to_json(state),
             "sends": self._sends.to_json(),
             "begun": self.waits.begun.to_json(),
             "pulls": self.pulls.to_json(),
@@ -133,6 +134,7 @@ class Journal:
             state = with_config(self._codec.decode(data["loop"]), self._workflow)
             deadlines = {(step, waiter): deadline for step, waiter, deadline in data["deadlines"]}
         self.waits.deadlines.update(deadlines)
+        self.waits.questions.update({(step, waiter): name for step, waiter, name in data.get("questions", [])})
         self.waits.restore_begun(state, data.get("begun"))
         self.pulls.restore(data.get("pulls", {}))
         return state

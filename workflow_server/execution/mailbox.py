@@ -54,6 +54,8 @@ class Mailbox:
         self.listener: Callable[[], None] | None = None
         """Called when the run may find something to take that it did not find before."""
         self._ticks: list[WorkflowTick] = []
+        self.given = 0
+        """Number of the ticks that were given to the run's loop."""
         self._changed: asyncio.Future[None] | None = None
         """Done when something has changed; made by who waits for that."""
         self._delivered = -1
@@ -151,6 +153,7 @@ class Mailbox:
             tick = self._ticks[place]
             del self._ticks[place]
             if self._is_taken(tick):
+                self.given += 1
                 return tick
 
     def _next(self) -> int | None:

@@ -40,6 +40,7 @@ from workflow_server.execution.mailbox import Mailbox
 from workflow_server.execution.outcomes import LeftMemory, RunCancelled
 from workflow_server.execution.resuming import missed_time, replay
 from workflow_server.execution.routing import answers
+from workflow_server.execution.standing import Standing, standing_of
 from workflow_server.execution.waits import all_waiters
 from workflow_server.execution.writer import RunWriter, durable
 from workflow_server.log_context import begin_run
@@ -74,6 +75,9 @@ class RunSession(EngineDriven):
         self._broker: BrokerState | None = None
         self._loop: ObservedLoop | None = None
         self._may_release = False
+        self._rested_at = -1
+        """The number of ticks that its loop had been given when it began to wait; -1 while it does not wait."""
+        self._left_as: Standing | None = None
 
     @property
     def run_id(self) -> str:
@@ -92,6 +96,14 @@ class RunSession(EngineDriven):
         if self._broker is None:
             self._broker = new_state(self._run.workflow.workflow)
         return self._broker
+
+    def standing(self) -> Standing:
+        """Return where the run stands."""
+        if self._left_as is not None:
+            return self._left_as
+        is_resting = self._rested_at == self._mailbox.given and self._mailbox.is_empty
+        waits, awaited = self.writer.journal.waits, self._run.workflow.awaited
+        return standing_of(self.broker, waits, awaited, self._gate.running, is_resting=is_resting)
 
     # -- Its task ------------------------------------------------------------------------------
 
@@ -181,6 +193,7 @@ class RunSession(EngineDriven):
 
     def before_tick(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Look at what the tick finds."""
+        self._rested_at = -1
         self._mailbox.before(tick, state)
         self.writer.journal.before(tick, state)
         if isinstance(tick, TickStepResult):
@@ -308,6 +321,7 @@ class RunSession(EngineDriven):
         """
         if self._gate.has_drained(steps):
             raise LeftMemory
+        self._rested_at = self._mailbox.given
         release_after = self._surroundings.idle_timeout if not steps else None
         self._may_release = release_after is not None and (timeout is None or timeout > release_after)
         return release_after if self._may_release else None if timeout is None else min(timeout, LONGEST_SLEEP)
@@ -322,5 +336,6 @@ class RunSession(EngineDriven):
         if self._may_release and self._mailbox.is_quiet:
             assert self._loop is not None
             self.wake_at = self._loop.wake_at()
-            self.writer.release(self.wake_at)
+            self._left_as = self.standing()
+            self.writer.release(self.wake_at, self._left_as.to_json())
             raise LeftMemory

@@ -72,6 +72,8 @@ class Waits:
     """Until when the waits of a run last, in Unix seconds; one without a timeout is not listed."""
 
     deadlines: dict[WaitKey, float] = field(default_factory=dict)
+    questions: dict[WaitKey, str] = field(default_factory=dict)
+    """The classes of the events that were published with them; a wait without one is not listed."""
     begun: BegunWaits = field(default_factory=BegunWaits)
     """The types for which a wait has begun, whether it lasts or not."""
 
@@ -81,16 +83,22 @@ class Waits:
             return
         for item in tick.result:
             if isinstance(item, DeleteWaiter):
-                self.deadlines.pop((str(tick.step_id), item.waiter_id), None)
+                self._forget((str(tick.step_id), item.waiter_id))
         for item in tick.result:
             if not isinstance(item, AddWaiter):
                 continue
             key = (str(tick.step_id), item.waiter_id)
             self._note_type(state, tick.step_id, item.event_type)
             if find_waiter(state, key) is None:
-                self.deadlines.pop(key, None)
+                self._forget(key)
+                if item.waiter_event is not None:
+                    self.questions[key] = type(item.waiter_event).__name__
                 if item.timeout is not None and tick.stamped_at is not None:
                     self.deadlines[key] = tick.stamped_at + item.timeout
+
+    def _forget(self, key: WaitKey) -> None:
+        self.deadlines.pop(key, None)
+        self.questions.pop(key, None)
 
     def restore_begun(self, state: BrokerState, data: dict[str, list[str]] | None) -> None:
         """Take up what a snapshot kept of the types; one of an earlier version kept the open waits only."""
@@ -112,8 +120,16 @@ class Waits:
 
     def to_json(self, state: BrokerState) -> list[list[Any]]:
         """The deadlines of the waits that the state holds, for a snapshot."""
-        held = {(str(step_id), waiter.waiter_id) for step_id, waiter in all_waiters(state)}
-        return [[*key, deadline] for key, deadline in self.deadlines.items() if key in held]
+        return _of_held(self.deadlines, state)
+
+    def questions_to_json(self, state: BrokerState) -> list[list[Any]]:
+        """The questions of the waits that the state holds, for a snapshot."""
+        return _of_held(self.questions, state)
+
+
+def _of_held(told: Mapping[WaitKey, Any], state: BrokerState) -> list[list[Any]]:
+    held = {(str(step_id), waiter.waiter_id) for step_id, waiter in all_waiters(state)}
+    return [[*key, value] for key, value in told.items() if key in held]
 
 
 class KnownWaits:

@@ -35,6 +35,7 @@ from workflow_server.execution.legacy import LegacyFormat, is_legacy_event
 from workflow_server.execution.patches import Json, Patch, apply
 from workflow_server.execution.schemas import json_schema
 from workflow_server.execution.serializer import RunSerializer
+from workflow_server.execution.standing import awaited_from_outside
 from workflow_server.execution.state import PatchSink, RecordingStateStore, decode_state, encode_state
 from workflow_server.execution.sums import StepSums
 from workflow_server.execution.unreadable import unreadable
@@ -61,6 +62,8 @@ class ServedWorkflow:
         self.waits = KnownWaits(workflow)
         self.step_sums = defaultdict(StepSums, {step: StepSums() for step in step_functions(workflow)})
         """By step; a step that was added to the workflow later comes in when it first runs."""
+        self.awaited = awaited_from_outside(workflow, additional_events)
+        """The steps that accept what comes from outside of the workflow, with the types."""
         self._stop_event_class: type[Event] = stop_event_class(workflow)
         own: list[type[Event]] = [workflow.start_event_class, self._stop_event_class, *self._listed]
         _check_names(own)

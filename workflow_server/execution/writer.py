@@ -271,10 +271,10 @@ class RunWriter:
         self.end(failed_event(error))
         return True
 
-    def release(self, wake_at: float | None) -> None:
-        """Note that the run only waits, and leaves memory."""
+    def release(self, wake_at: float | None, standing: str) -> None:
+        """Note that the run only waits, and leaves memory; ``standing``: see ``Standing.to_json``."""
         self.is_open = False
-        self.append(RunReleased(self._run.handler_id, self._run_id, wake_at))
+        self.append(RunReleased(self._run.handler_id, self._run_id, wake_at, standing))
         self._run.release()
 
     def _patched(self, patch: Patch) -> StatePatched | StateReplaced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -41,6 +42,34 @@ class EventEnvelope(BaseModel):
             types=list(types) or None,
             qualified_name=f"{kind.__module__}.{kind.__name__}",
         )
+
+
+class PublishedEvent(EventEnvelope):
+    """An event as it is read from its handler's log."""
+
+    time: str | None = Field(
+        description="When the event was published: ISO 8601, UTC, with microseconds; never earlier than the event "
+        "before it. Null for an event that was stored by 0.1.0, which noted no times."
+    )
+
+
+def time_as_json(time: float | None) -> str:
+    """Return the time of an event as JSON, for seconds since the epoch; null for None, or for a time that is out of the
+    calendar's range. All have microseconds and the same offset, so that their texts sort as the times do."""
+    if time is None:
+        return "null"
+    try:
+        seconds, microseconds = divmod(round(time * 1_000_000), 1_000_000)
+        return f'"{_second(seconds)}.{microseconds:06d}+00:00"'
+    except (OverflowError, ValueError, OSError):
+        # A damaged row.
+        return "null"
+
+
+@lru_cache(maxsize=1024)
+def _second(at: int) -> str:
+    """Return the text of a full second, which many events share."""
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat()
 
 
 def read_result(data: str | None) -> tuple[EventEnvelope | None, str | None]:

@@ -35,6 +35,58 @@ class HandlerData(BaseModel):
     held_events: int = Field(0, description="Posted events that are held until a step waits for them.")
 
 
+class RunningStepData(BaseModel):
+    """An execution of a step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    since: str | None = Field(description="When it began, ISO 8601, UTC; null where it is about to begin.")
+
+
+class OpenWaitData(BaseModel):
+    """An event that a run waits for."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    step: str
+    event: str = Field(description="The class of the event.")
+    requirements: dict[str, Any] = Field(
+        description="Fields that the event must have, with their values; of a value that is long or that JSON cannot "
+        "express, only the type is told, in parentheses."
+    )
+    question: str | None = Field(description="The class of the event that was published with the wait.")
+    deadline: str | None = Field(description="When the wait times out, ISO 8601, UTC; null where it does not.")
+
+
+class PendingRetryData(BaseModel):
+    """A step that has failed and will begin again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    attempt: int = Field(description="The attempt that comes: 2 for the first retry.")
+    at: str | None = Field(description="When it begins, ISO 8601, UTC.")
+
+
+class HandlerDetails(HandlerData):
+    """A handler with where its run stands."""
+
+    running_steps: list[RunningStepData] | None = Field(
+        description="The steps that run, one entry for each execution, at most 100. Null, as the next two, "
+        "where it is not known: the run is not in memory, and was not waiting when it left."
+    )
+    waiting_for: list[OpenWaitData] | None = Field(
+        description="What the run waits for, at most 100 waits: those of wait_for_event or, where nothing else can "
+        "happen, the steps that accept a HumanResponseEvent."
+    )
+    retrying_steps: list[PendingRetryData] | None = Field(description="The steps that begin again later, at most 100.")
+    stalled: bool = Field(
+        description="Nothing can happen in the run any more: no step runs, nothing is waited for or on its way. Only "
+        "its timeout, an event from a client or a task that a step has left behind changes that."
+    )
+
+
 class ListedHandler(NamedTuple):
     """The JSON of a handler in a list, around its result: that stays as it is stored, and is not parsed."""
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workflow_server.protocol.events import EventEnvelope
+from workflow_server.protocol.events import EventEnvelope, PublishedEvent
 from workflow_server.protocol.handlers import HandlerData
 from workflow_server.records import STATUSES, HandlerCount, Status
 
@@ -121,7 +121,7 @@ class HandlersCancelled(Response):
     next_cursor: str | None = Field(description="The cursor with which to go on, null where no handlers are left.")
 
 
-class StreamedEvent(EventEnvelope):
+class StreamedEvent(PublishedEvent):
     """One line of an NDJSON stream."""
 
     sequence: int = Field(description="The position of the event in its handler's log.")
@@ -143,7 +143,7 @@ class HandlerResult(Response):
     @classmethod
     def of(cls, handler: HandlerData) -> HandlerResult:
         """Unwrap the result of ``handler``."""
-        fields = handler.model_dump(exclude={"result", "suspended", "held_events", "tags"})
+        fields = handler.model_dump(include=set(cls.model_fields) - {"result"})
         return cls(**fields, result=None if handler.result is None else _plain(handler.result))
 
 

@@ -7,6 +7,7 @@ the others page through the store. Nothing is queued per reader.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from itertools import islice
 from typing import Literal
@@ -15,7 +16,7 @@ from weakref import WeakValueDictionary
 from workflow_server.concurrency import KeyedLock
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.execution.exceptions import QueueTaken
-from workflow_server.records import EventAppended, QueueAdvanced, StoredEvent, StoredRun
+from workflow_server.records import EventAppended, EventRange, QueueAdvanced, StoredEvent, StoredRun
 from workflow_server.runs.event_pages import PAGE, PAGE_CHARACTERS, EventPage, SharedPages, first_page
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 
@@ -27,20 +28,20 @@ RECENT_CHARACTERS = 1_000_000
 class EventLog:
     """The log of one handler. It exists while its run is in memory or somebody reads it."""
 
-    def __init__(
-        self, store: AbstractWorkflowStore, handler_id: str, *, first: int, last: int, queue_next: int, ended: bool
-    ) -> None:
+    def __init__(self, store: AbstractWorkflowStore, handler_id: str, extent: EventRange, *, ended: bool) -> None:
         self.handler_id = handler_id
-        self.first = first
+        self.first = extent.first
         """The first sequence of the current run."""
-        self.committed = last
+        self.committed = extent.last
         """The last sequence that readers may see."""
         self.ended = ended
         """The current run has ended: nothing follows ``committed``."""
-        self.queue_next = queue_next
+        self.queue_next = extent.queue_next
         self.queue_lock = asyncio.Lock()
         self._store = store
-        self._next = last + 1
+        self._next = extent.last + 1
+        self._time = extent.last_time or 0.0
+        """The time of the last event."""
         self._readers = 0
         self._recent: deque[StoredEvent] | None = None
         """Made with the first reader, and dropped with the last."""
@@ -57,9 +58,13 @@ class EventLog:
         return self._next
 
     def append(self, run_id: str, data: str, *, internal: bool) -> EventAppended:
-        """Give the event its sequence; it is seen when the record, which is handed to the store next, is committed: at
-        once where a reader waits."""
-        record = EventAppended(self.handler_id, self._next, run_id, internal, data)
+        """Give the event its sequence and its time; it is seen when the record, which is handed to the store next, is
+        committed: at once where a reader waits.
+
+        The time is the wall clock's. Where that was set back, it is the time of the event before.
+        """
+        self._time = max(self._time, time.time())
+        record = EventAppended(self.handler_id, self._next, run_id, internal, data, self._time)
         self._next += 1
         if self._change is not None and not internal and not self._is_hurried:
             self._is_hurried = True
@@ -80,7 +85,7 @@ class EventLog:
         """Show an event that is committed."""
         self.committed = record.sequence
         if self._recent is not None:
-            self._recent.append(StoredEvent(record.sequence, record.internal, record.data))
+            self._recent.append(StoredEvent(record.sequence, record.internal, record.data, record.time))
             self._recent_characters += len(record.data)
             while len(self._recent) > RECENT_EVENTS or self._recent_characters > RECENT_CHARACTERS:
                 self._recent_characters -= len(self._recent.popleft().data)
@@ -152,7 +157,7 @@ class EventLogs:
 
     def new(self, handler_id: str) -> EventLog:
         """Return the log of a handler that is being made."""
-        log = EventLog(self._store, handler_id, first=0, last=-1, queue_next=0, ended=False)
+        log = EventLog(self._store, handler_id, EventRange(0, -1, 0, None), ended=False)
         self._logs[handler_id] = log
         return log
 
@@ -164,14 +169,8 @@ class EventLogs:
         """Return the log of a handler of which all was read, and which nobody has read or written since."""
         log = self._logs.get(stored.handler_id)
         if log is None:
-            log = EventLog(
-                self._store,
-                stored.handler_id,
-                first=stored.first_sequence,
-                last=stored.last_sequence,
-                queue_next=stored.queue_sequence,
-                ended=stored.status != "running",
-            )
+            extent = EventRange(stored.first_sequence, stored.last_sequence, stored.queue_sequence, stored.last_time)
+            log = EventLog(self._store, stored.handler_id, extent, ended=stored.status != "running")
             self._logs[stored.handler_id] = log
         return log
 
@@ -187,16 +186,14 @@ class EventLogs:
             if log is not None:
                 return log
             found = await self._store.query(HandlerQuery(handler_id_in=[handler_id]))
-            bounds = await self._store.event_range(handler_id)
-            if not found or bounds is None:
+            extent = await self._store.event_range(handler_id)
+            if not found or extent is None:
                 raise HandlerNotFound(handler_id)
             log = self._logs.get(handler_id)
             if log is not None:
                 # Where clients choose the ids of new handlers, one may be asked for while it is made.
                 return log
-            first, last, queue_next = bounds
-            over = found[0].status != "running"
-            log = EventLog(self._store, handler_id, first=first, last=last, queue_next=queue_next, ended=over)
+            log = EventLog(self._store, handler_id, extent, ended=found[0].status != "running")
             self._logs[handler_id] = log
             return log
 

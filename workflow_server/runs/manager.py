@@ -20,11 +20,12 @@ from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.registry import Registry
 from workflow_server.execution.workflow import ServedWorkflow
-from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, ListedHandler, RunRequest
+from workflow_server.protocol.handlers import HandlerData, HandlerDetails, IdempotencyKey, ListedHandler, RunRequest
 from workflow_server.records import HandlerCount, ListCursor, ListFilter, Status
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.bulk import BulkActions, Page
 from workflow_server.runs.continuing import Continuing
+from workflow_server.runs.details import detailed
 from workflow_server.runs.events import EventLogs, EventReader
 from workflow_server.runs.exceptions import HandlerNotRunning, RunSuperseded
 from workflow_server.runs.figures import Figures, standings
@@ -167,6 +168,14 @@ class RuntimeManager:
             HandlerNotFound: there is none.
         """
         return shown(self.runs, await find_handler(self.store, handler_id))
+
+    async def describe_handler(self, handler_id: str) -> HandlerDetails:
+        """Return the handler with where its run stands: what runs, and what it waits for.
+
+        Raises:
+            HandlerNotFound: there is none.
+        """
+        return await detailed(self.store, self.runs, self._clock, await find_handler(self.store, handler_id))
 
     async def list_handlers(self, statuses: list[Status] | None, workflow_names: list[str] | None) -> list[HandlerData]:
         """Return the handlers of these statuses and workflows, oldest first; None stands for all."""

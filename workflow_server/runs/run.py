@@ -15,6 +15,7 @@ from workflow_server.execution.containment import cancel as cancel_task
 from workflow_server.execution.engine import Event, WorkflowCancelledEvent
 from workflow_server.execution.inbox import InFlight
 from workflow_server.execution.interface import Session
+from workflow_server.execution.standing import Standing
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.records import InboxLoad, InboxPosted
 from workflow_server.runs.states import NEXT, QUEUE_REASON, IllegalTransition, Retry, RunState
@@ -123,6 +124,13 @@ class Run:
         if self.has_ended:
             return 0
         return self.session.writer.inbox.held_events if self.is_active and self.session is not None else self._held
+
+    @property
+    def standing(self) -> Standing | None:
+        """Return where it stands, as far as memory tells: None where it is in the store only, or being loaded."""
+        if self.has_ended:
+            return Standing()
+        return self.session.standing() if self.session is not None and self.task is not None else None
 
     def queue(self) -> None:
         """Wait for a slot."""

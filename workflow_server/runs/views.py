@@ -110,9 +110,9 @@ def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData
         error=handler.error,
         result=handler.result,
         status=handler.status,
-        started_at=_iso(handler.started_at) or "",
-        updated_at=_iso(handler.updated_at),
-        completed_at=_iso(handler.completed_at),
+        started_at=iso(handler.started_at) or "",
+        updated_at=iso(handler.updated_at),
+        completed_at=iso(handler.completed_at),
         suspended=suspended,
         tags=handler.tags,
     )
@@ -120,7 +120,7 @@ def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData
 
 def from_start(started: RunStarted, tags: Sequence[str] = ()) -> HandlerData:
     """Return the handler, which has these tags, as its run begins."""
-    at = _iso(datetime.fromtimestamp(started.started_at, UTC)) or ""
+    at = iso(datetime.fromtimestamp(started.started_at, UTC)) or ""
     return HandlerData(
         handler_id=started.handler_id,
         workflow_name=started.workflow_name,
@@ -138,12 +138,13 @@ def from_start(started: RunStarted, tags: Sequence[str] = ()) -> HandlerData:
 def from_end(before: HandlerData, over: RunEnded) -> HandlerData:
     """Return the handler as its run ends. The wall clock may have been set back since it began."""
     ended_at = datetime.fromtimestamp(over.ended_at, UTC)
-    at = _iso(max(ended_at, datetime.fromisoformat(before.started_at)))
+    at = iso(max(ended_at, datetime.fromisoformat(before.started_at)))
     result, unreadable = read_result(over.result)
     error = over.error if unreadable is None else unreadable
     changes = {"status": over.status, "error": error, "result": result, "updated_at": at, "completed_at": at}
     return before.model_copy(update={**changes, "suspended": None})
 
 
-def _iso(time: datetime | None) -> str | None:
+def iso(time: datetime | None) -> str | None:
+    """Return a time as clients read it."""
     return time.astimezone(UTC).isoformat() if time is not None else None

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from workflow_server.errors import StorageError
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
+    EventRange,
     HandlerCount,
     HandlersPage,
     InboxLoad,
@@ -273,9 +274,12 @@ class AbstractWorkflowStore(ABC):
         """
 
     @abstractmethod
-    async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:
-        """Return the first sequence of the current run, the last sequence of the log (first - 1 where it is empty), and
-        the next sequence of the shared queue; None where there is no such handler."""
+    async def event_range(self, handler_id: str) -> EventRange | None:
+        """Return the extent of the handler's event log; None where there is no such handler."""
+
+    @abstractmethod
+    async def read_standing(self, handler_id: str, run_id: str) -> str | None:
+        """Return what was stored of a run when it was released; None where it is not, or where nothing was."""
 
     @abstractmethod
     async def is_being_deleted(self, handler_id: str) -> bool:

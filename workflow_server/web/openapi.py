@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from workflow_server.protocol.events import PublishedEvent
 from workflow_server.protocol.responses import ErrorDetail
 from workflow_server.web.middleware import OPEN_PATHS, READING
 from workflow_server.web.responses import JSON
@@ -43,7 +44,11 @@ Schemas = Mapping[tuple[type[BaseModel], JsonSchemaMode], dict[str, Any]]
 
 def openapi_schema(*, needs_token: bool = False) -> dict[str, Any]:
     """Return the description, the same at every call; with ``needs_token``, a token is required in it."""
-    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ErrorDetail, "serialization")]
+    # The second is in the data of Server-Sent Events, whose schema is that of no model.
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        (ErrorDetail, "serialization"),
+        (PublishedEvent, "serialization"),
+    ]
     for route in ROUTES:
         if route.body is not None:
             models.append((route.body, "validation"))

@@ -71,4 +71,5 @@ def sqlite_utils(url: str) -> Rows:
 if __name__ == "__main__":
     library: Callable[[str], Rows] = globals()[sys.argv[1]]
     for row in library(sys.argv[2]):
-        print(json.dumps(row), flush=True)
+        # Some libraries read times as such.
+        print(json.dumps(row, default=str), flush=True)

@@ -15,6 +15,7 @@ class Look(Operation):
 
     covers = (
         "RuntimeManager.get_handler",
+        "RuntimeManager.describe_handler",
         "RuntimeManager.list_handlers",
         "RuntimeManager.handler_page",
         "RuntimeManager.handlers_matching",
@@ -26,6 +27,8 @@ class Look(Operation):
 
     async def work(self) -> Any:
         one = await self.manager.get_handler(self.handler_id)
+        if (await self.manager.describe_handler(self.handler_id)).stalled:
+            return False
         wanted = ListFilter(["completed"], ["once"], newest_first=True)
         pages = [page async for page in self.manager.handler_pages(wanted)]
         paged = [json.loads(f"{before}null{after}")["handler_id"] for page in pages for before, _, after in page]

@@ -163,7 +163,10 @@ OPERATIONS: dict[str, StoreOperation] = {
     "read_events": reading(
         lambda store, name: store.read_events(name, -1, 10), lambda name, events: [e.sequence for e in events] == [0, 1]
     ),
-    "event_range": reading(lambda store, name: store.event_range(name), lambda name, bounds: bounds == (0, 1, 0)),
+    "event_range": reading(lambda store, name: store.event_range(name), lambda name, bounds: bounds[:3] == (0, 1, 0)),
+    "read_standing": reading(
+        lambda store, name: store.read_standing(name, f"{name}-1"), lambda name, standing: standing is None
+    ),
     "is_being_deleted": reading(
         lambda store, name: store.is_being_deleted(name), lambda name, deleted: deleted is False
     ),

@@ -7,6 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tests.harness.api import DETAILS, as_listed
+
 Json = dict[str, Any]
 
 INTERNAL = "InternalDispatchEvent"
@@ -246,6 +248,8 @@ class ModelHandler:
             assert answer["held_events"] <= len(self.early)
             return
         assert answer["held_events"] == 0
+        assert not any(answer.get(key) for key in DETAILS)
+        answer = as_listed(answer)
         if self.shown is None:
             assert answer["completed_at"] == answer["updated_at"] >= self.started_at
             if self.settled:
@@ -258,7 +262,7 @@ class ModelHandler:
         if self.status != "completed":
             assert result is None
             return
-        last = {key: value for key, value in self.lines[-1].items() if key != "sequence"}
+        last = {key: value for key, value in self.lines[-1].items() if key not in ("time", "sequence")}
         assert result == last, f"the result is {result}, the terminal event is {last}"
 
 

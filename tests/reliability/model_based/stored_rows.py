@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+from tests.harness.api import time_as_told
 from tests.harness.tables import BY_HANDLER, BY_RUN
 from tests.reliability.model_based.model import CANCELLED, Json, ModelHandler
 
@@ -56,15 +57,20 @@ def _check_owned(connection: sqlite3.Connection, known: dict[str, ModelHandler])
 
 def _check_log(connection: sqlite3.Connection, handler: ModelHandler) -> None:
     rows = connection.execute(
-        "SELECT sequence, run_id, data FROM all_events WHERE handler_id = ? ORDER BY sequence", (handler.handler_id,)
+        "SELECT sequence, run_id, data, time FROM all_events WHERE handler_id = ? ORDER BY sequence",
+        (handler.handler_id,),
     ).fetchall()
     assert [row[0] for row in rows] == list(range(len(rows)))
-    read = [{**json.loads(data), "sequence": sequence} for sequence, _, data in rows[: len(handler.lines)]]
+    read = [
+        {**json.loads(data), "time": time_as_told(time), "sequence": sequence}
+        for sequence, _, data, time in rows[: len(handler.lines)]
+    ]
+    assert [row[3] for row in rows] == sorted(row[3] for row in rows)
     assert read == handler.lines
     runs = list(dict.fromkeys(row[1] for row in rows))
     assert runs == handler.run_ids, f"the log of {handler.handler_id} has the runs {runs}, not {handler.run_ids}"
     for run_id in runs:
-        _check_end([json.loads(data) for _, of, data in rows if of == run_id], handler, run_id)
+        _check_end([json.loads(data) for _, of, data, _ in rows if of == run_id], handler, run_id)
     settled = handler.settled and handler.status == "running"
     inbox = connection.execute("SELECT count(*) FROM inbox WHERE handler_id = ?", (handler.handler_id,)).fetchone()
     held = len(handler.early)

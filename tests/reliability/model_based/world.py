@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import aiohttp
 
+from tests.harness.api import as_listed
 from tests.harness.server_process import DurableServer
 from tests.reliability.model_based.model import Json, ModelHandler
 from tests.reliability.model_based.stored_rows import check_file
@@ -189,7 +190,7 @@ class World:
         shown = await self.get(handler)
         told = await self.heard(handler.handler_id)
         if told is not None:
-            assert told == (CODES[handler.status], shown)
+            assert told == (CODES[handler.status], as_listed(shown))
             self.counts["clients that waited for the end"] += 1
 
     async def heard(self, handler_id: str) -> tuple[int, Json] | None:

@@ -48,7 +48,7 @@ def missing(contents: Contents, facts: Sequence[str]) -> list[str]:
     """Return those of these events, or texts of any column, that are nowhere in the contents."""
     events = {
         event_fact(handler_id, sequence, (envelope := json.loads(data))["type"], envelope["value"])
-        for handler_id, sequence, _, _, data in contents["all_events"]
+        for handler_id, sequence, _, _, data, _ in contents["all_events"]
     }
     text = repr(contents)
     return [fact for fact in facts if fact not in events and (fact.startswith("event ") or fact not in text)]

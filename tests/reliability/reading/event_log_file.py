@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.harness.api import time_as_told
+
 # The line ends that JSON leaves as they are are escaped on the way out.
 _ESCAPED = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
@@ -30,10 +32,11 @@ def event_log(db: Path, handler_id: str) -> list[LoggedEvent]:
     """All events of a handler. The file is only read."""
     with closing(sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute(
-            "SELECT sequence, internal, data FROM all_events WHERE handler_id = ? ORDER BY sequence", (handler_id,)
+            "SELECT sequence, internal, data, time FROM all_events WHERE handler_id = ? ORDER BY sequence",
+            (handler_id,),
         ).fetchall()
     events = []
-    for sequence, internal, data in rows:
-        line = f'{data[:-1]},"sequence":{sequence}}}'.translate(_ESCAPED)
+    for sequence, internal, data, time in rows:
+        line = f'{data[:-1]},"time":{json.dumps(time_as_told(time))},"sequence":{sequence}}}'.translate(_ESCAPED)
         events.append(LoggedEvent(sequence, bool(internal), line.encode()))
     return events

@@ -12,7 +12,7 @@ _SSE_BESIDE = re.compile(rb"(?:retry: \d+\n)?(?:: heartbeat\n)*")
 _NDJSON_BESIDE = re.compile(rb" *")
 _ENVELOPE = re.compile(
     rb'\{"value":\{.*\},"type":"(\w+)","types":(?:null|\[[^\]]*\]),'
-    rb'"qualified_name":(?:null|"[\w.]+"),"sequence":(\d+)\}',
+    rb'"qualified_name":(?:null|"[\w.]+"),"time":(?:null|"[\dT:.+-]+"),"sequence":(\d+)\}',
     re.DOTALL,
 )
 

@@ -97,7 +97,7 @@ async def test_a_continued_handler_keeps_its_log_alone(store: AbstractWorkflowSt
     assert run is not None
     assert (run.run_id, run.status, run.attempts, run.first_sequence, run.last_sequence) == ("a-2", "running", 0, 2, 2)
     assert (run.state, run.patches, run.alive_since) == (StateReplaced("a-2", -1, "old"), [], None)
-    assert await store.event_range("a") == (2, 2, 2)
+    assert await store.event_range("a") == (2, 2, 2, 1500.0)
     (handler,) = await store.query(HandlerQuery())
     assert (handler.result, handler.error, handler.completed_at) == (None, None, None)
     assert [e.sequence for e in await store.read_events("a", -1, 10)] == [0, 1, 2]

@@ -22,7 +22,7 @@ from workflow_server.store import SqliteWorkflowStore
 async def work(store, name):
     await store.commit(RunStarted(name, "flow", name, 1.0, 0, None))
     for n in range(1_000_000):
-        await store.append(TickAppended(name, n, "{}"), EventAppended(name, n, name, False, "{}"))
+        await store.append(TickAppended(name, n, "{}"), EventAppended(name, n, name, False, "{}", 1.0))
         print(name, n, flush=True)
 
 async def main():

@@ -70,7 +70,7 @@ KINDS: dict[type[Entry], st.SearchStrategy[Entry]] = {
     StateReplaced: st.builds(StateReplaced, RUNS, SMALL, MADE),
     StatePatched: st.builds(StatePatched, RUNS, SMALL, MADE),
     EventAppended: st.builds(
-        lambda both, sequence, data: EventAppended(both[0], sequence, both[1], False, data), BOTH, SMALL, MADE
+        lambda both, sequence, data: EventAppended(both[0], sequence, both[1], False, data, 1.0), BOTH, SMALL, MADE
     ),
     InboxPosted: st.builds(
         lambda number, both, data: InboxPosted(number, both[0], both[1], data, None), SMALL, BOTH, MADE

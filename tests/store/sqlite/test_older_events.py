@@ -51,27 +51,32 @@ async def test_events_of_older_builds_are_read_by_their_handler(upgraded: Sqlite
     for name in ("ended", "runs"):
         assert await seen(upgraded, name) == OLD
         assert await seen(upgraded, name, after=0, limit=1) == OLD[1:2]
-        assert await upgraded.event_range(name) == (0, 2, 0)
+        assert await upgraded.event_range(name) == (0, 2, 0, None)
         run = await upgraded.load_run(name)
         assert run is not None
-        assert run.last_sequence == 2
+        assert (run.last_sequence, run.last_time) == (2, None)
     assert await seen(upgraded, "silent") == []
-    assert await upgraded.event_range("silent") == (0, -1, 0)
+    assert await upgraded.event_range("silent") == (0, -1, 0, None)
 
 
 async def test_a_run_goes_on_behind_its_older_events(upgraded: SqliteWorkflowStore) -> None:
     await upgraded.append(event("runs", 3), event("runs", 4), event("silent", 0))
     assert await seen(upgraded, "runs") == [*OLD, (3, "{}"), (4, "{}")]
     assert await seen(upgraded, "runs", after=1, limit=2) == [OLD[2], (3, "{}")]
-    assert await upgraded.event_range("runs") == (0, 4, 0)
+    assert await upgraded.event_range("runs") == (0, 4, 0, 1500.0)
     assert await seen(upgraded, "silent") == [(0, "{}")]
+
+
+async def test_events_of_older_builds_have_no_time(upgraded: SqliteWorkflowStore) -> None:
+    await upgraded.append(event("runs", 3))
+    assert [one.time for one in await upgraded.read_events("runs", -1, 10)] == [None, None, None, 1500.0]
 
 
 async def test_a_completed_handler_is_continued_behind_its_older_events(upgraded: SqliteWorkflowStore) -> None:
     started = RunStarted("ended", "f", "ended-2", 2.0, 3, None)
     await upgraded.append(started, event("ended", 3, run="2"), run_ended("ended", run="2"))
     assert await seen(upgraded, "ended") == [*OLD, (3, "{}")]
-    assert await upgraded.event_range("ended") == (3, 3, 3)
+    assert await upgraded.event_range("ended") == (3, 3, 3, 1500.0)
 
 
 @pytest.mark.parametrize("sequence", [0, 2])

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from workflow_server.records import (
+    EventRange,
     InboxLoad,
     InboxPosted,
     RunningRun,
@@ -108,9 +109,9 @@ def read_events(
     page: list[StoredEvent] = []
     size = 0
     cursor = connection.execute(READS["events"], {"handler_id": handler_id, "after": after, "limit": limit})
-    for sequence, internal, data in cursor:
+    for sequence, internal, data, time in cursor:
         # A damaged event is returned as far as it can be read, so that its readers get on to the next ones.
-        page.append(StoredEvent(sequence, bool(internal), data.removeprefix(DAMAGED)))
+        page.append(StoredEvent(sequence, bool(internal), data.removeprefix(DAMAGED), time))
         size += len(data)
         if characters is not None and size >= characters:
             break
@@ -118,9 +119,14 @@ def read_events(
     return page
 
 
-def event_range(connection: sqlite3.Connection, handler_id: str) -> tuple[int, int, int] | None:
-    row: tuple[int, int, int] | None = connection.execute(READS["event_range"], {"handler_id": handler_id}).fetchone()
-    return row
+def event_range(connection: sqlite3.Connection, handler_id: str) -> EventRange | None:
+    row = connection.execute(READS["event_range"], {"handler_id": handler_id}).fetchone()
+    return None if row is None else EventRange(*row)
+
+
+def read_standing(connection: sqlite3.Connection, handler_id: str, run_id: str) -> str | None:
+    row = connection.execute(READS["standing"], {"handler_id": handler_id, "run_id": run_id}).fetchone()
+    return None if row is None else row[0]
 
 
 def is_being_deleted(connection: sqlite3.Connection, handler_id: str) -> bool:

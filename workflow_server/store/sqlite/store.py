@@ -13,6 +13,7 @@ from typing import TypeVar, cast, get_args
 from workflow_server.concurrency import map_cooperatively, run_to_completion
 from workflow_server.errors import StorageError, StoreClosed
 from workflow_server.records import (
+    EventRange,
     HandlerCount,
     HandlersPage,
     InboxLoad,
@@ -219,8 +220,11 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     ) -> list[StoredEvent]:
         return await self._read(lambda sqlite: reads.read_events(sqlite, handler_id, after, limit, characters))
 
-    async def event_range(self, handler_id: str) -> tuple[int, int, int] | None:
+    async def event_range(self, handler_id: str) -> EventRange | None:
         return await self._read(lambda sqlite: reads.event_range(sqlite, handler_id))
+
+    async def read_standing(self, handler_id: str, run_id: str) -> str | None:
+        return await self._read(lambda sqlite: reads.read_standing(sqlite, handler_id, run_id))
 
     async def is_being_deleted(self, handler_id: str) -> bool:
         return await self._read(lambda sqlite: reads.is_being_deleted(sqlite, handler_id))

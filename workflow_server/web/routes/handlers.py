@@ -23,7 +23,7 @@ from workflow_server.web.streaming.handler_list import page_response, write_list
 
 async def get_handler(request: web.Request) -> web.Response:
     """GET /handlers/{handler_id}."""
-    return handler_response(await request.app[MANAGER].get_handler(request.match_info["handler_id"]))
+    return handler_response(await request.app[MANAGER].describe_handler(request.match_info["handler_id"]))
 
 
 async def get_result(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from workflow_server.protocol import responses
-from workflow_server.protocol.handlers import HandlerData
+from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.requests import EventBody, RunBody
 from workflow_server.records import STATUSES
 from workflow_server.web.listing import LONGEST_TEXT, MOST
@@ -63,14 +63,14 @@ def _by_status(model: type[BaseModel]) -> dict[int, Response]:
 
 
 _SSE_EVENT: dict[str, Any] = {
-    "description": "An event: its sequence, and its envelope as JSON.",
+    "description": "An event: its sequence, and its envelope with its time as JSON.",
     "type": "object",
     "properties": {
         "id": {"type": "string", "pattern": "^[0-9]+$"},
         "data": {
             "type": "string",
             "contentMediaType": JSON,
-            "contentSchema": {"$ref": "#/components/schemas/EventEnvelope"},
+            "contentSchema": {"$ref": "#/components/schemas/PublishedEvent"},
         },
     },
     "required": ["id", "data"],
@@ -242,7 +242,7 @@ ROUTES: tuple[Route, ...] = (
         "/handlers/{handler_id}",
         handlers.get_handler,
         "Get a handler, with its status and result.",
-        _by_status(HandlerData),
+        _by_status(HandlerDetails),
     ),
     Route(
         "GET",

@@ -11,10 +11,10 @@ class EventFormat:
     """A format of event streams.
 
     ``opening`` is written once at the start, ``heartbeat`` while a stream is idle; neither is a record or an event to
-    any reader. ``record`` makes text of a sequence and an envelope as JSON.
+    any reader. ``record`` makes text of a sequence, and of an envelope and its time as JSON.
     """
 
     content_type: str
     opening: bytes
     heartbeat: bytes
-    record: Callable[[int, str], str]
+    record: Callable[[int, str, str], str]

@@ -18,6 +18,7 @@ from aiohttp import hdrs, web
 
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.protocol.client_json import with_finite_numbers
+from workflow_server.protocol.events import time_as_json
 from workflow_server.records import StoredEvent
 from workflow_server.web.state import SETTINGS, STREAMS
 from workflow_server.web.streaming.bounded_writer import (
@@ -124,11 +125,13 @@ def pieces(page: Iterable[StoredEvent], options: StreamOptions) -> Iterator[tupl
     records: list[str] = []
     size = 0
     sequence = -1
-    for sequence, internal, data in page:
+    for sequence, internal, data, time in page:
         if internal and not options.include_internal:
             continue
         envelope = with_finite_numbers(data)
-        text = record(sequence, envelope if options.include_qualified_name else without_qualified_name(envelope))
+        if not options.include_qualified_name:
+            envelope = without_qualified_name(envelope)
+        text = record(sequence, envelope, time_as_json(time))
         records.append(text)
         size += len(text)
         if size >= WRITE_SIZE:

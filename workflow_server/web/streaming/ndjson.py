@@ -1,12 +1,12 @@
-"""Newline-delimited JSON: an envelope a line, with its sequence as one key more."""
+"""Newline-delimited JSON: an envelope a line, with its time and its sequence as two keys more."""
 
 from __future__ import annotations
 
 from workflow_server.web.streaming.event_format import EventFormat
 
 
-def _record(sequence: int, envelope: str) -> str:
-    return f'{envelope[:-1]},"sequence":{sequence}}}\n'
+def _record(sequence: int, envelope: str, time: str) -> str:
+    return f'{envelope[:-1]},"time":{time},"sequence":{sequence}}}\n'
 
 
 NDJSON = EventFormat(

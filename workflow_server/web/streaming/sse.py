@@ -1,4 +1,4 @@
-"""Server-Sent Events: the sequence as ``id``, the envelope as ``data``.
+"""Server-Sent Events: the sequence as ``id``, the envelope with its time as ``data``.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -11,8 +11,8 @@ RETRY_MILLISECONDS = 1_000
 """The time after which a browser reconnects."""
 
 
-def _record(sequence: int, envelope: str) -> str:
-    return f"id: {sequence}\ndata: {envelope}\n\n"
+def _record(sequence: int, envelope: str, time: str) -> str:
+    return f'id: {sequence}\ndata: {envelope[:-1]},"time":{time}}}\n\n'
 
 
 SSE = EventFormat(

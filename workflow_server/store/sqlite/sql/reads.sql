@@ -9,7 +9,8 @@ SELECT
         (SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id),
         -1
     ),
-    h.queue_sequence
+    h.queue_sequence,
+    (SELECT e.time FROM event_log AS e WHERE e.number = h.number ORDER BY e.sequence DESC LIMIT 1)
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
@@ -46,7 +47,7 @@ WHERE status = 'running' AND purging = 0
 ORDER BY coalesce(requested_at, started_at, updated_at, 0.0), handler_id;
 
 -- name: events
-SELECT e.sequence, e.internal, e.data
+SELECT e.sequence, e.internal, e.data, e.time
 FROM handlers AS h CROSS JOIN all_events AS e ON e.handler_id = h.handler_id
 WHERE h.handler_id = :handler_id AND h.purging = 0 AND e.sequence > :after
 ORDER BY e.sequence
@@ -60,9 +61,13 @@ SELECT
         (SELECT max(e.sequence) FROM events AS e WHERE e.handler_id = h.handler_id),
         h.first_sequence - 1
     ),
-    h.queue_sequence
+    h.queue_sequence,
+    (SELECT e.time FROM event_log AS e WHERE e.number = h.number ORDER BY e.sequence DESC LIMIT 1)
 FROM handlers AS h
 WHERE h.handler_id = :handler_id AND h.purging = 0;
+
+-- name: standing
+SELECT standing FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND purging = 0;
 
 -- name: being_deleted
 SELECT 1 FROM handlers WHERE handler_id = :handler_id AND purging = 1;

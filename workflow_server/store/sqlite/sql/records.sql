@@ -29,6 +29,7 @@ ON CONFLICT (handler_id) DO UPDATE SET
     alive_since = NULL,
     wake_at = NULL,
     released = 0,
+    standing = NULL,
     attempts = 0,
     probations = 0;
 INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event)
@@ -61,11 +62,11 @@ SET alive_since = :alive_since, updated_at = max(coalesce(updated_at, started_at
 WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
 
 -- name: RunReleased
-UPDATE handlers SET released = 1, wake_at = :wake_at
+UPDATE handlers SET released = 1, wake_at = :wake_at, standing = :standing
 WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
 
 -- name: RunLoaded
-UPDATE handlers SET released = 0, wake_at = NULL
+UPDATE handlers SET released = 0, wake_at = NULL, standing = NULL
 WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
 
 -- name: RunEnded
@@ -83,7 +84,8 @@ SET
     updated_at = max(coalesce(started_at, :ended_at), :ended_at),
     completed_at = max(coalesce(started_at, :ended_at), :ended_at),
     wake_at = NULL,
-    released = 0
+    released = 0,
+    standing = NULL
 WHERE handler_id = :handler_id AND run_id = :run_id;
 DELETE FROM ticks WHERE run_id = :run_id;
 DELETE FROM snapshots WHERE run_id = :run_id;
@@ -116,14 +118,14 @@ INSERT INTO state_patches (run_id, seq, patch) VALUES (:run_id, :seq, :patch);
 
 -- name: EventAppended
 -- Where the run is not running, or the sequence is one of its handler's earlier runs, there is no number: it is refused.
-INSERT INTO event_log (number, sequence, run_id, internal, data)
+INSERT INTO event_log (number, sequence, run_id, internal, data, time)
 VALUES (
     (
         SELECT number FROM handlers
         WHERE run_id = :run_id AND handler_id = :handler_id AND status = 'running'
             AND :sequence >= first_sequence AND :sequence >= log_begins
     ),
-    :sequence, :run_id, :internal, :data
+    :sequence, :run_id, :internal, :data, :time
 );
 
 -- name: InboxPosted

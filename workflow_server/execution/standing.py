@@ -1,0 +1,134 @@
+"""The standing of a run: the steps that run, its waits, and whether anything can happen in it any more.
+
+Of a run in memory it is found in its state whenever somebody asks. When a run is released it is stored, as only a
+replay of its journal would tell it then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json, to_json
+from workflows.events import HumanResponseEvent
+
+from workflow_server.execution.engine import BrokerState, Event, Workflow, accepted_events
+from workflow_server.execution.routing import is_at_work
+from workflow_server.execution.waits import Waits, all_waiters
+
+MOST_TOLD = 100
+"""Steps, waits and retries that are told at most: a fan-out may have thousands."""
+MOST_REQUIREMENTS = 20
+LONGEST_REQUIREMENT = 500
+"""Characters of JSON; of a value that is longer only its type is told."""
+
+Awaited = Sequence[tuple[str, type[Event]]]
+"""Steps with the types that they accept and that come from outside of the workflow."""
+
+
+class RunningStep(NamedTuple):
+    """An execution of a step."""
+
+    step: str
+    since: float | None
+    """When it began, by the wall clock; None where it is about to begin."""
+
+
+class OpenWait(NamedTuple):
+    """A wait that nothing has answered; its deadline is by the server's clock."""
+
+    step: str
+    event: str
+    requirements: dict[str, Any]
+    """Fields that the event must have, with their values as JSON."""
+    question: str | None
+    """The class of the event that was published with it."""
+    deadline: float | None
+
+
+class PendingRetry(NamedTuple):
+    """A step that has failed and begins again at a time of the server's clock."""
+
+    step: str
+    attempt: int
+    """The attempt that comes, 2 for the first retry."""
+    at: float
+
+
+class Standing(NamedTuple):
+    """The steps that run, the open waits and the retries of a run."""
+
+    running: Sequence[RunningStep] = ()
+    waits: Sequence[OpenWait] = ()
+    retries: Sequence[PendingRetry] = ()
+    stalled: bool = False
+    """Nothing happens in it any more, unless a client sends it an event or its timeout passes."""
+
+    def to_json(self) -> str:
+        """Return the text that is stored of a run that is released, in which no step runs."""
+        return json.dumps([self.waits, self.retries, self.stalled], separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Standing | None:
+        """Return what was stored; None where it cannot be read."""
+        try:
+            waits, retries, stalled = json.loads(text)
+            return cls((), [OpenWait(*wait) for wait in waits], [PendingRetry(*retry) for retry in retries], stalled)
+        except (ValueError, TypeError):
+            return None
+
+
+def awaited_from_outside(workflow: Workflow, additional: Iterable[type[Event]]) -> Awaited:
+    """Return the steps that accept what a person answers, or what the workflow says that clients send."""
+    kinds: tuple[type[Event], ...] = (HumanResponseEvent, *additional)
+    return [
+        (step, kind)
+        for step, (accepted, _, _) in accepted_events(workflow).items()
+        for kind in accepted
+        if issubclass(kind, kinds)
+    ]
+
+
+def standing_of(
+    state: BrokerState, waits: Waits, awaited: Awaited, running: list[RunningStep], *, is_resting: bool
+) -> Standing:
+    """Return where a run in this state stands. ``is_resting``: nothing is on its way to its loop, which waits."""
+    told = list(islice(_open_waits(state, waits), MOST_TOLD))
+    retries = list(islice(_retries(state), MOST_TOLD))
+    is_idle = is_resting and not told and not is_at_work(state) and not state.deliveries
+    if is_idle:
+        told = [OpenWait(step, kind.__name__, {}, None, None) for step, kind in awaited]
+    return Standing(running[:MOST_TOLD], told, retries, stalled=is_idle and not told)
+
+
+def _open_waits(state: BrokerState, waits: Waits) -> Iterator[OpenWait]:
+    for step_id, waiter in all_waiters(state):
+        if waiter.resolved_event is None and not waiter.timed_out:
+            key = (str(step_id), waiter.waiter_id)
+            requirements = dict(map(_as_json, islice(waiter.requirements.items(), MOST_REQUIREMENTS)))
+            event = waiter.waiting_for_event.__name__
+            yield OpenWait(key[0], event, requirements, waits.questions.get(key), waits.deadlines.get(key))
+
+
+def _retries(state: BrokerState) -> Iterator[PendingRetry]:
+    for step_id, worker in state.workers.items():
+        for attempt in worker.queue:
+            if attempt.not_before is not None:
+                yield PendingRetry(str(step_id), (attempt.attempts or 0) + 1, attempt.not_before)
+
+
+def _as_json(item: tuple[str, Any]) -> tuple[str, Any]:
+    """Return a requirement with its value as JSON; with the type of one that JSON cannot express, or that is long."""
+    name, value = item
+    try:
+        text = to_json(value, inf_nan_mode="strings", fallback=_type_of)
+        return name, from_json(text) if len(text) <= LONGEST_REQUIREMENT else _type_of(value)
+    except BaseException:
+        # A serializer of the user's may raise: the rest is told all the same.
+        return name, _type_of(value)
+
+
+def _type_of(value: object) -> str:
+    return f"({type(value).__name__})"
