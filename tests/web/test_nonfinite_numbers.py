@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
+from tests.harness.api import as_listed
 from tests.web.conftest import Serve
 
 
@@ -40,7 +41,7 @@ async def test_every_answer_is_valid_json_and_the_run_completes(serve: Serve) ->
     assert (handler["status"], handler["error"]) == ("completed", None)
     assert handler["result"]["value"] == {"result": result}
     handler_id = handler["handler_id"]
-    assert strict(await text_of(served.client, f"/handlers/{handler_id}")) == handler
+    assert as_listed(strict(await text_of(served.client, f"/handlers/{handler_id}"))) == handler
     assert strict(await text_of(served.client, f"/results/{handler_id}"))["result"] == result
     assert strict(await text_of(served.client, "/handlers"))["handlers"] == [handler]
     lines = (await text_of(served.client, f"/events/{handler_id}?sse=false")).splitlines()
