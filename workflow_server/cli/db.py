@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import click
 from workflow_server.cli.exit_codes import FAILURE, exit_codes
 from workflow_server.cli.options import given, options_of
 from workflow_server.cli.output import print_json, print_table, progress, size
+from workflow_server.cli.times import AN_AGE, seconds_of
 from workflow_server.errors import WorkflowServerError
 from workflow_server.logs import set_up_logging
 from workflow_server.records import STATUSES, Status
@@ -38,9 +38,6 @@ DAMAGE = (
     exceptions.MigrationMissing,
 )
 """Errors that say that the database needs mending: a failure, where others say that the command was not begun."""
-
-SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-"""Units of an age."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -215,10 +212,10 @@ def vacuum(as_json: bool, **options: Any) -> None:
 
 def _age(_: click.Context, __: click.Parameter, value: str) -> float:
     """Return the seconds of an age like ``30d``."""
-    found = re.fullmatch(r"([0-9]{1,9})([smhdw])", value, re.ASCII)
-    if found is None:
-        raise click.BadParameter("expected a number with a unit, as in 30d, 12h, 90m, 45s or 2w.")
-    return float(int(found[1]) * SECONDS[found[2]])
+    seconds = seconds_of(value)
+    if seconds is None:
+        raise click.BadParameter(f"expected {AN_AGE}.")
+    return seconds
 
 
 PURGE = """Delete handlers that ended so long ago, with their events, results and state.

@@ -6,8 +6,10 @@ import click
 
 from workflow_server.cli.db import db
 from workflow_server.cli.openapi import openapi
+from workflow_server.cli.runs import runs
 from workflow_server.cli.serve import serve
 from workflow_server.cli.settings import settings
+from workflow_server.cli.workflows import workflows
 
 
 @click.group(
@@ -23,3 +25,5 @@ main.add_command(serve)
 main.add_command(openapi)
 main.add_command(settings)
 main.add_command(db)
+main.add_command(runs)
+main.add_command(workflows)

@@ -21,6 +21,8 @@ from workflow_server.printable import printable
 
 NUMBERS = (int, float)
 
+json_lines = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+
 
 class Report(Protocol):
     """A function that is told how much of a work is done, and how much there is."""
