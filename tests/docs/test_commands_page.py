@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_cli import run
-from tests.conftest import ROOT, StartServer
+from tests.conftest import StartServer
+from tests.harness.spawning import ROOT
 
 PAGE = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
