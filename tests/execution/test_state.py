@@ -533,3 +533,40 @@ async def test_a_value_is_set_when_the_writer_before_has_finished() -> None:
         assert dict((await recording.store.get_state()).items()) == {"a": 1}
     await waiting
     assert dict((await recording.store.get_state()).items()) == {"a": 3, "b": 2}
+
+
+async def test_a_write_comes_behind_those_that_wait_already() -> None:
+    recording = Recording(DictState())
+    order: list[str] = []
+
+    async def write(name: str) -> None:
+        await recording.store.set("last", name)
+        order.append(name)
+
+    async with recording.store.edit_state() as edited:
+        waiting = asyncio.create_task(write("waiting"), name="waiting")
+        await asyncio.sleep(0)
+        edited["first"] = "edit"
+    # The lock is free now, and who waits for it has not had its turn.
+    await write("later")
+    await waiting
+    assert order == ["waiting", "later"]
+    assert await recording.store.get("last") == "later"
+    assert await recording.store.get("first") == "edit"
+
+
+async def test_a_write_within_an_edit_of_the_state_is_refused() -> None:
+    recording = Recording(DictState())
+    async with recording.store.edit_state():
+        with pytest.raises(RuntimeError, match="edit_state"):
+            await recording.store.set("a", 1)
+    await recording.store.set("a", 2)
+    assert recording.durable()["a"] == 2
+
+
+async def test_a_reader_keeps_the_state_that_it_was_given() -> None:
+    recording = Recording(DictState())
+    await recording.store.set("a", 1)
+    before = await recording.store.get_state()
+    await recording.store.set("a", 2)
+    assert (before["a"], (await recording.store.get_state())["a"]) == (1, 2)
