@@ -107,8 +107,9 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
         return tomllib.loads(data.decode())
     except UnicodeDecodeError as error:
         raise SettingsError(f"The settings file '{name}' is not UTF-8: expected TOML.") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        # The message of a duplicate key or of a bad escape may quote what stands there, which may be a token.
+    except (ValueError, RecursionError) as error:
+        # A number of very many digits is a plain ValueError. The message of a duplicate key or of a bad escape may
+        # quote what stands there, which may be a token.
         place = _PLACE.search(str(error))
         where = f" ({place[1]})" if place else ""
         raise SettingsError(

@@ -24,6 +24,11 @@ def printable(text: str, limit: int | None = None) -> str:
     return escaped if limit is None or len(escaped) <= limit else f"{escaped[: limit - 1]}…"
 
 
+def printable_json(text: str) -> str:
+    r"""Return JSON with the control characters that it may hold as they are (``\u009b``); it says the same."""
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}" if match[0] != "\n" else "\n", text)
+
+
 def without_inputs(text: str) -> str:
     """Return ``text`` without the values that pydantic quotes, where one of its errors is part of another message."""
     return _INPUT.sub(r"\1…", text) if "input_value=" in text else text

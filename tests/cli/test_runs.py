@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
 
@@ -100,6 +102,10 @@ def test_what_servers_refuse_is_a_line_and_a_failed_run_a_code(typed: Typed) -> 
     asking = typed.started("ask")
     assert_refused(typed("runs", "show", "nobody", code=1), "(404): Handler 'nobody' not found.")
     assert_refused(typed("runs", "start", "nothing", code=1), "(404)")
+    assert_refused(typed("runs", "show", "stats", code=1), "(404): Handler 'stats' not found.")
+    both = typed("runs", "cancel", "nobody", asking, code=1)
+    assert (both.stdout, "(404)" in both.stderr) == (f"{asking} cancelled\n", True)
+    asking = typed.started("ask", "-f", "deep=" + "[" * 10_000)
     assert_refused(typed("runs", "send", asking, "Answer", "-f", "text=1", code=1), "(400)")
     typed("runs", "send", asking, "Answer", "-f", "text=no")
     watched = typed("runs", "watch", asking, code=1)
@@ -155,6 +161,35 @@ def test_a_run_is_watched_through_a_kill_of_the_server(
     assert (told.splitlines()[-1], watching.returncode) == (f"{asking} completed", 0)
 
 
+@pytest.mark.slow(10)
+def test_what_is_printed_writes_nothing_to_the_terminal(typed: Typed) -> None:
+    done = typed("runs", "start", "echo", "-f", "text=\x9b31m\u202e\x7f", "--wait")
+    assert json.loads(done.stdout) == {"result": {"text": "\x9b31m\u202e\x7f"}}
+    (handler,) = typed.lines("runs", "list")
+    for shown in (done, typed("runs", "watch", str(handler["handler_id"]), "--json"), typed("runs", "list", "--json")):
+        assert not {"\x9b", "\u202e", "\x7f"} & {*shown.stdout, *shown.stderr}
+
+
+@pytest.mark.slow(5)
+def test_a_server_of_another_kind_is_one_error(tmp_path: Path) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html></html>")
+
+        def log_message(self, *arguments: object) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        done = run("runs", "list", "--url", f"http://127.0.0.1:{other.server_port}", cwd=tmp_path)
+        other.shutdown()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is this its URL?" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 async def test_many_pages_are_acted_on_to_the_last() -> None:
     asked: list[str] = []
 
@@ -186,6 +221,8 @@ def test_workflows_are_listed_and_described(typed: Typed) -> None:
         (("runs", "cancel"), "Give the ids of handlers, or at least one filter"),
         (("runs", "cancel", "a", "--tag", "b"), "Give the ids of handlers, or at least one filter"),
         (("runs", "purge", "a", "--dry-run"), "--dry-run is for filters"),
+        (("runs", "purge", "--status", "completed", "--tag", "", "--yes"), "A filter is empty"),
+        (("runs", "list", "--token", "a\nb"), "expected visible ASCII characters"),
     ],
 )
 def test_what_is_typed_wrong_is_told(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:

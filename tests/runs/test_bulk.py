@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -17,6 +17,9 @@ from workflow_server.protocol.handlers import RunRequest
 from workflow_server.records import ListFilter, StoredEvent
 from workflow_server.runs.events import EventReader
 from workflow_server.runs.manager import RuntimeManager
+
+ANSWER = {"type": "HumanResponseEvent", "value": {}}
+Meanwhile = Callable[..., None]
 
 ENDED = ListFilter(("completed", "failed", "cancelled"))
 
@@ -34,6 +37,19 @@ class Slow(Workflow):
         return StopEvent()
 
 
+class Gated(Workflow):
+    """Ends when its gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.gate = asyncio.Event()
+
+    @step
+    async def wait(self, ev: StartEvent) -> StopEvent:
+        await self.gate.wait()
+        return StopEvent()
+
+
 async def statuses(manager: RuntimeManager) -> dict[str, str]:
     return {handler.handler_id: handler.status for handler in await manager.list_handlers(None, None)}
 
@@ -44,40 +60,99 @@ async def read(reader: EventReader) -> AsyncIterator[StoredEvent]:
             yield event
 
 
-async def test_a_handler_that_is_continued_meanwhile_is_not_deleted(managing: Managing, monkeypatch: Any) -> None:
-    """It had completed when the list was read, and runs again when its turn comes."""
-    async with managing(quick=Quick(), slow=Slow()) as manager:
-        others = [(await manager.run("quick", RunRequest())).handler_id for _ in range(2)]
-        continued = (await manager.start("slow", RunRequest())).handler_id
-        await manager.send(continued, {"type": "HumanResponseEvent", "value": {}}, None, None)
-        await ended(manager, continued)
-        read = manager.store.list_page
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    """Let something happen when a page was read so often, before anything is done to its handlers."""
 
-        async def read_then_continue(*arguments: Any, **options: Any) -> Any:
+    def change(manager: RuntimeManager, work: Callable[[], Awaitable[object]], times: int = 1) -> None:
+        read = manager.store.list_page
+        left = times
+
+        async def read_then_work(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
             page = await read(*arguments, **options)
-            await manager.start("slow", RunRequest(handler_id=continued))
+            left -= 1
+            if not left:
+                await work()
             return page
 
-        monkeypatch.setattr(manager.store, "list_page", read_then_continue)
+        monkeypatch.setattr(manager.store, "list_page", read_then_work)
+
+    return change
+
+
+@pytest.mark.parametrize("workflow", ["slow", "quick"])
+async def test_a_handler_that_is_continued_meanwhile_is_not_deleted(
+    managing: Managing, meanwhile: Meanwhile, workflow: str
+) -> None:
+    """Neither where it runs when its turn comes, nor where it has completed again."""
+    async with managing(quick=Quick(), slow=Slow()) as manager:
+        others = [(await manager.run("quick", RunRequest())).handler_id for _ in range(2)]
+        continued = (await manager.start(workflow, RunRequest())).handler_id
+        if workflow == "slow":
+            await manager.send(continued, ANSWER, None, None)
+        await ended(manager, continued)
+
+        async def go_on() -> None:
+            await manager.start(workflow, RunRequest(handler_id=continued))
+            if workflow == "quick":
+                await ended(manager, continued)
+
+        meanwhile(manager, go_on)
         page = await manager.purge_matching(ENDED, None, 100)
         assert page.handler_ids == others
-        assert await statuses(manager) == {continued: "running"}
+        assert list(await statuses(manager)) == [continued]
 
 
-async def test_runs_that_end_by_themselves_meanwhile_are_not_cancelled(managing: Managing, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_run_that_ends_meanwhile_is_not_deleted_as_a_running_one(
+    managing: Managing, meanwhile: Meanwhile, times: int
+) -> None:
+    """The page is read twice: its handlers are locked in between, and runs end by themselves all the same."""
+    gated = Gated()
+    async with managing(gated=gated, slow=Slow()) as manager:
+        first, second = [(await manager.start(name, RunRequest())).handler_id for name in ("gated", "slow")]
+        await asked(manager, second)
+
+        async def end() -> None:
+            gated.gate.set()
+            await ended(manager, first)
+
+        meanwhile(manager, end, times)
+        page = await manager.purge_matching(ListFilter(("running",)), None, 100)
+        assert page.handler_ids == [second]
+        assert await statuses(manager) == {first: "completed"}
+
+
+async def test_a_run_that_was_begun_meanwhile_is_not_cancelled(managing: Managing, meanwhile: Meanwhile) -> None:
+    """The handler was listed with its run before, which had another tag."""
+    async with managing(slow=Slow()) as manager:
+        handler_id = (await manager.start("slow", RunRequest(tags=("old",)))).handler_id
+        await asked(manager, handler_id)
+
+        async def answer_and_go_on() -> None:
+            await manager.send(handler_id, ANSWER, None, None)
+            await ended(manager, handler_id)
+            await manager.start("slow", RunRequest(handler_id=handler_id, tags=("new",)))
+
+        meanwhile(manager, answer_and_go_on)
+        assert (await manager.cancel_matching(ListFilter(tags=["old"]), None, 100)).handler_ids == []
+        assert await statuses(manager) == {handler_id: "running"}
+
+
+async def test_runs_that_end_by_themselves_meanwhile_are_not_cancelled(
+    managing: Managing, meanwhile: Meanwhile
+) -> None:
     async with managing(slow=Slow()) as manager:
         first, second = [(await manager.start("slow", RunRequest())).handler_id for _ in range(2)]
         for handler_id in (first, second):
             await asked(manager, handler_id)
-        read = manager.store.list_page
 
-        async def read_then_answer(*arguments: Any, **options: Any) -> Any:
-            page = await read(*arguments, **options)
-            await manager.send(first, {"type": "HumanResponseEvent", "value": {}}, None, None)
+        async def answer() -> None:
+            await manager.send(first, ANSWER, None, None)
             await ended(manager, first)
-            return page
 
-        monkeypatch.setattr(manager.store, "list_page", read_then_answer)
+        meanwhile(manager, answer)
         page = await manager.cancel_matching(ListFilter(), None, 100)
         assert page.handler_ids == [second]
         assert await statuses(manager) == {first: "completed", second: "cancelled"}

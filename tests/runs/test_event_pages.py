@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from workflow_server.errors import StoreUnavailable
+from workflow_server.errors import HandlerNotFound, StoreUnavailable
 from workflow_server.records import EventAppended, EventRange, Record, RunStarted, StoredEvent
 from workflow_server.runs import event_pages
 from workflow_server.runs import events as event_log
-from workflow_server.runs.event_pages import PAGE, EventPage
+from workflow_server.runs.event_pages import PAGE, EventPage, Pieces
 from workflow_server.runs.events import EventLog, EventReader
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
@@ -130,11 +130,11 @@ async def test_what_is_kept_for_later_readers_is_bounded(store: CountingStore, l
     await write(store, log, 40, event_pages.PAGE_CHARACTERS // 2)
     await read(readers[0])
     kept = pages_in_memory()
-    assert 0 < sum(page.characters for page in kept) <= event_pages.KEPT_CHARACTERS
+    assert 0 < sum(page.size for page in kept) <= event_pages.KEPT_SIZE
     del kept
-    await write(store, log, 2, 2 * event_pages.KEPT_CHARACTERS)
+    await write(store, log, 2, 2 * event_pages.KEPT_SIZE)
     assert await read(readers[0]) == [40, 41]
-    assert sum(page.characters for page in pages_in_memory()) <= event_pages.KEPT_CHARACTERS
+    assert sum(page.size for page in pages_in_memory()) <= event_pages.KEPT_SIZE
     await write(store, log, PAGE * (event_pages.KEPT_PAGES + 2), 1)
     await read(readers[0])
     assert len(pages_in_memory()) == event_pages.KEPT_PAGES
@@ -166,11 +166,72 @@ async def test_recent_events_are_shared_too(
 
 
 def test_each_form_of_a_page_is_made_once() -> None:
-    page, made = EventPage([StoredEvent(0, False, "{}", None)]), []
+    page = EventPage([StoredEvent(0, False, "{}", None)])
+    made: list[EventPage] = []
 
-    def make(page: EventPage) -> str:
+    def make(page: EventPage) -> Pieces:
         made.append(page)
-        return f"form {len(made)}"
+        return [(b"form %d" % len(made), 0)]
 
-    assert [page.form(options, make) for options in ("a", "b", "a")] == ["form 1", "form 2", "form 1"]
-    assert made == [page, page]
+    forms = [page.form(options, make)[0][0] for options in ("a", "b", "a")]
+    assert (forms, made) == ([b"form 1", b"form 2", b"form 1"], [page, page])
+    assert page.size == len("{}") + 2 * len(b"form 1")
+
+
+async def test_what_was_made_of_pages_counts_as_kept(store: CountingStore, log: EventLog) -> None:
+    reader, _ = EventReader(log, -1, NEVER), EventReader(log, -1, NEVER)
+    await write(store, log, 20, event_pages.PAGE_CHARACTERS)
+    while page := await reader.next_page(0.01):
+        for options in range(3):
+            page.form(options, lambda page: [(b"x" * page.characters, 0)])
+        del page
+    kept = pages_in_memory()
+    assert sum(one.size for one in kept) <= event_pages.KEPT_SIZE + 3 * event_pages.PAGE_CHARACTERS
+    assert kept
+
+
+async def test_readers_that_have_all_passed_a_page_hold_none(store: CountingStore, log: EventLog) -> None:
+    await write(store, log, PAGE)
+    readers = [EventReader(log, -1, NEVER) for _ in range(3)]
+    for reader in readers:
+        assert await reader.next_page(1)
+    assert pages_in_memory()
+    waiting = [asyncio.create_task(reader.next_page(20), name="reader") for reader in readers]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not pages_in_memory()
+    await write(store, log, 1)
+    assert [len(page or ()) for page in await asyncio.gather(*waiting)] == [1, 1, 1]
+
+
+async def test_a_page_that_comes_when_its_readers_have_left_is_not_kept(store: CountingStore, log: EventLog) -> None:
+    await write(store, log, PAGE)
+    readers = [EventReader(log, -1, NEVER) for _ in range(2)]
+    store.may_read.clear()
+    reading = [asyncio.create_task(reader.next_page(20), name="reader") for reader in readers]
+    await store.began.wait()
+    for task, reader in zip(reading, readers, strict=True):
+        task.cancel()
+        await asyncio.wait([task])
+        await reader.close()
+    # Their exceptions hold what they waited for.
+    del reading, task
+    store.may_read.set()
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+    assert not pages_in_memory()
+
+
+async def test_a_reader_of_a_deleted_handler_gets_nothing_of_another(store: CountingStore, log: EventLog) -> None:
+    """A handler of the same id may be in the store by then."""
+    await write(store, log, 3 * PAGE)
+    for readers in (1, 2):
+        behind = [EventReader(log, -1, NEVER) for _ in range(readers)]
+        assert await behind[0].next_page(0.01)
+        if readers == 2:
+            log.delete()
+            for reader in behind:
+                with pytest.raises(HandlerNotFound):
+                    await reader.next_page(0.01)
+        for reader in behind:
+            await reader.close()

@@ -70,7 +70,11 @@ async def test_many_handlers_are_deleted_page_by_page(served: Served) -> None:
     [
         ("", "Say which handlers: add at least one of status,"),
         ("purge=true&running=true", "Say which handlers"),
-        ("status=&running=true", "Say which handlers"),
+        ("status=&running=true", "Invalid status: expected a value"),
+        ("tag=&status=completed&purge=true", "Invalid tag: expected a value"),
+        ("tag=a&tag=&status=completed&purge=true", "Invalid tag: expected a value"),
+        ("q=&status=completed&purge=true", "Invalid q: expected a value"),
+        ("workflow_name=&status=completed&purge=true", "Invalid workflow_name: expected a value"),
         ("workflow_name=ask", "This would cancel running runs. Add running=true"),
         ("workflow_name=ask&purge=true", "This would cancel running runs."),
         ("status=running&status=failed&purge=true", "This would cancel running runs."),

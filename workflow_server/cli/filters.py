@@ -31,6 +31,8 @@ def filters(command: Command) -> Command:
         single = (("q", text), ("started_after", since), ("started_before", until))
         query = [(name, value) for name, values in several for value in values]
         query += [(name, value) for name, value in single if value is not None]
+        if not all(value for _, value in query):
+            raise click.UsageError("A filter is empty: give it a value, or leave it out.")
         return command(query=query, **options)
 
     added: Callable[..., Any] = with_query

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
 import click
 
+from workflow_server.cli.exit_codes import FAILURE
 from workflow_server.cli.filters import filters
-from workflow_server.cli.output import json_lines
-from workflow_server.cli.remote import Connection, Query, Remote, connected
+from workflow_server.cli.output import json_lines, print_json_line
+from workflow_server.cli.remote import Connection, Query, Refused, Remote, connected
+from workflow_server.printable import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,9 +32,18 @@ class Action:
 
     async def to_given(self, remote: Remote, handler_ids: Sequence[str]) -> AsyncIterator[str]:
         """Do it to these handlers, one after the other; yield those to which it is done."""
+        refused = 0
         for handler_id in handler_ids:
-            await remote.post("handlers", handler_id, "cancel", query=self.query[:1])
-            yield handler_id
+            try:
+                await remote.post("handlers", handler_id, "cancel", query=self.query[:1])
+            except Refused as error:
+                # The others are to be done all the same.
+                click.echo(f"workflow-server: {error}", err=True)
+                refused += 1
+            else:
+                yield handler_id
+        if refused:
+            raise SystemExit(FAILURE)
 
     async def to_matching(self, remote: Remote, query: Query, *, dry_run: bool) -> AsyncIterator[str]:
         """Do it to all handlers that match, page by page, or only find them; yield each."""
@@ -117,8 +127,10 @@ def _act(
 async def _print_all(handler_ids: AsyncIterator[str], done: str, *, as_json: bool) -> int:
     count = 0
     async for handler_id in handler_ids:
-        line = json.dumps({"handler_id": handler_id, "status": done}) if as_json else f"{handler_id} {done}"
-        click.echo(line)
+        if as_json:
+            print_json_line({"handler_id": handler_id, "status": done})
+        else:
+            click.echo(f"{printable(handler_id)} {done}")
         count += 1
     return count
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from workflow_server.printable import printable
+from workflow_server.printable import printable, printable_json
 
 NUMBERS = (int, float)
 
@@ -33,7 +33,12 @@ class Report(Protocol):
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(printable_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def print_json_line(value: Any) -> None:
+    """Print a value as JSON on one line."""
+    click.echo(printable_json(json.dumps(value, ensure_ascii=False)))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

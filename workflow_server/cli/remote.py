@@ -125,6 +125,8 @@ class Remote:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(self.url, reason_of(error)) from error
         answer = _json(data)
+        if response.status < 300 and answer is None:
+            raise Refused(response.status, _NO_SERVER)
         if response.status >= 300 and not (isinstance(answer, dict) and "handler_id" in answer):
             raise Refused(response.status, _detail(data))
         return answer
@@ -157,6 +159,9 @@ def _url(url: str, path: Sequence[str]) -> str:
     return "/".join((url, *(quote(part, safe="") for part in path)))
 
 
+_NO_SERVER = "the answer is not that of a workflow server; is this its URL?"
+
+
 def _json(data: bytes) -> Any:
     try:
         return json.loads(data)
@@ -167,7 +172,7 @@ def _json(data: bytes) -> Any:
 def _detail(data: bytes) -> str:
     answer = _json(data)
     detail = answer.get("detail") if isinstance(answer, dict) else None
-    text = detail if isinstance(detail, str) else "it gave no reason; is this the URL of a workflow server?"
+    text = detail if isinstance(detail, str) else _NO_SERVER
     return printable(text, LONGEST_DETAIL)
 
 
@@ -200,7 +205,7 @@ def connected(command: Command) -> Command:
         return command(connection=Connection(url, token), **options)
 
     about_token = f"Token. Other users may see it in a list of processes: prefer {TOKEN_VARIABLE}."
-    add_token = click.option("--token", envvar=TOKEN_VARIABLE, help=about_token)
+    add_token = click.option("--token", envvar=TOKEN_VARIABLE, callback=_checked_token, help=about_token)
     add_url = click.option(
         "--url",
         envvar=URL_VARIABLE,
@@ -210,6 +215,12 @@ def connected(command: Command) -> Command:
         help="URL of the server.",
     )
     return cast(Command, add_url(add_token(with_connection)))
+
+
+def _checked_token(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[!-~]+", value):
+        raise click.BadParameter("expected visible ASCII characters.")
+    return value
 
 
 def _checked(_: click.Context, __: click.Parameter, value: str) -> str:

@@ -12,10 +12,10 @@ import click
 from workflow_server.cli.exit_codes import FAILURE
 from workflow_server.cli.filters import filters
 from workflow_server.cli.many import cancel, purge
-from workflow_server.cli.output import json_lines, print_json, print_table
-from workflow_server.cli.remote import Connection, Query, Remote, connected
+from workflow_server.cli.output import json_lines, print_json, print_json_line, print_table
+from workflow_server.cli.remote import Connection, Query, Refused, Remote, connected
 from workflow_server.cli.watching import events, told
-from workflow_server.printable import printable
+from workflow_server.printable import printable, printable_json
 
 Json = dict[str, Any]
 PAGE = 200
@@ -47,7 +47,7 @@ def list_runs(connection: Connection, query: Query, limit: int, as_json: bool) -
         found: list[Json] = []
         async for handler in _handlers(remote, [*query, ("order", "desc")]):
             if as_json:
-                click.echo(json.dumps(handler, ensure_ascii=False))
+                print_json_line(handler)
             found.append({} if as_json else handler)
             if len(found) == limit:
                 break
@@ -70,7 +70,8 @@ async def _handlers(remote: Remote, query: Query) -> AsyncIterator[Json]:
 
 def _row(handler: Json) -> tuple[str, ...]:
     status = handler["status"] + (" (suspended)" if handler["suspended"] else "")
-    started = datetime.fromisoformat(handler["started_at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    at = handler["started_at"]
+    started = datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else ""
     return handler["handler_id"], handler["workflow_name"], status, started, ", ".join(handler["tags"])
 
 
@@ -80,9 +81,9 @@ def _row(handler: Json) -> tuple[str, ...]:
 @connected
 def show(connection: Connection, handler_id: str, as_json: bool) -> None:
     """Run ``workflow-server runs show``."""
-    handler = connection.run(lambda remote: remote.get("handlers", handler_id))
+    handler = connection.run(lambda remote: _handler(remote, handler_id))
     if as_json:
-        click.echo(json.dumps(handler, ensure_ascii=False))
+        print_json_line(handler)
         return
     for name, value in handler.items():
         if value not in (None, [], False, 0):
@@ -112,8 +113,15 @@ async def _watch(remote: Remote, handler_id: str, *, as_json: bool, to_stderr: b
         click.echo(f"The connection is gone ({reason}): trying again until the server answers.", err=True)
 
     async for line in events(remote, handler_id, lost):
-        click.echo(line if as_json else told(line), err=to_stderr)
-    handler: Json = await remote.get("handlers", handler_id)
+        click.echo(printable_json(line) if as_json else told(line), err=to_stderr)
+    return await _handler(remote, handler_id)
+
+
+async def _handler(remote: Remote, handler_id: str) -> Json:
+    handler = await remote.get("handlers", handler_id)
+    if not isinstance(handler, dict) or "handler_id" not in handler:
+        # An id such as "stats" is the name of something else there.
+        raise Refused(404, f"Handler '{printable(handler_id, 200)}' not found.")
     return handler
 
 
@@ -137,7 +145,7 @@ def _fields(_: click.Context, __: click.Parameter, values: Sequence[str]) -> Jso
             raise click.BadParameter("expected NAME=VALUE.")
         try:
             fields[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields[name] = value
     return fields
 
@@ -176,7 +184,7 @@ def start(
 
     handler = connection.run(work)
     if as_json:
-        click.echo(json.dumps(handler, ensure_ascii=False))
+        print_json_line(handler)
     elif not wait:
         click.echo(handler["handler_id"])
     elif handler["result"] is not None:

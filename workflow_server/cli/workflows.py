@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from workflow_server.cli.output import json_lines, print_table
+from workflow_server.cli.output import json_lines, print_json_line, print_table
 from workflow_server.cli.remote import Connection, Remote, connected
 from workflow_server.printable import printable
 
@@ -36,7 +35,7 @@ def list_workflows(connection: Connection, as_json: bool) -> None:
     rows = [(name, counts.get(name, none)) for name in names]
     if as_json:
         for name, numbers in rows:
-            click.echo(json.dumps({"workflow": name, **numbers}, ensure_ascii=False))
+            print_json_line({"workflow": name, **numbers})
         return
     print_table(("workflow", *none), [(name, *(numbers[status] for status in none)) for name, numbers in rows])
 
@@ -54,7 +53,7 @@ def show(connection: Connection, name: str, as_json: bool) -> None:
 
     schema, graph = connection.run(work)
     if as_json:
-        click.echo(json.dumps({"workflow": name, **schema, "graph": graph}, ensure_ascii=False))
+        print_json_line({"workflow": name, **schema, "graph": graph})
         return
     click.echo("Start event:")
     _print_fields(schema["start"])

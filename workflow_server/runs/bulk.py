@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from workflow_server.errors import HandlerNotFound
-from workflow_server.records import ListCursor, ListFilter
+from workflow_server.records import ListCursor, ListFilter, Status
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.events import EventLogs
 from workflow_server.runs.table import RunTable
@@ -28,8 +28,19 @@ class Page(NamedTuple):
     cursor: ListCursor | None
 
 
+class _Listed(NamedTuple):
+    """A handler as it was listed."""
+
+    run_id: str | None
+    status: Status
+
+
 class BulkActions:
-    """Acts on the handlers of lists. A handler that has changed since the list was read is looked at again."""
+    """Acts on the handlers of lists.
+
+    A list is read without locks: whatever is done to a handler is done only where it still has the run that was listed,
+    and still belongs to the list.
+    """
 
     def __init__(self, store: AbstractWorkflowStore, table: RunTable, activation: Activation, logs: EventLogs) -> None:
         self._store = store
@@ -39,8 +50,15 @@ class BulkActions:
 
     async def find(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
         """Return the handlers of the next page."""
-        handlers, following = await self._store.list_page(wanted, cursor, limit, with_results=False)
-        return Page([handler.handler_id for handler in handlers], following)
+        listed, following = await self._listed(wanted, cursor, limit)
+        return Page(list(listed), following)
+
+    async def _listed(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int
+    ) -> tuple[dict[str, _Listed], ListCursor | None]:
+        """Return the handlers of the next page."""
+        page = await self._store.list_page(wanted, cursor, limit, with_results=False)
+        return {one.handler_id: _Listed(one.run_id, one.status) for one in page.handlers}, page.cursor
 
     async def cancel(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
         """Cancel the runs of the next page that are still running.
@@ -48,22 +66,25 @@ class BulkActions:
         Raises:
             StorageError: one of them could not be cancelled; others may have been.
         """
-        found = await self.find(wanted._replace(statuses=("running",)), cursor, limit)
+        listed, following = await self._listed(wanted._replace(statuses=("running",)), cursor, limit)
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def cancelled(handler_id: str) -> bool:
             async with slots, self._table.lock(handler_id):
+                run = self._table.get(handler_id)
+                if run is None or run.run_id != listed[handler_id].run_id:
+                    return False
                 try:
                     return await self._activation.cancel(handler_id) is None
                 except HandlerNotFound:
                     return False
 
-        outcomes = await asyncio.gather(*map(cancelled, found.handler_ids), return_exceptions=True)
+        outcomes = await asyncio.gather(*map(cancelled, listed), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        over = [handler_id for handler_id, is_over in zip(found.handler_ids, outcomes, strict=True) if is_over]
-        return Page(over, found.cursor)
+        over = [handler_id for handler_id, is_over in zip(listed, outcomes, strict=True) if is_over]
+        return Page(over, following)
 
     async def purge(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
         """Delete the handlers of the next page, with all that belongs to them. Those that run are cancelled first, if
@@ -72,22 +93,29 @@ class BulkActions:
         Raises:
             StorageError: they could not be deleted; some may have been cancelled.
         """
-        may_run = "running" in wanted.statuses
-        found = await self.find(wanted, cursor, limit)
+        listed, following = await self._listed(wanted, cursor, limit)
         async with AsyncExitStack() as locks:
             # In one order, so that two callers do not wait for each other.
-            for handler_id in sorted(found.handler_ids):
+            for handler_id in sorted(listed):
                 await locks.enter_async_context(self._table.lock(handler_id))
-            gone = [handler_id for handler_id in found.handler_ids if may_run or not self._goes_on(handler_id)]
-            for handler_id in gone:
-                if self._goes_on(handler_id):
-                    await self._activation.cancel(handler_id)
+            # From now on no other run begins in them. Reading the page again shows the changes of before.
+            now, _ = await self._listed(wanted, cursor, limit)
+            gone = [
+                handler_id
+                for handler_id, before in listed.items()
+                if now.get(handler_id) == before and await self._is_over(handler_id, before.status, wanted)
+            ]
             if gone:
                 await self._store.delete(HandlerQuery(handler_id_in=gone))
             for handler_id in gone:
                 self._logs.forget(handler_id)
-        return Page(gone, found.cursor)
+        return Page(gone, following)
 
-    def _goes_on(self, handler_id: str) -> bool:
+    async def _is_over(self, handler_id: str, status: Status, wanted: ListFilter) -> bool:
+        """Return whether the handler's run has ended as it is wanted; one that is listed as running is cancelled."""
         run = self._table.get(handler_id)
-        return run is not None and not run.has_ended
+        if status != "running":
+            return run is None or run.has_ended
+        # It may have ended by itself just now, with a result that nobody has seen.
+        ended = None if run is None else await self._activation.cancel(handler_id)
+        return run is not None and (ended is None or ended in wanted.statuses)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from workflow_server.records import StoredEvent
 
@@ -14,10 +14,12 @@ PAGE_CHARACTERS = 65_536
 """Bounds of a page, which a reader gets at once and holds until it is read: at most so many events, and no further
 event once the page has so many characters."""
 KEPT_PAGES = 16
-KEPT_CHARACTERS = 500_000
-"""Bounds of the pages that a log keeps for readers that come later to the same place, whichever is reached first."""
+KEPT_SIZE = 1_000_000
+"""Bounds of the pages that a log keeps for readers that come later to the same place, whichever is reached first: their
+number, and the characters of their events with the bytes that were made of them."""
 
-Form = TypeVar("Form")
+Pieces = list[tuple[bytes, int]]
+"""The bytes of a page as a reader gets them, in pieces, each with the last sequence in it."""
 
 
 class EventPage(list[StoredEvent]):
@@ -28,19 +30,24 @@ class EventPage(list[StoredEvent]):
     def __init__(self, events: Iterable[StoredEvent]) -> None:
         super().__init__(events)
         self.characters = sum(len(event.data) for event in self)
-        self._forms: dict[Hashable, object] = {}
+        self._forms: dict[Hashable, Pieces] = {}
 
     @property
     def is_full(self) -> bool:
         """Return whether no further event would have a place in it."""
         return len(self) >= PAGE or self.characters >= PAGE_CHARACTERS
 
-    def form(self, options: Hashable, make: Callable[[EventPage], Form]) -> Form:
+    @property
+    def size(self) -> int:
+        """Return the characters of the events, and the bytes that were made of them."""
+        return self.characters + sum(len(data) for form in self._forms.values() for data, _ in form)
+
+    def form(self, options: Hashable, make: Callable[[EventPage], Pieces]) -> Pieces:
         """Return what ``make`` makes of the page, which is the same for all readers with these options: it is made
         once."""
         if options not in self._forms:
             self._forms[options] = make(self)
-        return self._forms[options]  # type: ignore[return-value]  # one kind of options is of one kind of form
+        return self._forms[options]
 
 
 def first_page(events: Iterable[StoredEvent]) -> EventPage:
@@ -67,7 +74,8 @@ class SharedPages:
     def __init__(self, read: Callable[[int], Awaitable[list[StoredEvent]]]) -> None:
         self._read_stored = read
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
-        self._characters = 0
+        self._generation = 0
+        """Goes up when all are cleared: what was being read then is not kept."""
         self._reading: dict[int, asyncio.Task[EventPage]] = {}
 
     def find(self, after: int, committed: int) -> EventPage | None:
@@ -77,21 +85,15 @@ class SharedPages:
 
     def keep(self, after: int, committed: int, page: EventPage) -> None:
         """Keep a page for those who come to its place, in the place of older ones."""
-        self._drop(after)
+        self._kept.pop(after, None)
         self._kept[after] = _Kept(page, committed)
-        self._characters += page.characters
-        while len(self._kept) > KEPT_PAGES or self._characters > KEPT_CHARACTERS:
-            self._drop(next(iter(self._kept)))
-
-    def _drop(self, after: int) -> None:
-        kept = self._kept.pop(after, None)
-        if kept is not None:
-            self._characters -= kept.page.characters
+        while len(self._kept) > KEPT_PAGES or sum(kept.page.size for kept in self._kept.values()) > KEPT_SIZE:
+            self._kept.popitem(last=False)
 
     def clear(self) -> None:
         """Keep none of the pages any more."""
         self._kept.clear()
-        self._characters = 0
+        self._generation += 1
 
     async def read(self, after: int, committed: int) -> EventPage:
         """Read the page past ``after`` from the store, once for all that ask meanwhile.
@@ -107,11 +109,12 @@ class SharedPages:
         return await asyncio.shield(reading)
 
     async def _read(self, after: int, committed: int) -> EventPage:
+        generation = self._generation
         try:
             page = EventPage(await self._read_stored(after))
         finally:
             del self._reading[after]
-        if page:
+        if page and generation == self._generation:
             self.keep(after, committed, page)
         return page
 

@@ -42,7 +42,10 @@ class EventLog:
         self._next = extent.last + 1
         self._time = extent.last_time or 0.0
         """The time of the last event."""
+        self._is_deleted = False
         self._readers = 0
+        self._waiting = 0
+        """Readers that have got all that there is."""
         self._recent: deque[StoredEvent] | None = None
         """Made with the first reader, and dropped with the last."""
         self._recent_characters = 0
@@ -105,6 +108,13 @@ class EventLog:
         if not self._readers:
             self._recent, self._recent_characters = None, 0
 
+    def delete(self) -> None:
+        """Note that the handler was deleted: its readers get what is in memory, and end. Whatever the store has under
+        its id from now on is another handler's."""
+        self._is_deleted = True
+        self._pages.clear()
+        self.end()
+
     def end(self) -> None:
         """Note that no event follows those that are committed, until another run begins."""
         self.ended = True
@@ -121,6 +131,8 @@ class EventLog:
             if is_shared:
                 self._pages.keep(after, self.committed, page)
             return page
+        if self._is_deleted:
+            return EventPage(())
         if is_shared:
             return await self._pages.read(after, self.committed)
         return EventPage(await self._read_stored(after))
@@ -132,7 +144,14 @@ class EventLog:
         """Wait for the next change; False when there was none within ``timeout`` seconds."""
         if self._change is None:
             self._change = asyncio.get_running_loop().create_future()
-        done, _ = await asyncio.wait((self._change,), timeout=timeout)
+        self._waiting += 1
+        if self._waiting >= self._readers:
+            # All have passed what is kept for those that come later.
+            self._pages.clear()
+        try:
+            done, _ = await asyncio.wait((self._change,), timeout=timeout)
+        finally:
+            self._waiting -= 1
         return bool(done)
 
     def wake(self) -> None:
@@ -246,7 +265,7 @@ class EventLogs:
         self._advancing.pop(handler_id, None)
         log = self._logs.pop(handler_id, None)
         if log is not None:
-            log.end()
+            log.delete()
 
     def footprint(self) -> dict[str, int]:
         """Return what is held beside the logs that are in use."""

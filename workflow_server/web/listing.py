@@ -89,7 +89,11 @@ def bulk_asked(request: web.Request) -> BulkAsked:
     """
     purge = boolean(request, "purge", default=False)
     wanted = list_filter(request)
-    if not any(values(request, name) for name in FILTERS):
+    # An empty one, which lists ignore, may be a variable that was not set: it must not make the deletion a wider one.
+    for name in FILTERS:
+        if not all(request.query.getall(name, [])):
+            raise InvalidParameter(name, "a value")
+    if not any(name in request.query for name in FILTERS):
         raise FilterMissing(", ".join(FILTERS))
     if not purge:
         if values(request, "status") and "running" not in wanted.statuses:
