@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from tests.store.making import run_started
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.sqlite.exceptions import DatabaseLocked, FileBesideLinked
+from workflow_server.store.sqlite.lock import ServerLock
 
 
 async def test_a_second_server_is_kept_out_and_told_who_holds_it(store: SqliteWorkflowStore, path: Path) -> None:
@@ -46,3 +48,21 @@ async def test_a_pipe_in_the_place_of_the_lock_is_refused_at_once(path: Path) ->
     os.mkfifo(path.with_name(path.name + ".lock"))
     with pytest.raises(FileBesideLinked, match="not a regular file"):
         await SqliteWorkflowStore(path).open()
+
+
+@pytest.mark.parametrize("signature", ["gone", "0\n", "-1\n", "", "x", "9" * 30])
+def test_a_holder_that_is_not_there_is_not_named(tmp_path: Path, signature: str) -> None:
+    """The one before was killed, and its successor has not signed yet."""
+    holder, other = ServerLock(tmp_path / "db"), ServerLock(tmp_path / "db")
+    holder.acquire()
+    if signature == "gone":
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        signature = f"{ended.pid}\n"
+    holder.file.write_text(signature)
+    with pytest.raises(DatabaseLocked, match=r"\(process unknown\)"):
+        other.acquire()
+    holder.sign()
+    with pytest.raises(DatabaseLocked, match=rf"\(process {os.getpid()}\)"):
+        other.acquire()
+    holder.release()

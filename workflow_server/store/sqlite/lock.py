@@ -37,11 +37,9 @@ class ServerLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            holder = _signed(descriptor)
             os.close(descriptor)
-            raise DatabaseLocked(
-                path=str(self._path), holder=f"process {holder}" if holder else "process unknown"
-            ) from None
+            raise DatabaseLocked(path=str(self._path), holder=f"process {holder or 'unknown'}") from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -61,3 +59,18 @@ class ServerLock:
             os.close(self._descriptor)
             self._descriptor = None
             self._withheld.give_up()
+
+
+def _signed(descriptor: int) -> int | None:
+    """Return the process that has signed the file; None if that is gone: its successor has the lock and has not signed
+    yet."""
+    try:
+        holder = int(os.pread(descriptor, 32, 0))
+        if holder > 0:
+            os.kill(holder, 0)
+    except PermissionError:
+        # It is another user's.
+        return holder
+    except (ValueError, OverflowError, ProcessLookupError):
+        return None
+    return holder if holder > 0 else None
