@@ -140,6 +140,7 @@ def test_a_refusal_tells_nothing_of_a_token(file: Path, text: str) -> None:
     ("content", "said"),
     [
         (b"port = ", "not valid TOML"),
+        (b"port = " + b"1" * 5_000, "not valid TOML"),
         (b"port = 1\nport = 2\n", "line 2"),
         (b"\xff\xfe", "not UTF-8"),
         (b"#" * (1 << 20) + b"#", "larger than 1 MiB"),

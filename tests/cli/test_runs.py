@@ -18,6 +18,7 @@ from tests.harness.plain_http import get_json
 from tests.harness.spawning import clean_environment, printed
 from workflow_server.cli.many import Action
 from workflow_server.cli.remote import Query, Remote
+from workflow_server.cli.runs import _row
 
 FLOWS = """
 from workflows import Context, Workflow, step
@@ -188,6 +189,12 @@ def test_a_server_of_another_kind_is_one_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "is this its URL?" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_handler_that_was_never_started_has_a_row() -> None:
+    """One that a program put into the store: it has no start."""
+    handler = {"handler_id": "h", "workflow_name": "w", "status": "completed", "suspended": None, "tags": ["a", "b"]}
+    assert _row({**handler, "started_at": ""}) == ("h", "w", "completed", "", "a, b")
 
 
 async def test_many_pages_are_acted_on_to_the_last() -> None:
