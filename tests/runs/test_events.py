@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ import pytest
 from tests.store.fault_injection import AFTER, HookedStore
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.execution.exceptions import QueueTaken
-from workflow_server.records import EventAppended, QueueAdvanced, RunStarted
+from workflow_server.records import EventAppended, QueueAdvanced, Record, RunStarted
 from workflow_server.runs import events as event_log
 from workflow_server.runs.events import EventLog, EventLogs, EventReader, take_queue
 from workflow_server.store import group_commit
@@ -80,7 +80,13 @@ async def test_a_reader_returns_before_the_server_hears_of_a_commit(tmp_path: Pa
     await store.append(RunStarted("h", "w", "r", 1.0, 0, None))
     logs = EventLogs(store, asyncio.Event())
     log = logs.new("h")
-    store.subscribe(lambda records: [log.publish(record) for record in records if isinstance(record, EventAppended)])
+
+    def publish(records: Sequence[Record]) -> None:
+        for record in records:
+            if isinstance(record, EventAppended):
+                log.publish(record)
+
+    store.subscribe(publish)
     await write(store, log, 2)
     committed = asyncio.Event()
     loop = asyncio.get_running_loop()
