@@ -25,8 +25,9 @@ from workflow_server.forking import (
     withhold_sockets,
 )
 from workflow_server.runs.manager import RuntimeManager
+from workflow_server.service_manager import ServiceManager
 from workflow_server.settings import EXPOSED, Settings
-from workflow_server.shutdown import SIGNALS, StopSignals
+from workflow_server.shutdown import AFTER_GRACE, SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.web.app import create_app
@@ -238,12 +239,17 @@ class WorkflowServer:
         self, sockets: Sequence[socket.socket], signals: StopSignals, announce: Callable[[str], None]
     ) -> None:
         runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
+        service = ServiceManager()
         try:
-            await runner.setup()
-            for bound in sockets:
-                await runner.listen(bound)
+            with service.starting():
+                await runner.setup()
+                for bound in sockets:
+                    await runner.listen(bound)
             self._announce(announce, sockets)
-            await _first_of(signals.stopping, self._failed)
+            service.ready(self._resumed_line())
+            with service.watched():
+                await _first_of(signals.stopping, self._failed)
+            service.stopping(self._settings.grace_period + AFTER_GRACE)
             if self._failure is not None:
                 signals.begin(0.0)
             await runner.cleanup()
@@ -263,7 +269,10 @@ class WorkflowServer:
             say(f"Listening on http://{f'[{address}]' if ':' in address else address}:{port}")
         say(f"Database: {self._store.location}")
         say(f"Workflows: {', '.join(self.workflow_names) or 'none'}")
-        say(f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}")
+        say(self._resumed_line())
+
+    def _resumed_line(self) -> str:
+        return f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}"
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from workflow_server.cli.completion import completion
 from workflow_server.cli.db import db
 from workflow_server.cli.openapi import openapi
 from workflow_server.cli.runs import runs
@@ -27,3 +28,4 @@ main.add_command(settings)
 main.add_command(db)
 main.add_command(runs)
 main.add_command(workflows)
+main.add_command(completion)

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import click
 
+from workflow_server.cli import candidates
 from workflow_server.cli.exit_codes import FAILURE
 from workflow_server.cli.filters import filters
 from workflow_server.cli.output import json_lines, print_json_line
@@ -64,7 +65,9 @@ def acting(command: Command) -> Command:
     """Add the arguments and options of a command that acts on many handlers."""
     added: Callable[..., Any] = connected(command)
     for option in reversed((
-        click.argument("handler_ids", metavar="[HANDLER_ID]...", nargs=-1),
+        click.argument(
+            "handler_ids", metavar="[HANDLER_ID]...", nargs=-1, shell_complete=candidates.handlers
+        ),
         filters,
         click.option("--dry-run", is_flag=True, help="Only print what would be done."),
         click.option("--yes", is_flag=True, help="Do not ask."),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from workflow_server.cli import candidates
 from workflow_server.cli.exit_codes import exit_codes
 from workflow_server.cli.target import load_server
 from workflow_server.logs import set_up_logging
@@ -20,7 +21,7 @@ With TARGET, its server or workflows are loaded first; nothing is started, and n
 
 
 @click.command(help=HELP)
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=candidates.files)
 @click.option("--output", "-o", type=click.Path(dir_okay=False, writable=True), help="File to write instead of stdout.")
 def openapi(target: str | None, output: str | None) -> None:
     """Run ``workflow-server openapi``."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from workflow_server.cli import candidates
 from workflow_server.cli.exit_codes import FAILURE
 from workflow_server.cli.filters import filters
 from workflow_server.cli.many import cancel, purge
@@ -76,7 +77,7 @@ def _row(handler: Json) -> tuple[str, ...]:
 
 
 @runs.command(help="Show a run: its status, its result, where it stands.")
-@click.argument("handler_id")
+@click.argument("handler_id", shell_complete=candidates.handlers)
 @json_lines
 @connected
 def show(connection: Connection, handler_id: str, as_json: bool) -> None:
@@ -98,7 +99,7 @@ It goes on by itself when the server is restarted. The exit code is 1 if the run
 
 
 @runs.command(help=WATCH)
-@click.argument("handler_id")
+@click.argument("handler_id", shell_complete=candidates.handlers)
 @json_lines
 @connected
 def watch(connection: Connection, handler_id: str, as_json: bool) -> None:
@@ -163,7 +164,7 @@ failed or was cancelled.
 
 
 @runs.command(help=START)
-@click.argument("workflow")
+@click.argument("workflow", shell_complete=candidates.workflows)
 @field
 @click.option("--tag", "tags", multiple=True, help="Tag to find the run by. Repeatable.")
 @click.option("--wait", is_flag=True, help="Wait until the run ends.")
@@ -194,7 +195,7 @@ def start(
 
 
 @runs.command(help="Send an event of the class TYPE to a run: an answer, say.")
-@click.argument("handler_id")
+@click.argument("handler_id", shell_complete=candidates.handlers)
 @click.argument("kind", metavar="TYPE")
 @field
 @click.option("--step", help="Only this step gets it.")

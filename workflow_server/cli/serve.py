@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from workflow_server.cli import candidates
 from workflow_server.cli.event_loop import new_event_loop, run
 from workflow_server.cli.exit_codes import end_of_process, exit_codes
 from workflow_server.cli.options import given, setting_options
@@ -28,7 +29,7 @@ Set tokens in the environment, separated by commas: WORKFLOW_SERVER_TOKENS and W
 
 
 @click.command(help=HELP)
-@click.argument("target")
+@click.argument("target", shell_complete=candidates.files)
 @setting_options
 def serve(target: str, **options: Any) -> None:
     """Run ``workflow-server serve``."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from workflow_server.cli import candidates
 from workflow_server.cli.output import json_lines, print_json_line, print_table
 from workflow_server.cli.remote import Connection, Remote, connected
 from workflow_server.printable import printable
@@ -41,7 +42,7 @@ def list_workflows(connection: Connection, as_json: bool) -> None:
 
 
 @workflows.command(help="Show what a workflow is started with, and its steps and events as a graph.")
-@click.argument("name")
+@click.argument("name", shell_complete=candidates.workflows)
 @json_lines
 @connected
 def show(connection: Connection, name: str, as_json: bool) -> None:
