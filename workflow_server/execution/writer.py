@@ -280,7 +280,7 @@ class RunWriter:
     def _patched(self, patch: Patch) -> StatePatched | StateReplaced:
         if not self._has_base:
             return self._replaced(self.state.durable)
-        record = StatePatched(self._run_id, self._next_patch, text_of(patch))
+        record = StatePatched(self._run_id, self._next_patch, text_of(patch), self._next_tick - 1)
         self._next_patch += 1
         self._patches += 1
         self._patch_characters += len(record.patch)
@@ -292,7 +292,7 @@ class RunWriter:
         self._patches = 0
         # A large state may gather patches of its own size before it is written again.
         self._patch_characters = -len(data)
-        return StateReplaced(self._run_id, self._next_patch - 1, data)
+        return StateReplaced(self._run_id, self._next_patch - 1, data, self._next_tick - 1)
 
     def _write_unattended(self, patch: Patch) -> None:
         if self.is_open:
