@@ -30,7 +30,7 @@ from workflows.events import (
 )
 from workflows.plugins.basic import BasicRuntime, get_current_run_id
 from workflows.runtime.runtime_decorators import BaseRuntimeDecorator
-from workflows.runtime.types.internal_state import BrokerState, InProgressState, InternalStepWorkerState
+from workflows.runtime.types.internal_state import BrokerState, EventAttempt, InProgressState, InternalStepWorkerState
 from workflows.runtime.types.named_task import NamedTask, PendingStart, PendingWorker, WorkerTask, pick_highest_priority
 from workflows.runtime.types.plugin import (
     ExternalRunAdapter,
@@ -84,6 +84,7 @@ from workflow_server.execution.engine.ticks import (
     compact_layouts,
     context_model,
     events_of,
+    is_stuck,
     new_state,
     reduce,
     tick_from_json,
@@ -112,6 +113,7 @@ __all__ = [
     "DictState",
     "EmissionKey",
     "Event",
+    "EventAttempt",
     "ExternalRunAdapter",
     "InMemoryStateStore",
     "InProgressState",
@@ -174,6 +176,7 @@ __all__ = [
     "idempotency_key",
     "in_step",
     "infer_state_type",
+    "is_stuck",
     "new_state",
     "pick_highest_priority",
     "plain",
