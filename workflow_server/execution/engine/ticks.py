@@ -62,6 +62,13 @@ def reduce(state: BrokerState, tick: WorkflowTick, run_id: str) -> BrokerState:
     return rebuild_state_from_ticks(state, [tick], run_id=run_id)
 
 
+def has_failed_attempts(state: BrokerState) -> bool:
+    """Return whether a step that has failed begins again, or is to."""
+    return any(
+        attempt.attempts for worker in state.workers.values() for attempt in (*worker.in_progress, *worker.queue)
+    )
+
+
 def is_stuck(state: BrokerState) -> bool:
     """Return whether the engine fails a run that comes to rest in this state: what a collection waits for can never
     come."""
