@@ -65,7 +65,8 @@ def reduce(state: BrokerState, tick: WorkflowTick, run_id: str) -> BrokerState:
 def has_failed_attempts(state: BrokerState) -> bool:
     """Return whether a step that has failed begins again, or is to."""
     return any(
-        attempt.attempts for worker in state.workers.values() for attempt in (*worker.in_progress, *worker.queue)
+        any(attempt.attempts for attempt in worker.in_progress) or any(attempt.attempts for attempt in worker.queue)
+        for worker in state.workers.values()
     )
 
 
