@@ -27,6 +27,7 @@ from workflow_server.runs.exceptions import (
     HandlerExists,
     HandlerIdBesideNoFork,
     HandlerIdRefused,
+    HandlerNotRunning,
     JournalNotKept,
     RunNotOver,
     RunSucceeded,
@@ -249,6 +250,46 @@ async def test_of_two_retries_at_once_one_is_refused(managing: Managing) -> None
         assert workflow.ran["two"] == 3
 
 
+@pytest.mark.parametrize("turns", range(0, 30, 3))
+async def test_a_retry_beside_a_purge_leaves_a_run_or_nothing(managing: Managing, database: Path, turns: int) -> None:
+    workflow = Chain(broken="two")
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        workflow.broken = None
+
+        async def later() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await manager.purge(failed.handler_id)
+
+        outcomes = await asyncio.gather(
+            manager.retry(failed.handler_id, RetryRequest()), later(), return_exceptions=True
+        )
+        # The purge takes a run that was retried with it.
+        assert outcomes[1] is None
+        assert isinstance(outcomes[0], HandlerData | HandlerNotFound)
+        with pytest.raises(HandlerNotFound):
+            await manager.get_handler(failed.handler_id)
+    assert rows(database) == {}
+
+
+async def test_a_retry_beside_a_cancel_ends_one_way(managing: Managing) -> None:
+    async with managing(w=Asks()) as manager:
+        handler = await manager.start("w", RunRequest())
+        await asked(manager, handler.handler_id)
+        await manager.cancel(handler.handler_id)
+        outcomes = await asyncio.gather(
+            manager.retry(handler.handler_id, RetryRequest()),
+            manager.cancel(handler.handler_id),
+            return_exceptions=True,
+        )
+        assert isinstance(outcomes[0], HandlerData)
+        # Behind the retry it cancels the new run, and before it there is none to cancel.
+        assert outcomes[1] is None or isinstance(outcomes[1], HandlerNotRunning)
+        status = (await manager.get_handler(handler.handler_id)).status
+        assert status == ("cancelled" if outcomes[1] is None else "running")
+
+
 async def test_the_events_of_a_retry_follow_those_before(managing: Managing) -> None:
     workflow = Chain(broken="three")
     async with managing(w=workflow) as manager:
@@ -305,6 +346,46 @@ async def test_a_cancelled_run_goes_on_where_it_stood(managing: Managing) -> Non
         assert (over.status, result_of(over)) == ("completed", 1)
         assert details.status == "running"
     assert workflow.ran == {"begin": 1, "ask": 2}
+
+
+class Refusing(Asks):
+    """Fails when it has got its answer."""
+
+    broken = True
+
+    @step
+    async def ask(self, ctx: Context, ev: First) -> StopEvent:
+        self.ran["ask"] += 1
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        if self.broken:
+            raise Broken
+        return StopEvent(result="answered")
+
+
+async def test_a_step_that_failed_after_its_answer_has_it_again(managing: Managing) -> None:
+    workflow = Refusing()
+    async with managing(w=workflow) as manager:
+        handler = await manager.start("w", RunRequest())
+        await asked(manager, handler.handler_id)
+        await manager.send(handler.handler_id, REPLY, None, None)
+        assert (await ended(manager, handler.handler_id))[0].status == "failed"
+        workflow.broken = False
+        assert result_of(await retried(manager, handler.handler_id)) == "answered"
+    assert workflow.ran == {"begin": 1, "ask": 3}
+
+
+async def test_a_question_is_asked_again_from_its_step(managing: Managing) -> None:
+    workflow = Refusing()
+    async with managing(w=workflow) as manager:
+        handler = await manager.start("w", RunRequest())
+        await asked(manager, handler.handler_id)
+        await manager.send(handler.handler_id, REPLY, None, None)
+        await ended(manager, handler.handler_id)
+        workflow.broken = False
+        await manager.retry(handler.handler_id, RetryRequest(from_step="ask"))
+        await asked(manager, handler.handler_id)
+        await manager.send(handler.handler_id, REPLY, None, None)
+        assert result_of((await ended(manager, handler.handler_id))[0]) == "answered"
 
 
 async def deadline(manager: RuntimeManager, handler_id: str) -> datetime:
@@ -574,6 +655,22 @@ async def test_a_run_without_a_kept_journal_says_so(managing: Managing, database
         with pytest.raises(JournalNotKept, match="older version"):
             await manager.retry(failed.handler_id, RetryRequest())
         assert await manager.get_handler(failed.handler_id) == failed
+
+
+async def test_a_journal_with_a_gap_is_retried_from_before_it(managing: Managing, database: Path) -> None:
+    workflow = Chain(broken="three")
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        with closing(sqlite3.connect(database)) as connection, connection:
+            # The result of the first step is gone.
+            (gap,) = connection.execute("SELECT seq FROM ticks WHERE data LIKE '%step_result%'").fetchone()
+            connection.execute("DELETE FROM ticks WHERE seq = ?", [gap])
+        workflow.broken = None
+        with pytest.raises(JournalUnreadable, match=f"no tick {gap}"):
+            await manager.retry(failed.handler_id, RetryRequest())
+        with pytest.raises(StepNotReached, match="retried from one"):
+            await manager.retry(failed.handler_id, RetryRequest(from_step="two"))
+        assert result_of(await retried(manager, failed.handler_id, from_step="one")) == WHOLE
 
 
 class OtherChain(Workflow):

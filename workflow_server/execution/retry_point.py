@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from workflow_server.execution.codec import Undecodable
 from workflow_server.execution.containment import is_cancelled
 from workflow_server.execution.engine import (
     AddWaiter,
@@ -85,6 +86,8 @@ async def _point(
     start = _start_of(served, stored)
     read = _Reading(served.journal(stored.run_id, start), stored)
     await read.to_end()
+    if from_step is None and read.missing is not None:
+        raise Undecodable(f"its journal has no tick {read.missing}; an earlier step may still be named")
     last = read.last if from_step is None else _beginning(read, from_step)
     attempts = _Attempts() if from_step is not None else read.attempts_to_drop()
     state = _state_at(served, stored, last, attempts.ticks)
@@ -146,12 +149,15 @@ class _Reading:
         """The last tick before that with which the run ended."""
         self.beginnings: dict[str, int] = {}
         """By step: the tick with which it began last, for an event that it had not begun for before."""
+        self.missing: int | None = None
+        """A tick that is missing, though later ones are there: it was too large to store, or is lost."""
         self._note_beginnings(skip_attempted=True)
 
     async def to_end(self) -> None:
-        """Read until the run has ended, or until a tick is missing that could not be stored."""
+        """Read until the run has ended, or until a tick is missing."""
         for tick in self._stored.ticks:
             if tick.seq != self.last + 1:
+                self.missing = self.last + 1
                 return
             read = self._journal.decode(self._state, tick.data)
             after = self._journal.reduce(self._state, read)
