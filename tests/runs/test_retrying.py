@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -388,6 +389,15 @@ async def test_a_question_is_asked_again_from_its_step(managing: Managing) -> No
         assert result_of((await ended(manager, handler.handler_id))[0]) == "answered"
 
 
+HOURS = timedelta(hours=3)
+
+
+def ended_earlier(database: Path) -> None:
+    """Let it be as if the runs had ended some hours ago."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE handlers SET completed_at = completed_at - ?", [HOURS.total_seconds()])
+
+
 async def deadline(manager: RuntimeManager, handler_id: str) -> datetime:
     waits = (await manager.describe_handler(handler_id)).waiting_for
     assert waits is not None
@@ -401,15 +411,42 @@ async def test_a_wait_has_the_time_left_that_it_had(managing: Managing, database
         await asked(manager, handler.handler_id)
         before = await deadline(manager, handler.handler_id)
         await manager.cancel(handler.handler_id)
-    hours = 3
-    with closing(sqlite3.connect(database)) as connection, connection:
-        # As if it had been cancelled three hours ago.
-        connection.execute("UPDATE handlers SET completed_at = completed_at - ?", [hours * 3600])
+    ended_earlier(database)
     async with managing(w=Asks(wait=600)) as manager:
         await manager.retry(handler.handler_id, RetryRequest())
         await until(lambda: bool(manager.runs.in_memory()))
         moved = await deadline(manager, handler.handler_id) - before
-        assert timedelta(hours=hours) <= moved < timedelta(hours=hours, minutes=5)
+        assert HOURS <= moved < HOURS + timedelta(minutes=5)
+
+
+class Delayed(Workflow):
+    @step(retry_policy=retry_policy(wait=wait_fixed(600), stop=stop_after_attempt(3)))
+    async def work(self, ev: StartEvent) -> StopEvent:
+        raise Broken
+
+
+async def test_a_delay_has_the_time_left_that_it_had(managing: Managing, database: Path) -> None:
+    async with managing(w=Delayed(timeout=None)) as manager:
+        handler = await manager.start("w", RunRequest())
+        before = await delay(manager, handler.handler_id)
+        await manager.cancel(handler.handler_id)
+    ended_earlier(database)
+    async with managing(w=Delayed(timeout=None)) as manager:
+        await manager.retry(handler.handler_id, RetryRequest())
+        await until(lambda: bool(manager.runs.in_memory()))
+        after = await delay(manager, handler.handler_id)
+        # It has the attempts left that it had.
+        assert after[0] == before[0] == 2
+        assert HOURS <= after[1] - before[1] < HOURS + timedelta(minutes=5)
+
+
+async def delay(manager: RuntimeManager, handler_id: str) -> tuple[int, datetime]:
+    """The attempt that comes, and when; the first has failed when this returns."""
+    async with asyncio.timeout(20):
+        while not (retries := (await manager.describe_handler(handler_id)).retrying_steps):
+            await asyncio.sleep(0.01)
+    assert retries[0].at is not None
+    return retries[0].attempt, datetime.fromisoformat(retries[0].at)
 
 
 async def test_the_clock_of_a_run_that_timed_out_begins_anew(managing: Managing) -> None:
@@ -419,6 +456,10 @@ async def test_the_clock_of_a_run_that_timed_out_begins_anew(managing: Managing)
         assert (timed_out.status, "timed out" in (timed_out.error or "")) == ("failed", True)
     async with managing(w=Asks(timeout=600)) as manager:
         await manager.retry(timed_out.handler_id, RetryRequest())
+        stored = await manager.store.load_run(timed_out.handler_id)
+        assert stored is not None
+        assert stored.snapshot is not None
+        assert json.loads(stored.snapshot.data)["loop"].get("elapsed_alive", 0) == 0
         await until(lambda: bool(manager.runs.in_memory()))
         await manager.send(timed_out.handler_id, REPLY, None, None)
         assert result_of((await ended(manager, timed_out.handler_id))[0]) == 1
@@ -519,8 +560,17 @@ class Typed(Workflow):
         return StopEvent(result=(await ctx.store.get_state()).names)
 
 
-async def test_a_typed_state_is_as_before_its_first_write(managing: Managing) -> None:
-    workflow = Typed(broken=True)
+class TypedOnce(Typed):
+    """Has one attempt."""
+
+    @step
+    async def work(self, ctx: Context[Named], ev: StartEvent) -> StopEvent:
+        return await super().work(ctx, ev)
+
+
+@pytest.mark.parametrize("kind", [Typed, TypedOnce])
+async def test_a_typed_state_is_as_before_its_first_write(managing: Managing, kind: type[Typed]) -> None:
+    workflow = kind(broken=True)
     async with managing(w=workflow) as manager:
         failed = await run(manager)
         workflow.broken = False
