@@ -106,7 +106,8 @@ class Anywhere(Workflow):
         if ev.at == len(plan):
             state = await ctx.store.get_state()
             return StopEvent(result=[seen, state["steps"], sorted(state["names"])])
-        kind = {"plain": Plain, "spread": Spread, "ask": Question}[plan[ev.at]]
+        kinds: dict[str, type[Plain | Spread | Question]] = {"plain": Plain, "spread": Spread, "ask": Question}
+        kind = kinds[plan[ev.at]]
         return kind(at=ev.at, seen=seen)
 
     @step(retry_policy=TWICE)
