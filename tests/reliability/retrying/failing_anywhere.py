@@ -50,7 +50,7 @@ class Question(Stage):
 
 
 class Sent(Stage):
-    """What one step sends to another beside its result."""
+    """An event that one step sends to another beside its result."""
 
 
 class Place(NamedTuple):
