@@ -64,7 +64,7 @@ def write(folder: Path, *, broken: bool) -> None:
 
 
 def ran(folder: Path) -> Counter[int]:
-    """How often each step has begun."""
+    """The number of times that each step has begun."""
     return Counter(map(int, (folder / "ran").read_text().split()))
 
 
