@@ -305,24 +305,26 @@ class RunWriter:
         """Let a snapshot stand for many ticks of the journal, and a full record for many patches of the state."""
         if not self.is_open:
             return
-        if self._is_due(self._next_tick - self._snapshot_at, SNAPSHOT_TICKS, broker):
+        ticks = self._next_tick - self._snapshot_at
+        if ticks >= 0 and self._may_compact(ticks, SNAPSHOT_TICKS, broker):
             data = self.journal.snapshot(broker)
             if len(data) <= LARGEST_SNAPSHOT:
                 self.append(SnapshotTaken(self._run_id, self._next_tick - 1, data))
             # A large state is written less often, but never so rarely that a resume is slow.
             self._snapshot_at = self._next_tick + min(max(SNAPSHOT_TICKS, len(data) // 100), 4 * SNAPSHOT_TICKS)
-        if self._is_due(self._patches - STATE_PATCHES, STATE_PATCHES, broker) or self._is_due(
-            self._patch_characters - STATE_PATCH_CHARACTERS, STATE_PATCH_CHARACTERS, broker
+        patches, characters = self._patches - STATE_PATCHES, self._patch_characters - STATE_PATCH_CHARACTERS
+        if (patches >= 0 and self._may_compact(patches, STATE_PATCHES, broker)) or (
+            characters >= 0 and self._may_compact(characters, STATE_PATCH_CHARACTERS, broker)
         ):
             self.append(self._replaced(self.state.durable))
 
-    def _is_due(self, beyond: int, limit: int, broker: BrokerState) -> bool:
+    def _may_compact(self, beyond: int, limit: int, broker: BrokerState) -> bool:
         """Return whether so much beyond a limit is to be compacted.
 
         While a failed step is to begin again, four times the limit may gather: the retry of a run leaves out what its
         failed attempts wrote, which can be told from the rest only until then.
         """
-        return beyond >= 0 and (beyond >= WAITING_LIMITS * limit or not has_failed_attempts(broker))
+        return beyond >= WAITING_LIMITS * limit or not has_failed_attempts(broker)
 
     def pace(self) -> Coroutine[Any, Any, None]:
         """Return what a step awaits that has published an event: where it is faster than the store, its commit."""
