@@ -126,7 +126,7 @@ async def test_a_retry_that_is_killed_in_the_middle_goes_on(tmp_path: Path, exte
 async def test_a_retry_ends_as_a_run_that_never_failed(
     managing: Managing, monkeypatch: pytest.MonkeyPatch, extent: Extent, survived: Survived
 ) -> None:
-    trials = extent.of(short=40, long=1_000)
+    trials = extent.of(short=40, long=500)
     failed: list[Place] = []
     for trial in range(trials):
         failed += await retried_anywhere(managing, monkeypatch, extent.seed * 10_000 + trial)
