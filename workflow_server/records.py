@@ -20,9 +20,10 @@ STATUSES: tuple[Status, ...] = ("running", "completed", "failed", "cancelled")
 
 
 class RunStarted(NamedTuple):
-    """A handler begins a run: its first one, or, continuing a completed handler, the next.
+    """A handler begins a run: its first one, or, continuing a completed handler or retrying one that failed or was
+    cancelled, the next.
 
-    Continuing replaces the run's columns of the handler's row and removes the journal of the run before.
+    The next one replaces the run's columns of the handler's row and removes the journal of the run before.
     """
 
     handler_id: str
@@ -73,7 +74,8 @@ class RunLoaded(NamedTuple):
 
 
 class RunEnded(NamedTuple):
-    """The run reached its terminal status; its journal, snapshot and inbox go, its events and state stay.
+    """The run reached its terminal status; its inbox goes, its events and state stay. The journal and the snapshot of a
+    completed run go, too; those of any other stay, so that it can be retried.
 
     A run ends once: a second end is refused, and so is an event that comes after the end.
     """
@@ -121,6 +123,8 @@ class StateReplaced(NamedTuple):
     run_id: str
     seq: int
     data: str
+    tick: int = -1
+    """The last tick of the journal whose change it has; -1 before the first, and in what older builds wrote."""
 
 
 class StatePatched(NamedTuple):
@@ -129,6 +133,8 @@ class StatePatched(NamedTuple):
     run_id: str
     seq: int
     patch: str
+    tick: int = -1
+    """The tick that it was written with, or after; see ``StateReplaced``."""
 
 
 class EventAppended(NamedTuple):

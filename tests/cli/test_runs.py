@@ -246,3 +246,49 @@ def test_a_server_that_is_not_there_is_one_error(tmp_path: Path) -> None:
     assert first.startswith("workflow-server: no server answers at http://127.0.0.1:9")
     assert first.endswith("trying again for 10 s")
     assert "no server answers" in last
+
+
+FAILING = """
+from pathlib import Path
+
+from workflows import Workflow, step
+from workflows.events import StartEvent, StopEvent
+
+class Nightly(Workflow):
+    @step
+    async def load(self, ev: StartEvent) -> StopEvent:
+        if not Path("mended").exists():
+            raise ValueError("not mended")
+        return StopEvent(result="loaded")
+
+nightly = Nightly(timeout=None)
+"""
+
+
+@pytest.mark.slow(20)
+def test_runs_are_retried_by_id_and_by_filters(tmp_path: Path, start_server: StartServer) -> None:
+    (tmp_path / "flows.py").write_text(FAILING)
+    typed = Typed(start_server(tmp_path / "flows.py").url, tmp_path)
+    failed = [typed.started("nightly") for _ in range(3)]
+    typed("runs", "watch", failed[-1], code=1)
+    assert typed("runs", "retry", failed[0]).stdout == f"{failed[0]} retried\n"
+    typed("runs", "watch", failed[0], code=1)
+    (tmp_path / "mended").touch()
+    both = typed("runs", "retry", "nobody", failed[0], code=1)
+    assert (both.stdout, "(404)" in both.stderr) == (f"{failed[0]} retried\n", True)
+    typed("runs", "watch", failed[0])
+    assert "(409)" in typed("runs", "retry", failed[0], code=1).stderr
+    fork = typed("runs", "retry", failed[1], "--fork", "--from-step", "load").stdout.split()[0]
+    assert fork not in failed
+    typed("runs", "watch", fork)
+    asked = typed("runs", "retry", "--workflow", "nightly", code=1)
+    assert "2 handlers match. Shall they be retried?" in asked.stderr, "without a terminal, nobody says yes"
+    dry = typed("runs", "retry", "--workflow", "nightly", "--dry-run")
+    assert dry.stdout.splitlines() == [f"{handler_id} would be retried" for handler_id in failed[1:]]
+    refused = typed("runs", "retry", "--workflow", "nightly", "--from-step", "other", "--yes", code=1)
+    assert refused.stderr.count("no step 'other'") == 2
+    assert refused.stderr.endswith("0 retried\n")
+    done = typed.lines("runs", "retry", "--workflow", "nightly", "--yes")
+    assert done == [{"handler_id": handler_id, "status": "retried"} for handler_id in failed[1:]]
+    for handler_id in failed:
+        typed("runs", "watch", handler_id)

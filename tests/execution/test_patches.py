@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.values.strategies import SHOWN_VALUES, Shown
 from workflow_server.execution.codec import Codec
 from workflow_server.execution.codec.comparing import same
-from workflow_server.execution.patches import apply, diff, uncounted
+from workflow_server.execution.patches import apply, counted_as, diff
 
 CODEC = Codec()
 
@@ -48,7 +48,7 @@ def test_a_patch_makes_the_tree_of_a_new_value_of_an_old_ones(old: Shown, new: S
     for left, right in ((before, after), (after, before), ({"a": before, "b": 1}, {"a": CODEC.encode(new.value)})):
         left_read, right_read = json.loads(json.dumps(left)), json.loads(json.dumps(right))
         assert same(apply(left, diff(left, right, counting=counting)), right)
-        assert diff(left, right) == diff(left_read, right_read) == uncounted(diff(left, right, counting=True))
+        assert diff(left, right) == diff(left_read, right_read) == counted_as(diff(left, right, counting=True), [])
         assert diff(right, right_read) == []
 
 
@@ -90,3 +90,18 @@ def test_a_container_that_an_unfinished_step_made_is_made_again() -> None:
     second = diff({"by": {"a": {"n": 1}}}, {"by": {"a": {"n": 1, "m": 2}}})
     assert apply({"by": {}}, second) == {"by": {"a": {"m": 2}}}
     assert apply({}, second) == {"by": {"a": {"m": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("writes", "was"),
+    [
+        ([diff({"n": 1, "m": 1}, {"n": 2, "m": 1}, counting=True)], 1),
+        ([diff({"n": 1, "m": 1}, {"n": 5, "m": 1}), diff({"n": 5, "m": 1}, {"n": 6, "m": 1}, counting=True)], None),
+        ([diff({}, {"n": 1})], None),
+        ([[{"op": "set", "path": [], "value": {"n": 5, "m": 1}}], diff({"n": 5}, {"n": 6}, counting=True)], None),
+        ([], None),
+    ],
+)
+def test_a_number_is_counted_that_all_writes_counted(writes: list[Any], was: int | None) -> None:
+    patch = counted_as(diff({"n": 1, "m": 1}, {"n": 6, "m": 1}, counting=True), writes)
+    assert patch == [{"op": "set", "path": ["n"], "value": 6, **({} if was is None else {"was": was})}]

@@ -24,11 +24,13 @@ STATUSES: dict[tuple[str, str], set[str]] = {
     ("get", "/handlers"): {"200", "400"},
     ("get", "/handlers/stats"): {"200", "400"},
     ("post", "/bulk/cancel"): {"200", "400"},
+    ("post", "/bulk/retry"): {"200", "400"},
     ("get", "/handlers/{handler_id}"): {"200", "202", "404", "500"},
     ("get", "/results/{handler_id}"): {"200", "202", "404", "500"},
     ("get", "/events/{handler_id}"): {"200", "204", "400", "404", "409", "429"},
     ("post", "/events/{handler_id}"): {"200", "400", "404", "409", "413", "415", "422", "503", "507"},
     ("post", "/handlers/{handler_id}/cancel"): {"200", "400", "404", "503"},
+    ("post", "/handlers/{handler_id}/retry"): {"200", "400", "404", "409", "413", "415", "422", "503", "507"},
     ("get", "/openapi.json"): {"200"},
     ("get", "/"): {"200"},
 }

@@ -18,13 +18,15 @@ from workflow_server.printable import printable
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Action:
     """Something that is done to handlers."""
 
-    done: Literal["cancelled", "deleted"]
-    running: bool
+    done: Literal["cancelled", "deleted", "retried"]
+    running: bool = False
     """Running runs may be cancelled."""
+    refused: int = 0
+    """The handlers to which it could not be done so far."""
 
     @property
     def query(self) -> Query:
@@ -33,28 +35,50 @@ class Action:
 
     async def to_given(self, remote: Remote, handler_ids: Sequence[str]) -> AsyncIterator[str]:
         """Do it to these handlers, one after the other; yield those to which it is done."""
-        refused = 0
         for handler_id in handler_ids:
             try:
-                await remote.post("handlers", handler_id, "cancel", query=self.query[:1])
+                yield await self._to_one(remote, handler_id)
             except Refused as error:
                 # The others are to be done all the same.
-                click.echo(f"workflow-server: {error}", err=True)
-                refused += 1
-            else:
-                yield handler_id
-        if refused:
-            raise SystemExit(FAILURE)
+                self._refuse(str(error))
+
+    async def _to_one(self, remote: Remote, handler_id: str) -> str:
+        await remote.post("handlers", handler_id, "cancel", query=self.query[:1])
+        return handler_id
+
+    def _refuse(self, reason: str) -> None:
+        click.echo(f"workflow-server: {reason}", err=True)
+        self.refused += 1
 
     async def to_matching(self, remote: Remote, query: Query, *, dry_run: bool) -> AsyncIterator[str]:
         """Do it to all handlers that match, page by page, or only find them; yield each."""
         cursor: str | None = ""
         while cursor is not None:
             more = [*query, *self.query, ("dry_run", _flag(dry_run)), ("cursor", cursor)]
-            answer = await remote.post("bulk", "cancel", query=more)
+            answer = await remote.post("bulk", "retry" if self.done == "retried" else "cancel", query=more)
+            for one in answer.get("refused", ()):
+                self._refuse(f"{printable(one['handler_id'])}: {printable(one['detail'])}")
             for handler_id in answer["handler_ids"]:
                 yield handler_id
             cursor = answer["next_cursor"]
+
+
+@dataclass
+class Retry(Action):
+    """Their runs are retried."""
+
+    from_step: str | None = None
+    fork: bool = False
+
+    @property
+    def query(self) -> Query:
+        """Return the parameters of a request for it."""
+        step = [] if self.from_step is None else [("from_step", self.from_step)]
+        return [*step, ("fork", _flag(self.fork))]
+
+    async def _to_one(self, remote: Remote, handler_id: str) -> str:
+        body = {"from_step": self.from_step, "fork": self.fork}
+        return str((await remote.post_once("handlers", handler_id, "retry", body=body))["handler_id"])
 
 
 def _flag(value: bool) -> str:
@@ -98,6 +122,22 @@ def purge(running: bool, **options: Any) -> None:
     _act(Action("deleted", running), **options)
 
 
+RETRY = """Retry runs that failed, were cancelled or timed out: the given ones, or all that match the filters.
+
+The failed step begins again with fresh attempts, or an earlier one that is named. Of those that match, cancelled ones
+are retried only with --status cancelled. Follow a retry with "runs watch".
+"""
+
+
+@click.command(help=RETRY)
+@acting
+@click.option("--from-step", metavar="STEP", help="Go back to the last beginning of this step.")
+@click.option("--fork", is_flag=True, help="Go on in new handlers, whose ids are printed, and leave these as they are.")
+def retry(from_step: str | None, fork: bool, **options: Any) -> None:
+    """Run ``workflow-server runs retry``."""
+    _act(Retry("retried", from_step=from_step, fork=fork), **options)
+
+
 def _act(
     action: Action,
     *,
@@ -115,6 +155,7 @@ def _act(
     done: str = action.done
     if handler_ids:
         connection.run(lambda remote: _print_all(action.to_given(remote, handler_ids), done, as_json=as_json))
+        _exit_as(action)
         return
     if dry_run:
         done = f"would be {done}"
@@ -125,6 +166,12 @@ def _act(
         lambda remote: _print_all(action.to_matching(remote, query, dry_run=dry_run), done, as_json=as_json)
     )
     click.echo(f"{found:,} {done}", err=True)
+    _exit_as(action)
+
+
+def _exit_as(action: Action) -> None:
+    if action.refused:
+        raise SystemExit(FAILURE)
 
 
 async def _print_all(handler_ids: AsyncIterator[str], done: str, *, as_json: bool) -> int:

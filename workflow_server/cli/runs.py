@@ -12,7 +12,7 @@ import click
 from workflow_server.cli import candidates
 from workflow_server.cli.exit_codes import FAILURE
 from workflow_server.cli.filters import filters
-from workflow_server.cli.many import cancel, purge
+from workflow_server.cli.many import cancel, purge, retry
 from workflow_server.cli.output import json_lines, print_json, print_json_line, print_table
 from workflow_server.cli.remote import Connection, Query, Refused, Remote, connected
 from workflow_server.cli.watching import events, told
@@ -23,13 +23,14 @@ PAGE = 200
 """Handlers that are read at once."""
 
 
-@click.group(help="List, start, watch, answer, cancel and delete the runs of a server.")
+@click.group(help="List, start, watch, answer, cancel, retry and delete the runs of a server.")
 def runs() -> None:
     """Run ``workflow-server runs``."""
 
 
 runs.add_command(cancel)
 runs.add_command(purge)
+runs.add_command(retry)
 
 
 # -- Looking ---------------------------------------------------------------------------------------

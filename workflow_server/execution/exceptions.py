@@ -98,6 +98,35 @@ class QueueTaken(Conflict):
 
 
 @dataclass(eq=False)
+class StepNotReached(Conflict):
+    """Raised for a retry from a step that did not begin in the part of the journal that is kept."""
+
+    step: str
+    steps: str
+
+    def __str__(self) -> str:
+        known = f"it can be retried from {self.steps}" if self.steps else "no other step did"
+        return f"Step '{self.step}' did not begin in the part of the run's journal that is kept: {known}."
+
+
+class NothingToRetry(Conflict):
+    """Raised for a retry of a run that failed when no step was in progress."""
+
+    def __str__(self) -> str:
+        return "No step was in progress when the run failed, so none can begin again. Retry it from an earlier step."
+
+
+@dataclass(eq=False)
+class JournalUnreadable(Conflict):
+    """Raised for a retry of a run whose journal or state does not fit the workflow any more."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The run cannot be retried: {self.reason.rstrip('.')}."
+
+
+@dataclass(eq=False)
 class InvalidWorkflowName(StartupError):
     """Raised for a workflow name that does not fit into a URL."""
 

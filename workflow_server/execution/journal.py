@@ -34,6 +34,7 @@ from workflow_server.execution.engine import (
 from workflow_server.execution.held_inputs import HeldInputs
 from workflow_server.execution.legacy import LegacyFormat
 from workflow_server.execution.send_dedup import Pulls, Sends, source_of
+from workflow_server.execution.step_keys import StepKeys
 from workflow_server.execution.waits import Waits
 
 
@@ -55,6 +56,7 @@ class Journal:
         self._held_inputs = HeldInputs(codec)
         self.waits = Waits()
         self.pulls = Pulls()
+        self.keys = StepKeys()
 
     # -- Writing -------------------------------------------------------------------------------
 
@@ -114,6 +116,7 @@ class Journal:
             "sends": self._sends.to_json(),
             "begun": self.waits.begun.to_json(),
             "pulls": self.pulls.to_json(),
+            "keys": self.keys.to_json(),
         })  # fmt: skip
 
     # -- Reading -------------------------------------------------------------------------------
@@ -137,6 +140,7 @@ class Journal:
         self.waits.questions.update({(step, waiter): name for step, waiter, name in data.get("questions", [])})
         self.waits.restore_begun(state, data.get("begun"))
         self.pulls.restore(data.get("pulls", {}))
+        self.keys.restore(data.get("keys", []))
         return state
 
     def replay(self, state: BrokerState, data: str) -> BrokerState:

@@ -106,9 +106,22 @@ def _has_parts_like(old: dict[str, Json], new: dict[str, Json]) -> bool:
     return tag in _PARTED
 
 
-def uncounted(patch: Patch) -> Patch:
-    """Return a patch as ``diff`` makes it without ``counting``: it is for the tree that it was computed against."""
-    return [cast(Operation, {key: item for key, item in operation.items() if key != "was"}) for operation in patch]
+def counted_as(patch: Patch, writes: Iterable[Patch]) -> Patch:
+    """Return a patch that ``diff`` made with ``counting``, and that stands for these writes: with the old value of
+    those numbers only that they all counted."""
+    counted: set[tuple[str | int, ...]] = set()
+    placed: set[tuple[str | int, ...]] = set()
+    for operation in (operation for write in writes for operation in write):
+        (counted if "was" in operation else placed).add(tuple(operation["path"]))
+
+    def is_counted(path: Sequence[str | int]) -> bool:
+        return tuple(path) in counted and not any(tuple(path[:size]) in placed for size in range(len(path) + 1))
+
+    return [operation if is_counted(operation["path"]) else _uncounted(operation) for operation in patch]
+
+
+def _uncounted(operation: Operation) -> Operation:
+    return cast(Operation, {key: item for key, item in operation.items() if key != "was"})
 
 
 def apply(tree: Json, patch: Iterable[Operation], source: Json = None) -> Json:

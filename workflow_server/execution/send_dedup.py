@@ -73,7 +73,7 @@ class Sends:
     def _interrupt(self, state: BrokerState) -> None:
         """Note that all running executions begin again, as other executions."""
         before: dict[Item, Counter[Sent]] = {}
-        for item, execution in _executions(state):
+        for item, execution in executions(state):
             sent = self._before.pop(item, Counter()) + self._sent.get(execution.invocation_id or "", Counter())
             if sent:
                 before[item] = before.get(item, Counter()) + sent
@@ -138,7 +138,8 @@ def source_of(tick: WorkflowTick, state: BrokerState) -> str | None:
     return None
 
 
-def _executions(state: BrokerState) -> Iterator[tuple[Item, InProgressState]]:
+def executions(state: BrokerState) -> Iterator[tuple[Item, InProgressState]]:
+    """Yield the executions that are under way, each with its step and work item."""
     for step_id, worker in state.workers.items():
         for execution in worker.in_progress:
             yield (str(step_id), execution.work_item_id), execution
@@ -146,7 +147,7 @@ def _executions(state: BrokerState) -> Iterator[tuple[Item, InProgressState]]:
 
 def under_way(state: BrokerState, invocation_id: str) -> tuple[Item, InProgressState] | None:
     """The execution of this id, with its step and work item; None where it has ended."""
-    return next((found for found in _executions(state) if found[1].invocation_id == invocation_id), None)
+    return next((found for found in executions(state) if found[1].invocation_id == invocation_id), None)
 
 
 def _digest(event: Event, step_id: StepId | None, codec: Codec) -> Sent:

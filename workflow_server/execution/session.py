@@ -84,6 +84,10 @@ class RunSession(EngineDriven):
         """Return the run's id: the same before and after a crash."""
         return self._run.run_id
 
+    def begun_in(self, work_item_id: str | None) -> str:
+        """Return the id of the run in which a work item began: of this one, or of one that it retries."""
+        return self.writer.journal.keys.run_of(work_item_id, self.run_id)
+
     def now(self) -> float:
         """Return the time by which the run's deadlines are told."""
         return self._surroundings.clock.now()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from workflow_server.execution.engine import (
     writing_invocation,
 )
 from workflow_server.execution.handed_out import WHOLE, Digests, HandedOut
-from workflow_server.execution.patches import Json, Patch, apply, diff, uncounted
+from workflow_server.execution.patches import Json, Patch, apply, counted_as, diff
 
 _VALUES = "_data"
 """Private attribute of ``DictState`` that holds its values."""
@@ -93,9 +93,11 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
             return None
         for written in mine:
             written.finished = True
-        return self._fold()
+        return self._fold(mine)
 
-    def _fold(self) -> Patch:
+    def _fold(self, finished: Sequence[_Written]) -> Patch:
+        """Move the writes that have just finished into ``durable``. Numbers that they counted are counted in the patch,
+        too: a retry leaves the patches of failed attempts out."""
         if len(self._written) > LISTED_WRITES:
             # One step has been running for very long: its writes now count as made after the others.
             self._base = self._with_finished()
@@ -109,8 +111,8 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
             self._base = written.tree if follows else apply(self._base, written.patch, written.tree)
         self.durable = self._with_finished()
         if len(done) == 1 and before is base is done[0].before and self.durable is done[0].tree:
-            return uncounted(done[0].patch)
-        return diff(before, self.durable)
+            return done[0].patch
+        return counted_as(diff(before, self.durable, counting=True), [written.patch for written in finished])
 
     def _with_finished(self) -> Json:
         tree = self._base
@@ -192,7 +194,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
             # The object that the step edited or passed in is the live state now, and its parts may still change.
             self._handed_out.note(invocation_id, WHOLE, state)
         if patch and invocation_id is None:
-            self._unattended(self._fold())
+            self._unattended(self._fold(self._written[-1:]))
 
     def _note(self, patch: Patch, invocation_id: str | None) -> None:
         if patch:

@@ -96,6 +96,10 @@ class Waits:
                 if item.timeout is not None and tick.stamped_at is not None:
                     self.deadlines[key] = tick.stamped_at + item.timeout
 
+    def postpone(self, seconds: float) -> None:
+        """Move all deadlines: the run did not go on for so long."""
+        self.deadlines = {key: deadline + seconds for key, deadline in self.deadlines.items()}
+
     def _forget(self, key: WaitKey) -> None:
         self.deadlines.pop(key, None)
         self.questions.pop(key, None)

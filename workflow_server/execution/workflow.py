@@ -62,6 +62,7 @@ class ServedWorkflow:
         self.waits = KnownWaits(workflow)
         self.step_sums = defaultdict(StepSums, {step: StepSums() for step in step_functions(workflow)})
         """By step; a step that was added to the workflow later comes in when it first runs."""
+        self.step_names = frozenset(step_functions(workflow))
         self.awaited = awaited_from_outside(workflow, additional_events)
         """The steps that accept what comes from outside of the workflow, with the types."""
         self._stop_event_class: type[Event] = stop_event_class(workflow)

@@ -22,6 +22,7 @@ from workflow_server.execution.engine import (
     TickStepResult,
     UnhandledEvent,
     WorkflowTick,
+    has_failed_attempts,
     running_step,
 )
 from workflow_server.execution.envelopes import envelope
@@ -54,6 +55,8 @@ LARGEST_SNAPSHOT = 900_000_000
 """Characters: a value of SQLite holds 10^9 bytes. While the state is larger, the journal goes on without a snapshot."""
 BACKLOG = 10_000
 """Records that may wait for their commit before a step that publishes events has to wait for it, too."""
+WAITING_LIMITS = 3
+"""Limits beyond the first up to which compaction waits while a failed step is to begin again."""
 STATE_PATCHES = 256
 STATE_PATCH_CHARACTERS = 65_536
 """Patches after which the state is written in full, whichever is reached first."""
@@ -280,7 +283,7 @@ class RunWriter:
     def _patched(self, patch: Patch) -> StatePatched | StateReplaced:
         if not self._has_base:
             return self._replaced(self.state.durable)
-        record = StatePatched(self._run_id, self._next_patch, text_of(patch))
+        record = StatePatched(self._run_id, self._next_patch, text_of(patch), self._next_tick - 1)
         self._next_patch += 1
         self._patches += 1
         self._patch_characters += len(record.patch)
@@ -292,7 +295,7 @@ class RunWriter:
         self._patches = 0
         # A large state may gather patches of its own size before it is written again.
         self._patch_characters = -len(data)
-        return StateReplaced(self._run_id, self._next_patch - 1, data)
+        return StateReplaced(self._run_id, self._next_patch - 1, data, self._next_tick - 1)
 
     def _write_unattended(self, patch: Patch) -> None:
         if self.is_open:
@@ -302,14 +305,26 @@ class RunWriter:
         """Let a snapshot stand for many ticks of the journal, and a full record for many patches of the state."""
         if not self.is_open:
             return
-        if self._next_tick >= self._snapshot_at:
+        ticks = self._next_tick - self._snapshot_at
+        if ticks >= 0 and self._may_compact(ticks, SNAPSHOT_TICKS, broker):
             data = self.journal.snapshot(broker)
             if len(data) <= LARGEST_SNAPSHOT:
                 self.append(SnapshotTaken(self._run_id, self._next_tick - 1, data))
             # A large state is written less often, but never so rarely that a resume is slow.
             self._snapshot_at = self._next_tick + min(max(SNAPSHOT_TICKS, len(data) // 100), 4 * SNAPSHOT_TICKS)
-        if self._patches >= STATE_PATCHES or self._patch_characters >= STATE_PATCH_CHARACTERS:
+        patches, characters = self._patches - STATE_PATCHES, self._patch_characters - STATE_PATCH_CHARACTERS
+        if (patches >= 0 and self._may_compact(patches, STATE_PATCHES, broker)) or (
+            characters >= 0 and self._may_compact(characters, STATE_PATCH_CHARACTERS, broker)
+        ):
             self.append(self._replaced(self.state.durable))
+
+    def _may_compact(self, beyond: int, limit: int, broker: BrokerState) -> bool:
+        """Return whether so much beyond a limit is to be compacted.
+
+        While a failed step is to begin again, four times the limit may gather: the retry of a run leaves out what its
+        failed attempts wrote, which can be told from the rest only until then.
+        """
+        return beyond >= WAITING_LIMITS * limit or not has_failed_attempts(broker)
 
     def pace(self) -> Coroutine[Any, Any, None]:
         """Return what a step awaits that has published an event: where it is faster than the store, its commit."""

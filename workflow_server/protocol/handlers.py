@@ -143,3 +143,18 @@ class RunRequest:
     tags: tuple[str, ...] | None = None
     """None where nothing is said of them: a handler that is continued then keeps its own."""
     key: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True)
+class RetryRequest:
+    """A request to take up a run again that failed or was cancelled."""
+
+    from_step: str | None = None
+    """The step with whose last beginning it goes on; None for where it ended."""
+    fork: bool = False
+    """It goes on in a new handler, and the one that it was in stays as it is."""
+    handler_id: str | None = None
+    """The id of the new handler, None for one that the server makes."""
+    tags: tuple[str, ...] | None = None
+    """None for those of the handler."""
+    key: IdempotencyKey | None = None

@@ -63,3 +63,22 @@ class EventBody(BaseModel):
     hold: bool | None = Field(
         None, description="If no step takes the event now, hold it until the next wait for its type begins."
     )
+
+
+class RetryBody(BaseModel):
+    """A request to retry a run. Every key is optional, and an empty body means ``{}``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    from_step: str | None = Field(
+        None,
+        description="Go back to the last beginning of this step. Without it, the steps begin again that were in "
+        "progress when the run ended.",
+    )
+    fork: bool | None = Field(None, description="Go on in a new handler, and leave this one as it is.")
+    handler_id: str | None = Field(
+        None, description="With fork and the setting accept_handler_ids: the id of the new handler."
+    )
+    tags: list[Tag] | None = Field(
+        None, max_length=MOST_TAGS, description="Tags in place of those that the handler has."
+    )

@@ -121,6 +121,23 @@ class HandlersCancelled(Response):
     next_cursor: str | None = Field(description="The cursor with which to go on, null where no handlers are left.")
 
 
+class RetryRefused(Response):
+    """A handler whose run was not retried."""
+
+    handler_id: str
+    detail: str = Field(description="Why not.")
+
+
+class HandlersRetried(Response):
+    """The handlers of a page whose runs were retried."""
+
+    status: Literal["retried"] = "retried"
+    dry_run: bool = Field(description="Nothing was done: these are the handlers that match.")
+    handler_ids: list[str] = Field(description="With fork=true, those of the new handlers.")
+    refused: list[RetryRefused] = Field(description="Handlers that match, but whose runs cannot be retried.")
+    next_cursor: str | None = Field(description="The cursor with which to go on, null where no handlers are left.")
+
+
 class StreamedEvent(PublishedEvent):
     """One line of an NDJSON stream."""
 

@@ -254,6 +254,10 @@ class Activation:
             await run.settle()
         return run if run is None or not run.has_ended else None
 
+    def workflow(self, name: str) -> ServedWorkflow | None:
+        """Return the workflow of this name; None where it is not registered."""
+        return self._registry.find(name)
+
     def adopt(self, handler_id: str, run_id: str, workflow_name: str, *, held_events: int = 0) -> Run:
         """Take a run into the table that is running in the store."""
         run = Run(self, handler_id, run_id, self._registry.find(workflow_name), held_events=held_events)

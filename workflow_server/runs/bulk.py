@@ -1,4 +1,4 @@
-"""Cancelling and deleting many handlers: those of one page of a list.
+"""Cancelling, retrying and deleting many handlers: those of one page of a list.
 
 A client goes on with the page behind it. One page at a time is bounded in time and memory, and what was done to a page
 stays done, whatever happens to the next.
@@ -10,10 +10,13 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
-from workflow_server.errors import HandlerNotFound
+from workflow_server.errors import HandlerNotFound, RequestRefused
+from workflow_server.protocol.handlers import RetryRequest
 from workflow_server.records import ListCursor, ListFilter, Status
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.events import EventLogs
+from workflow_server.runs.exceptions import RunNotOver, RunSucceeded, RunSuperseded
+from workflow_server.runs.retrying import Retrier
 from workflow_server.runs.table import RunTable
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 
@@ -21,10 +24,24 @@ AT_ONCE = 32
 """Runs that are cancelled side by side: each may take half a second, where its steps do not heed it."""
 
 
+RETRIED_AT_ONCE = 4
+"""Runs that are retried side by side: what is kept of each is in memory meanwhile."""
+
+
 class Page(NamedTuple):
     """The handlers of a page of a list that something was done to, or would be, and where the next page begins."""
 
     handler_ids: list[str]
+    cursor: ListCursor | None
+
+
+class RetriedPage(NamedTuple):
+    """The handlers of a page of a list whose runs were retried, why others were not, and where the next page begins."""
+
+    handler_ids: list[str]
+    """With fork, those of the new handlers."""
+    refused: dict[str, str]
+    """The reasons, by the handlers' ids."""
     cursor: ListCursor | None
 
 
@@ -42,11 +59,19 @@ class BulkActions:
     and still belongs to the list.
     """
 
-    def __init__(self, store: AbstractWorkflowStore, table: RunTable, activation: Activation, logs: EventLogs) -> None:
+    def __init__(
+        self,
+        store: AbstractWorkflowStore,
+        table: RunTable,
+        activation: Activation,
+        logs: EventLogs,
+        retrier: Retrier,
+    ) -> None:
         self._store = store
         self._table = table
         self._activation = activation
         self._logs = logs
+        self._retrier = retrier
 
     async def find(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
         """Return the handlers of the next page."""
@@ -85,6 +110,39 @@ class BulkActions:
                 raise outcome
         over = [handler_id for handler_id, is_over in zip(listed, outcomes, strict=True) if is_over]
         return Page(over, following)
+
+    async def retry(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, request: RetryRequest
+    ) -> RetriedPage:
+        """Retry the runs of the next page, as far as they are as they were listed and can be retried.
+
+        Raises:
+            StorageError, ShuttingDown: one of them could not be retried; others may have been.
+        """
+        listed, following = await self._listed(wanted, cursor, limit)
+        slots = asyncio.Semaphore(RETRIED_AT_ONCE)
+
+        async def retried(handler_id: str) -> str | RequestRefused | None:
+            async with slots:
+                try:
+                    return (await self._retrier.retry(handler_id, request, run_id=listed[handler_id].run_id)).handler_id
+                except (HandlerNotFound, RunNotOver, RunSucceeded, RunSuperseded):
+                    # It has changed since it was listed.
+                    return None
+                except RequestRefused as error:
+                    return error
+
+        outcomes = await asyncio.gather(*map(retried, listed), return_exceptions=True)
+        done: list[str] = []
+        refused: dict[str, str] = {}
+        for handler_id, outcome in zip(listed, outcomes, strict=True):
+            if isinstance(outcome, RequestRefused):
+                refused[handler_id] = str(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            elif outcome is not None:
+                done.append(outcome)
+        return RetriedPage(done, refused, following)
 
     async def purge(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
         """Delete the handlers of the next page, with all that belongs to them. Those that run are cancelled first, if

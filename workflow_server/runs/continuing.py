@@ -34,7 +34,8 @@ class Continuing:
     def __init__(self, store: AbstractWorkflowStore, *, accept_context: bool, accept_handler_ids: bool) -> None:
         self._store = store
         self._accept_context = accept_context
-        self._accept_handler_ids = accept_handler_ids
+        self.accepts_ids = accept_handler_ids
+        """Clients may choose the ids of new handlers."""
 
     async def is_new(self, handler_id: str) -> bool:
         """Return whether a client has chosen this id for a new handler. The caller holds the handler's lock.
@@ -42,7 +43,7 @@ class Continuing:
         Raises:
             InvalidHandlerId, HandlerBeingDeleted: it cannot be that of a handler, or not yet.
         """
-        if not self._accept_handler_ids or await self._store.event_range(handler_id) is not None:
+        if not self.accepts_ids or await self._store.event_range(handler_id) is not None:
             return False
         if not _HANDLER_ID.fullmatch(handler_id) or handler_id in _RESERVED:
             raise InvalidHandlerId

@@ -100,14 +100,14 @@ class RunAlreadyEnded(Conflict):
 
 @dataclass(eq=False)
 class RunSuperseded(Conflict):
-    """Raised for a repeated request whose run ended before its handler was continued."""
+    """Raised for a request about a run whose handler has another one since."""
 
     handler_id: str
 
     def __str__(self) -> str:
         return (
-            f"The run that this key started has ended, and handler '{self.handler_id}' has been continued since: its "
-            "result is gone."
+            f"The run that this key started has ended, and handler '{self.handler_id}' has been continued or retried "
+            "since: its result is gone."
         )
 
 
@@ -120,3 +120,66 @@ class RunSuspended(Conflict):
 
     def __str__(self) -> str:
         return f"The run of handler '{self.handler_id}' is suspended: {self.reason}."
+
+
+class HandlerIdBesideNoFork(InvalidRequest):
+    """Raised for the id of a new handler in a retry that makes none."""
+
+    def __str__(self) -> str:
+        return "The body has a 'handler_id', but not 'fork': true. Only a fork makes a new handler."
+
+
+class HandlerIdRefused(InvalidRequest):
+    """Raised for the id of a new handler where the settings do not allow clients to choose it."""
+
+    def __str__(self) -> str:
+        return (
+            "This server does not accept a 'handler_id' for new handlers. Leave it out, or start the server with "
+            "accept_handler_ids=True."
+        )
+
+
+@dataclass(eq=False)
+class HandlerExists(Conflict):
+    """Raised for a fork under the id of a handler that is there."""
+
+    handler_id: str
+
+    def __str__(self) -> str:
+        return f"Handler '{self.handler_id}' exists already: a fork takes an unused id."
+
+
+@dataclass(eq=False)
+class RunNotOver(Conflict):
+    """Raised for the retry of a run that has not ended."""
+
+    handler_id: str
+
+    def __str__(self) -> str:
+        return f"Handler '{self.handler_id}' is still running: a run can be retried when it failed or was cancelled."
+
+
+@dataclass(eq=False)
+class RunSucceeded(Conflict):
+    """Raised for the retry of a completed run."""
+
+    handler_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"Handler '{self.handler_id}' has completed: only a run that failed or was cancelled can be retried. Start "
+            "another run, or continue the handler with its 'handler_id'."
+        )
+
+
+@dataclass(eq=False)
+class JournalNotKept(Conflict):
+    """Raised for the retry of a run that ended under a version which did not keep the journal."""
+
+    handler_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"The run of handler '{self.handler_id}' cannot be retried: it ended under an older version of the server, "
+            "which did not keep its journal. Start another run."
+        )

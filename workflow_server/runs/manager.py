@@ -20,10 +20,17 @@ from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.registry import Registry
 from workflow_server.execution.workflow import ServedWorkflow
-from workflow_server.protocol.handlers import HandlerData, HandlerDetails, IdempotencyKey, ListedHandler, RunRequest
+from workflow_server.protocol.handlers import (
+    HandlerData,
+    HandlerDetails,
+    IdempotencyKey,
+    ListedHandler,
+    RetryRequest,
+    RunRequest,
+)
 from workflow_server.records import HandlerCount, ListCursor, ListFilter, Status
 from workflow_server.runs.activation import Activation
-from workflow_server.runs.bulk import BulkActions, Page
+from workflow_server.runs.bulk import BulkActions, Page, RetriedPage
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.details import detailed
 from workflow_server.runs.events import EventLogs, EventReader
@@ -33,6 +40,7 @@ from workflow_server.runs.idempotency import IdempotencyKeys
 from workflow_server.runs.lifecycle import Lifecycle
 from workflow_server.runs.posting import Message, Postbox
 from workflow_server.runs.readiness import why_not_ready
+from workflow_server.runs.retrying import Retrier
 from workflow_server.runs.starting import Starter
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
@@ -70,7 +78,10 @@ class RuntimeManager:
         self._postbox = Postbox(around, self.runs, self._activation)
         continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
         self._starter = Starter(around, self.runs, self._logs, self._activation, continuing, self._closing)
-        self._bulk = BulkActions(store, self.runs, self._activation, self._logs)
+        self._retrier = Retrier(
+            around, self.runs, self._logs, self._activation, self._starter, continuing, self._closing
+        )
+        self._bulk = BulkActions(store, self.runs, self._activation, self._logs, self._retrier)
         self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
 
     # -- Life ----------------------------------------------------------------------------------
@@ -238,16 +249,30 @@ class RuntimeManager:
         served = self.workflow(workflow_name)
         event = served.start_event(request.start_event)
         start = partial(self._starter.start, served, event, request, run_id, answers_first=answers_first)
-        work = start() if request.key is None else self._once(served.name, request.key, start)
+        work = start() if request.key is None else self._once(f"run:{served.name}", request.key, start)
         return await self._activation.tasks.run(work, f"start {workflow_name}")
 
     async def _once(
-        self, workflow_name: str, key: IdempotencyKey, start: Callable[[], Coroutine[Any, Any, HandlerData]]
+        self, scope: str, key: IdempotencyKey, start: Callable[[], Coroutine[Any, Any, HandlerData]]
     ) -> HandlerData:
-        async with self._keys.earlier_answer(f"run:{workflow_name}", key) as answer:
+        async with self._keys.earlier_answer(scope, key) as answer:
             if answer is not None:
                 return HandlerData.model_validate_json(answer.response)
             return await start()
+
+    async def retry(self, handler_id: str, request: RetryRequest) -> HandlerData:
+        """Take up a run again that failed or was cancelled, as another run of the same handler, or of a new one; it is
+        durable when this returns.
+
+        Raises:
+            HandlerNotFound, RunNotOver, RunSucceeded, RunSuspended, JournalNotKept, JournalUnreadable, NothingToRetry,
+            StepNotReached, UnknownStep, HandlerIdBesideNoFork, HandlerIdRefused, HandlerExists, InvalidHandlerId,
+            HandlerBeingDeleted, KeyReused, ShuttingDown, StorageFull, StoreUnavailable: why nothing was started.
+        """
+        self._check_open()
+        retry = partial(self._retrier.retry, handler_id, request)
+        work = retry() if request.key is None else self._once(f"retry:{handler_id}", request.key, retry)
+        return await self._activation.tasks.run(work, f"retry {handler_id}")
 
     # -- Sending, cancelling and deleting ------------------------------------------------------
 
@@ -317,6 +342,18 @@ class RuntimeManager:
         """
         self._check_open()
         return await self._activation.tasks.run(self._bulk.cancel(wanted, cursor, limit), "cancel handlers")
+
+    async def retry_matching(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, request: RetryRequest
+    ) -> RetriedPage:
+        """Retry the runs of a page of a list that failed or were cancelled; returns those that were, when that is
+        durable, and why others were not.
+
+        Raises:
+            ShuttingDown, StorageError: not all of them were retried.
+        """
+        self._check_open()
+        return await self._activation.tasks.run(self._bulk.retry(wanted, cursor, limit, request), "retry handlers")
 
     async def purge_matching(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
         """Delete those of a page of a list; returns those that were. One that runs is deleted only where the list is of

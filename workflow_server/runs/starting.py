@@ -92,7 +92,7 @@ class Starter:
                 await self._begin(run, log, event, opening)
             else:
                 await self._store.commit(started, *tagged, *given, *keys)
-                self._launch(run, log, None if given else event)
+                self.launch(run, log, None if given else event)
         return answer
 
     async def _tags(
@@ -124,7 +124,7 @@ class Starter:
         if not is_made:
             self._activation.load_soon(run)
 
-    def _launch(self, run: Run, log: EventLog, event: StartEvent | None) -> None:
+    def launch(self, run: Run, log: EventLog, event: StartEvent | None) -> None:
         """Let a run begin that is stored, when it has a slot. ``event``: its start event, where the store has nothing
         else of it; otherwise it is loaded."""
         log.begin()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from workflow_server.records import STATUSES, ListCursor, ListFilter
+from workflow_server.records import STATUSES, ListCursor, ListFilter, Status
 from workflow_server.web.exceptions import FilterMissing, InvalidParameter, RunningNotAllowed
 from workflow_server.web.parameters import boolean, single, statuses, values
 
@@ -23,6 +23,9 @@ LONGEST_TEXT = 200
 FILTERS = ("status", "workflow_name", "tag", "q", "started_after", "started_before")
 PARAMETERS = (*FILTERS, "order", "limit", "cursor", "include")
 BULK_PARAMETERS = (*FILTERS, "limit", "cursor", "purge", "running", "dry_run")
+RETRY_PARAMETERS = (*FILTERS, "limit", "cursor", "from_step", "fork", "dry_run")
+RETRIED: tuple[Status, ...] = ("failed", "cancelled")
+"""Statuses of runs that can be retried; those of cancelled ones are named, since somebody had cancelled them."""
 
 _LIMIT = re.compile(r"[1-9][0-9]{0,2}")
 _DECODED_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}\Z)")
@@ -38,7 +41,7 @@ class PageAsked(NamedTuple):
 
 
 class BulkAsked(NamedTuple):
-    """The handlers that a client wants cancelled or deleted: one page of a list."""
+    """The handlers that a client wants cancelled, deleted or retried: one page of a list."""
 
     wanted: ListFilter
     cursor: ListCursor | None
@@ -88,13 +91,7 @@ def bulk_asked(request: web.Request) -> BulkAsked:
         RunningNotAllowed: running runs would be cancelled, and ``running`` does not allow that.
     """
     purge = boolean(request, "purge", default=False)
-    wanted = list_filter(request)
-    # An empty one, which lists ignore, may be a variable that was not set: it must not make the deletion a wider one.
-    for name in FILTERS:
-        if not all(request.query.getall(name, [])):
-            raise InvalidParameter(name, "a value")
-    if not any(name in request.query for name in FILTERS):
-        raise FilterMissing(", ".join(FILTERS))
+    wanted = _bulk_filter(request)
     if not purge:
         if values(request, "status") and "running" not in wanted.statuses:
             raise InvalidParameter("status", "running, since only running runs can be cancelled")
@@ -103,6 +100,33 @@ def bulk_asked(request: web.Request) -> BulkAsked:
         raise RunningNotAllowed
     dry_run = boolean(request, "dry_run", default=False)
     return BulkAsked(wanted, _cursor(request), _limit(request) or MOST, purge, dry_run)
+
+
+def retry_asked(request: web.Request) -> BulkAsked:
+    """Parse which handlers are to be retried: of those that failed, where no status is given.
+
+    Raises:
+        InvalidParameter: a parameter is not valid.
+        FilterMissing: there is no filter: all handlers would be meant.
+    """
+    wanted = _bulk_filter(request)
+    if not values(request, "status"):
+        wanted = wanted._replace(statuses=("failed",))
+    elif not set(wanted.statuses) <= set(RETRIED):
+        raise InvalidParameter("status", "failed or cancelled, since no other runs can be retried")
+    dry_run = boolean(request, "dry_run", default=False)
+    return BulkAsked(wanted, _cursor(request), _limit(request) or MOST, purge=False, dry_run=dry_run)
+
+
+def _bulk_filter(request: web.Request) -> ListFilter:
+    wanted = list_filter(request)
+    # An empty one, which lists ignore, may be a variable that was not set: it must not make the action a wider one.
+    for name in FILTERS:
+        if not all(request.query.getall(name, [])):
+            raise InvalidParameter(name, "a value")
+    if not any(name in request.query for name in FILTERS):
+        raise FilterMissing(", ".join(FILTERS))
+    return wanted
 
 
 # -- Cursors ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Requests to the manager that change something: starts, continuations, events, cancels and purges."""
+"""Requests to the manager that change something: starts, continuations, events, cancels, retries and purges."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tests.reliability.cancelling.instrumented_loop import LIMIT, Outcome
 from tests.reliability.cancelling.operation import Http, Operation, key_of, last_event, request, steps, told, work_done
 from tests.reliability.cancelling.store_operations import rows_of
-from workflow_server.protocol.handlers import HandlerData
+from workflow_server.protocol.handlers import HandlerData, RetryRequest
 from workflow_server.records import InboxPosted, ListFilter, RunEnded, RunStarted
 from workflow_server.runs.exceptions import HandlerNotRunning, RunAlreadyEnded
 from workflow_server.store import SqliteWorkflowStore
@@ -251,6 +251,100 @@ class CancelMatching(Cancel):
         return Http(f"/bulk/cancel?q={self.handler_id}&running=true", RunEnded)
 
 
+# -- Retrying --------------------------------------------------------------------------------------
+
+
+class Retry(Operation):
+    """A cancelled retry leaves the run as it ended, or has another one going on in its place."""
+
+    covers: tuple[str, ...] = ("RuntimeManager.retry",)
+
+    async def prepare(self) -> None:
+        self.handler_id = await self.listen()
+        await self.manager.cancel(self.handler_id)
+
+    async def work(self) -> Any:
+        return await self.manager.retry(self.handler_id, RetryRequest())
+
+    def http(self) -> Http | None:
+        return Http(f"/handlers/{self.handler_id}/retry", RunStarted)
+
+    async def check(self, outcome: Outcome) -> None:
+        await work_done(self.manager)
+        status = (await self.manager.get_handler(self.handler_id)).status
+        assert status == ("running" if outcome.began else "cancelled")
+        if not outcome.began:
+            await self.manager.retry(self.handler_id, RetryRequest())
+        await self.ends(self.handler_id)
+
+    async def ends(self, handler_id: str) -> None:
+        """Tell the run the last, and see it end with that."""
+        await self.manager.send(handler_id, told("last"), None, None)
+        assert '"result":["last"]' in await last_event(self.manager, handler_id)
+
+
+class RetryWithKey(Retry):
+    """With a key: whatever became of the first request, the next gives its answer, and the run is retried once."""
+
+    async def work(self) -> Any:
+        return await self.manager.retry(self.handler_id, RetryRequest(key=key_of(self.tag, {})))
+
+    def beside(self) -> list[Any]:
+        return [self.work(), self.manager.get_handler(self.handler_id)]
+
+    def http(self) -> Http | None:
+        return Http(f"/handlers/{self.handler_id}/retry", RunStarted, {}, self.tag)
+
+    async def check(self, outcome: Outcome) -> None:
+        again = await self.work()
+        assert outcome.cancelled or outcome.answer == again
+        assert (await self.manager.get_handler(self.handler_id)).run_id == again.run_id
+        await self.ends(self.handler_id)
+
+
+class Fork(Retry):
+    """A cancelled fork has made a handler that goes on, or none, and leaves its own as it is."""
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        self.before = await self.manager.get_handler(self.handler_id)
+        self.known = await self.running()
+
+    async def running(self) -> set[str]:
+        """The handlers that run."""
+        return {handler.handler_id for handler in await self.manager.list_handlers(["running"], ["listen"])}
+
+    async def work(self) -> Any:
+        return await self.manager.retry(self.handler_id, RetryRequest(fork=True))
+
+    def http(self) -> Http | None:
+        return Http(f"/handlers/{self.handler_id}/retry", RunStarted, {"fork": True})
+
+    async def check(self, outcome: Outcome) -> None:
+        await work_done(self.manager)
+        assert await self.manager.get_handler(self.handler_id) == self.before
+        forks = await self.running() - self.known
+        assert len(forks) == int(outcome.began)
+        for handler_id in forks:
+            await self.ends(handler_id)
+
+
+class RetryMatching(Retry):
+    """The same of all runs that match a filter, which is this one."""
+
+    covers = ("RuntimeManager.retry_matching",)
+
+    async def work(self) -> None:
+        wanted = ListFilter(("cancelled",), text=self.handler_id)
+        await self.manager.retry_matching(wanted, None, 10, RetryRequest())
+
+    def http(self) -> Http | None:
+        return Http(f"/bulk/retry?q={self.handler_id}&status=cancelled", RunStarted)
+
+
+# -- Deleting --------------------------------------------------------------------------------------
+
+
 class Purge(Operation):
     """A cancelled purge has removed all of the handler, or not touched it; its readers end."""
 
@@ -299,5 +393,6 @@ class PurgeMatching(Purge):
 
 CHANGING: tuple[type[Operation], ...] = (
     Start, StartTogether, StartWithoutKey, Continue, Run, RunAgain, Send, SendToReleased, SendWithoutKey, Cancel,
-    CancelReleased, CancelQueued, CancelMatching, Purge, PurgeReleased, PurgeMatching,
+    CancelReleased, CancelQueued, CancelMatching, Retry, RetryWithKey, Fork, RetryMatching, Purge, PurgeReleased,
+    PurgeMatching,
 )  # fmt: skip

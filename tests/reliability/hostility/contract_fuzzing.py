@@ -98,7 +98,7 @@ class ContractFuzzer:
         yield {"include-path": "/events/{handler_id}", "include-method": "POST", "checks": _KNOWN_BY_THE_WORKFLOW}
         # Which cursors there are, and which filters go together, no schema says.
         yield {
-            "include-path": ["/handlers", "/bulk/cancel"],
+            "include-path": ["/handlers", "/bulk/cancel", "/bulk/retry"],
             "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", *REFUSED]}},
         }
         if guarded:

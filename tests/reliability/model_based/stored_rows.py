@@ -47,9 +47,10 @@ def _check_owned(connection: sqlite3.Connection, known: dict[str, ModelHandler])
         assert owners <= set(known), f"{table} has rows of {owners - set(known)}, which nobody knows"
     current = {handler.run_id for handler in known.values()}
     running = {handler.run_id for handler in known.values() if handler.status == "running"}
-    for table in ("ticks", "snapshots", "inbox"):
+    completed = {handler.run_id for handler in known.values() if handler.status == "completed"}
+    for table, keepers in (("ticks", current - completed), ("snapshots", current - completed), ("inbox", running)):
         owners = {row[0] for row in connection.execute(f"SELECT DISTINCT run_id FROM {table}")}
-        assert owners <= running, f"{table} has rows of {owners - running}, which do not run"
+        assert owners <= keepers, f"{table} has rows of {owners - keepers}, which are over"
     for table in ("state_records", "state_patches"):
         owners = {row[0] for row in connection.execute(f"SELECT DISTINCT run_id FROM {table}")}
         assert owners <= current, f"{table} has rows of {owners - current}, which are no current runs"

@@ -37,7 +37,7 @@ class Sample(NamedTuple):
     log: int
     """Bytes of the write-ahead log."""
     journal: int
-    """Rows of ticks, snapshots and inbox."""
+    """Rows of ticks, snapshots and inbox, of runs that run or have completed."""
 
     @property
     def held(self) -> tuple[int, int, int]:
@@ -184,4 +184,6 @@ def _log_size(db: Path) -> int:
 def _journal_rows(db: Path) -> int:
     with closing(sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True)) as connection:
         tables = ("ticks", "snapshots", "inbox")
-        return sum(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
+        # A run that did not complete keeps its own for a retry.
+        kept = "JOIN handlers AS h USING (run_id) WHERE h.status IN ('running', 'completed')"
+        return sum(connection.execute(f"SELECT count(*) FROM {table} {kept}").fetchone()[0] for table in tables)

@@ -16,6 +16,7 @@ from workflow_server.records import (
     SnapshotTaken,
     StatePatched,
     StateReplaced,
+    Status,
 )
 from workflow_server.store import AbstractWorkflowStore, HandlerQuery
 
@@ -70,6 +71,23 @@ async def test_the_end_of_a_run_leaves_its_events_and_state(
     assert run is not None
     assert (run.status, run.ticks, run.snapshot, run.inbox) == ("completed", [], None, [])
     assert (run.last_sequence, run.state) == (0, StateReplaced("a-1", -1, "state"))
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+async def test_a_run_that_did_not_complete_keeps_its_journal(store: AbstractWorkflowStore, status: Status) -> None:
+    kept = [SnapshotTaken("a-1", 3, "s"), tick("a", 4, data="t4")]
+    state = [StateReplaced("a-1", 7, "all", 3), StatePatched("a-1", 8, "p8", 4)]
+    await store.append(run_started("a"), *kept, *state, InboxPosted(1, "a", "a-1", "{}", None), event("a", 0))
+    await store.append(run_ended("a", status=status), tick("a", 5))
+    run = await store.load_run("a")
+    assert run is not None
+    assert (run.status, run.inbox) == (status, [])
+    assert [run.snapshot, *run.ticks, run.state, *run.patches] == [*kept, *state]
+    # The next run, which may be a retry of it, begins with nothing of that.
+    await store.append(run_started("a", run="2", first=1), SnapshotTaken("a-2", 4, "s4"))
+    run = await store.load_run("a")
+    assert run is not None
+    assert (run.snapshot, run.ticks, run.state, run.patches) == (SnapshotTaken("a-2", 4, "s4"), [], None, [])
 
 
 async def test_the_first_end_of_a_run_decides(store: AbstractWorkflowStore) -> None:

@@ -30,7 +30,7 @@ from workflows.events import (
 )
 from workflows.plugins.basic import BasicRuntime, get_current_run_id
 from workflows.runtime.runtime_decorators import BaseRuntimeDecorator
-from workflows.runtime.types.internal_state import BrokerState, InProgressState, InternalStepWorkerState
+from workflows.runtime.types.internal_state import BrokerState, EventAttempt, InProgressState, InternalStepWorkerState
 from workflows.runtime.types.named_task import NamedTask, PendingStart, PendingWorker, WorkerTask, pick_highest_priority
 from workflows.runtime.types.plugin import (
     ExternalRunAdapter,
@@ -84,6 +84,8 @@ from workflow_server.execution.engine.ticks import (
     compact_layouts,
     context_model,
     events_of,
+    has_failed_attempts,
+    is_stuck,
     new_state,
     reduce,
     tick_from_json,
@@ -112,6 +114,7 @@ __all__ = [
     "DictState",
     "EmissionKey",
     "Event",
+    "EventAttempt",
     "ExternalRunAdapter",
     "InMemoryStateStore",
     "InProgressState",
@@ -171,9 +174,11 @@ __all__ = [
     "events_of",
     "fill_memory_store",
     "get_current_run_id",
+    "has_failed_attempts",
     "idempotency_key",
     "in_step",
     "infer_state_type",
+    "is_stuck",
     "new_state",
     "pick_highest_priority",
     "plain",

@@ -37,6 +37,10 @@ class LoopObserver(Protocol):
     def before_tick(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Note a tick, stamped with its time, that is about to be reduced into this state."""
 
+    def begun_in(self, work_item_id: str | None) -> str:
+        """Return the id of the run in which a work item began: of this one, or of one that it retries."""
+        ...
+
     def now(self) -> float:
         """Return the time by which the run's deadlines are measured, in seconds."""
 

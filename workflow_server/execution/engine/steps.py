@@ -234,8 +234,8 @@ def writing_invocation() -> str | None:
 def idempotency_key() -> str:
     """Return a key for the side effects of the running step.
 
-    The key is the same whenever the step runs again for the same event, after a crash or as a retry, and differs for
-    every other step, event and run.
+    The key is the same whenever the step runs again for the same event, after a crash or as a retry, also where its
+    failed run is retried as another one, and differs for every other step, event and run.
 
     Raises:
         RuntimeError: called outside a step.
@@ -244,4 +244,7 @@ def idempotency_key() -> str:
     run_id = get_current_run_id()
     if step is None or run_id is None:
         raise RuntimeError("idempotency_key() may only be called from within a step")
-    return f"{run_id}:{step.state.step_name}:{step.state.work_item_id}"
+    loop, item = running_loop.get(), step.state.work_item_id
+    if loop is not None and loop.adapter.run_id == run_id:
+        run_id = loop.observer.begun_in(item)
+    return f"{run_id}:{step.state.step_name}:{item}"

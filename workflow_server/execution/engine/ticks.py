@@ -10,6 +10,7 @@ from workflows import Workflow
 from workflows.context.context_types import SerializedContext, SerializedContextV0
 from workflows.events import Event
 from workflows.runtime.control_loop import rebuild_state_from_ticks
+from workflows.runtime.control_loop.reduce import _check_idle_state, _detect_stuck_streams_tree
 from workflows.runtime.types.internal_state import (
     BrokerState,
     CollectionReleaseState,
@@ -59,6 +60,20 @@ def new_state(workflow: Workflow) -> BrokerState:
 def reduce(state: BrokerState, tick: WorkflowTick, run_id: str) -> BrokerState:
     """Return the state after the tick, computed by the engine's own reducer."""
     return rebuild_state_from_ticks(state, [tick], run_id=run_id)
+
+
+def has_failed_attempts(state: BrokerState) -> bool:
+    """Return whether a step that has failed begins again, or is to."""
+    return any(
+        any(attempt.attempts for attempt in worker.in_progress) or any(attempt.attempts for attempt in worker.queue)
+        for worker in state.workers.values()
+    )
+
+
+def is_stuck(state: BrokerState) -> bool:
+    """Return whether the engine fails a run that comes to rest in this state: what a collection waits for can never
+    come."""
+    return _check_idle_state(state) and _detect_stuck_streams_tree(state) is not None
 
 
 def tick_from_json(data: dict[str, Any], serializer: RunSerializer) -> WorkflowTick:

@@ -6,18 +6,30 @@ from contextlib import aclosing
 
 from aiohttp import hdrs, web
 
-from workflow_server.protocol.responses import HandlerCancelled, HandlerResult, HandlersCancelled, HandlerStats
+from workflow_server.protocol.handlers import RetryRequest
+from workflow_server.protocol.requests import RetryBody
+from workflow_server.protocol.responses import (
+    HandlerCancelled,
+    HandlerResult,
+    HandlersCancelled,
+    HandlersRetried,
+    HandlerStats,
+    RetryRefused,
+)
+from workflow_server.web.bodies import read_body
 from workflow_server.web.listing import (
     BULK_PARAMETERS,
     PARAMETERS,
+    RETRY_PARAMETERS,
     bulk_asked,
     cursor_text,
     list_filter,
     page_asked,
+    retry_asked,
 )
-from workflow_server.web.parameters import boolean, check_known
+from workflow_server.web.parameters import boolean, check_known, single
 from workflow_server.web.responses import HANDLER_STATUS, JSON, handler_response, json_response
-from workflow_server.web.state import MANAGER, STREAMS
+from workflow_server.web.state import HANDLER_ID, MANAGER, STREAMS
 from workflow_server.web.streaming.handler_list import page_response, write_list
 
 
@@ -73,6 +85,45 @@ async def cancel_matching(request: web.Request) -> web.Response:
             next_cursor=None if done.cursor is None else cursor_text(bulk.wanted, done.cursor),
         )
     )
+
+
+async def retry_matching(request: web.Request) -> web.Response:
+    """POST /bulk/retry."""
+    check_known(request, RETRY_PARAMETERS)
+    bulk = retry_asked(request)
+    manager = request.app[MANAGER]
+    refused: list[RetryRefused] = []
+    if bulk.dry_run:
+        found = await manager.handlers_matching(bulk.wanted, bulk.cursor, bulk.limit)
+        handler_ids, cursor = found.handler_ids, found.cursor
+    else:
+        wanted = RetryRequest(single(request, "from_step") or None, boolean(request, "fork", default=False))
+        done = await manager.retry_matching(bulk.wanted, bulk.cursor, bulk.limit, wanted)
+        handler_ids, cursor = done.handler_ids, done.cursor
+        refused = [RetryRefused(handler_id=name, detail=reason) for name, reason in done.refused.items()]
+    return json_response(
+        HandlersRetried(
+            dry_run=bulk.dry_run,
+            handler_ids=handler_ids,
+            refused=refused,
+            next_cursor=None if cursor is None else cursor_text(bulk.wanted, cursor),
+        )
+    )
+
+
+async def retry(request: web.Request) -> web.Response:
+    """POST /handlers/{handler_id}/retry."""
+    body, key = await read_body(request, RetryBody)
+    wanted = RetryRequest(
+        from_step=body.from_step,
+        fork=bool(body.fork),
+        handler_id=body.handler_id or None,
+        tags=None if body.tags is None else tuple(dict.fromkeys(body.tags)),
+        key=key,
+    )
+    handler = await request.app[MANAGER].retry(request.match_info["handler_id"], wanted)
+    request[HANDLER_ID] = handler.handler_id
+    return json_response(handler)
 
 
 async def cancel(request: web.Request) -> web.Response:

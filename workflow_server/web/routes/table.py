@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from workflow_server.protocol import responses
 from workflow_server.protocol.handlers import HandlerData, HandlerDetails
-from workflow_server.protocol.requests import EventBody, RunBody
+from workflow_server.protocol.requests import EventBody, RetryBody, RunBody
 from workflow_server.records import STATUSES
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
@@ -314,6 +314,29 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST",
+        "/bulk/retry",
+        handlers.retry_matching,
+        "Retry the runs that match, a page at a time: of those that failed, where no status is given.",
+        {
+            200: _json("Retried, or with dry_run=true found.", responses.HandlersRetried),
+            400: _error("Invalid parameter; or no filter; or a status of runs that cannot be retried."),
+            **_WRITING,
+        },
+        (
+            *_FILTERS,
+            Parameter("from_step", "Go back to the last beginning of this step.", {"type": "string"}),
+            _boolean("fork", False, "Go on in new handlers, and leave those that match as they are."),
+            _boolean("dry_run", False, "Do nothing, and return the handlers that match."),
+            Parameter(
+                "limit",
+                "Retry at most so many runs.",
+                {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST},
+            ),
+            Parameter("cursor", "The next_cursor of the response before, with the limit.", {"type": "string"}),
+        ),
+    ),
+    Route(
+        "POST",
         "/handlers/{handler_id}/cancel",
         handlers.cancel,
         "Cancel a run, or delete a handler with everything that belongs to it.",
@@ -324,6 +347,22 @@ ROUTES: tuple[Route, ...] = (
             **_WRITING,
         },
         (_boolean("purge", False, "Delete the handler, running or not."),),
+    ),
+    Route(
+        "POST",
+        "/handlers/{handler_id}/retry",
+        handlers.retry,
+        "Retry a run that failed, was cancelled or timed out. Once this is answered, the new run survives crashes.",
+        {
+            200: _json("The new run is durable.", HandlerData),
+            400: _error("The body is not valid, or there is no such step."),
+            404: _UNKNOWN_HANDLER,
+            409: _error("The run is running or has completed; or what is kept of it does not allow this."),
+            422: _error("The Idempotency-Key was used before with another body."),
+            **_WRITING,
+        },
+        (_KEY,),
+        RetryBody,
     ),
     Route(
         "GET",

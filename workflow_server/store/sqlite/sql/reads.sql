@@ -21,10 +21,10 @@ SELECT run_id, seq, data FROM snapshots WHERE run_id = :run_id;
 SELECT run_id, seq, data FROM ticks WHERE run_id = :run_id AND seq > :after ORDER BY seq;
 
 -- name: state
-SELECT run_id, seq, data FROM state_records WHERE run_id = :run_id;
+SELECT run_id, seq, data, tick FROM state_records WHERE run_id = :run_id;
 
 -- name: patches
-SELECT run_id, seq, patch FROM state_patches WHERE run_id = :run_id AND seq > :after ORDER BY seq;
+SELECT run_id, seq, patch, tick FROM state_patches WHERE run_id = :run_id AND seq > :after ORDER BY seq;
 
 -- name: inbox
 SELECT inbox_id, handler_id, run_id, event, step, event_type, size, early, hold, held

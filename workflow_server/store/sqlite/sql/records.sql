@@ -72,7 +72,7 @@ WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running';
 -- name: RunEnded
 -- The first end decides, and a second one is refused (see the schema). Without a result the payload stays as it is: the
 -- row holds the start event, too, and a cancellation on a full disk should write little. The wall clock may have been
--- set back since the run began.
+-- set back since the run began. The journal of a run that did not complete stays for a retry.
 UPDATE payloads SET result = :result, traceback = :traceback
 WHERE handler_id = :handler_id AND (:result IS NOT NULL OR :traceback IS NOT NULL) AND EXISTS (
     SELECT 1 FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND status = 'running'
@@ -87,8 +87,8 @@ SET
     released = 0,
     standing = NULL
 WHERE handler_id = :handler_id AND run_id = :run_id;
-DELETE FROM ticks WHERE run_id = :run_id;
-DELETE FROM snapshots WHERE run_id = :run_id;
+DELETE FROM ticks WHERE run_id = :run_id AND :status = 'completed';
+DELETE FROM snapshots WHERE run_id = :run_id AND :status = 'completed';
 DELETE FROM inbox WHERE run_id = :run_id;
 
 -- name: RunAttempted
@@ -109,12 +109,12 @@ ON CONFLICT (run_id) DO UPDATE SET seq = excluded.seq, data = excluded.data;
 DELETE FROM ticks WHERE run_id = :run_id AND seq <= :seq;
 
 -- name: StateReplaced
-INSERT INTO state_records (run_id, seq, data) VALUES (:run_id, :seq, :data)
-ON CONFLICT (run_id) DO UPDATE SET seq = excluded.seq, data = excluded.data;
+INSERT INTO state_records (run_id, seq, data, tick) VALUES (:run_id, :seq, :data, :tick)
+ON CONFLICT (run_id) DO UPDATE SET seq = excluded.seq, data = excluded.data, tick = excluded.tick;
 DELETE FROM state_patches WHERE run_id = :run_id AND seq <= :seq;
 
 -- name: StatePatched
-INSERT INTO state_patches (run_id, seq, patch) VALUES (:run_id, :seq, :patch);
+INSERT INTO state_patches (run_id, seq, patch, tick) VALUES (:run_id, :seq, :patch, :tick);
 
 -- name: EventAppended
 -- Where the run is not running, or the sequence is one of its handler's earlier runs, there is no number: it is refused.
@@ -183,7 +183,7 @@ UPDATE handler_tags SET started_at = coalesce(:started_at, 0.0) WHERE handler_id
 
 -- name: StateGiven
 INSERT INTO state_records (run_id, seq, data) VALUES (:run_id, -1, :data)
-ON CONFLICT (run_id) DO UPDATE SET seq = excluded.seq, data = excluded.data;
+ON CONFLICT (run_id) DO UPDATE SET seq = excluded.seq, data = excluded.data, tick = excluded.tick;
 DELETE FROM state_patches WHERE run_id = :run_id;
 
 -- name: ClocksShifted

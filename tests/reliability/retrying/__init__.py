@@ -1,0 +1,1 @@
+"""Retries of failed runs, killed in the middle, and at random places."""
