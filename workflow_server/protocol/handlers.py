@@ -143,3 +143,5 @@ class RunRequest:
     tags: tuple[str, ...] | None = None
     """None where nothing is said of them: a handler that is continued then keeps its own."""
     key: IdempotencyKey | None = None
+    by: str | None = None
+    """The name of the client's token, where it has one."""
