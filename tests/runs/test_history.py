@@ -71,6 +71,28 @@ class Impatient(Workflow):
         return StopEvent()
 
 
+class Count(Event):
+    left: int
+
+
+class AsksAndCounts(Workflow):
+    """Waits while another step counts for longer than a journal lasts until its snapshot."""
+
+    @step
+    async def begin(self, ctx: Context, ev: StartEvent) -> Second | Count:
+        ctx.send_event(Count(left=300))
+        return Second()
+
+    @step
+    async def ask(self, ctx: Context, ev: Second) -> StopEvent:
+        await ctx.wait_for_event(Answer, timeout=None)
+        return StopEvent()
+
+    @step
+    async def count(self, ev: Count) -> Count | StopEvent | None:
+        return Count(left=ev.left - 1) if ev.left else None
+
+
 class Flaky(Workflow):
     @step(retry_policy=retry_policy(wait=wait_fixed(0.01), stop=stop_after_attempt(3)))
     async def work(self, ctx: Context, ev: StartEvent) -> StopEvent:
@@ -128,6 +150,16 @@ def seconds(time: str) -> float:
 async def finished(manager: RuntimeManager, workflow: str, **request: Any) -> str:
     handler = await manager.run(workflow, RunRequest(**request))
     return handler.handler_id
+
+
+async def logged(manager: RuntimeManager, handler_id: str, name: str) -> None:
+    """Return when an event of this name is in the log, without a reader that keeps the log in use."""
+    async with asyncio.timeout(20):
+        while True:
+            events = await manager.store.read_events(handler_id, -1, 1_000)
+            if any(name in event.data for event in events):
+                return
+            await asyncio.sleep(0.005)
 
 
 def rows(database: Path) -> int:
@@ -188,7 +220,7 @@ async def test_a_wait_is_told_with_its_answer_and_who_sent_it(managing: Managing
         await released(manager, handler_id)
         other = {"type": "Answer", "value": {"name": "bob"}}
         await manager.send(handler_id, other, None, None, by="bob")
-        await until(lambda: manager.runs.get(handler_id) is not None)
+        await logged(manager, handler_id, "UnhandledEvent")
         await released(manager, handler_id)
         await manager.send(handler_id, {"type": "Answer", "value": {"name": "ann"}}, None, None, by="ann")
         await ended(manager, handler_id)
@@ -220,6 +252,22 @@ async def test_a_wait_that_times_out_is_told(managing: Managing) -> None:
     assert of(entries, "wait_timed_out")["duration"] >= 0.01
     order = ["started", "step_began", "wait_began", "step_ended", "wait_timed_out", "step_began", "step_ended"]
     assert kinds(entries, "idle") == [*order, "completed"]
+
+
+async def test_the_begin_of_a_wait_is_known_after_a_snapshot(managing: Managing) -> None:
+    async with managing(asks=AsksAndCounts(timeout=None), idle_timeout=0.0, additional=[Answer]) as manager:
+        handler_id = (await manager.start("asks", RunRequest())).handler_id
+        await released(manager, handler_id)
+        stored = await manager.store.load_run(handler_id)
+        assert stored is not None
+        assert stored.snapshot is not None
+    async with managing(asks=AsksAndCounts(timeout=None), additional=[Answer]) as manager:
+        await manager.send(handler_id, {"type": "Answer", "value": {"name": "ann"}}, None, None)
+        await ended(manager, handler_id)
+        entries = await history(manager, handler_id)
+    waited = seconds(of(entries, "wait_answered")["time"]) - seconds(of(entries, "wait_began")["time"])
+    assert of(entries, "wait_answered")["duration"] == pytest.approx(waited, abs=0.5)
+    assert len(entries) > 600
 
 
 async def test_a_step_that_a_crash_interrupts_begins_twice(managing: Managing, database: Path) -> None:
