@@ -67,6 +67,8 @@ _RULES: dict[Kind, _Rule] = {
 _RULES = {RunStarted: _Rule(("run_id", "handler_id"), tuple(_RULES)), **_RULES}
 """The kinds in the order in which they are written. All others stand alone: nothing overtakes them."""
 
+_MAY_STAND_ALONE = frozenset((RunStarted, HistoryNoted))
+
 _BITS = {kind: 1 << place for place, kind in enumerate(_RULES)}
 
 
@@ -98,7 +100,7 @@ def grouped(entries: Iterable[Entry]) -> Iterator[Group]:
     for entry in entries:
         kind = type(entry)
         place = _PLACES.get(kind)
-        if place is None or _stands_alone(entry):
+        if place is None or (kind in _MAY_STAND_ALONE and _stands_alone(entry)):
             yield from _in_order(groups)
             yield kind, [entry]
             groups, seen = {}, {}
