@@ -270,6 +270,9 @@ class StoredEvent(NamedTuple):
 
 EVENT, START = -2, -1
 
+HISTORY_CURSOR = r"[0-9]{1,18}\.[0-9]{1,18}"
+"""A place in a history as clients are given it, as a pattern."""
+
 
 class HistoryPlace(NamedTuple):
     """A place in a handler's history: an event of its log, or an entry behind that event."""
@@ -285,8 +288,10 @@ class HistoryPlace(NamedTuple):
     @classmethod
     def from_text(cls, text: str) -> HistoryPlace | None:
         """Return the place that a client was given; None where the text is not one."""
-        found = re.fullmatch(r"([0-9]{1,18})\.([0-9]{1,18})", text)
-        return None if found is None else cls(int(found[1]) - 1, int(found[2]) + EVENT)
+        if re.fullmatch(HISTORY_CURSOR, text) is None:
+            return None
+        sequence, _, place = text.partition(".")
+        return cls(int(sequence) - 1, int(place) + EVENT)
 
 
 class StoredEntry(NamedTuple):

@@ -10,7 +10,7 @@ from workflow_server.protocol import responses
 from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.history import HistoryPageData
 from workflow_server.protocol.requests import EventBody, RunBody
-from workflow_server.records import STATUSES
+from workflow_server.records import HISTORY_CURSOR, STATUSES
 from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
@@ -142,7 +142,11 @@ _HISTORY = (
         "Return at most so many entries. Before the last page, whose next_cursor is null, pages may be shorter.",
         {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL},
     ),
-    Parameter("cursor", "The next_cursor of the page before, or the cursor of an entry.", {"type": "string"}),
+    Parameter(
+        "cursor",
+        "The next_cursor of the page before, or the cursor of an entry.",
+        {"type": "string", "pattern": rf"^({HISTORY_CURSOR})?$"},
+    ),
     Parameter(
         "order",
         "asc for the oldest first, desc for the newest first.",
