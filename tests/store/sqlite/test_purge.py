@@ -159,7 +159,7 @@ async def test_deleting_removes_every_row_of_a_handler_and_no_other(store: Hooke
             *(event(name, n) for n in range(5000)),
             *(tick(name, n) for n in range(1000)),
             *(StatePatched(f"{name}-1", n, "p") for n in range(1000)),
-            *(HistoryNoted(name, f"{name}-1", n, 1.0, "resumed", None, "{}") for n in range(1000)),
+            *(HistoryNoted(name, f"{name}-1", n, 1.0, "resumed", None, "{}") for n in range(2000)),
             SnapshotTaken(f"{name}-1", 3, "s"),
             StateReplaced(f"{name}-1", 3, "s"),
             InboxPosted(1 if name == "gone" else 2, name, f"{name}-1", "{}", None),
@@ -185,7 +185,7 @@ async def test_deleting_removes_every_row_of_a_handler_and_no_other(store: Hooke
     assert max(slices) <= 2000
     assert rows_left(path) == {
         "handlers": 1, "payloads": 1, "ticks": 996, "snapshots": 1, "state_records": 1, "state_patches": 996,
-        "inbox": 1, "answers": 1, "event_log": 5000, "events": 0, "history": 1000, "handler_tags": 2,
+        "inbox": 1, "answers": 1, "event_log": 5000, "events": 0, "history": 2000, "handler_tags": 2,
     }  # fmt: skip
     assert await store.delete(HandlerQuery(handler_id_in=["gone"])) == 0
 
