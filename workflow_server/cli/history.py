@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -142,7 +143,10 @@ def export(
         raise click.UsageError("Give the ids of handlers, or at least one filter such as --workflow, or --all.")
 
     async def work(remote: Remote) -> None:
-        with nullcontext(click.get_binary_stream("stdout")) if output is None else new_file(output) as file:
+        # As bytes: what the terminal's encoding lacks is written all the same.
+        stdout = nullcontext(sys.stdout.buffer)
+        target: AbstractContextManager[BinaryIO] = stdout if output is None else new_file(output)
+        with target as file:
 
             def write(line: str) -> None:
                 file.write(f"{line}\n".encode())

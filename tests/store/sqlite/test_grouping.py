@@ -74,7 +74,7 @@ KINDS: dict[type[Entry], st.SearchStrategy[Entry]] = {
         lambda both, sequence, data: EventAppended(both[0], sequence, both[1], False, data, 1.0), BOTH, SMALL, MADE
     ),
     HistoryNoted: st.builds(
-        lambda both, after, kind, data: HistoryNoted(*both, after, 1.0, kind, None, data),
+        lambda both, after, kind, data: HistoryNoted(both[0], both[1], after, 1.0, kind, None, data),
         BOTH,
         st.none() | SMALL,
         st.sampled_from(["resumed", "suspended"]),
