@@ -11,6 +11,7 @@ ignored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -34,6 +35,8 @@ class RunStarted(NamedTuple):
     start_event: str | None
     requested_at: float | None = None
     """The same moment by the server's clock: the order in which runs get their slots."""
+    by: str | None = None
+    """The name of the token that started it, where it has one."""
 
 
 class HandlerTagged(NamedTuple):
@@ -151,6 +154,25 @@ class EventAppended(NamedTuple):
     data: str
     time: float
     """When it was appended; never before the event before it in the log."""
+    took: float | None = None
+    """Seconds that a step took, in the event that tells of its end."""
+
+
+class HistoryNoted(NamedTuple):
+    """One entry of a handler's history, beside those that follow from its event log; ``history.noted`` makes it.
+
+    Ignored where the handler has another run, and a suspension where the last entry is the same one.
+    """
+
+    handler_id: str
+    run_id: str
+    after_sequence: int | None
+    """The event behind which it stands; None for the last one that is stored when this is."""
+    time: float
+    kind: str
+    by: str | None
+    """The name of the token that asked for it, where it has one."""
+    data: str
 
 
 class InboxPosted(NamedTuple):
@@ -232,6 +254,7 @@ Record = (
     | StateReplaced
     | StatePatched
     | EventAppended
+    | HistoryNoted
     | InboxPosted
     | InboxHeld
     | InboxTaken
@@ -249,6 +272,55 @@ class StoredEvent(NamedTuple):
     data: str
     time: float | None
     """When it was appended; None of an event that a build stored which noted no times."""
+
+
+EVENT, START = -2, -1
+
+HISTORY_CURSOR = r"[0-9]{1,18}\.[0-9]{1,18}"
+"""A place in a history as clients are given it, as a pattern."""
+
+
+class HistoryPlace(NamedTuple):
+    """A place in a handler's history: an event of its log, or an entry behind that event."""
+
+    sequence: int
+    place: int
+    """EVENT for the event itself, START for the start of a run behind it, from 0 on for the other entries."""
+
+    def to_text(self) -> str:
+        """Return the place as clients are given it, as a cursor."""
+        return f"{self.sequence + 1}.{self.place - EVENT}"
+
+    @classmethod
+    def from_text(cls, text: str) -> HistoryPlace | None:
+        """Return the place that a client was given; None where the text is not one."""
+        if re.fullmatch(HISTORY_CURSOR, text) is None:
+            return None
+        sequence, _, place = text.partition(".")
+        return cls(int(sequence) - 1, int(place) + EVENT)
+
+
+class StoredEntry(NamedTuple):
+    """An entry of a handler's history: an event of its log, where there is no ``kind``, or what stands beside it."""
+
+    place: HistoryPlace
+    run_id: str
+    time: float | None
+    kind: str | None
+    by: str | None
+    data: str | None
+    """Of an event its envelope, or, where it is not whole, as much of its end as tells its type; of another entry what
+    else there is to say, as JSON."""
+    internal: bool = False
+    took: float | None = None
+    is_whole: bool = True
+
+
+class HistoryPage(NamedTuple):
+    """Entries of a history, in its order, and the place behind which the next page begins; None where none is left."""
+
+    entries: list[StoredEntry]
+    following: HistoryPlace | None
 
 
 class EventRange(NamedTuple):
@@ -283,6 +355,8 @@ class StoredRun(NamedTuple):
     """The next sequence of the handler's shared queue."""
     last_time: float | None
     """The time of the last event in the handler's log, None where none is known."""
+    released: bool
+    """It only waited, and has left memory for that."""
     snapshot: SnapshotTaken | None
     ticks: list[TickAppended]
     """The journal after the snapshot, in order."""

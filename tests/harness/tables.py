@@ -7,12 +7,14 @@ from contextlib import closing
 
 from workflow_server.store.sqlite.migrations import known_migrations, migrate
 
-EVENT_TABLES = ("event_log", "events")
-"""Tables of events: by the numbers of handlers or, where older builds wrote them, by the ids."""
+EVENT_TABLES = ("event_log", "events", "history")
+"""Tables of events and histories: by the numbers of handlers or, where older builds wrote events, by the ids."""
+VIEWS = ("all_events", "all_history")
+"""The views that name the handlers of their rows."""
 
 
 def _columns() -> dict[str, set[str]]:
-    """The names of the columns of each table, and of the view of all events instead of the two tables behind it."""
+    """The names of the columns of each table, and of the views instead of the tables behind them."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         migrate(connection, known_migrations(":memory:"))
         tables = connection.execute(

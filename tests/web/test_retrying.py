@@ -43,6 +43,18 @@ async def test_a_retry_is_answered_with_the_running_handler(served: Served) -> N
     assert (await retry(served, handler_id))[0] == 409
 
 
+async def test_the_history_tells_of_retries_and_forks(served: Served) -> None:
+    handler_id = await cancelled(served)
+    assert (await retry(served, handler_id, {"from_step": "ask"}))[0] == 200
+    assert (await served.post(f"/handlers/{handler_id}/cancel"))[0] == 200
+    forked = (await retry(served, handler_id, {"fork": True}))[1]["handler_id"]
+    told = {}
+    for id_ in (handler_id, forked):
+        entries = (await served.get(f"/handlers/{id_}/history"))[1]["history"]
+        told[id_] = [(entry["step"], entry["reason"]) for entry in entries if entry["kind"] == "retried"]
+    assert told == {handler_id: [("ask", None)], forked: [(None, f"a fork of {handler_id}")]}
+
+
 async def test_a_repeated_key_gets_the_first_answer(served: Served) -> None:
     handler_id = await cancelled(served)
     first = await retry(served, handler_id, {"tags": ["a"]}, **{"Idempotency-Key": "k"})

@@ -12,6 +12,7 @@ import click
 from workflow_server.cli import candidates
 from workflow_server.cli.exit_codes import FAILURE
 from workflow_server.cli.filters import filters
+from workflow_server.cli.history import export, history
 from workflow_server.cli.many import cancel, purge, retry
 from workflow_server.cli.output import json_lines, print_json, print_json_line, print_table
 from workflow_server.cli.remote import Connection, Query, Refused, Remote, connected
@@ -31,6 +32,8 @@ def runs() -> None:
 runs.add_command(cancel)
 runs.add_command(purge)
 runs.add_command(retry)
+runs.add_command(history)
+runs.add_command(export)
 
 
 # -- Looking ---------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ class StepBarrier:
         self._last: Commit | None = None
         """The commit that the step waits for that was started last."""
         self._openings: list[asyncio.Future[None]] = []
+        self._took: dict[str | None, float] = {}
+        """The seconds of the executions whose results are not taken, by their invocations."""
 
     @property
     def is_clear(self) -> bool:
@@ -67,11 +69,12 @@ class StepBarrier:
         standing = [RunningStep(step, None) for step, number in self.standing.items() for _ in range(number)]
         return [*self._running.values(), *standing]
 
-    def taken(self, result: TickStepResult) -> None:
-        """Note that the loop has taken the result of a step."""
+    def taken(self, result: TickStepResult) -> float | None:
+        """Note that the loop has taken the result of a step; returns the seconds that it took."""
         self._unrecorded -= 1
         if self._ending.pop(result.invocation_id, None) is not None:
             self._open()
+        return self._took.pop(result.invocation_id, None)
 
     def has_drained(self, steps: Iterable[asyncio.Task[Any]]) -> bool:
         """Return whether the server stops and none of these tasks is a step that has begun."""
@@ -180,7 +183,8 @@ class StepBarrier:
         """Note that a step that began at ``began`` has ended with this result, which the loop has not taken yet, and
         return it."""
         self._running.pop(asyncio.current_task(), None)
-        self._sums[step].ended(time.monotonic() - began, result)
+        took = self._took[result.invocation_id] = time.monotonic() - began
+        self._sums[step].ended(took, result)
         if _may_end_the_run(result):
             self._ending[result.invocation_id] = batch
         return result

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from workflow_server.errors import WorkflowServerError
 from workflow_server.execution.clock import ServerClock
 from workflow_server.execution.inbox_limits import InboxLimits
-from workflow_server.records import EventAppended, InboxPosted, Record
+from workflow_server.history import Note
+from workflow_server.records import EventAppended, HistoryNoted, InboxPosted, Record
 from workflow_server.store.base import AbstractWorkflowStore, Commit
 
 if TYPE_CHECKING:
@@ -48,8 +49,12 @@ class RecordSink(Protocol):
 class EventSink(Protocol):
     """The event log of a handler, to write to."""
 
-    def append(self, run_id: str, data: str, *, internal: bool) -> EventAppended:
-        """Give the event its place in the log; it is seen when the record is committed."""
+    def append(self, run_id: str, data: str, *, internal: bool, took: float | None = None) -> EventAppended:
+        """Give the event its place in the log; it is seen when the record is committed. ``took``: the seconds of the
+        step that ends with it."""
+
+    def note(self, run_id: str, note: Note, *, by: str | None = None) -> HistoryNoted:
+        """Return an entry of the handler's history that stands behind the last event of the log."""
 
 
 class RunOwner(Protocol):
@@ -107,6 +112,9 @@ class Written(Protocol):
 
     def end(self, event: StopEvent) -> Commit:
         """End the run with this event; what its steps still publish or write is dropped."""
+
+    def cancel(self, by: str | None = None) -> Commit:
+        """End the run as cancelled, as a client asks; see ``end``. ``by``: the name of its token."""
 
     def fail(self, error: BaseException) -> None:
         """End the run as failed, unless it has ended already."""

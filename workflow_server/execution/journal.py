@@ -113,6 +113,7 @@ class Journal:
             "loop": self._codec.encode(plain(state), "The state of the run"),
             "deadlines": self.waits.to_json(state),
             "questions": self.waits.questions_to_json(state),
+            "since": self.waits.since_to_json(state),
             "sends": self._sends.to_json(),
             "begun": self.waits.begun.to_json(),
             "pulls": self.pulls.to_json(),
@@ -138,6 +139,7 @@ class Journal:
             deadlines = {(step, waiter): deadline for step, waiter, deadline in data["deadlines"]}
         self.waits.deadlines.update(deadlines)
         self.waits.questions.update({(step, waiter): name for step, waiter, name in data.get("questions", [])})
+        self.waits.since.update({(step, waiter): since for step, waiter, since in data.get("since", [])})
         self.waits.restore_begun(state, data.get("begun"))
         self.pulls.restore(data.get("pulls", {}))
         self.keys.restore(data.get("keys", []))

@@ -80,6 +80,16 @@ def answers(state: BrokerState, event: Event) -> bool:
     )
 
 
+def answered_waits(state: BrokerState, event: Event) -> list[tuple[str, str]]:
+    """Return the open waits that the event answers, each with its step and its waiter id."""
+    return [
+        (step, waiter.waiter_id)
+        for step, waiter, with_subclasses in _waits_of_steps(state)
+        if event_matches(event, waiter.waiting_for_event, allow_subclasses=with_subclasses)
+        and meets(event, waiter.requirements)
+    ]
+
+
 def meets(event: Event, requirements: dict[str, Any]) -> bool:
     """Return whether the event meets the requirements of a wait.
 
@@ -114,11 +124,15 @@ def is_at_work(state: BrokerState) -> bool:
 
 
 def _open_waits(state: BrokerState) -> Iterator[tuple[StepWorkerWaiter[Event], bool]]:
+    return ((waiter, with_subclasses) for _, waiter, with_subclasses in _waits_of_steps(state))
+
+
+def _waits_of_steps(state: BrokerState) -> Iterator[tuple[str, StepWorkerWaiter[Event], bool]]:
     for step_id, worker in state.workers.items():
         config = state.config.steps.get(step_id)
         for waiter in worker.collected_waiters:
             if config is not None and waiter.resolved_event is None and not waiter.timed_out:
-                yield waiter, config.accept_event_subclasses
+                yield str(step_id), waiter, config.accept_event_subclasses
 
 
 FEW = 64

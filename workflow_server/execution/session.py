@@ -37,12 +37,14 @@ from workflow_server.execution.engine_driven import EngineDriven
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import EventSink, RecordSink, RunOwner, Surroundings
 from workflow_server.execution.mailbox import Mailbox
+from workflow_server.execution.noting import Noting
 from workflow_server.execution.outcomes import LeftMemory, RunCancelled
 from workflow_server.execution.resuming import missed_time, replay
 from workflow_server.execution.routing import answers
 from workflow_server.execution.standing import Standing, standing_of
 from workflow_server.execution.waits import all_waiters
 from workflow_server.execution.writer import RunWriter, durable
+from workflow_server.history import Note
 from workflow_server.log_context import begin_run
 from workflow_server.records import InboxPosted, RunBegan, RunLoaded, StoredRun
 from workflow_server.store.base import Commit
@@ -72,6 +74,8 @@ class RunSession(EngineDriven):
         # By a weak reference, so that no session waits for the garbage collector when its run is over.
         itself, limit = weakref.proxy(self), surroundings.limits.size
         self._mailbox = Mailbox(itself, self.writer, self._gate, run.workflow.waits, limit)
+        self._noting = Noting(self.writer.journal.waits, surroundings.clock.behind)
+        self._resumed_after = "restart"
         self._broker: BrokerState | None = None
         self._loop: ObservedLoop | None = None
         self._may_release = False
@@ -122,6 +126,10 @@ class RunSession(EngineDriven):
             self._run.workflow.learn(waiter.waiting_for_event)
         self._mailbox.expect(weight)
         self.alive_since = stored.alive_since
+        if stored.released:
+            self._resumed_after = "release"
+        elif crashed:
+            self._resumed_after = "crash"
         if crashed and any(worker.in_progress for worker in self._broker.workers.values()):
             self.writer.blame(stored.probations)
 
@@ -132,7 +140,7 @@ class RunSession(EngineDriven):
             self.alive_since = now
             self.writer.append(RunBegan(self.handler_id, self.run_id, now, self._surroundings.clock.read().at))
             return
-        self.writer.append(RunLoaded(self.handler_id, self.run_id))
+        self.writer.note(Note("resumed", reason=self._resumed_after), RunLoaded(self.handler_id, self.run_id))
         tick = None if self._broker is None else missed_time(self._broker, now - self.alive_since)
         if tick is not None and self._broker is not None:
             self.before_tick(tick, self._broker)
@@ -200,11 +208,13 @@ class RunSession(EngineDriven):
         self._rested_at = -1
         self._mailbox.before(tick, state)
         self.writer.journal.before(tick, state)
+        took = None
         if isinstance(tick, TickStepResult):
-            self._gate.taken(tick)
+            took = self.writer.took = self._gate.taken(tick)
             for item in tick.result:
                 if isinstance(item, AddWaiter):
                     self._run.workflow.learn(item.event_type)
+        self.writer.notes = self._noting.notes_of(tick, state, took)
 
     def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
         """Send again what was on its way to the run; see ``Mailbox.send_again``."""
@@ -341,5 +351,6 @@ class RunSession(EngineDriven):
             assert self._loop is not None
             self.wake_at = self._loop.wake_at()
             self._left_as = self.standing()
-            self.writer.release(self.wake_at, self._left_as.to_json())
+            until = None if self.wake_at is None else self.wake_at + self._surroundings.clock.behind()
+            self.writer.release(self.wake_at, self._left_as.to_json(), Note("released", until=until))
             raise LeftMemory

@@ -7,7 +7,7 @@ replay of its journal would tell it then.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -107,7 +107,7 @@ def _open_waits(state: BrokerState, waits: Waits) -> Iterator[OpenWait]:
     for step_id, waiter in all_waiters(state):
         if waiter.resolved_event is None and not waiter.timed_out:
             key = (str(step_id), waiter.waiter_id)
-            requirements = dict(map(_as_json, islice(waiter.requirements.items(), MOST_REQUIREMENTS)))
+            requirements = requirements_told(waiter.requirements)
             event = waiter.waiting_for_event.__name__
             yield OpenWait(key[0], event, requirements, waits.questions.get(key), waits.deadlines.get(key))
 
@@ -117,6 +117,11 @@ def _retries(state: BrokerState) -> Iterator[PendingRetry]:
         for attempt in worker.queue:
             if attempt.not_before is not None:
                 yield PendingRetry(str(step_id), (attempt.attempts or 0) + 1, attempt.not_before)
+
+
+def requirements_told(requirements: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the requirements of a wait with their values as JSON, the first ``MOST_REQUIREMENTS`` of them."""
+    return dict(map(_as_json, islice(requirements.items(), MOST_REQUIREMENTS)))
 
 
 def _as_json(item: tuple[str, Any]) -> tuple[str, Any]:

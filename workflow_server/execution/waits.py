@@ -74,6 +74,8 @@ class Waits:
     deadlines: dict[WaitKey, float] = field(default_factory=dict)
     questions: dict[WaitKey, str] = field(default_factory=dict)
     """The classes of the events that were published with them; a wait without one is not listed."""
+    since: dict[WaitKey, float | None] = field(default_factory=dict)
+    """The times at which they began; None where that is not known."""
     begun: BegunWaits = field(default_factory=BegunWaits)
     """The types for which a wait has begun, whether it lasts or not."""
 
@@ -91,6 +93,7 @@ class Waits:
             self._note_type(state, tick.step_id, item.event_type)
             if find_waiter(state, key) is None:
                 self._forget(key)
+                self.since[key] = tick.stamped_at
                 if item.waiter_event is not None:
                     self.questions[key] = type(item.waiter_event).__name__
                 if item.timeout is not None and tick.stamped_at is not None:
@@ -103,12 +106,14 @@ class Waits:
     def _forget(self, key: WaitKey) -> None:
         self.deadlines.pop(key, None)
         self.questions.pop(key, None)
+        self.since.pop(key, None)
 
     def restore_begun(self, state: BrokerState, data: dict[str, list[str]] | None) -> None:
         """Take up what a snapshot kept of the types; one of an earlier version kept the open waits only."""
         self.begun.restore(data or {})
         for step_id, waiter in all_waiters(state):
             self._note_type(state, step_id, waiter.waiting_for_event)
+            self.since.setdefault((str(step_id), waiter.waiter_id), None)
 
     def _note_type(self, state: BrokerState, step_id: StepId, kind: type[Event]) -> None:
         config = state.config.steps.get(step_id)
@@ -129,6 +134,10 @@ class Waits:
     def questions_to_json(self, state: BrokerState) -> list[list[Any]]:
         """The questions of the waits that the state holds, for a snapshot."""
         return _of_held(self.questions, state)
+
+    def since_to_json(self, state: BrokerState) -> list[list[Any]]:
+        """The begins of the waits that the state holds, for a snapshot."""
+        return _of_held(self.since, state)
 
 
 def _of_held(told: Mapping[WaitKey, Any], state: BrokerState) -> list[list[Any]]:

@@ -6,8 +6,10 @@ import asyncio
 import json
 import logging
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
+
+from workflows.events import StepState, StepStateChanged
 
 from workflow_server.errors import StorageError, Unstorable, WorkflowServerError
 from workflow_server.execution.codec import text_of
@@ -21,6 +23,7 @@ from workflow_server.execution.engine import (
     TickAddEvent,
     TickStepResult,
     UnhandledEvent,
+    WorkflowCancelledEvent,
     WorkflowTick,
     has_failed_attempts,
     running_step,
@@ -29,9 +32,11 @@ from workflow_server.execution.envelopes import envelope
 from workflow_server.execution.failures import indented
 from workflow_server.execution.inbox import Inbox, PostedEvent, unhandled
 from workflow_server.execution.interface import EventSink, RecordSink, RunOwner
+from workflow_server.execution.noting import NOTHING
 from workflow_server.execution.outcomes import ended, failed_event
 from workflow_server.execution.patches import Json, Patch
 from workflow_server.execution.state import RecordingStateStore
+from workflow_server.history import Note
 from workflow_server.records import (
     InboxHeld,
     InboxTaken,
@@ -78,6 +83,10 @@ class RunWriter:
         self._progressed: asyncio.Event | None = None
         self.last: Commit | None = None
         """The commit of what was written last."""
+        self.took: float | None = None
+        """Seconds of the execution whose result was taken last."""
+        self.notes: Sequence[Note] = NOTHING
+        """The entries of the history that belong to the tick which is recorded next."""
         self.inbox = Inbox()
         self.journal = run.workflow.journal(run.run_id, start_event)
         self._run = run
@@ -183,6 +192,8 @@ class RunWriter:
             if posted is not None:
                 self._took_posted = True
                 records.append(InboxTaken(posted.record.inbox_id))
+        if self.notes:
+            records += [self._log.note(self._run_id, note) for note in self.notes]
         self.append(*records)
 
     def _written_by(self, result: TickStepResult) -> Patch | None:
@@ -208,7 +219,8 @@ class RunWriter:
         # The client that posted the event has to see that nobody takes it.
         seen = self._took_posted and isinstance(event, UnhandledEvent)
         internal = isinstance(event, InternalDispatchEvent) and not seen
-        self.append(self._log.append(self._run_id, data, internal=internal))
+        is_end = type(event) is StepStateChanged and event.step_state is StepState.NOT_RUNNING
+        self.append(self._log.append(self._run_id, data, internal=internal, took=self.took if is_end else None))
 
     def _envelope(self, event: Event) -> str:
         try:
@@ -240,7 +252,15 @@ class RunWriter:
         told = envelope(unhandled(posted.record))
         return [InboxTaken(posted.record.inbox_id), self._log.append(self._run_id, told, internal=False)]
 
-    def end(self, event: StopEvent) -> Commit:
+    def note(self, note: Note, *records: Record) -> Commit:
+        """Write an entry of the run's history, in one unit with what it is about."""
+        return self.append(*records, self._log.note(self._run_id, note))
+
+    def cancel(self, by: str | None = None) -> Commit:
+        """End the run as cancelled, as a client asks; ``by``: the name of its token."""
+        return self.end(WorkflowCancelledEvent(), self._log.note(self._run_id, Note("cancel_requested"), by=by))
+
+    def end(self, event: StopEvent, *before: Record) -> Commit:
         """Write the terminal event, after what tells of the events that nobody took, and the status that follows from
         it.
 
@@ -250,7 +270,7 @@ class RunWriter:
         data = self._envelope(event)
         self.ended = ended(self._run.handler_id, self._run_id, event, data)
         self.is_open = False
-        records = [record for posted in self.inbox.untaken() for record in self._dropped(posted)]
+        records = [*before, *(record for posted in self.inbox.untaken() for record in self._dropped(posted))]
         records.append(self._log.append(self._run_id, data, internal=False))
         commit = self.append(*records, self.ended)
         self._run.end()
@@ -274,10 +294,10 @@ class RunWriter:
         self.end(failed_event(error))
         return True
 
-    def release(self, wake_at: float | None, standing: str) -> None:
+    def release(self, wake_at: float | None, standing: str, note: Note) -> None:
         """Note that the run only waits, and leaves memory; ``standing``: see ``Standing.to_json``."""
         self.is_open = False
-        self.append(RunReleased(self._run.handler_id, self._run_id, wake_at, standing))
+        self.note(note, RunReleased(self._run.handler_id, self._run_id, wake_at, standing))
         self._run.release()
 
     def _patched(self, patch: Patch) -> StatePatched | StateReplaced:

@@ -143,6 +143,8 @@ class RunRequest:
     tags: tuple[str, ...] | None = None
     """None where nothing is said of them: a handler that is continued then keeps its own."""
     key: IdempotencyKey | None = None
+    by: str | None = None
+    """The name of the client's token, where it has one."""
 
 
 @dataclass(frozen=True)
@@ -158,3 +160,5 @@ class RetryRequest:
     tags: tuple[str, ...] | None = None
     """None for those of the handler."""
     key: IdempotencyKey | None = None
+    by: str | None = None
+    """The name of the client's token, where it has one."""

@@ -19,8 +19,9 @@ from workflow_server.execution.registry import Registry
 from workflow_server.execution.session import RunSession
 from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.workflow import ServedWorkflow
+from workflow_server.history import Note, noted
 from workflow_server.log_context import begin_run
-from workflow_server.records import InboxPosted, Status, StoredRun
+from workflow_server.records import InboxPosted, Record, Status, StoredRun
 from workflow_server.runs.admission import Admission
 from workflow_server.runs.events import EventLog, EventLogs
 from workflow_server.runs.run import Run
@@ -199,27 +200,29 @@ class Activation:
         if times:
             self.timers.schedule(run, min(times))
 
-    async def end_offline(self, run: Run, event: StopEvent) -> None:
-        """End a run that is not in memory. The caller holds its lock."""
+    async def end_offline(self, run: Run, event: StopEvent, *, why: Note | None = None, by: str | None = None) -> None:
+        """End a run that is not in memory. The caller holds its lock. ``why``: an entry of its history for that, and
+        ``by`` the name of the token that asked for it."""
         log = await self._logs.get(run.handler_id)
         data = envelope(event)
         untaken = [envelope(unhandled(posted)) for posted in await self._store.untaken_events(run.run_id)]
-        records = [log.append(run.run_id, told, internal=False) for told in [*untaken, data]]
+        records: list[Record] = [] if why is None else [log.note(run.run_id, why, by=by)]
+        records += [log.append(run.run_id, told, internal=False) for told in [*untaken, data]]
         await self._store.append(*records, ended(run.handler_id, run.run_id, event, data))
         self.timers.forget(run)
         run.end()
         self.leave(run)
 
-    async def cancel(self, handler_id: str) -> Status | None:
+    async def cancel(self, handler_id: str, *, by: str | None = None) -> Status | None:
         """End the handler's run as cancelled, durably; returns the status of one that had ended before. The caller
-        holds its lock."""
+        holds its lock. ``by``: the name of the token that asked for it."""
         run = self._table.get(handler_id)
         if run is None or not run.can_cancel:
             run = await self.settled(handler_id)
         # Where it is being released, its release may wait for room on the disk, and a cancellation does not.
         if run is not None and run.can_cancel:
             try:
-                await run.cancel()
+                await run.cancel(by)
             except UnitRefused:
                 # The run's end by this reason is not to be: what the store has instead is told.
                 await run.settle()
@@ -229,7 +232,7 @@ class Activation:
         if handler.status != "running" or handler.run_id is None:
             return handler.status
         run = run or self.adopt(handler_id, handler.run_id, handler.workflow_name)
-        await self.end_offline(run, WorkflowCancelledEvent())
+        await self.end_offline(run, WorkflowCancelledEvent(), why=Note("cancel_requested"), by=by)
         return None
 
     # -- The handler's run ---------------------------------------------------------------------
@@ -263,8 +266,13 @@ class Activation:
         run = Run(self, handler_id, run_id, self._registry.find(workflow_name), held_events=held_events)
         self._table.add(run)
         if run.served is None:
-            run.suspend(UNREGISTERED)
+            self.suspend(run, UNREGISTERED)
         return run
+
+    def suspend(self, run: Run, reason: str) -> None:
+        """Keep a run in the store for this reason, which its handler shows and its history keeps."""
+        run.suspend(reason)
+        self._store.append(noted(run.handler_id, run.run_id, Note("suspended", reason=reason)))
 
     def footprint(self) -> dict[str, int]:
         """Return what is held for runs and requests beside the table."""

@@ -16,7 +16,8 @@ from weakref import WeakValueDictionary
 from workflow_server.concurrency import KeyedLock
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.execution.exceptions import QueueTaken
-from workflow_server.records import EventAppended, EventRange, QueueAdvanced, StoredEvent, StoredRun
+from workflow_server.history import Note, noted
+from workflow_server.records import EventAppended, EventRange, HistoryNoted, QueueAdvanced, StoredEvent, StoredRun
 from workflow_server.runs.event_pages import PAGE, PAGE_CHARACTERS, EventPage, SharedPages, first_page
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 
@@ -60,19 +61,24 @@ class EventLog:
         """Return the sequence that the next event gets."""
         return self._next
 
-    def append(self, run_id: str, data: str, *, internal: bool) -> EventAppended:
+    def append(self, run_id: str, data: str, *, internal: bool, took: float | None = None) -> EventAppended:
         """Give the event its sequence and its time; it is seen when the record, which is handed to the store next, is
         committed: at once where a reader waits.
 
         The time is the wall clock's. Where that was set back, it is the time of the event before.
         """
         self._time = max(self._time, time.time())
-        record = EventAppended(self.handler_id, self._next, run_id, internal, data, self._time)
+        record = EventAppended(self.handler_id, self._next, run_id, internal, data, self._time, took)
         self._next += 1
         if self._change is not None and not internal and not self._is_hurried:
             self._is_hurried = True
             asyncio.get_running_loop().call_soon(self._store.commit_soon)
         return record
+
+    def note(self, run_id: str, note: Note, *, by: str | None = None) -> HistoryNoted:
+        """Return an entry of the handler's history that stands behind the last event: see ``history.noted``."""
+        self._time = max(self._time, time.time())
+        return noted(self.handler_id, run_id, note, by=by, after_sequence=self._next - 1, at=self._time)
 
     def take_back(self, record: EventAppended) -> None:
         """Give its sequence to the next event, where none was appended after it: it can never be stored."""

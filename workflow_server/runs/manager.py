@@ -28,7 +28,7 @@ from workflow_server.protocol.handlers import (
     RetryRequest,
     RunRequest,
 )
-from workflow_server.records import HandlerCount, ListCursor, ListFilter, Status
+from workflow_server.records import HandlerCount, HistoryPlace, ListCursor, ListFilter, Status
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.bulk import BulkActions, Page, RetriedPage
 from workflow_server.runs.continuing import Continuing
@@ -36,6 +36,7 @@ from workflow_server.runs.details import detailed
 from workflow_server.runs.events import EventLogs, EventReader
 from workflow_server.runs.exceptions import HandlerNotRunning, RunSuperseded
 from workflow_server.runs.figures import Figures, standings
+from workflow_server.runs.history import history_page
 from workflow_server.runs.idempotency import IdempotencyKeys
 from workflow_server.runs.lifecycle import Lifecycle
 from workflow_server.runs.posting import Message, Postbox
@@ -75,7 +76,7 @@ class RuntimeManager:
         """The runs that go on, to look at."""
         self._registry = Registry(DurableRuntime(around.clock, engine_loop=engine_loop))
         self._activation = Activation(around, self._registry, self.runs, self._logs, self._closing)
-        self._postbox = Postbox(around, self.runs, self._activation)
+        self._postbox = Postbox(around, self.runs, self._logs, self._activation)
         continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
         self._starter = Starter(around, self.runs, self._logs, self._activation, continuing, self._closing)
         self._retrier = Retrier(
@@ -188,6 +189,24 @@ class RuntimeManager:
         """
         return await detailed(self.store, self.runs, self._clock, await find_handler(self.store, handler_id))
 
+    async def history(
+        self,
+        handler_id: str,
+        after: HistoryPlace | None,
+        limit: int,
+        *,
+        newest_first: bool = False,
+        with_values: bool = False,
+    ) -> tuple[list[str], HistoryPlace | None]:
+        """Return a page of the handler's history, its entries as JSON, and where the next begins; see
+        ``AbstractWorkflowStore.read_history``.
+
+        Raises:
+            HandlerNotFound: there is no such handler.
+        """
+        how = {"newest_first": newest_first, "with_values": with_values}
+        return await history_page(self.store, handler_id, after, limit, **how)
+
     async def list_handlers(self, statuses: list[Status] | None, workflow_names: list[str] | None) -> list[HandlerData]:
         """Return the handlers of these statuses and workflows, oldest first; None stands for all."""
         query = HandlerQuery(status_in=statuses, workflow_name_in=workflow_names)
@@ -277,17 +296,25 @@ class RuntimeManager:
     # -- Sending, cancelling and deleting ------------------------------------------------------
 
     async def send(
-        self, handler_id: str, event: object, step: str | None, key: IdempotencyKey | None, *, hold: bool = False
+        self,
+        handler_id: str,
+        event: object,
+        step: str | None,
+        key: IdempotencyKey | None,
+        *,
+        hold: bool = False,
+        by: str | None = None,
     ) -> None:
         """Send an event to a running run; it is durable when this returns, and reaches the run exactly once. With
-        ``hold``, what nobody takes now is kept until the next wait for its type begins.
+        ``hold``, what nobody takes now is kept until the next wait for its type begins. ``by``: the name of the
+        client's token, for the history.
 
         Raises:
             HandlerNotFound, RunAlreadyEnded, RunSuspended, InvalidEvent, UnknownStep, StepRefusesEvent, TooManyWaiting,
             TooManyHeld, KeyReused, ShuttingDown, StorageFull, StoreUnavailable: why nothing was sent.
         """
         self._check_open()
-        message = Message(event, step, hold, key)
+        message = Message(event, step, hold, key, by)
         await self._activation.tasks.run(self._send(handler_id, message), f"send to {handler_id}")
 
     async def _send(self, handler_id: str, message: Message) -> None:
@@ -298,17 +325,18 @@ class RuntimeManager:
             if answer is None:
                 await self._postbox.post(handler_id, message)
 
-    async def cancel(self, handler_id: str) -> None:
-        """End a running run as cancelled; returns when that is durable, whatever its steps do.
+    async def cancel(self, handler_id: str, *, by: str | None = None) -> None:
+        """End a running run as cancelled; returns when that is durable, whatever its steps do. ``by``: the name of the
+        client's token, for the history.
 
         Raises:
             HandlerNotFound, HandlerNotRunning: there is nothing to cancel.
         """
-        await self._activation.tasks.run(self._cancel(handler_id), f"cancel {handler_id}")
+        await self._activation.tasks.run(self._cancel(handler_id, by), f"cancel {handler_id}")
 
-    async def _cancel(self, handler_id: str) -> None:
+    async def _cancel(self, handler_id: str, by: str | None) -> None:
         async with self.runs.lock(handler_id):
-            status = await self._activation.cancel(handler_id)
+            status = await self._activation.cancel(handler_id, by=by)
             if status is not None:
                 raise HandlerNotRunning(handler_id, status)
 

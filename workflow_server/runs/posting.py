@@ -7,9 +7,11 @@ from typing import NamedTuple
 from workflow_server.errors import TooManyEvents, UnitRefused
 from workflow_server.execution.engine import Event
 from workflow_server.execution.interface import Surroundings
+from workflow_server.history import Note, noted
 from workflow_server.protocol.handlers import IdempotencyKey
-from workflow_server.records import InboxPosted
+from workflow_server.records import HistoryNoted, InboxPosted
 from workflow_server.runs.activation import Activation
+from workflow_server.runs.events import EventLogs
 from workflow_server.runs.exceptions import RunAlreadyEnded, RunSuspended
 from workflow_server.runs.idempotency import answered
 from workflow_server.runs.run import Run
@@ -25,15 +27,18 @@ class Message(NamedTuple):
     step: str | None
     hold: bool
     key: IdempotencyKey | None
+    by: str | None = None
+    """The name of the client's token, where it has one."""
 
 
 class Postbox:
     """Puts what clients post into the inboxes of runs, as far as there is room."""
 
-    def __init__(self, surroundings: Surroundings, table: RunTable, activation: Activation) -> None:
+    def __init__(self, surroundings: Surroundings, table: RunTable, logs: EventLogs, activation: Activation) -> None:
         self._store = surroundings.store
         self._limits = surroundings.limits
         self._table = table
+        self._logs = logs
         self._activation = activation
 
     async def post(self, handler_id: str, message: Message) -> None:
@@ -57,7 +62,7 @@ class Postbox:
             if not run.waits_for(event):
                 raise
             self._limits.for_answers().check(run.inbox_load, posted)
-        await self._commit(run, posted, event, message.key)
+        await self._commit(run, posted, event, message)
 
     async def _post_outside(self, run: Run, message: Message) -> None:
         """Post to a run that is not in memory. The caller holds its lock."""
@@ -73,7 +78,7 @@ class Postbox:
             if session is None or not session.is_answer(event):
                 raise
             self._limits.for_answers().check(load, posted)
-        await self._commit(run, posted, event, message.key)
+        await self._commit(run, posted, event, message)
 
     async def _running(self, handler_id: str) -> Run:
         """Return the handler's run, which is active or not in memory. The caller holds its lock."""
@@ -92,14 +97,21 @@ class Postbox:
         posted = self._activation.inbox_records.of(run, event, message.step)
         return posted._replace(early=not run.workflow.accepts(event), hold=message.hold), event
 
-    async def _commit(self, run: Run, posted: InboxPosted, event: Event, key: IdempotencyKey | None) -> None:
+    async def _commit(self, run: Run, posted: InboxPosted, event: Event, message: Message) -> None:
+        key = message.key
         answer = [] if key is None else [answered(f"event:{run.handler_id}", key, posted, "{}")]
+        sent = self._sent(run, posted, message.by)
         try:
             with run.posting(posted, event):
-                await self._store.commit(posted, *answer)
+                await self._store.commit(posted, sent, *answer)
         except UnitRefused:
             # The run has ended before this, or the handler is gone: that is told instead.
             handler = await find_handler(self._store, run.handler_id)
             if handler.status != "running":
                 raise RunAlreadyEnded(run.handler_id, handler.status) from None
             raise
+
+    def _sent(self, run: Run, posted: InboxPosted, by: str | None) -> HistoryNoted:
+        note = Note("event_sent", posted.step, posted.event_type.rpartition(".")[2] or None)
+        log = self._logs.in_use(run.handler_id)
+        return noted(run.handler_id, run.run_id, note, by=by) if log is None else log.note(run.run_id, note, by=by)

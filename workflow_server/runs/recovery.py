@@ -102,7 +102,7 @@ class Recovery:
             )
             return False
         if stored.attempts >= self._max_attempts:
-            run.suspend(PROBATION)
+            self._activation.suspend(run, PROBATION)
             self._suspects.append(stored)
             return False
         if stored.released and not stored.has_inbox:

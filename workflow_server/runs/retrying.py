@@ -16,6 +16,7 @@ from workflow_server.execution.exceptions import JournalUnreadable, UnknownStep
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.retry_point import RetryTime, retry_point
 from workflow_server.execution.workflow import ServedWorkflow
+from workflow_server.history import Note
 from workflow_server.protocol.handlers import HandlerData, RetryRequest
 from workflow_server.records import HandlerTagged, Record, RunStarted, SnapshotTaken, StateReplaced, StoredRun
 from workflow_server.runs.activation import Activation
@@ -113,6 +114,8 @@ class Retrier:
         if tags != handler.tags or is_fork:
             first.append(HandlerTagged(new_id, text_of(list(tags))))
         answer = from_start(started, tags)
+        note = Note("retried", step=request.from_step, reason=f"a fork of {handler_id}" if is_fork else None)
+        first.append(log.note(new_run, note, by=request.by))
         if request.key is not None:
             first.append(answered(f"retry:{handler_id}", request.key, started, answer.model_dump_json()))
         try:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from workflow_server.errors import ResumeFailed, WorkflowServerError
 from workflow_server.execution.containment import cancel as cancel_task
-from workflow_server.execution.engine import Event, WorkflowCancelledEvent
+from workflow_server.execution.engine import Event
 from workflow_server.execution.inbox import InFlight
 from workflow_server.execution.interface import Session
 from workflow_server.execution.standing import Standing
@@ -220,11 +220,12 @@ class Run:
         if self.session is not None:
             await self.session.writer.settle()
 
-    def cancel(self) -> Commit:
-        """End it as cancelled, whatever its steps do; what they still publish or write is dropped. Its session can."""
+    def cancel(self, by: str | None = None) -> Commit:
+        """End it as cancelled, whatever its steps do; what they still publish or write is dropped. Its session can.
+        ``by``: the name of the token that asked for it."""
         assert self.session is not None
         is_leaving = self.is_released
-        commit = self.session.writer.end(WorkflowCancelledEvent())
+        commit = self.session.writer.cancel(by)
         if not is_leaving:
             self._interrupt()
         return commit

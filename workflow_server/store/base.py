@@ -20,6 +20,8 @@ from workflow_server.records import (
     EventRange,
     HandlerCount,
     HandlersPage,
+    HistoryPage,
+    HistoryPlace,
     InboxLoad,
     ListCursor,
     ListFilter,
@@ -271,6 +273,23 @@ class AbstractWorkflowStore(ABC):
 
         The page ends with the event by which it has so many ``characters``; it holds one event at least where there is
         one.
+        """
+
+    @abstractmethod
+    async def read_history(
+        self,
+        handler_id: str,
+        after: HistoryPlace | None,
+        limit: int,
+        *,
+        newest_first: bool = False,
+        with_values: bool = False,
+    ) -> HistoryPage | None:
+        """Return up to ``limit`` entries of a handler's history behind a place, None for its begin: the events of its
+        log, the starts of its runs, and what was noted beside those; None where there is no such handler.
+
+        A page is bounded in size, but for its last event, and so may be shorter. Of a long event only the end is read,
+        which tells its type, unless it is ``with_values``.
         """
 
     @abstractmethod

@@ -45,6 +45,7 @@ class PurgeSliced(NamedTuple):
 
     events: int
     older_events: int
+    history: int
     ticks: int
     patches: int
     handlers: int

@@ -164,6 +164,10 @@ OPERATIONS: dict[str, StoreOperation] = {
         lambda store, name: store.read_events(name, -1, 10), lambda name, events: [e.sequence for e in events] == [0, 1]
     ),
     "event_range": reading(lambda store, name: store.event_range(name), lambda name, bounds: bounds[:3] == (0, 1, 0)),
+    "read_history": reading(
+        lambda store, name: store.read_history(name, None, 10),
+        lambda name, page: [entry.place.sequence for entry in page.entries] == [-1, 0, 1],
+    ),
     "read_standing": reading(
         lambda store, name: store.read_standing(name, f"{name}-1"), lambda name, standing: standing is None
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from tests.harness.api import Json, StreamEvent
@@ -80,6 +80,38 @@ def outcome(run: Run) -> object:
     if run.ended["status"] == "completed":
         return run.ended["result"]["value"]["result"]
     return None if run.terminal is None else run.terminal.type
+
+
+def not_told(
+    runs: Iterable[Run], answered: Mapping[str, int], cancelled: Iterable[Run], histories: Mapping[str, list[Json]]
+) -> list[str]:
+    """Runs whose start, acknowledged answers or acknowledged cancellation are not told, or told twice."""
+    problems = []
+    gone = {run.run_id for run in cancelled}
+    for run in runs:
+        told = Counter(entry["kind"] for entry in histories[run.handler_id] if entry["run_id"] == run.run_id)
+        if told["started"] != 1:
+            problems.append(f"{run.workflow} {run.run_id}: started {told['started']} times")
+        if run.run_id in answered and told["event_sent"] != answered[run.run_id]:
+            problems.append(f"{run.run_id}: {told['event_sent']} of {answered[run.run_id]} answers are told")
+        if run.run_id in gone and told["cancel_requested"] != 1:
+            problems.append(f"{run.run_id}: cancelled, and that is told {told['cancel_requested']} times")
+    return problems
+
+
+def interrupted_untold(runs: Iterable[Run], histories: Mapping[str, list[Json]]) -> list[str]:
+    """Runs with one step at a time in whose history a step begins again without a resume before it."""
+    problems = []
+    for run in runs:
+        is_under_way = False
+        for entry in histories[run.handler_id] if run.workflow == "chain" else ():
+            if entry["kind"] == "step_began":
+                if is_under_way:
+                    problems.append(f"{run.run_id}: {entry['step']} begins again at {entry['cursor']}")
+                is_under_way = True
+            elif entry["kind"] in ("step_ended", "resumed"):
+                is_under_way = False
+    return problems
 
 
 # -- P3: what was recorded never begins again --------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,8 @@ class Load:
         self.cancelled: list[Run] = []
         self.answers = 0
         """Events of people that were acknowledged."""
+        self.answered: Counter[str] = Counter()
+        """The same, by their runs."""
         self.waits: list[TimedWait] = []
         self.queues: list[QueueReading] = []
         self.imported: list[str] = []
@@ -165,6 +168,7 @@ class Load:
         content = {"event": {"type": "Answer", "value": {"number": number}}}
         await self.requests.acknowledge(f"/events/{run.handler_id}", content, key, run.handler_id)
         self.answers += 1
+        self.answered[run.run_id] += 1
 
     def note(self, kind: str, run: Run) -> None:
         """Mark in the ledger what was acknowledged: what the run still does stands behind it."""

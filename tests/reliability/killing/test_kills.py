@@ -38,6 +38,8 @@ class Aftermath:
     work: invariants.Work
     logs: dict[str, list[StreamEvent]]
     """The event logs, read when all was over."""
+    histories: dict[str, list[Json]]
+    """The histories of the same handlers."""
     handlers: dict[str, Json]
     """All handlers that were left."""
     found_deleted: list[str]
@@ -83,14 +85,26 @@ async def look_around(victim: Victim, load: Load) -> Aftermath:
     for reader in {run.handler_id: run.reader for run in load.runs}.values():
         # From the second event on: before the first one stands the start of the current run only.
         logs[reader.handler_id] = await read_log(load.api, reader.handler_id)
+    histories = {handler_id: await read_history(load, handler_id) for handler_id in logs}
     work = invariants.Work(victim.server.ledger.entries())
     assert await victim.server.stop() == 0
     found += rows_left(victim.server.db, load.deleted)
-    return Aftermath(victim, load, work, logs, handlers, found)
+    return Aftermath(victim, load, work, logs, histories, handlers, found)
 
 
 async def read_log(api: Api, handler_id: str) -> list[StreamEvent]:
     return [event async for event in stream(api, handler_id, 0, sse=False)]
+
+
+async def read_history(load: Load, handler_id: str) -> list[Json]:
+    """All of a handler's history, page by page."""
+    found: list[Json] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        _, page = await load.requests.look(f"/handlers/{handler_id}/history?limit=500&cursor={cursor}")
+        found += page["history"]
+        cursor = page["next_cursor"]
+    return found
 
 
 def rows_left(db: Path, deleted: list[str]) -> list[str]:
@@ -158,6 +172,22 @@ def test_what_was_acknowledged_is_kept(aftermath: Aftermath, survived: Survived)
         unit="acknowledgements",
         figures=f"{len(load.runs):,} runs, {load.answers:,} answers, {len(load.cancelled):,} cancellations, "
         f"{len(load.deleted):,} deletions; {load.requests.lost:,} requests lost their server",
+    )
+
+
+def test_the_history_tells_what_was_acknowledged_and_lost(aftermath: Aftermath, survived: Survived) -> None:
+    load, histories = aftermath.load, aftermath.histories
+    assert first(invariants.not_told(load.runs, load.answered, load.cancelled, histories)) == ""
+    assert first(invariants.interrupted_untold(load.runs, histories)) == ""
+    told = [entry for entries in histories.values() for entry in entries]
+    resumed = sum(entry["reason"] == "crash" for entry in told if entry["kind"] == "resumed")
+    assert resumed > 0
+    survived(
+        "the history of what was acknowledged, and of steps that a death interrupted",
+        "P2 P3",
+        times=len(told),
+        unit="entries",
+        figures=f"{resumed:,} resumes after a crash; each answer and each start once",
     )
 
 

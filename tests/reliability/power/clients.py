@@ -8,7 +8,7 @@ from collections.abc import Callable
 import aiohttp
 
 from tests.harness.api import Api, Json, StreamEvent
-from tests.reliability.power.contents import event_fact
+from tests.reliability.power.contents import entry_fact, event_fact
 
 Mark = Callable[..., None]
 
@@ -85,6 +85,11 @@ class Clients:
         await self._answer(handler_id, number)
         self.halfway.set()
         await self._read(handler_id)
+        history = (await self._api.wants("GET", f"/handlers/{handler_id}/history?limit=500"))["history"]
+        noted = [entry for entry in history if entry["sequence"] is None and entry["kind"] != "started"]
+        assert "event_sent" in {entry["kind"] for entry in noted}
+        facts = [entry_fact(handler_id, entry["cursor"], entry["kind"]) for entry in noted]
+        self._mark("kept", handler=handler_id, facts=facts)
 
     async def _early(self, number: int) -> None:
         handler_id = await self._start("asks_later", number, {}, [answer_text(number), 1])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.harness.tables import OWNERS
+from workflow_server.records import HistoryPlace
 
 _ROWS = {
     # Whether the server was stopped cleanly, and when a migration ran, is the business of opening and closing. What is
@@ -44,11 +45,20 @@ def event_fact(handler_id: str, sequence: int, kind: str, value: object) -> str:
     return f"event {handler_id} {sequence} {kind} {json.dumps(value, sort_keys=True)}"
 
 
+def entry_fact(handler_id: str, cursor: str, kind: str) -> str:
+    """An entry of a history as a reader gets it, in one line."""
+    return f"event {handler_id} history {cursor} {kind}"
+
+
 def missing(contents: Contents, facts: Sequence[str]) -> list[str]:
     """Return those of these events, or texts of any column, that are nowhere in the contents."""
     events = {
         event_fact(handler_id, sequence, (envelope := json.loads(data))["type"], envelope["value"])
-        for handler_id, sequence, _, _, data, _ in contents["all_events"]
+        for handler_id, sequence, _, _, data, *_ in contents["all_events"]
+    }
+    events |= {
+        entry_fact(handler_id, HistoryPlace(after, place).to_text(), kind)
+        for handler_id, after, place, _, _, kind, *_ in contents["all_history"]
     }
     text = repr(contents)
     return [fact for fact in facts if fact not in events and (fact.startswith("event ") or fact not in text)]

@@ -15,6 +15,7 @@ from tests.store.making import event, run_ended, run_started, tick
 from workflow_server.records import (
     EventAppended,
     HandlerTagged,
+    HistoryNoted,
     InboxHeld,
     InboxPosted,
     InboxTaken,
@@ -72,6 +73,13 @@ KINDS: dict[type[Entry], st.SearchStrategy[Entry]] = {
     EventAppended: st.builds(
         lambda both, sequence, data: EventAppended(both[0], sequence, both[1], False, data, 1.0), BOTH, SMALL, MADE
     ),
+    HistoryNoted: st.builds(
+        lambda both, after, kind, data: HistoryNoted(both[0], both[1], after, 1.0, kind, None, data),
+        BOTH,
+        st.none() | SMALL,
+        st.sampled_from(["resumed", "suspended"]),
+        MADE,
+    ),
     InboxPosted: st.builds(
         lambda number, both, data: InboxPosted(number, both[0], both[1], data, None), SMALL, BOTH, MADE
     ),
@@ -107,6 +115,8 @@ SAMPLES: list[Entry] = [
     PurgeMarked('["a"]'), event("b", 0), tick("b", 0), StatePatched("b-1", 0, "p"), StateReplaced("b-1", 0, "s"),
     QueueAdvanced("b", 1), KeyAnswered("run", "b", "b", "b-1", "h", "{}", 1.0), run_ended("b"),
     KeyAnswered("run", "c", "b", "b-2", "h", "{}", 1.0),
+    HistoryNoted("a", "a-1", 0, 1.0, "resumed", None, "{}"), HistoryNoted("a", "a-1", None, 1.0, "suspended", "x", "1"),
+    HistoryNoted("a", "a-1", None, 1.0, "resumed", None, "{}"), HistoryNoted("b", "b-1", 1, 1.0, "resumed", None, "{}"),
     InboxPosted(3, "b", "b-1", "{}", None), RunBegan("b", "b-1", 1.0, 2.0),
 ]  # fmt: skip
 
@@ -179,6 +189,8 @@ def test_the_records_of_many_runs_are_one_group_a_kind() -> None:
         (InboxTaken(1), InboxPosted(1, "a", "a-1", "{}", None)),
         (event("a", 0), run_started("a")),
         (QueueAdvanced("a", 2), run_started("a")),
+        (HistoryNoted("a", "a-1", 0, 1.0, "resumed", None, "{}"), run_started("a", run="2")),
+        (HistoryNoted("a", "a-1", None, 1.0, "resumed", None, "{}"), event("a", 0)),
         (PurgeMarked('["a"]'), run_started("a")),
     ],
 )

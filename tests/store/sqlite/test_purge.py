@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.harness.runs import until
-from tests.harness.tables import EVENT_TABLES, OWNERS
+from tests.harness.tables import EVENT_TABLES, OWNERS, VIEWS
 from tests.store.fault_injection import BEGIN, HookedStore, Written
 from tests.store.making import event, run_ended, run_started, tick
 from workflow_server.records import (
     HandlerTagged,
+    HistoryNoted,
     InboxPosted,
     InboxTaken,
     KeyAnswered,
@@ -56,6 +57,7 @@ async def live(store: SqliteWorkflowStore, name: str, *, ended: bool) -> None:
             event(name, seq, data=value(name, size)),
             tick(name, seq, data=value(name, size)),
             StatePatched(run, seq, value(name, size)),
+            HistoryNoted(name, run, seq, 1.0, "resumed", CANARY + name, value(name, size)),
             InboxPosted(seq + 1_000 * ord(name), name, run, value(name, size), None),
         )
     await store.append(InboxTaken(1_000 * ord(name)), SnapshotTaken(run, 1, value(name, LARGE)))
@@ -144,7 +146,7 @@ async def test_a_memory_store_purges_too() -> None:
 
 def rows_left(path: Path) -> dict[str, int]:
     connection = sqlite3.connect(path)
-    tables = [*(table for table in OWNERS if table != "all_events"), *EVENT_TABLES]
+    tables = [*(table for table in OWNERS if table not in VIEWS), *EVENT_TABLES]
     counts = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
     connection.close()
     return counts
@@ -157,6 +159,7 @@ async def test_deleting_removes_every_row_of_a_handler_and_no_other(store: Hooke
             *(event(name, n) for n in range(5000)),
             *(tick(name, n) for n in range(1000)),
             *(StatePatched(f"{name}-1", n, "p") for n in range(1000)),
+            *(HistoryNoted(name, f"{name}-1", n, 1.0, "resumed", None, "{}") for n in range(2000)),
             SnapshotTaken(f"{name}-1", 3, "s"),
             StateReplaced(f"{name}-1", 3, "s"),
             InboxPosted(1 if name == "gone" else 2, name, f"{name}-1", "{}", None),
@@ -182,7 +185,7 @@ async def test_deleting_removes_every_row_of_a_handler_and_no_other(store: Hooke
     assert max(slices) <= 2000
     assert rows_left(path) == {
         "handlers": 1, "payloads": 1, "ticks": 996, "snapshots": 1, "state_records": 1, "state_patches": 996,
-        "inbox": 1, "answers": 1, "event_log": 5000, "events": 0, "handler_tags": 2,
+        "inbox": 1, "answers": 1, "event_log": 5000, "events": 0, "history": 2000, "handler_tags": 2,
     }  # fmt: skip
     assert await store.delete(HandlerQuery(handler_id_in=["gone"])) == 0
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from workflow_server.records import (
     EventAppended,
     HandlerTagged,
+    HistoryNoted,
     InboxHeld,
     InboxPosted,
     InboxTaken,
@@ -51,6 +52,7 @@ _RULES: dict[Kind, _Rule] = {
     TickAppended: _Rule(_RUN, (SnapshotTaken, RunEnded)),
     StatePatched: _Rule(_RUN, (StateReplaced,)),
     EventAppended: _Rule(_RUN, (RunEnded,)),
+    HistoryNoted: _Rule(("run_id", "handler_id"), ()),
     InboxPosted: _Rule(("run_id", "inbox_id"), (InboxHeld, InboxTaken, RunEnded)),
     InboxHeld: _Rule(("inbox_id",), ()),
     InboxTaken: _Rule(("inbox_id",), ()),
@@ -64,6 +66,8 @@ _RULES: dict[Kind, _Rule] = {
 # Before a run has started, nothing can be written for it.
 _RULES = {RunStarted: _Rule(("run_id", "handler_id"), tuple(_RULES)), **_RULES}
 """The kinds in the order in which they are written. All others stand alone: nothing overtakes them."""
+
+_MAY_STAND_ALONE = frozenset((RunStarted, HistoryNoted))
 
 _BITS = {kind: 1 << place for place, kind in enumerate(_RULES)}
 
@@ -96,7 +100,7 @@ def grouped(entries: Iterable[Entry]) -> Iterator[Group]:
     for entry in entries:
         kind = type(entry)
         place = _PLACES.get(kind)
-        if place is None or is_continuation(entry):
+        if place is None or (kind in _MAY_STAND_ALONE and _stands_alone(entry)):
             yield from _in_order(groups)
             yield kind, [entry]
             groups, seen = {}, {}
@@ -114,6 +118,11 @@ def grouped(entries: Iterable[Entry]) -> Iterator[Group]:
         else:
             groups[kind] = [entry]
     yield from _in_order(groups)
+
+
+def _stands_alone(entry: Entry) -> bool:
+    """Return True for a record that looks at what those before it have stored."""
+    return is_continuation(entry) or (type(entry) is HistoryNoted and entry.after_sequence is None)
 
 
 def is_continuation(entry: Entry) -> bool:

@@ -74,6 +74,7 @@ def _load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | No
     after_snapshot = {"run_id": run_id, "after": snapshot[1] if snapshot else -1}
     after_state = {"run_id": run_id, "after": state[1] if state else -1}
     columns = dict(zip(StoredRun._fields, row, strict=False))
+    columns["released"] = bool(columns["released"])
     return StoredRun(
         **columns,
         snapshot=SnapshotTaken(*snapshot) if snapshot else None,

@@ -16,6 +16,8 @@ from workflow_server.records import (
     EventRange,
     HandlerCount,
     HandlersPage,
+    HistoryPage,
+    HistoryPlace,
     InboxLoad,
     ListCursor,
     ListFilter,
@@ -34,6 +36,7 @@ from workflow_server.store.listeners import CommitListener, CommitListeners
 from workflow_server.store.sqlite import reads
 from workflow_server.store.sqlite.connection import ConnectionFactory
 from workflow_server.store.sqlite.database import MEMORY, Database
+from workflow_server.store.sqlite.history import read_history
 from workflow_server.store.sqlite.listing import PAGE, count_handlers, read_page
 from workflow_server.store.sqlite.open import Opened
 from workflow_server.store.sqlite.purge import Purge
@@ -219,6 +222,18 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         self, handler_id: str, after: int, limit: int, characters: int | None = None
     ) -> list[StoredEvent]:
         return await self._read(lambda sqlite: reads.read_events(sqlite, handler_id, after, limit, characters))
+
+    async def read_history(
+        self,
+        handler_id: str,
+        after: HistoryPlace | None,
+        limit: int,
+        *,
+        newest_first: bool = False,
+        with_values: bool = False,
+    ) -> HistoryPage | None:
+        how = {"newest_first": newest_first, "with_values": with_values}
+        return await self._read(lambda sqlite: read_history(sqlite, handler_id, after, limit, **how))
 
     async def event_range(self, handler_id: str) -> EventRange | None:
         return await self._read(lambda sqlite: reads.event_range(sqlite, handler_id))

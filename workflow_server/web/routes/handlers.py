@@ -17,6 +17,7 @@ from workflow_server.protocol.responses import (
     RetryRefused,
 )
 from workflow_server.web.bodies import read_body
+from workflow_server.web.history import history_asked, history_response
 from workflow_server.web.listing import (
     BULK_PARAMETERS,
     PARAMETERS,
@@ -60,6 +61,19 @@ async def list_handlers(request: web.Request) -> web.StreamResponse:
     with request.app[STREAMS].admitted(request):
         async with aclosing(manager.handler_pages(wanted)) as pages:
             return await write_list(request, pages)
+
+
+async def get_history(request: web.Request) -> web.Response:
+    """GET /handlers/{handler_id}/history."""
+    asked = history_asked(request)
+    entries, following = await request.app[MANAGER].history(
+        request.match_info["handler_id"],
+        asked.after,
+        asked.limit,
+        newest_first=asked.newest_first,
+        with_values=asked.with_values,
+    )
+    return history_response(entries, following)
 
 
 async def count_handlers(request: web.Request) -> web.Response:

@@ -8,8 +8,10 @@ from pydantic import BaseModel
 
 from workflow_server.protocol import responses
 from workflow_server.protocol.handlers import HandlerData, HandlerDetails
+from workflow_server.protocol.history import HistoryPageData
 from workflow_server.protocol.requests import EventBody, RetryBody, RunBody
-from workflow_server.records import STATUSES
+from workflow_server.records import HISTORY_CURSOR, STATUSES
+from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
 from workflow_server.web.responses import JSON
@@ -134,6 +136,25 @@ _LISTING = (
     ),
 )
 
+_HISTORY = (
+    Parameter(
+        "limit",
+        "Return at most so many entries. Before the last page, whose next_cursor is null, pages may be shorter.",
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL},
+    ),
+    Parameter(
+        "cursor",
+        "The next_cursor of the page before, or the cursor of an entry.",
+        {"type": "string", "pattern": rf"^({HISTORY_CURSOR})?$"},
+    ),
+    Parameter(
+        "order",
+        "asc for the oldest first, desc for the newest first.",
+        {"type": "string", "enum": ["asc", "desc"], "default": "asc"},
+    ),
+    Parameter("include", "Include the values of events.", {"type": "string", "enum": ["value"]}),
+)
+
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -243,6 +264,19 @@ ROUTES: tuple[Route, ...] = (
         handlers.get_handler,
         "Get a handler, with its status and result.",
         _by_status(HandlerDetails),
+    ),
+    Route(
+        "GET",
+        "/handlers/{handler_id}/history",
+        handlers.get_history,
+        "Get what happened to a handler, a page at a time.",
+        {
+            200: _json("A page of its history.", HistoryPageData),
+            400: _error("Unknown or invalid parameter."),
+            404: _UNKNOWN_HANDLER,
+            503: _WRITING[503],
+        },
+        _HISTORY,
     ),
     Route(
         "GET",

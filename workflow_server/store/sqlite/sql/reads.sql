@@ -10,7 +10,8 @@ SELECT
         -1
     ),
     h.queue_sequence,
-    (SELECT e.time FROM event_log AS e WHERE e.number = h.number ORDER BY e.sequence DESC LIMIT 1)
+    (SELECT e.time FROM event_log AS e WHERE e.number = h.number ORDER BY e.sequence DESC LIMIT 1),
+    h.released
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
@@ -65,6 +66,48 @@ SELECT
     (SELECT e.time FROM event_log AS e WHERE e.number = h.number ORDER BY e.sequence DESC LIMIT 1)
 FROM handlers AS h
 WHERE h.handler_id = :handler_id AND h.purging = 0;
+
+-- The history of a handler: the events of its log, the start of its current run, and the entries beside those. Of an
+-- event with more than :whole characters only the end is read, which tells its type.
+
+-- name: history_events
+SELECT
+    e.sequence, e.run_id, e.time, e.internal, e.took, length(e.data),
+    CASE WHEN length(e.data) > :whole THEN substr(e.data, -2000) ELSE e.data END,
+    length(e.data) <= :whole AND json_valid(e.data)
+FROM handlers AS h CROSS JOIN all_events AS e ON e.handler_id = h.handler_id
+WHERE h.handler_id = :handler_id AND h.purging = 0 AND e.sequence > :sequence
+ORDER BY e.sequence
+LIMIT :limit;
+
+-- name: history_events_back
+SELECT
+    e.sequence, e.run_id, e.time, e.internal, e.took, length(e.data),
+    CASE WHEN length(e.data) > :whole THEN substr(e.data, -2000) ELSE e.data END,
+    length(e.data) <= :whole AND json_valid(e.data)
+FROM handlers AS h CROSS JOIN all_events AS e ON e.handler_id = h.handler_id
+WHERE h.handler_id = :handler_id AND h.purging = 0 AND e.sequence < :sequence
+ORDER BY e.sequence DESC
+LIMIT :limit;
+
+-- name: history_entries
+SELECT e.after_sequence, e.place, e.run_id, e.time, e.kind, e.actor, e.data
+FROM handlers AS h CROSS JOIN history AS e ON e.number = h.number
+WHERE h.handler_id = :handler_id AND h.purging = 0 AND (e.after_sequence, e.place) > (:sequence, :place)
+ORDER BY e.after_sequence, e.place
+LIMIT :limit;
+
+-- name: history_entries_back
+SELECT e.after_sequence, e.place, e.run_id, e.time, e.kind, e.actor, e.data
+FROM handlers AS h CROSS JOIN history AS e ON e.number = h.number
+WHERE h.handler_id = :handler_id AND h.purging = 0 AND (e.after_sequence, e.place) < (:sequence, :place)
+ORDER BY e.after_sequence DESC, e.place DESC
+LIMIT :limit;
+
+-- name: history_start
+SELECT first_sequence - 1, coalesce(run_id, handler_id), started_at, started_by
+FROM handlers
+WHERE handler_id = :handler_id AND purging = 0;
 
 -- name: standing
 SELECT standing FROM handlers WHERE handler_id = :handler_id AND run_id = :run_id AND purging = 0;
@@ -216,7 +259,7 @@ SELECT 1 FROM handlers WHERE purging = 1 LIMIT 1;
 SELECT length(CAST(e.data AS BLOB))
 FROM handlers AS h CROSS JOIN event_log AS e ON e.number = h.number
 WHERE h.purging = 1
-LIMIT 1200;
+LIMIT 1100;
 
 -- name: purge_older_events
 SELECT length(CAST(e.data AS BLOB))
@@ -224,17 +267,23 @@ FROM handlers AS h CROSS JOIN events AS e ON e.handler_id = h.handler_id
 WHERE h.purging = 1
 LIMIT 1200;
 
+-- name: purge_history
+SELECT coalesce(length(CAST(e.data AS BLOB)), 0)
+FROM handlers AS h CROSS JOIN history AS e ON e.number = h.number
+WHERE h.purging = 1
+LIMIT 300;
+
 -- name: purge_ticks
 SELECT length(CAST(t.data AS BLOB))
 FROM handlers AS h CROSS JOIN ticks AS t ON t.run_id = h.run_id
 WHERE h.purging = 1
-LIMIT 400;
+LIMIT 300;
 
 -- name: purge_patches
 SELECT length(CAST(p.patch AS BLOB))
 FROM handlers AS h CROSS JOIN state_patches AS p ON p.run_id = h.run_id
 WHERE h.purging = 1
-LIMIT 300;
+LIMIT 200;
 
 -- name: purge_handlers
 SELECT

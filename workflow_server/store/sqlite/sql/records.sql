@@ -1,18 +1,23 @@
 -- The statements of each record, under its name; the parameters are its fields.
 
 -- name: RunStarted
--- Continuing a handler removes all records of the run before but its events.
+-- Continuing a handler removes all records of the run before but its events and its history, which keeps its start.
 DELETE FROM ticks WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM snapshots WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM state_records WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM state_patches WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM inbox WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
+INSERT INTO history (number, after_sequence, place, run_id, time, kind, actor)
+SELECT number, first_sequence - 1, -1, run_id, started_at, 'started', started_by
+FROM handlers
+WHERE handler_id = :handler_id AND run_id IS NOT NULL AND run_id <> :run_id AND number IS NOT NULL
+ON CONFLICT DO NOTHING;
 INSERT INTO handlers (
     handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence,
-    number
+    number, started_by
 ) VALUES (
     :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :requested_at, :first_sequence,
-    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers)
+    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers), :by
 )
 ON CONFLICT (handler_id) DO UPDATE SET
     workflow_name = excluded.workflow_name,
@@ -26,6 +31,7 @@ ON CONFLICT (handler_id) DO UPDATE SET
     first_sequence = excluded.first_sequence,
     queue_sequence = excluded.queue_sequence,
     number = coalesce(number, excluded.number),
+    started_by = excluded.started_by,
     alive_since = NULL,
     wake_at = NULL,
     released = 0,
@@ -41,10 +47,10 @@ UPDATE handler_tags SET started_at = :started_at WHERE handler_id = :handler_id;
 -- The same record where the handler is new: refused where it is there, so that all of the above is done.
 INSERT INTO handlers (
     handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence,
-    number
+    number, started_by
 ) VALUES (
     :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :requested_at, :first_sequence,
-    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers)
+    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers), :by
 );
 INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event);
 
@@ -118,14 +124,55 @@ INSERT INTO state_patches (run_id, seq, patch, tick) VALUES (:run_id, :seq, :pat
 
 -- name: EventAppended
 -- Where the run is not running, or the sequence is one of its handler's earlier runs, there is no number: it is refused.
-INSERT INTO event_log (number, sequence, run_id, internal, data, time)
+INSERT INTO event_log (number, sequence, run_id, internal, data, time, took)
 VALUES (
     (
         SELECT number FROM handlers
         WHERE run_id = :run_id AND handler_id = :handler_id AND status = 'running'
             AND :sequence >= first_sequence AND :sequence >= log_begins
     ),
-    :sequence, :run_id, :internal, :data, :time
+    :sequence, :run_id, :internal, :data, :time, :took
+);
+
+-- name: HistoryNoted
+-- Where nobody says behind which event it stands, that is the last one, and its time is not before that event's.
+WITH h AS (
+    SELECT
+        number,
+        coalesce(
+            :after_sequence,
+            (SELECT max(e.sequence) FROM event_log AS e WHERE e.number = handlers.number),
+            log_begins - 1
+        ) AS after_sequence
+    FROM handlers
+    WHERE handler_id = :handler_id AND run_id = :run_id AND number IS NOT NULL
+)
+INSERT INTO history (number, after_sequence, place, run_id, time, kind, actor, data)
+SELECT
+    h.number,
+    h.after_sequence,
+    (
+        SELECT coalesce(max(n.place), -1) + 1
+        FROM history AS n
+        WHERE n.number = h.number AND n.after_sequence = h.after_sequence
+    ),
+    :run_id,
+    CASE WHEN :after_sequence IS NOT NULL THEN :time ELSE max(:time, coalesce(
+        (SELECT e.time FROM event_log AS e WHERE e.number = h.number AND e.sequence = h.after_sequence), :time
+    )) END,
+    :kind, :by, :data
+FROM h
+WHERE :kind <> 'suspended' OR NOT EXISTS (
+    SELECT 1
+    FROM history AS n
+    WHERE n.number = h.number AND n.kind = 'suspended' AND n.data = :data AND n.run_id = :run_id
+        AND (n.after_sequence, n.place) = (
+            SELECT l.after_sequence, l.place
+            FROM history AS l
+            WHERE l.number = h.number
+            ORDER BY l.after_sequence DESC, l.place DESC
+            LIMIT 1
+        )
 );
 
 -- name: InboxPosted
@@ -209,6 +256,12 @@ DELETE FROM events WHERE (handler_id, sequence) IN (
     WHERE h.purging = 1
     LIMIT :older_events
 );
+DELETE FROM history WHERE (number, after_sequence, place) IN (
+    SELECT e.number, e.after_sequence, e.place
+    FROM handlers AS h CROSS JOIN history AS e ON e.number = h.number
+    WHERE h.purging = 1
+    LIMIT :history
+);
 DELETE FROM ticks WHERE (run_id, seq) IN (
     SELECT t.run_id, t.seq
     FROM handlers AS h CROSS JOIN ticks AS t ON t.run_id = h.run_id
@@ -227,6 +280,7 @@ DELETE FROM handlers WHERE handler_id IN (
     WHERE h.purging = 1
         AND NOT EXISTS (SELECT 1 FROM event_log AS e WHERE e.number = h.number)
         AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.handler_id = h.handler_id)
+        AND NOT EXISTS (SELECT 1 FROM history AS e WHERE e.number = h.number)
         AND NOT EXISTS (SELECT 1 FROM ticks AS t WHERE t.run_id = h.run_id)
         AND NOT EXISTS (SELECT 1 FROM state_patches AS p WHERE p.run_id = h.run_id)
     LIMIT :handlers
