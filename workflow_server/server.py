@@ -25,6 +25,7 @@ from workflow_server.forking import (
     withhold_sockets,
 )
 from workflow_server.runs.manager import RuntimeManager
+from workflow_server.runs.suspension import suspensions
 from workflow_server.settings import EXPOSED, Settings
 from workflow_server.shutdown import SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
@@ -263,7 +264,8 @@ class WorkflowServer:
             say(f"Listening on http://{f'[{address}]' if ':' in address else address}:{port}")
         say(f"Database: {self._store.location}")
         say(f"Workflows: {', '.join(self.workflow_names) or 'none'}")
-        say(f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}")
+        suspended = suspensions(self._manager.runs)
+        say(f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}{suspended and f'; {suspended}'}")
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

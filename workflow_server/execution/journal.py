@@ -34,16 +34,27 @@ from workflow_server.execution.engine import (
 from workflow_server.execution.held_inputs import HeldInputs
 from workflow_server.execution.legacy import LegacyFormat
 from workflow_server.execution.send_dedup import Pulls, Sends, source_of
+from workflow_server.execution.takers import Takers, check_step
 from workflow_server.execution.waits import Waits
+
+UNCHANGED = "deploy code whose steps take the events that they took"
 
 
 class Journal:
     """Encodes the ticks of one run, and decodes them into its state."""
 
     def __init__(
-        self, workflow: Workflow, run_id: str, codec: Codec, legacy: LegacyFormat, start: StartEvent | None
+        self,
+        workflow: Workflow,
+        run_id: str,
+        codec: Codec,
+        legacy: LegacyFormat,
+        start: StartEvent | None,
+        takers: Takers,
     ) -> None:
         self._workflow = workflow
+        self._takers = takers
+        self._to = ""
         self._run_id = run_id
         self._codec = codec
         self._legacy = legacy
@@ -66,8 +77,10 @@ class Journal:
         self._held_inputs.note(tick, state)
         self.pulls.note(tick, state)
         self._delivery = None
-        if isinstance(tick, TickAddEvent) and tick.emission is not None and tick.emission in state.deliveries:
-            self._delivery = tick.emission
+        if isinstance(tick, TickAddEvent):
+            self._to = self._takers.of(tick, state).text
+            if tick.emission is not None and tick.emission in state.deliveries:
+                self._delivery = tick.emission
 
     def forget(self) -> None:
         """Keep nothing of the present tick, whose consequences are written."""
@@ -88,16 +101,20 @@ class Journal:
             return None
         if isinstance(tick, TickAddEvent):
             if tick.event is self._start and tick.step_id is None and tick.emission is None:
-                return text_of({"ref": "start", "stamped_at": tick.stamped_at})
+                return self._with_takers({"ref": "start", "stamped_at": tick.stamped_at})
             if self._delivery is not None:
                 key = self._delivery
-                return text_of({"ref": [key.invocation_id, key.index], "stamped_at": tick.stamped_at})
+                return self._with_takers({"ref": [key.invocation_id, key.index], "stamped_at": tick.stamped_at})
         text = self._codec.dumps(tick, f"The journal entry '{tick.type}'")
         beside: dict[str, Any] = {"repeated": self._repeated} if self._repeated else {}
         held = self._held_inputs.to_record()
         if held:
             beside["held"] = held
-        return f'{{"tick":{text},{text_of(beside)[1:]}' if beside else f'{{"tick":{text}}}'
+        to = self._to if isinstance(tick, TickAddEvent) else ""
+        return f'{{"tick":{text}{to},{text_of(beside)[1:]}' if beside else f'{{"tick":{text}{to}}}'
+
+    def _with_takers(self, entry: dict[str, Any]) -> str:
+        return f"{text_of(entry)[:-1]}{self._to}}}"
 
     def snapshot(self, state: BrokerState) -> str:
         """Return the whole state of the loop, with the records kept beside it.
@@ -151,9 +168,16 @@ class Journal:
         """Return the tick of an entry that follows on ``state``.
 
         Raises:
-            Undecodable: the entry refers to something that the state does not hold, or to a type that is gone.
+            Undecodable: the entry refers to something that the state does not hold, or to a type or a step that is
+                gone.
         """
         entry = tree_of(data)
+        tick = self._decoded(state, entry)
+        if isinstance(tick, TickAddEvent):
+            self._takers.check(tick, state, entry.get("to", ()))
+        return tick
+
+    def _decoded(self, state: BrokerState, entry: dict[str, Any]) -> WorkflowTick:
         ref = entry.get("ref")
         if ref == "start":
             if self._start is None:
@@ -166,6 +190,9 @@ class Journal:
         repeated = entry.pop("repeated", [])
         if "tick" in entry:
             tick: WorkflowTick = self._codec.decode(entry["tick"])
+            step_id: StepId | None = getattr(tick, "step_id", None)
+            if step_id is not None:
+                check_step(step_id, state)
             self._held_inputs.note(tick, state)
             if "held" in entry:
                 self._held_inputs.restore(entry["held"])
@@ -198,4 +225,8 @@ def _event_of(state: BrokerState, step: str, invocation_id: str | None) -> Event
     for execution in worker.in_progress if worker is not None else ():
         if execution.invocation_id == invocation_id:
             return execution.event
-    raise Undecodable(f"the journal holds a result of step '{step}', which the workflow did not run")
+    if worker is None:
+        check_step(StepId.from_str(step), state)
+    raise Undecodable(
+        f"the journal holds a result of step '{step}', which would not have run with this code", remedy=UNCHANGED
+    )

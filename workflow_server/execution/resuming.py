@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
-from workflow_server.errors import ResumeFailed
 from workflow_server.execution.codec import Undecodable
 from workflow_server.execution.containment import is_cancelled
 from workflow_server.execution.engine import BrokerState, TickWakeup
-from workflow_server.execution.unreadable import unreadable
+from workflow_server.execution.takers import check_deliveries
+from workflow_server.execution.unreadable import resume_failure
 from workflow_server.execution.writer import RunWriter
 from workflow_server.records import StoredRun
-
-logger = logging.getLogger(__name__)
 
 
 async def replay(writer: RunWriter, stored: StoredRun) -> tuple[BrokerState, int]:
@@ -28,9 +25,7 @@ async def replay(writer: RunWriter, stored: StoredRun) -> tuple[BrokerState, int
         if is_cancelled(error):
             raise
         # Not what the exception says: that may quote what is stored.
-        failure = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
-        logger.log(logging.ERROR, "Handler %s cannot be resumed", stored.handler_id, exc_info=failure)
-        raise failure from None
+        raise resume_failure(error) from None
 
 
 async def _replay(writer: RunWriter, stored: StoredRun) -> BrokerState:
@@ -44,6 +39,7 @@ async def _replay(writer: RunWriter, stored: StoredRun) -> BrokerState:
         next_tick += 1
         if next_tick % 64 == 0:
             await asyncio.sleep(0)
+    check_deliveries(broker)
     writer.go_on(stored, next_tick)
     return broker
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from workflows.representation import get_workflow_representation
 
 from workflow_server.errors import ResumeFailed, Unstorable
-from workflow_server.execution.codec import Codec, Undecodable
+from workflow_server.execution.codec import NAMED, Codec, Undecodable
 from workflow_server.execution.engine import (
     DictState,
     Event,
@@ -38,11 +38,17 @@ from workflow_server.execution.serializer import RunSerializer
 from workflow_server.execution.standing import awaited_from_outside
 from workflow_server.execution.state import PatchSink, RecordingStateStore, decode_state, encode_state
 from workflow_server.execution.sums import StepSums
-from workflow_server.execution.unreadable import unreadable
+from workflow_server.execution.takers import Takers
+from workflow_server.execution.unreadable import resume_failure
 from workflow_server.execution.waits import KnownWaits
+from workflow_server.printable import printable
 from workflow_server.protocol.bounded import try_first
+from workflow_server.records import InboxPosted
 
 logger = logging.getLogger(__name__)
+
+LONGEST_STEP = 80
+"""Characters that are shown of the name of a step that the code does not have."""
 
 
 class ServedWorkflow:
@@ -72,6 +78,7 @@ class ServedWorkflow:
         self.legacy = LegacyFormat(self._serializer)
         self._input = EventInput(name, workflow, own, self._serializer.closed())
         self._empty_state = _empty_state(self._state_type, self.codec)
+        self._takers = Takers()
 
     # -- Types ---------------------------------------------------------------------------------
 
@@ -142,20 +149,25 @@ class ServedWorkflow:
         event: Event = self.legacy.event(data) if is_legacy_event(data) else self.codec.loads(data)
         return event
 
-    def inbox_event(self, data: str) -> Event:
+    def inbox_event(self, posted: InboxPosted) -> Event:
         """A posted event from the store.
 
         Raises:
-            ResumeFailed: it cannot be read any more.
+            ResumeFailed: it cannot be read any more, or its step is gone.
         """
+        if posted.step is not None and posted.step not in step_functions(self.workflow):
+            reason = (
+                f"a posted event is for step '{printable(posted.step, LONGEST_STEP)}', which is no longer in the code"
+            )
+            raise ResumeFailed(reason, NAMED)
         try:
-            return self.stored_event(data)
+            return self.stored_event(posted.event)
         except BaseException as error:
-            raise ResumeFailed(reason=f"a posted event cannot be read: {unreadable(error)}") from None
+            raise resume_failure(error, "a posted event") from None
 
     def journal(self, run_id: str, start_event: StartEvent | None) -> Journal:
         """The journal of one run."""
-        return Journal(self.workflow, run_id, self.codec, self.legacy, start_event)
+        return Journal(self.workflow, run_id, self.codec, self.legacy, start_event, self._takers)
 
     # -- State ---------------------------------------------------------------------------------
 
@@ -168,7 +180,7 @@ class ServedWorkflow:
         fresh = tree is None or tree is self._empty_state
         state = self._state_type() if fresh else decode_state(tree, self.codec)
         if not isinstance(state, self._state_type):
-            raise Undecodable("the state is not of the class that the workflow's steps declare now")
+            raise Undecodable("the state is not of the class that the workflow's steps declare now", remedy=NAMED)
         return RecordingStateStore(
             state, self.codec, durable=self._empty_state if fresh else tree, unattended=unattended
         )
@@ -206,7 +218,7 @@ class ServedWorkflow:
         # A client's names resolve to the workflow's own types and to nothing else: none of them imports anything.
         serializer = self._serializer.closed()
         closed = LegacyFormat(serializer)
-        journal = Journal(self.workflow, "", self.codec, closed, None)
+        journal = Journal(self.workflow, "", self.codec, closed, None, self._takers)
         try:
             with serializer.validation_context():
                 try_first(*context_model(context))

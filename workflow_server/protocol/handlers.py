@@ -28,8 +28,9 @@ class HandlerData(BaseModel):
     completed_at: str | None
     suspended: str | None = Field(
         None,
-        description="Why a running run does not proceed: its workflow is not registered, it is queued behind "
-        "num_concurrent_runs, or it is in quarantine because the process crashed during its steps.",
+        description="Why a running run does not proceed: its workflow is not registered, it does not fit the "
+        "workflow's code, it is queued behind num_concurrent_runs, or it is in quarantine because the process crashed "
+        "during its steps.",
     )
     tags: list[str] = Field([], description="Tags that were given at the start.")
     held_events: int = Field(0, description="Posted events that are held until a step waits for them.")

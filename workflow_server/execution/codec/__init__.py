@@ -18,13 +18,14 @@ from workflow_server.execution.codec.decoding import Decoding
 from workflow_server.execution.codec.encoding import Encoder
 from workflow_server.execution.codec.failures import Undecodable, Unkeepable
 from workflow_server.execution.codec.layout import TAG, CompactLayout, ModelLayout, escaped, unescaped
-from workflow_server.execution.codec.names import Names
+from workflow_server.execution.codec.names import NAMED, Names
 from workflow_server.execution.codec.plain import PlainTexts
 from workflow_server.execution.codec.registered import follow, register_type
 from workflow_server.execution.codec.run import FLATTER, REMEDY, Run
 from workflow_server.execution.codec.texts import text_of, tree_of
 
 __all__ = [
+    "NAMED",
     "TAG",
     "Codec",
     "CompactLayout",

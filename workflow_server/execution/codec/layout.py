@@ -169,7 +169,10 @@ class ModelLayout:
         for name, field in self._kind.model_fields.items():
             if name not in values and name not in never:
                 if field.is_required():
-                    raise Undecodable(f"the field '{name}' of a class is new and has no default")
+                    raise Undecodable(
+                        f"the field '{name}' of '{self._kind.__name__}' is new and has no default",
+                        remedy="give it a default, or deploy code without it",
+                    )
                 values[name] = field.get_default(call_default_factory=True, validated_data=values)
         beside = node.get("o", ())
         for name in list(values):

@@ -16,11 +16,17 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from workflow_server.execution.codec.failures import Undecodable, Unkeepable
+from workflow_server.printable import printable
 
 Json = Any
 
 MOST_CLASSES = 10_000
 """Maximum number of remembered classes: a program may create classes without end."""
+
+LONGEST_NAME = 80
+"""Characters that are shown of a stored name."""
+
+NAMED = "deploy code that has it, or name its successor with add_workflow(renamed=...)"
 
 _TOP_LEVEL = "define it at the top level of a module"
 
@@ -161,7 +167,11 @@ def _import(name: str) -> Any:
         for part in qualname.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise Undecodable("its class or function is no longer in the code") from error
+        # Of damaged records a name may be anything.
+        known = printable(qualname, LONGEST_NAME)
+        raise Undecodable(
+            f"'{known}' is no longer in the code", remedy=NAMED, stored_name=printable(name, 2 * LONGEST_NAME)
+        ) from error
     return found
 
 

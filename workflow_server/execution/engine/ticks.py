@@ -47,7 +47,7 @@ from workflows.runtime.types.ticks import (
     WorkflowTickAdapter,
 )
 
-from workflow_server.execution.codec import CompactLayout, Undecodable
+from workflow_server.execution.codec import NAMED, CompactLayout, Undecodable
 from workflow_server.execution.serializer import RunSerializer
 
 
@@ -175,7 +175,7 @@ def with_config(state: BrokerState, workflow: Workflow) -> BrokerState:
         if step_id in fresh.workers:
             worker.config = fresh.workers[step_id].config
         elif worker.queue or worker.in_progress or worker.collected_waiters:
-            raise Undecodable(f"there is work for step '{step_id}', which is no longer in the code")
+            raise Undecodable(f"there is work for step '{step_id}', which is no longer in the code", remedy=NAMED)
         else:
             del state.workers[step_id]
     # In the order of the code, new steps included.
