@@ -33,6 +33,8 @@ class RunStarted(NamedTuple):
     start_event: str | None
     requested_at: float | None = None
     """The same moment by the server's clock: the order in which runs get their slots."""
+    code_version: str | None = None
+    """The version of the workflow's code."""
 
 
 class HandlerTagged(NamedTuple):
@@ -277,6 +279,8 @@ class StoredRun(NamedTuple):
     """The next sequence of the handler's shared queue."""
     last_time: float | None
     """The time of the last event in the handler's log, None where none is known."""
+    code_version: str | None
+    """The version of the workflow's code that began the run, None of one that began before it was noted."""
     snapshot: SnapshotTaken | None
     ticks: list[TickAppended]
     """The journal after the snapshot, in order."""
@@ -325,6 +329,7 @@ class StoredHandler(NamedTuple):
     started_at: float | None
     updated_at: float | None
     completed_at: float | None
+    code_version: str | None
     tags: str | None
     """A JSON array of texts; None without any."""
     result: str | None
@@ -343,6 +348,8 @@ class ListFilter(NamedTuple):
     """Bounds of the start, which do not belong to the list, in seconds since the epoch."""
     tags: Sequence[str] = ()
     """Those that a handler has all of."""
+    code_versions: Sequence[str] = ()
+    """Those of which a handler has one; any, where there are none."""
     text: str | None = None
     """A part of the handler's id, its run's, its workflow's name, its error or one of its tags, in any case."""
     newest_first: bool = False

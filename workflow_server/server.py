@@ -17,6 +17,7 @@ from workflow_server.errors import ServerStopped, StorageError
 from workflow_server.execution.containment import contained
 from workflow_server.execution.engine import Event, Workflow
 from workflow_server.execution.inbox_limits import InboxLimits
+from workflow_server.execution.renaming import Renamed
 from workflow_server.forking import (
     give_up_loop,
     give_up_sockets,
@@ -96,16 +97,29 @@ class WorkflowServer:
         self._failed = asyncio.Event()
 
     def add_workflow(
-        self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] | None = None
+        self,
+        name: str,
+        workflow: Workflow,
+        additional_events: Sequence[type[Event]] | None = None,
+        *,
+        renamed: Renamed | None = None,
+        version: str | None = None,
     ) -> None:
         """Register a workflow under a name.
 
-        ``additional_events`` are types that clients may send besides those in the signatures of its steps.
+        Args:
+            name: the name in URLs.
+            workflow: the workflow.
+            additional_events: types that clients may send besides those in the signatures of its steps.
+            renamed: by the earlier names of classes, functions, steps and modules that stored runs know, their
+                successors: ``{"flows.Asked": Question, "ask": "question", "flows": "orders.flows"}``.
+            version: the version of the code that is noted with each run that starts, at most 100 characters; by
+                default a hash over the workflow's functions and the fields of its events.
 
         Raises:
             InvalidWorkflowName, DuplicateWorkflow, InvalidWorkflow: it cannot be served.
         """
-        self._manager.add_workflow(name, workflow, additional_events or ())
+        self._manager.add_workflow(name, workflow, additional_events or (), renamed=renamed, version=version)
 
     @property
     def workflow_names(self) -> list[str]:

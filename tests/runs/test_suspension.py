@@ -68,6 +68,10 @@ class Asks(Workflow):
         return StopEvent(result=answers)
 
 
+def one_at_a_time() -> Asks:
+    return Asks(timeout=None, num_concurrent_runs=1)
+
+
 @pytest.fixture(autouse=True)
 def moods() -> Iterator[None]:
     yield
@@ -116,8 +120,7 @@ async def test_events_that_are_posted_meanwhile_come_once_and_in_order(managing:
 async def test_a_suspended_run_takes_no_slot_and_is_not_loaded_again(
     managing: Managing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = {"timeout": None, "num_concurrent_runs": 1}
-    async with managing(asks=Asks(**one), idle_timeout=0.05) as manager:
+    async with managing(asks=one_at_a_time(), idle_timeout=0.05) as manager:
         handler_id = await waiting(manager, timeout=0.5)
         await released(manager, handler_id)
         Moody.unfit = True
@@ -133,21 +136,20 @@ async def test_a_suspended_run_takes_no_slot_and_is_not_loaded_again(
         assert manager.figures().runs["suspended"] == 1
         assert manager.footprint()["timers"] == 0
         assert manager.footprint()["slots and places in line"] == 0
-    async with managing(asks=Asks(**one), idle_timeout=0.05) as manager:
+    async with managing(asks=one_at_a_time(), idle_timeout=0.05) as manager:
         shown, _ = await ended(manager, handler_id)
         assert shown.result is not None
         assert shown.result.value == {"result": "timed out"}
 
 
 async def test_a_queued_run_is_suspended_when_it_gets_its_slot(managing: Managing, database: Path) -> None:
-    one = {"timeout": None, "num_concurrent_runs": 1}
-    async with managing(asks=Asks(**one), grace=0.0) as manager:
+    async with managing(asks=one_at_a_time(), grace=0.0) as manager:
         first = await waiting(manager)
         second = (await manager.start("asks", RunRequest())).handler_id
         third = (await manager.start("asks", RunRequest())).handler_id
     gone = """UPDATE payloads SET start_event = '{"$":"m","c":"nowhere:Gone","v":{}}' WHERE handler_id = ?"""
     damage(database, gone, second)
-    async with managing(asks=Asks(**one), grace=0.0) as manager:
+    async with managing(asks=one_at_a_time(), grace=0.0) as manager:
         await manager.send(first, REPLY, None, None)
         assert "its start event cannot be read: 'Gone' is no longer in the code" in await suspended(manager, second)
         await asked(manager, third)
@@ -180,11 +182,10 @@ async def test_another_try_goes_on_or_says_why_not(managing: Managing) -> None:
 
 
 async def test_another_try_waits_for_a_slot_where_none_is_free(managing: Managing) -> None:
-    one = {"timeout": None, "num_concurrent_runs": 1}
-    async with managing(asks=Asks(**one)) as manager:
+    async with managing(asks=one_at_a_time()) as manager:
         handler_id = await waiting(manager)
     Moody.unfit = True
-    async with managing(asks=Asks(**one)) as manager:
+    async with managing(asks=one_at_a_time()) as manager:
         await suspended(manager, handler_id)
         Moody.unfit = False
         other = await waiting(manager)

@@ -33,6 +33,8 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.held_inputs import HeldInputs
 from workflow_server.execution.legacy import LegacyFormat
+from workflow_server.execution.patches import Json
+from workflow_server.execution.renaming import Renaming
 from workflow_server.execution.send_dedup import Pulls, Sends, source_of
 from workflow_server.execution.takers import Takers, check_step
 from workflow_server.execution.waits import Waits
@@ -51,9 +53,11 @@ class Journal:
         legacy: LegacyFormat,
         start: StartEvent | None,
         takers: Takers,
+        renaming: Renaming,
     ) -> None:
         self._workflow = workflow
         self._takers = takers
+        self._renaming = renaming
         self._to = ""
         self._run_id = run_id
         self._codec = codec
@@ -144,16 +148,22 @@ class Journal:
         if snapshot is None:
             return new_state(self._workflow)
         data = json.loads(snapshot)
-        self._sends.restore(data.get("sends", {}), is_legacy="broker" in data)
+        self._sends.restore(data.get("sends", {}), self._renaming, is_legacy="broker" in data)
         if "broker" in data:
             state, deadlines = self._legacy.restore(data, self._workflow)
+            self.waits.deadlines.update(deadlines)
         else:
-            state = with_config(self._codec.decode(data["loop"]), self._workflow)
-            deadlines = {(step, waiter): deadline for step, waiter, deadline in data["deadlines"]}
-        self.waits.deadlines.update(deadlines)
-        self.waits.questions.update({(step, waiter): name for step, waiter, name in data.get("questions", [])})
-        self.waits.restore_begun(state, data.get("begun"))
+            state = with_config(self._loop_of(data["loop"]), self._workflow)
+        self.waits.restore(state, data, self._renaming)
         self.pulls.restore(data.get("pulls", {}))
+        return state
+
+    def _loop_of(self, tree: Json) -> BrokerState:
+        state: BrokerState = self._codec.decode(tree)
+        if self._renaming:
+            node = tree.get("v", tree)
+            if len(state.workers) < len(node["workers"]["v"]):
+                raise Undecodable("two of its steps were renamed to one")
         return state
 
     def replay(self, state: BrokerState, data: str) -> BrokerState:
@@ -174,7 +184,7 @@ class Journal:
         entry = tree_of(data)
         tick = self._decoded(state, entry)
         if isinstance(tick, TickAddEvent):
-            self._takers.check(tick, state, entry.get("to", ()))
+            self._takers.check(tick, state, map(self._renaming.step, entry.get("to", ())))
         return tick
 
     def _decoded(self, state: BrokerState, entry: dict[str, Any]) -> WorkflowTick:

@@ -5,7 +5,7 @@ Without their names a replay would give the event to other steps, or to none, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from workflow_server.execution.codec import NAMED, Undecodable, text_of
@@ -39,7 +39,7 @@ class Takers:
             known = self._known[key] = _found(tick, state)
         return known
 
-    def check(self, tick: TickAddEvent, state: BrokerState, before: Sequence[str]) -> None:
+    def check(self, tick: TickAddEvent, state: BrokerState, before: Iterable[str]) -> None:
         """Check that the steps that took the event still do.
 
         Raises:

@@ -19,6 +19,7 @@ from workflow_server.execution.engine import Event, Workflow
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.registry import Registry
+from workflow_server.execution.renaming import Renamed
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, HandlerDetails, IdempotencyKey, ListedHandler, RunRequest
 from workflow_server.records import HandlerCount, ListCursor, ListFilter, Status
@@ -76,9 +77,17 @@ class RuntimeManager:
 
     # -- Life ----------------------------------------------------------------------------------
 
-    def add_workflow(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] = ()) -> None:
+    def add_workflow(
+        self,
+        name: str,
+        workflow: Workflow,
+        additional_events: Sequence[type[Event]] = (),
+        *,
+        renamed: Renamed | None = None,
+        version: str | None = None,
+    ) -> None:
         """Serve a workflow; see ``Registry.add``."""
-        self._registry.add(name, workflow, additional_events)
+        self._registry.add(name, workflow, additional_events, renamed=renamed, version=version)
 
     def listen(self) -> None:
         """Follow the store, which is not open yet; see ``Lifecycle.listen``."""

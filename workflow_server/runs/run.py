@@ -181,15 +181,15 @@ class Run:
         """
         assert self.session is not None
         # All are read before the first is delivered, which may change what the store has of it.
-        found = [(posted, self._read(posted, None)) for posted in inbox]
+        found = [self._read(posted, None) for posted in inbox]
         pending, self._pending = self._pending or [], None
-        found += [(posted, self._read(posted, event)) for posted, event in pending]
+        found += [self._read(posted, event) for posted, event in pending]
         for posted, event in found:
             self.session.deliver(posted, event)
 
-    def _read(self, posted: InboxPosted, event: Event | None) -> Event:
+    def _read(self, posted: InboxPosted, event: Event | None) -> tuple[InboxPosted, Event]:
         # Not "event or …": a workflow's own events say by themselves whether they are true, and may raise at it.
-        return event if event is not None else self.workflow.inbox_event(posted)
+        return (posted, event) if event is not None else self.workflow.inbox_event(posted)
 
     def begin(self) -> None:
         """Execute it, with the session that it was loaded into, in a task of its own."""
@@ -300,7 +300,7 @@ class Run:
         event = self._landed(posted)
         if self.is_active and self.session is not None:
             try:
-                self.session.deliver(posted, self._read(posted, event))
+                self.session.deliver(*self._read(posted, event))
             except ResumeFailed as error:
                 self.abort(error)
         elif self._pending is not None:

@@ -82,7 +82,8 @@ class Starter:
                 given = [] if request.context is None else self._continuing.given(served, run_id, request.context)
             place, data = log.next_sequence, served.encode(event)
             now = self._surroundings.clock.now()
-            started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, now)
+            version = served.code_version
+            started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, now, version)
             tags, tagged = await self._tags(handler_id, request, is_new=is_new)
             answer = from_start(started, tags)
             scope, key = f"run:{served.name}", request.key
