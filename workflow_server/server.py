@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -25,6 +25,8 @@ from workflow_server.forking import (
     withhold_loop,
     withhold_sockets,
 )
+from workflow_server.records import StoredRun
+from workflow_server.runs.checking import Misfit
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.suspension import suspensions
 from workflow_server.settings import EXPOSED, Settings
@@ -92,6 +94,7 @@ class WorkflowServer:
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
         self._resumed = 0
+        self._suspended = ""
         self._host = self._settings.host
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
@@ -144,6 +147,10 @@ class WorkflowServer:
         """Return the HTTP API as OpenAPI 3.1."""
         return openapi_schema(needs_token=bool(self._settings.tokens or self._settings.read_tokens))
 
+    async def misfits(self, runs: Iterable[StoredRun]) -> list[Misfit]:
+        """Return those of the runs that a start of this server would suspend; it is not started for that."""
+        return await self._manager.misfits(runs)
+
     # -- Life ----------------------------------------------------------------------------------
 
     async def start(self) -> WorkflowServer:
@@ -171,6 +178,7 @@ class WorkflowServer:
             withhold_loop(asyncio.get_running_loop())
             try:
                 self._resumed = await self._manager.resume()
+                self._suspended = suspensions(self._manager.runs)
             except BaseException:
                 # `start()` failed: the caller has nothing to stop, so clean up here.
                 await self.stop()
@@ -278,8 +286,8 @@ class WorkflowServer:
             say(f"Listening on http://{f'[{address}]' if ':' in address else address}:{port}")
         say(f"Database: {self._store.location}")
         say(f"Workflows: {', '.join(self.workflow_names) or 'none'}")
-        suspended = suspensions(self._manager.runs)
-        say(f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}{suspended and f'; {suspended}'}")
+        suspended = f"; {self._suspended}" if self._suspended else ""
+        say(f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}{suspended}")
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

@@ -134,16 +134,21 @@ def test_handlers_of_versions_of_the_code_are_listed(connection: sqlite3.Connect
 
 @pytest.mark.parametrize("newest_first", [False, True])
 @pytest.mark.parametrize(
-    "filters",
-    [{}, {"workflow_names": ["flow"]}, {"workflow_names": ["flow", "other"]}, {"code_versions": ["v1"]}],
+    "wanted",
+    [
+        ListFilter(),
+        ListFilter(workflow_names=["flow"]),
+        ListFilter(workflow_names=["flow", "other"]),
+        ListFilter(code_versions=["v1"]),
+    ],
 )
 def test_a_page_is_found_by_an_index_wherever_it_lies(
-    connection: sqlite3.Connection, filters: dict[str, list[str]], newest_first: bool
+    connection: sqlite3.Connection, wanted: ListFilter, newest_first: bool
 ) -> None:
     """Counts the steps of SQLite's virtual machine: the last page takes no more than the first."""
     add(connection, 4_000)
     connection.execute("UPDATE handlers SET code_version = 'v1'")
-    wanted = ListFilter(newest_first=newest_first)._replace(**filters)
+    wanted = wanted._replace(newest_first=newest_first)
     steps: list[int] = []
     cursor: ListCursor | None = None
     while True:

@@ -7,7 +7,7 @@ the manager: a client that goes away in the middle leaves nothing half done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -22,9 +22,10 @@ from workflow_server.execution.registry import Registry
 from workflow_server.execution.renaming import Renamed
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, HandlerDetails, IdempotencyKey, ListedHandler, RunRequest
-from workflow_server.records import HandlerCount, ListCursor, ListFilter, Status
+from workflow_server.records import HandlerCount, ListCursor, ListFilter, Status, StoredRun
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.bulk import BulkActions, Page
+from workflow_server.runs.checking import Misfit, misfits
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.details import detailed
 from workflow_server.runs.events import EventLogs, EventReader
@@ -57,7 +58,7 @@ class RuntimeManager:
         engine_loop: bool = False,
         limits: InboxLimits | None = None,
     ) -> None:
-        around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
+        self._around = around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
         self.store = store
         """The store in which the runs are kept."""
         self._clock = around.clock
@@ -88,6 +89,10 @@ class RuntimeManager:
     ) -> None:
         """Serve a workflow; see ``Registry.add``."""
         self._registry.add(name, workflow, additional_events, renamed=renamed, version=version)
+
+    async def misfits(self, runs: Iterable[StoredRun]) -> list[Misfit]:
+        """Return those of the runs, which are read from any database, that a start with this code would suspend."""
+        return await misfits(runs, self._registry, self._around)
 
     def listen(self) -> None:
         """Follow the store, which is not open yet; see ``Lifecycle.listen``."""

@@ -9,6 +9,7 @@ from workflow_server.errors import ResumeFailed, StorageError
 from workflow_server.execution.containment import is_cancelled
 from workflow_server.execution.engine import StartEvent
 from workflow_server.execution.interface import EventSink, RecordSink, Surroundings
+from workflow_server.execution.resuming import awaited_types
 from workflow_server.execution.session import RunSession
 from workflow_server.execution.unreadable import resume_failure
 from workflow_server.execution.workflow import ServedWorkflow
@@ -39,6 +40,9 @@ async def restore(
                 made(session)
             await session.resume(stored, crashed=crashed)
     except ResumeFailed:
+        # Clients may answer it all the same.
+        for kind in awaited_types(stored, run.workflow.codec):
+            run.workflow.learn(kind)
         # Where the start event is missing, that is the cause.
         if problem is not None:
             raise problem from None
