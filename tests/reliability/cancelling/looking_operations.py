@@ -20,6 +20,7 @@ class Look(Operation):
         "RuntimeManager.handler_page",
         "RuntimeManager.handlers_matching",
         "RuntimeManager.count_handlers",
+        "RuntimeManager.misfits",
     )
 
     async def prepare(self) -> None:
@@ -35,6 +36,10 @@ class Look(Operation):
         newest, _ = await self.manager.handler_page(wanted, None, 1, with_results=False)
         matching = await self.manager.handlers_matching(wanted._replace(text=self.handler_id), None, 10)
         assert matching.handler_ids == [self.handler_id]
+        stored = await self.manager.store.load_run(self.handler_id)
+        assert stored is not None
+        if await self.manager.misfits([stored]):
+            return False
         counts = await self.manager.count_handlers()
         if len(newest) != 1 or not any(count.workflow_name == "once" for count in counts):
             return False

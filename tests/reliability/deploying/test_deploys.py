@@ -16,7 +16,7 @@ from tests.harness.spawning import ROOT, clean_environment
 from tests.reliability.deploying.versions import WAYS, write
 from tests.reliability.reporting import Survived
 
-EACH = 3
+EACH = 4
 """Runs of each way."""
 WAITING = [way.workflow for way in WAYS if way.waits]
 
