@@ -334,6 +334,6 @@ class PurgeMatching(Purge):
 
 
 CHANGING: tuple[type[Operation], ...] = (
-    Start, StartTogether, StartWithoutKey, Continue, Run, RunAgain, Send, SendToReleased, SendWithoutKey, ResumeSuspended,
-    Cancel, CancelReleased, CancelQueued, CancelMatching, Purge, PurgeReleased, PurgeMatching,
+    Start, StartTogether, StartWithoutKey, Continue, Run, RunAgain, Send, SendToReleased, SendWithoutKey,
+    ResumeSuspended, Cancel, CancelReleased, CancelQueued, CancelMatching, Purge, PurgeReleased, PurgeMatching,
 )  # fmt: skip

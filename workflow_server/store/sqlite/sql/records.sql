@@ -177,8 +177,7 @@ ON CONFLICT (handler_id) DO UPDATE SET
     started_at = excluded.started_at,
     updated_at = excluded.updated_at,
     completed_at = excluded.completed_at,
-    number = coalesce(number, excluded.number),
-    code_version = CASE WHEN run_id IS excluded.run_id THEN code_version END;
+    number = coalesce(number, excluded.number);
 INSERT INTO payloads (handler_id, result) VALUES (:handler_id, :result)
 ON CONFLICT (handler_id) DO UPDATE SET result = excluded.result;
 UPDATE handler_tags SET started_at = coalesce(:started_at, 0.0) WHERE handler_id = :handler_id;
