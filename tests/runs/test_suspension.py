@@ -364,3 +364,33 @@ async def test_no_log_record_of_a_suspension_quotes_what_is_stored(
         await manager.send(handler_id, json.dumps(REPLY), None, None)
     assert spun(caplog) == 1
     assert "not now" not in caplog.text
+
+
+class Named(HumanResponseEvent):
+    """Only a wait names it."""
+
+
+class Names(Workflow):
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        await ctx.store.set("mood", Moody())
+        await ctx.wait_for_event(Named, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent(result="named")
+
+
+@pytest.mark.parametrize("idle_timeout", [None, 0.05])
+async def test_an_answer_of_a_type_that_is_declared_nowhere_is_kept(
+    managing: Managing, idle_timeout: float | None
+) -> None:
+    async with managing(names=Names(timeout=None), idle_timeout=idle_timeout) as manager:
+        handler_id = (await manager.start("names", RunRequest())).handler_id
+        await asked(manager, handler_id)
+        if idle_timeout is not None:
+            await released(manager, handler_id)
+    Moody.unfit = True
+    async with managing(names=Names(timeout=None)) as manager:
+        await manager.send(handler_id, {"type": "Named", "value": {}}, None, None)
+        await suspended(manager, handler_id)
+    Moody.unfit = False
+    async with managing(names=Names(timeout=None)) as manager:
+        assert (await ended(manager, handler_id))[0].status == "completed"
