@@ -170,9 +170,14 @@ class Unstorable(RunError):
 
 @dataclass(eq=False)
 class ResumeFailed(RunError):
-    """Raised for a run that what is stored of it does not lead on."""
+    """Raised for a run that cannot go on from what is stored of it.
+
+    ``remedy`` says what would help, and ``stored_name`` is the qualified name of what the code no longer has.
+    """
 
     reason: str
+    remedy: str | None = None
+    stored_name: str | None = None
 
     def __str__(self) -> str:
         return f"The run could not be resumed: {self.reason}"

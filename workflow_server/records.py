@@ -37,6 +37,8 @@ class RunStarted(NamedTuple):
     """The same moment by the server's clock: the order in which runs get their slots."""
     by: str | None = None
     """The name of the token that started it, where it has one."""
+    code_version: str | None = None
+    """The version of the workflow's code."""
 
 
 class HandlerTagged(NamedTuple):
@@ -357,6 +359,8 @@ class StoredRun(NamedTuple):
     """The time of the last event in the handler's log, None where none is known."""
     released: bool
     """It only waited, and has left memory for that."""
+    code_version: str | None
+    """The version of the workflow's code that began the run, None of one that began before it was noted."""
     snapshot: SnapshotTaken | None
     ticks: list[TickAppended]
     """The journal after the snapshot, in order."""
@@ -405,6 +409,7 @@ class StoredHandler(NamedTuple):
     started_at: float | None
     updated_at: float | None
     completed_at: float | None
+    code_version: str | None
     tags: str | None
     """A JSON array of texts; None without any."""
     result: str | None
@@ -423,6 +428,8 @@ class ListFilter(NamedTuple):
     """Bounds of the start, which do not belong to the list, in seconds since the epoch."""
     tags: Sequence[str] = ()
     """Those that a handler has all of."""
+    code_versions: Sequence[str] = ()
+    """Those of which a handler has one; any, where there are none."""
     text: str | None = None
     """A part of the handler's id, its run's, its workflow's name, its error or one of its tags, in any case."""
     newest_first: bool = False

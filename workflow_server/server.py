@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from workflow_server.errors import ServerStopped, StorageError
 from workflow_server.execution.containment import contained
 from workflow_server.execution.engine import Event, Workflow
 from workflow_server.execution.inbox_limits import InboxLimits
+from workflow_server.execution.renaming import Renamed
 from workflow_server.forking import (
     give_up_loop,
     give_up_sockets,
@@ -24,7 +25,10 @@ from workflow_server.forking import (
     withhold_loop,
     withhold_sockets,
 )
+from workflow_server.records import StoredRun
+from workflow_server.runs.checking import Misfit
 from workflow_server.runs.manager import RuntimeManager
+from workflow_server.runs.suspension import suspensions
 from workflow_server.service_manager import ServiceManager
 from workflow_server.settings import EXPOSED, Settings
 from workflow_server.shutdown import AFTER_GRACE, SIGNALS, StopSignals
@@ -91,21 +95,35 @@ class WorkflowServer:
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
         self._resumed = 0
+        self._suspended = ""
         self._host = self._settings.host
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
 
     def add_workflow(
-        self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] | None = None
+        self,
+        name: str,
+        workflow: Workflow,
+        additional_events: Sequence[type[Event]] | None = None,
+        *,
+        renamed: Renamed | None = None,
+        version: str | None = None,
     ) -> None:
         """Register a workflow under a name.
 
-        ``additional_events`` are types that clients may send besides those in the signatures of its steps.
+        Args:
+            name: the name in URLs.
+            workflow: the workflow.
+            additional_events: types that clients may send besides those in the signatures of its steps.
+            renamed: by the earlier names of classes, functions, steps and modules that stored runs know, their
+                successors: ``{"flows.Asked": Question, "ask": "question", "flows": "orders.flows"}``.
+            version: the version of the code that is noted with each run that starts, at most 100 characters; by
+                default a hash over the workflow's functions and the fields of its events.
 
         Raises:
             InvalidWorkflowName, DuplicateWorkflow, InvalidWorkflow: it cannot be served.
         """
-        self._manager.add_workflow(name, workflow, additional_events or ())
+        self._manager.add_workflow(name, workflow, additional_events or (), renamed=renamed, version=version)
 
     @property
     def workflow_names(self) -> list[str]:
@@ -129,6 +147,10 @@ class WorkflowServer:
     def openapi_schema(self) -> dict[str, Any]:
         """Return the HTTP API as OpenAPI 3.1."""
         return openapi_schema(needs_token=bool(self._settings.tokens or self._settings.read_tokens))
+
+    async def misfits(self, runs: Iterable[StoredRun]) -> list[Misfit]:
+        """Return those of the runs that a start of this server would suspend; it is not started for that."""
+        return await self._manager.misfits(runs)
 
     # -- Life ----------------------------------------------------------------------------------
 
@@ -157,6 +179,7 @@ class WorkflowServer:
             withhold_loop(asyncio.get_running_loop())
             try:
                 self._resumed = await self._manager.resume()
+                self._suspended = suspensions(self._manager.runs)
             except BaseException:
                 # `start()` failed: the caller has nothing to stop, so clean up here.
                 await self.stop()
@@ -272,7 +295,8 @@ class WorkflowServer:
         say(self._resumed_line())
 
     def _resumed_line(self) -> str:
-        return f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}"
+        suspended = f"; {self._suspended}" if self._suspended else ""
+        return f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}{suspended}"
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

@@ -166,7 +166,7 @@ async def test_a_run_of_no_registered_workflow_waits_and_goes_on_later(tmp_path:
 
 
 @pytest.mark.parametrize("workflow", ["renamed", "restated"])
-async def test_a_run_that_cannot_be_resumed_is_failed_and_stops_no_other(workflow: str, tmp_path: Path) -> None:
+async def test_a_run_that_does_not_fit_the_code_is_suspended(workflow: str, tmp_path: Path) -> None:
     async with DurableServer(tmp_path, "v1/versions.py") as server:
         broken = await server.api.start(workflow)
         kept = await server.api.start("kept")
@@ -178,10 +178,14 @@ async def test_a_run_that_cannot_be_resumed_is_failed_and_stops_no_other(workflo
         await server.kill()
         await server.start("v2/versions.py")
 
-        events = await reader.finished()
-        assert events[-1].type == "WorkflowFailedEvent"
-        assert [event.sequence for event in events] == list(range(len(events)))
         handler = await server.api.handler(broken["handler_id"])
-        assert handler["status"] == "failed"
-        assert "could not be resumed" in handler["error"]
+        assert (handler["status"], handler["error"]) == ("running", None)
+        assert "it does not fit the code" in handler["suspended"]
         assert await server.api.result(kept["handler_id"]) == "kept"
+
+        await server.kill()
+        await server.start("v1/versions.py")
+        server.ledger.open(workflow)
+        events = await reader.finished()
+        assert events[-1].type == "StopEvent"
+        assert [event.sequence for event in events] == list(range(len(events)))

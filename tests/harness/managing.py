@@ -12,6 +12,7 @@ from workflows import Workflow
 from workflows.events import Event
 
 from workflow_server.execution.inbox_limits import InboxLimits
+from workflow_server.execution.renaming import Renamed
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
@@ -46,6 +47,7 @@ def managing(database: Path) -> Managing:
         store: SqliteWorkflowStore | None = None,
         additional: Sequence[type[Event]] = (),
         limits: InboxLimits | None = None,
+        renamed: Renamed | None = None,
         **workflows: Workflow,
     ) -> AsyncIterator[RuntimeManager]:
         store = store or SqliteWorkflowStore(database)
@@ -58,7 +60,7 @@ def managing(database: Path) -> Managing:
             limits=limits,
         )
         for name, workflow in workflows.items():
-            manager.add_workflow(name, workflow, additional)
+            manager.add_workflow(name, workflow, additional, renamed=renamed)
         manager.listen()
         await store.open()
         await manager.resume()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from workflow_server.protocol.handlers import HandlerData
 from workflow_server.runs.manager import RuntimeManager
+from workflow_server.runs.states import RunState
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -58,6 +59,17 @@ async def ended(manager: RuntimeManager, handler_id: str) -> tuple[HandlerData, 
     while page := await reader.next_page(20):
         last = page[-1].data
     return await manager.get_handler(handler_id), last
+
+
+async def suspended(manager: RuntimeManager, handler_id: str) -> str:
+    """Return why the run is suspended, when it is."""
+    run = manager.runs.get(handler_id)
+    assert run is not None
+    await until(lambda: run.state is RunState.SUSPENDED)
+    shown = await manager.get_handler(handler_id)
+    assert (shown.status, shown.error) == ("running", None)
+    assert shown.suspended is not None
+    return shown.suspended
 
 
 def damage(database: Path, statement: str, *parameters: object) -> None:

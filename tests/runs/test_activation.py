@@ -15,7 +15,7 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from tests.harness.managing import Managing
-from tests.harness.runs import asked, ended, in_memory, released, until
+from tests.harness.runs import asked, ended, in_memory, released, suspended, until
 from tests.store.fault_injection import HookedStore, Written
 from workflow_server.errors import HandlerNotFound, StoreUnavailable, UnitRefused
 from workflow_server.execution.exceptions import InvalidEvent
@@ -170,14 +170,12 @@ async def test_a_run_unreadable_at_start_leaves_its_slot_to_the_next(managing: M
             assert (await ended(manager, handler.handler_id))[0].status == "completed"
 
 
-async def test_an_unforeseen_error_of_loading_is_a_terminal_event(managing: Managing, database: Path) -> None:
+async def test_an_unforeseen_error_of_loading_suspends_the_run(managing: Managing, database: Path) -> None:
     async with managing(ask=Ask(timeout=None)) as manager:
         handler = await manager.start("ask", RunRequest())
         await asked(manager, handler.handler_id)
     async with managing(ask=Ask(timeout=None), store=BrokenReads(database)) as manager:
-        shown, last = await ended(manager, handler.handler_id)
-        assert shown.status == "failed"
-        assert '"type":"WorkflowFailedEvent"' in last
+        assert "(AttributeError)" in await suspended(manager, handler.handler_id)
         assert not manager.runs.in_memory()
 
 
@@ -198,7 +196,7 @@ async def test_a_type_of_the_wait_is_accepted_while_no_slot_is_free(managing: Ma
         assert shown.result.value == {"result": 42}
 
 
-async def test_a_run_that_cannot_be_resumed_tells_of_untaken_events(managing: Managing) -> None:
+async def test_a_suspended_run_that_is_cancelled_tells_of_untaken_events(managing: Managing) -> None:
     async with managing(own=AskOwnType(timeout=None, num_concurrent_runs=1), idle_timeout=0.05, grace=0.0) as manager:
         asking = await manager.start("own", RunRequest())
         await released(manager, asking.handler_id)
@@ -206,9 +204,11 @@ async def test_a_run_that_cannot_be_resumed_tells_of_untaken_events(managing: Ma
         await until(lambda: in_memory(manager, holding.handler_id))
         await manager.send(asking.handler_id, {"type": "Custom", "value": {"n": 42}}, None, None)
     async with managing(own=AskOtherwise(timeout=None)) as manager:
+        assert "step 'ask', which is no longer in the code" in await suspended(manager, asking.handler_id)
+        await manager.cancel(asking.handler_id)
         shown, last = await ended(manager, asking.handler_id)
-        assert shown.status == "failed"
-        assert '"type":"WorkflowFailedEvent"' in last
+        assert shown.status == "cancelled"
+        assert '"type":"WorkflowCancelledEvent"' in last
         told = [json.loads(event.data) for event in await manager.store.read_events(asking.handler_id, -1, 100)]
         assert [one["value"]["event_type"] for one in told if one["type"] == "UnhandledEvent"] == ["Custom"]
         assert manager.runs.get(asking.handler_id) is None

@@ -17,7 +17,7 @@ from workflows import Context, Workflow, step
 from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from tests.harness.managing import Managing
-from tests.harness.runs import asked, damage, ended, in_memory, until
+from tests.harness.runs import asked, damage, ended, in_memory, suspended, until
 from workflow_server.logs import JsonFormatter
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.records import EventRange, RunningRun, StoredRun
@@ -148,37 +148,29 @@ async def test_a_damaged_row_concerns_its_own_run_only(
             await manager.send(hurt.handler_id, REPLY, None, None)
             assert (await ended(manager, hurt.handler_id))[0].status == "completed"
             return
-        shown, last = await ended(manager, hurt.handler_id)
-        assert shown.status == "failed"
-        assert shown.error is not None
-        assert "could not be resumed" in shown.error
-        assert '"type":"WorkflowFailedEvent"' in last
+        assert "it does not fit the code" in await suspended(manager, hurt.handler_id)
+        await manager.cancel(hurt.handler_id)
+        assert (await ended(manager, hurt.handler_id))[0].status == "cancelled"
 
 
-async def test_a_posted_event_that_is_damaged_fails_its_run_only(managing: Managing, database: Path) -> None:
+async def test_a_posted_event_that_is_damaged_suspends_its_run(managing: Managing, database: Path) -> None:
     async with managing(stuck=Stuck(), ask=Ask(timeout=None), grace=0.0) as manager:
         hurt = await manager.start("stuck", RunRequest())
         await until(lambda: in_memory(manager, hurt.handler_id))
     statement = "INSERT INTO inbox (handler_id, run_id, event) VALUES (?, ?, cast(x'ff' as text))"
     damage(database, statement, hurt.handler_id, hurt.run_id)
     async with managing(stuck=Stuck(), ask=Ask(timeout=None)) as manager:
-        shown, last = await ended(manager, hurt.handler_id)
-        assert shown.error is not None
-        assert "a posted event cannot be read" in shown.error
-        assert '"type":"WorkflowFailedEvent"' in last
+        assert "a posted event cannot be read" in await suspended(manager, hurt.handler_id)
 
 
-async def test_a_queued_run_whose_start_event_is_damaged_is_failed(managing: Managing, database: Path) -> None:
+async def test_a_queued_run_with_a_damaged_start_is_suspended(managing: Managing, database: Path) -> None:
     async with managing(stuck=Stuck(1), grace=0.0) as manager:
         await manager.start("stuck", RunRequest())
         queued = await manager.start("stuck", RunRequest())
         await manager.store.flush()
     damage(database, "UPDATE payloads SET start_event = cast(x'ff' as text) WHERE handler_id = ?", queued.handler_id)
     async with managing(stuck=Stuck(2), grace=0.0) as manager:
-        shown, last = await ended(manager, queued.handler_id)
-        assert shown.error is not None
-        assert "its start event cannot be read" in shown.error
-        assert '"type":"WorkflowFailedEvent"' in last
+        assert "its start event cannot be read" in await suspended(manager, queued.handler_id)
 
 
 async def test_a_damaged_event_does_not_hide_those_after_it(managing: Managing, database: Path) -> None:

@@ -115,13 +115,40 @@ def test_handlers_that_are_looked_at_for_a_page_are_bounded(
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
-@pytest.mark.parametrize("names", [None, ["flow"], ["flow", "other"]])
+def test_handlers_of_versions_of_the_code_are_listed(connection: sqlite3.Connection, *, newest_first: bool) -> None:
+    add(connection, 40)
+    connection.execute("UPDATE handlers SET code_version = 'v' || (cast(substr(handler_id, 2) AS INTEGER) % 3)")
+    connection.execute("UPDATE handlers SET code_version = NULL WHERE handler_id < 'h00010'")
+    wanted = ListFilter(code_versions=["v0", "v2", "v0"], statuses=["failed"], newest_first=newest_first)
+    failed = [f"h{n:05}" for n in range(10, 40) if n % 3 != 1 and STATUSES[n % 4] == "failed"]
+    found = [page(connection, wanted, limit=3)]
+    while found[-1].cursor is not None:
+        found.append(page(connection, wanted, cursor=found[-1].cursor, limit=3))
+    ids = [handler.handler_id for one in found for handler in one.handlers]
+    assert ids == sorted(failed, reverse=newest_first)
+    assert {handler.code_version for one in found for handler in one.handlers} == {"v0", "v2"}
+    assert page(connection, ListFilter(code_versions=["v3"])).handlers == []
+    many = ListFilter(code_versions=["v1", *(f"w{number}" for number in range(listing.MERGED))])
+    assert {handler.code_version for handler in page(connection, many).handlers} == {"v1"}
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ListFilter(),
+        ListFilter(workflow_names=["flow"]),
+        ListFilter(workflow_names=["flow", "other"]),
+        ListFilter(code_versions=["v1"]),
+    ],
+)
 def test_a_page_is_found_by_an_index_wherever_it_lies(
-    connection: sqlite3.Connection, names: list[str] | None, newest_first: bool
+    connection: sqlite3.Connection, wanted: ListFilter, newest_first: bool
 ) -> None:
     """Counts the steps of SQLite's virtual machine: the last page takes no more than the first."""
     add(connection, 4_000)
-    wanted = ListFilter(workflow_names=names, newest_first=newest_first)
+    connection.execute("UPDATE handlers SET code_version = 'v1'")
+    wanted = wanted._replace(newest_first=newest_first)
     steps: list[int] = []
     cursor: ListCursor | None = None
     while True:

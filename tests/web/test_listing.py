@@ -37,7 +37,7 @@ RUNS = RunTable(None, None)  # type: ignore[arg-type]
 
 
 def stored(number: int = 0, *, result: str | None = None, **changes: Any) -> StoredHandler:
-    handler = StoredHandler(f"{number:010}", "w", "completed", "run", None, 1.5, 2.25, 2.25, None, result, False)
+    handler = StoredHandler(f"{number:010}", "w", "completed", "run", None, 1.5, 2.25, 2.25, "v1", None, result, False)
     return handler._replace(**changes)
 
 
@@ -62,6 +62,8 @@ ODD_TEXT = '"result":null \\ \'é\u2028\x00\x1f\x7f\U0001f600\n</script>'
         {"damaged": True, "error": "another"},
         {"tags": json.dumps(["a", ODD_TEXT], ensure_ascii=False, separators=(",", ":"))},
         {"status": "failed", "error": "ValueError: no"},
+        {"code_version": None},
+        {"code_version": ODD_TEXT},
     ],
 )
 @pytest.mark.parametrize("result", [None, ENVELOPE % "é"])
@@ -79,6 +81,7 @@ def test_a_listed_handler_is_the_json_that_its_model_has(changes: dict[str, Any]
             started_at=from_timestamp(handler.started_at),
             updated_at=from_timestamp(handler.updated_at),
             completed_at=from_timestamp(handler.completed_at),
+            code_version=handler.code_version,
             tags=tags_of(handler.tags),
         ),
         None,
@@ -102,7 +105,7 @@ def test_a_listed_handler_takes_few_calls() -> None:
     finally:
         sys.setprofile(None)
     assert len(json.loads(b"[%b]" % written)) == len(page)
-    assert calls < 22 * len(page)
+    assert calls < 24 * len(page)
 
 
 def test_large_results_go_out_one_by_one_small_ones_together() -> None:

@@ -22,12 +22,13 @@ def filters(command: Command) -> Command:
         statuses: Sequence[str],
         workflows: Sequence[str],
         tags: Sequence[str],
+        versions: Sequence[str],
         text: str | None,
         since: str | None,
         until: str | None,
         **options: Any,
     ) -> Any:
-        several = (("status", statuses), ("workflow_name", workflows), ("tag", tags))
+        several = (("status", statuses), ("workflow_name", workflows), ("tag", tags), ("code_version", versions))
         single = (("q", text), ("started_after", since), ("started_before", until))
         query = [(name, value) for name, values in several for value in values]
         query += [(name, value) for name, value in single if value is not None]
@@ -40,6 +41,9 @@ def filters(command: Command) -> Command:
         click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Status. Repeatable."),
         click.option("--workflow", "workflows", multiple=True, metavar="NAME", help="Workflow. Repeatable."),
         click.option("--tag", "tags", multiple=True, help="Tag; of several, all of them. Repeatable."),
+        click.option(
+            "--code-version", "versions", multiple=True, metavar="VERSION", help="Version of the code. Repeatable."
+        ),
         click.option("--text", help="Part of an id, a workflow's name, an error or a tag."),
         click.option("--since", metavar="TIME", callback=when, help="Started later than this: 2h, or a time."),
         click.option("--until", metavar="TIME", callback=when, help="Started earlier than this."),

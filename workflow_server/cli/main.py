@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from workflow_server.cli.check import check
 from workflow_server.cli.completion import completion
 from workflow_server.cli.db import db
 from workflow_server.cli.openapi import openapi
@@ -24,6 +25,7 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(openapi)
+main.add_command(check)
 main.add_command(settings)
 main.add_command(db)
 main.add_command(runs)

@@ -33,18 +33,33 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.held_inputs import HeldInputs
 from workflow_server.execution.legacy import LegacyFormat
+from workflow_server.execution.patches import Json
+from workflow_server.execution.renaming import Renaming
 from workflow_server.execution.send_dedup import Pulls, Sends, source_of
 from workflow_server.execution.step_keys import StepKeys
+from workflow_server.execution.takers import Takers, check_step
 from workflow_server.execution.waits import Waits
+
+UNCHANGED = "deploy code whose steps take the events that they took"
 
 
 class Journal:
     """Encodes the ticks of one run, and decodes them into its state."""
 
     def __init__(
-        self, workflow: Workflow, run_id: str, codec: Codec, legacy: LegacyFormat, start: StartEvent | None
+        self,
+        workflow: Workflow,
+        run_id: str,
+        codec: Codec,
+        legacy: LegacyFormat,
+        start: StartEvent | None,
+        takers: Takers,
+        renaming: Renaming,
     ) -> None:
         self._workflow = workflow
+        self._takers = takers
+        self._renaming = renaming
+        self._to = ""
         self._run_id = run_id
         self._codec = codec
         self._legacy = legacy
@@ -68,8 +83,10 @@ class Journal:
         self._held_inputs.note(tick, state)
         self.pulls.note(tick, state)
         self._delivery = None
-        if isinstance(tick, TickAddEvent) and tick.emission is not None and tick.emission in state.deliveries:
-            self._delivery = tick.emission
+        if isinstance(tick, TickAddEvent):
+            self._to = self._takers.of(tick, state).text
+            if tick.emission is not None and tick.emission in state.deliveries:
+                self._delivery = tick.emission
 
     def forget(self) -> None:
         """Keep nothing of the present tick, whose consequences are written."""
@@ -90,16 +107,20 @@ class Journal:
             return None
         if isinstance(tick, TickAddEvent):
             if tick.event is self._start and tick.step_id is None and tick.emission is None:
-                return text_of({"ref": "start", "stamped_at": tick.stamped_at})
+                return self._with_takers({"ref": "start", "stamped_at": tick.stamped_at})
             if self._delivery is not None:
                 key = self._delivery
-                return text_of({"ref": [key.invocation_id, key.index], "stamped_at": tick.stamped_at})
+                return self._with_takers({"ref": [key.invocation_id, key.index], "stamped_at": tick.stamped_at})
         text = self._codec.dumps(tick, f"The journal entry '{tick.type}'")
         beside: dict[str, Any] = {"repeated": self._repeated} if self._repeated else {}
         held = self._held_inputs.to_record()
         if held:
             beside["held"] = held
-        return f'{{"tick":{text},{text_of(beside)[1:]}' if beside else f'{{"tick":{text}}}'
+        to = self._to if isinstance(tick, TickAddEvent) else ""
+        return f'{{"tick":{text}{to},{text_of(beside)[1:]}' if beside else f'{{"tick":{text}{to}}}'
+
+    def _with_takers(self, entry: dict[str, Any]) -> str:
+        return f"{text_of(entry)[:-1]}{self._to}}}"
 
     def snapshot(self, state: BrokerState) -> str:
         """Return the whole state of the loop, with the records kept beside it.
@@ -131,18 +152,23 @@ class Journal:
         if snapshot is None:
             return new_state(self._workflow)
         data = json.loads(snapshot)
-        self._sends.restore(data.get("sends", {}), is_legacy="broker" in data)
+        self._sends.restore(data.get("sends", {}), self._renaming, is_legacy="broker" in data)
         if "broker" in data:
             state, deadlines = self._legacy.restore(data, self._workflow)
+            self.waits.deadlines.update(deadlines)
         else:
-            state = with_config(self._codec.decode(data["loop"]), self._workflow)
-            deadlines = {(step, waiter): deadline for step, waiter, deadline in data["deadlines"]}
-        self.waits.deadlines.update(deadlines)
-        self.waits.questions.update({(step, waiter): name for step, waiter, name in data.get("questions", [])})
-        self.waits.since.update({(step, waiter): since for step, waiter, since in data.get("since", [])})
-        self.waits.restore_begun(state, data.get("begun"))
+            state = with_config(self._loop_of(data["loop"]), self._workflow)
+        self.waits.restore(state, data, self._renaming)
         self.pulls.restore(data.get("pulls", {}))
         self.keys.restore(data.get("keys", []))
+        return state
+
+    def _loop_of(self, tree: Json) -> BrokerState:
+        state: BrokerState = self._codec.decode(tree)
+        if self._renaming:
+            node = tree.get("v", tree)
+            if len(state.workers) < len(node["workers"]["v"]):
+                raise Undecodable("two of its steps were renamed to one")
         return state
 
     def replay(self, state: BrokerState, data: str) -> BrokerState:
@@ -157,9 +183,16 @@ class Journal:
         """Return the tick of an entry that follows on ``state``.
 
         Raises:
-            Undecodable: the entry refers to something that the state does not hold, or to a type that is gone.
+            Undecodable: the entry refers to something that the state does not hold, or to a type or a step that is
+                gone.
         """
         entry = tree_of(data)
+        tick = self._decoded(state, entry)
+        if isinstance(tick, TickAddEvent):
+            self._takers.check(tick, state, map(self._renaming.step, entry.get("to", ())))
+        return tick
+
+    def _decoded(self, state: BrokerState, entry: dict[str, Any]) -> WorkflowTick:
         ref = entry.get("ref")
         if ref == "start":
             if self._start is None:
@@ -172,6 +205,9 @@ class Journal:
         repeated = entry.pop("repeated", [])
         if "tick" in entry:
             tick: WorkflowTick = self._codec.decode(entry["tick"])
+            step_id: StepId | None = getattr(tick, "step_id", None)
+            if step_id is not None:
+                check_step(step_id, state)
             self._held_inputs.note(tick, state)
             if "held" in entry:
                 self._held_inputs.restore(entry["held"])
@@ -204,4 +240,8 @@ def _event_of(state: BrokerState, step: str, invocation_id: str | None) -> Event
     for execution in worker.in_progress if worker is not None else ():
         if execution.invocation_id == invocation_id:
             return execution.event
-    raise Undecodable(f"the journal holds a result of step '{step}', which the workflow did not run")
+    if worker is None:
+        check_step(StepId.from_str(step), state)
+    raise Undecodable(
+        f"the journal holds a result of step '{step}', which would not have run with this code", remedy=UNCHANGED
+    )

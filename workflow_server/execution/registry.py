@@ -15,6 +15,7 @@ from workflow_server.execution.exceptions import (
     InvalidWorkflowName,
     WorkflowNotFound,
 )
+from workflow_server.execution.renaming import Renamed
 from workflow_server.execution.workflow import ServedWorkflow
 
 _NAME = re.compile(r"[A-Za-z0-9._~-]{1,128}")
@@ -27,8 +28,16 @@ class Registry:
         self.runtime = runtime
         self._workflows: dict[str, ServedWorkflow] = {}
 
-    def add(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] = ()) -> None:
-        """Serve a workflow under a name.
+    def add(
+        self,
+        name: str,
+        workflow: Workflow,
+        additional_events: Sequence[type[Event]] = (),
+        *,
+        renamed: Renamed | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Serve a workflow under a name; see ``WorkflowServer.add_workflow``.
 
         Raises:
             InvalidWorkflowName, DuplicateWorkflow, InvalidWorkflow: why not.
@@ -41,7 +50,7 @@ class Registry:
             raise InvalidWorkflow(name, f"{type(workflow).__name__} is not an instance of workflows.Workflow.")
         try:
             validate(workflow)
-            served = ServedWorkflow(name, workflow, additional_events)
+            served = ServedWorkflow(name, workflow, additional_events, renamed=renamed, version=version)
         except (WorkflowValidationError, ValueError) as error:
             raise InvalidWorkflow(name, str(error)) from error
         adopt(workflow, self.runtime)

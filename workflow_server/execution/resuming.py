@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections.abc import Iterator
+from contextlib import suppress
 
-from workflow_server.errors import ResumeFailed
-from workflow_server.execution.codec import Undecodable
+from workflow_server.execution.codec import TAG, Codec, Undecodable, tree_of
 from workflow_server.execution.containment import is_cancelled
-from workflow_server.execution.engine import BrokerState, TickWakeup
-from workflow_server.execution.unreadable import unreadable
+from workflow_server.execution.engine import BrokerState, Event, TickWakeup
+from workflow_server.execution.patches import Json
+from workflow_server.execution.takers import check_deliveries
+from workflow_server.execution.unreadable import resume_failure
 from workflow_server.execution.writer import RunWriter
 from workflow_server.records import StoredRun
 
-logger = logging.getLogger(__name__)
+_AWAITED = {"add_waiter": "event_type", "add_event_waiter": "event_type", "waiter": "waiting_for_event"}
+"""The fields that name a type, by the tags of waits."""
 
 
 async def replay(writer: RunWriter, stored: StoredRun) -> tuple[BrokerState, int]:
@@ -28,9 +31,7 @@ async def replay(writer: RunWriter, stored: StoredRun) -> tuple[BrokerState, int
         if is_cancelled(error):
             raise
         # Not what the exception says: that may quote what is stored.
-        failure = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
-        logger.log(logging.ERROR, "Handler %s cannot be resumed", stored.handler_id, exc_info=failure)
-        raise failure from None
+        raise resume_failure(error) from None
 
 
 async def _replay(writer: RunWriter, stored: StoredRun) -> BrokerState:
@@ -44,8 +45,31 @@ async def _replay(writer: RunWriter, stored: StoredRun) -> BrokerState:
         next_tick += 1
         if next_tick % 64 == 0:
             await asyncio.sleep(0)
+    check_deliveries(broker)
     writer.go_on(stored, next_tick)
     return broker
+
+
+def awaited_types(stored: StoredRun, codec: Codec) -> Iterator[type[Event]]:
+    """Yield the types for which a run has waited that cannot be restored, as far as each can be read by itself."""
+    texts = [stored.snapshot.data] if stored.snapshot is not None else []
+    for text in [*texts, *(tick.data for tick in stored.ticks)]:
+        if '"add_waiter"' in text or '"add_event_waiter"' in text or '"waiter"' in text:
+            with suppress(ValueError, RecursionError):
+                yield from _types_in(tree_of(text), codec)
+
+
+def _types_in(tree: Json, codec: Codec) -> Iterator[type[Event]]:
+    if isinstance(tree, dict):
+        named = _AWAITED.get(tree.get(TAG, ""))
+        if named is not None:
+            with suppress(Undecodable):
+                kind = codec.decode(tree.get(named))
+                if isinstance(kind, type) and issubclass(kind, Event):
+                    yield kind
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        if isinstance(part, (dict, list)):
+            yield from _types_in(part, codec)
 
 
 def weight_of(stored: StoredRun) -> int:

@@ -30,6 +30,7 @@ from workflow_server.execution.engine import (
     TickStepResult,
     WorkflowTick,
 )
+from workflow_server.execution.renaming import NOTHING_RENAMED, Renaming
 
 Item = tuple[str, str | None]
 """A step and one of its work items."""
@@ -121,11 +122,14 @@ class Sends:
         """Return everything, for a snapshot."""
         return {"sent": self._sent, "before": [[*item, sent] for item, sent in self._before.items()]}
 
-    def restore(self, data: dict[str, Any], *, is_legacy: bool = False) -> None:
+    def restore(self, data: dict[str, Any], renaming: Renaming = NOTHING_RENAMED, *, is_legacy: bool = False) -> None:
         """Restore from a snapshot; one of an earlier version has none of this."""
         self._is_legacy = is_legacy
         self._sent = {invocation: Counter(sent) for invocation, sent in data.get("sent", {}).items()}
-        self._before = {(step, work_item): Counter(sent) for step, work_item, sent in data.get("before", [])}
+        self._before = {
+            (renaming.step(step), work_item and renaming.identifier(work_item)): Counter(sent)
+            for step, work_item, sent in data.get("before", [])
+        }
 
 
 def source_of(tick: WorkflowTick, state: BrokerState) -> str | None:

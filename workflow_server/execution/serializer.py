@@ -25,10 +25,12 @@ _tried: ContextVar[dict[int, Mapping[str, Any]] | None] = ContextVar("tried", de
 class RunSerializer(JsonSerializer):
     """Resolves the types of values: the workflow's own without an import; when ``closed``, no others."""
 
-    def __init__(self, types: Iterable[type[Any]], *, closed: bool = False) -> None:
+    def __init__(
+        self, types: Iterable[type[Any]], earlier: Mapping[str, type[Any]] = {}, *, closed: bool = False
+    ) -> None:
         super().__init__(allowed_types=() if closed else None)
         self._closed = closed
-        self._types: dict[str, type[Any]] = {}
+        self._types: dict[str, type[Any]] = dict(earlier)
         for kind in types:
             self.add(kind)
 
@@ -40,7 +42,7 @@ class RunSerializer(JsonSerializer):
     def closed(self) -> RunSerializer:
         """Return a serializer for client data: it refuses names that belong neither to the workflow nor to the
         engine."""
-        return RunSerializer(self._types.values(), closed=True)
+        return RunSerializer(self.types, closed=True)
 
     @property
     def types(self) -> frozenset[type[Any]]:

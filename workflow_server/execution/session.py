@@ -82,6 +82,8 @@ class RunSession(EngineDriven):
         self._rested_at = -1
         """The number of ticks that its loop had been given when it began to wait; -1 while it does not wait."""
         self._left_as: Standing | None = None
+        self._suspected: int | None = None
+        """Its deaths in quarantine, where the process died while one of its steps was under way."""
 
     @property
     def run_id(self) -> str:
@@ -131,10 +133,13 @@ class RunSession(EngineDriven):
         elif crashed:
             self._resumed_after = "crash"
         if crashed and any(worker.in_progress for worker in self._broker.workers.values()):
-            self.writer.blame(stored.probations)
+            self._suspected = stored.probations
 
     def begin(self) -> None:
         """Write that the run is alive: its task, which calls ``execute``, is about to begin."""
+        if self._suspected is not None:
+            # Not before: a run that cannot begin, which nothing may come of, dies of no step.
+            self.writer.blame(self._suspected)
         now = self.now()
         if self.alive_since is None:
             self.alive_since = now

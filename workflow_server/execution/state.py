@@ -271,7 +271,9 @@ def decode_state(tree: Json, codec: Codec) -> BaseModel:
         try:
             values[unescaped(key)] = codec.decode(item)
         except Undecodable as error:
-            raise Undecodable(f"ctx.store[{shortened(repr(key))}]: {error}") from error
+            raise Undecodable(
+                f"ctx.store[{shortened(repr(key))}]: {error}", remedy=error.remedy, stored_name=error.stored_name
+            ) from error
     return DictState(_data=values)
 
 

@@ -29,6 +29,7 @@ from workflow_server.execution.engine import (
     WorkflowTick,
     step_functions,
 )
+from workflow_server.execution.renaming import NOTHING_RENAMED, Renaming
 
 WaitKey = tuple[str, str]
 """The step and the waiter id of a wait."""
@@ -61,10 +62,11 @@ class BegunWaits:
         """Return what a snapshot keeps."""
         return {"exact": sorted(self._exact), "subclasses": sorted(self._with_subclasses)}
 
-    def restore(self, data: Mapping[str, Iterable[str]]) -> None:
+    def restore(self, data: Mapping[str, Iterable[str]], renaming: Renaming = NOTHING_RENAMED) -> None:
         """Add what a snapshot kept."""
-        self._exact = _with(self._exact, data.get("exact", ()))
-        self._with_subclasses = _with(self._with_subclasses, data.get("subclasses", ()))
+        exact, with_subclasses = data.get("exact", ()), data.get("subclasses", ())
+        self._exact = _with(self._exact, [renaming.identifier(name) for name in exact])
+        self._with_subclasses = _with(self._with_subclasses, [renaming.identifier(name) for name in with_subclasses])
 
 
 @dataclass
@@ -108,9 +110,17 @@ class Waits:
         self.questions.pop(key, None)
         self.since.pop(key, None)
 
-    def restore_begun(self, state: BrokerState, data: dict[str, list[str]] | None) -> None:
-        """Take up what a snapshot kept of the types; one of an earlier version kept the open waits only."""
-        self.begun.restore(data or {})
+    def restore(self, state: BrokerState, data: Mapping[str, Any], renaming: Renaming) -> None:
+        """Take up what a snapshot kept; one of an earlier version kept the open waits only."""
+        known: dict[str, dict[WaitKey, Any]] = {
+            "deadlines": self.deadlines,
+            "questions": self.questions,
+            "since": self.since,
+        }
+        for name, values in known.items():
+            for step, waiter, value in data.get(name, []):
+                values[renaming.step(step), renaming.waiter(waiter)] = value
+        self.begun.restore(data.get("begun") or {}, renaming)
         for step_id, waiter in all_waiters(state):
             self._note_type(state, step_id, waiter.waiting_for_event)
             self.since.setdefault((str(step_id), waiter.waiter_id), None)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from workflows.representation import get_workflow_representation
 
 from workflow_server.errors import ResumeFailed, Unstorable
-from workflow_server.execution.codec import Codec, Undecodable
+from workflow_server.execution.codec import NAMED, Codec, Undecodable
 from workflow_server.execution.engine import (
     DictState,
     Event,
@@ -33,22 +33,38 @@ from workflow_server.execution.exceptions import InvalidEvent, NoRepresentation
 from workflow_server.execution.journal import Journal
 from workflow_server.execution.legacy import LegacyFormat, is_legacy_event
 from workflow_server.execution.patches import Json, Patch, apply
+from workflow_server.execution.renaming import NOTHING_RENAMED, Renamed, Renaming
 from workflow_server.execution.schemas import json_schema
 from workflow_server.execution.serializer import RunSerializer
 from workflow_server.execution.standing import awaited_from_outside
 from workflow_server.execution.state import PatchSink, RecordingStateStore, decode_state, encode_state
 from workflow_server.execution.sums import StepSums
-from workflow_server.execution.unreadable import unreadable
+from workflow_server.execution.takers import Takers
+from workflow_server.execution.unreadable import resume_failure
+from workflow_server.execution.versions import checked, version_of
 from workflow_server.execution.waits import KnownWaits
+from workflow_server.printable import printable
 from workflow_server.protocol.bounded import try_first
+from workflow_server.records import InboxPosted
 
 logger = logging.getLogger(__name__)
+
+LONGEST_STEP = 80
+"""Characters that are shown of the name of a step that the code does not have."""
 
 
 class ServedWorkflow:
     """One workflow under its name, with all that is worked out once for all of its runs."""
 
-    def __init__(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        workflow: Workflow,
+        additional_events: Sequence[type[Event]],
+        *,
+        renamed: Renamed | None = None,
+        version: str | None = None,
+    ) -> None:
         self.name = name
         self.workflow = workflow
         self.concurrent_runs = concurrent_runs(workflow)
@@ -68,11 +84,16 @@ class ServedWorkflow:
         self._stop_event_class: type[Event] = stop_event_class(workflow)
         own: list[type[Event]] = [workflow.start_event_class, self._stop_event_class, *self._listed]
         _check_names(own)
-        self.codec = Codec([self._state_type, *own], compact_layouts())
-        self._serializer = RunSerializer([self._state_type, *own])
+        types = [self._state_type, *own]
+        self._renaming = Renaming(renamed or {}, list(step_functions(workflow)), types)
+        self.code_version = version_of(workflow, types) if version is None else checked(version)
+        """The version of its code, which is noted with each run that starts."""
+        self.codec = Codec(types, compact_layouts(self._renaming), self._renaming)
+        self._serializer = RunSerializer(types, self._renaming.types)
         self.legacy = LegacyFormat(self._serializer)
         self._input = EventInput(name, workflow, own, self._serializer.closed())
         self._empty_state = _empty_state(self._state_type, self.codec)
+        self._takers = Takers()
 
     # -- Types ---------------------------------------------------------------------------------
 
@@ -143,20 +164,26 @@ class ServedWorkflow:
         event: Event = self.legacy.event(data) if is_legacy_event(data) else self.codec.loads(data)
         return event
 
-    def inbox_event(self, data: str) -> Event:
-        """A posted event from the store.
+    def inbox_event(self, posted: InboxPosted) -> tuple[InboxPosted, Event]:
+        """A posted event from the store, and its record with the present name of its step.
 
         Raises:
-            ResumeFailed: it cannot be read any more.
+            ResumeFailed: it cannot be read any more, or its step is gone.
         """
+        if posted.step is not None:
+            step = self._renaming.step(posted.step)
+            if step not in step_functions(self.workflow):
+                step = printable(step, LONGEST_STEP)
+                raise ResumeFailed(f"a posted event is for step '{step}', which is no longer in the code", NAMED)
+            posted = posted._replace(step=step)
         try:
-            return self.stored_event(data)
+            return posted, self.stored_event(posted.event)
         except BaseException as error:
-            raise ResumeFailed(reason=f"a posted event cannot be read: {unreadable(error)}") from None
+            raise resume_failure(error, "a posted event") from None
 
     def journal(self, run_id: str, start_event: StartEvent | None) -> Journal:
         """The journal of one run."""
-        return Journal(self.workflow, run_id, self.codec, self.legacy, start_event)
+        return Journal(self.workflow, run_id, self.codec, self.legacy, start_event, self._takers, self._renaming)
 
     # -- State ---------------------------------------------------------------------------------
 
@@ -169,7 +196,7 @@ class ServedWorkflow:
         fresh = tree is None or tree is self._empty_state
         state = self._state_type() if fresh else decode_state(tree, self.codec)
         if not isinstance(state, self._state_type):
-            raise Undecodable("the state is not of the class that the workflow's steps declare now")
+            raise Undecodable("the state is not of the class that the workflow's steps declare now", remedy=NAMED)
         return RecordingStateStore(
             state, self.codec, durable=self._empty_state if fresh else tree, unattended=unattended
         )
@@ -207,7 +234,7 @@ class ServedWorkflow:
         # A client's names resolve to the workflow's own types and to nothing else: none of them imports anything.
         serializer = self._serializer.closed()
         closed = LegacyFormat(serializer)
-        journal = Journal(self.workflow, "", self.codec, closed, None)
+        journal = Journal(self.workflow, "", self.codec, closed, None, self._takers, NOTHING_RENAMED)
         try:
             with serializer.validation_context():
                 try_first(*context_model(context))

@@ -28,8 +28,14 @@ class HandlerData(BaseModel):
     completed_at: str | None
     suspended: str | None = Field(
         None,
-        description="Why a running run does not proceed: its workflow is not registered, it is queued behind "
-        "num_concurrent_runs, or it is in quarantine because the process crashed during its steps.",
+        description="Why a running run does not proceed: its workflow is not registered, it does not fit the "
+        "workflow's code, it is queued behind num_concurrent_runs, or it is in quarantine because the process crashed "
+        "during its steps.",
+    )
+    code_version: str | None = Field(
+        None,
+        description="The version of the workflow's code with which the run was started; null for one that was started "
+        "before versions were noted.",
     )
     tags: list[str] = Field([], description="Tags that were given at the start.")
     held_events: int = Field(0, description="Posted events that are held until a step waits for them.")
@@ -110,7 +116,8 @@ class ListedHandler(NamedTuple):
             handler.result,
             f',"status":"{handler.status}","started_at":{EMPTY if started_at == NULL else started_at},'
             f'"updated_at":{updated_at},"completed_at":{completed_at},"suspended":{_json(suspended)},'
-            f'"tags":{handler.tags or NO_TAGS},"held_events":{held_events}}}',
+            f'"code_version":{_json(handler.code_version)},"tags":{handler.tags or NO_TAGS},'
+            f'"held_events":{held_events}}}',
         )
 
 

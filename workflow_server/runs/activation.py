@@ -1,29 +1,32 @@
 """Loading runs into memory, for an event, a deadline or a slot, and putting them back when they only wait.
 
-A fault of one run does not affect others: the run is failed, or tried again if the store could not be read.
+A fault of one run does not affect others: a run that does not fit the code is suspended, and one that the store could
+not read is tried again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from workflow_server.concurrency import TaskTracker
-from workflow_server.errors import HandlerNotFound, ResumeFailed, StorageError, UnitRefused
-from workflow_server.execution.engine import Event, StartEvent, StopEvent, WorkflowCancelledEvent
+from workflow_server.errors import HandlerNotFound, ResumeFailed, UnitRefused
+from workflow_server.execution.engine import Event, StopEvent, WorkflowCancelledEvent
 from workflow_server.execution.envelopes import envelope
 from workflow_server.execution.inbox import InboxRecords, unhandled
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.outcomes import ended, failed_event
 from workflow_server.execution.registry import Registry
 from workflow_server.execution.session import RunSession
-from workflow_server.execution.unreadable import unreadable
+from workflow_server.execution.unreadable import why_suspended
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.history import Note, noted
 from workflow_server.log_context import begin_run
 from workflow_server.records import InboxPosted, Record, Status, StoredRun
 from workflow_server.runs.admission import Admission
-from workflow_server.runs.events import EventLog, EventLogs
+from workflow_server.runs.events import EventLogs
+from workflow_server.runs.restoring import restore, told_as_unfit
 from workflow_server.runs.run import Run
 from workflow_server.runs.states import UNREGISTERED, Retry, RunState
 from workflow_server.runs.table import RunTable
@@ -80,18 +83,26 @@ class Activation:
         async with self._table.lock(run.handler_id):
             if self._closing.is_set() or run.session is not None or not self._is_admitted(run):
                 return
-            self.timers.forget(run)
-            previous, run.retry = run.retry, None
-            crashed = crashed or (previous is not None and previous.crashed)
-            try:
-                await self._load(run, stored, crashed=crashed)
-            except HandlerNotFound:
-                run.end()
-                self.leave(run)
-            except Exception:
-                delay = FIRST_RETRY if previous is None else min(2 * previous.delay, LONGEST_RETRY)
-                logger.exception("Handler %s could not be loaded; the next try is in %g s", run.handler_id, delay)
-                self._put_back(run, Retry(delay, crashed))
+            await self._load_admitted(run, stored, crashed=crashed)
+
+    async def load_suspended(self, run: Run) -> None:
+        """Load a run that is suspended, if it has or gets a slot. The caller holds its lock."""
+        if self.admission.admit(run):
+            await self._load_admitted(run, None, crashed=False)
+
+    async def _load_admitted(self, run: Run, stored: StoredRun | None, *, crashed: bool) -> None:
+        self.timers.forget(run)
+        previous, run.retry = run.retry, None
+        crashed = crashed or (previous is not None and previous.crashed)
+        try:
+            await self._load(run, stored, crashed=crashed)
+        except HandlerNotFound:
+            run.end()
+            self.leave(run)
+        except Exception:
+            delay = FIRST_RETRY if previous is None else min(2 * previous.delay, LONGEST_RETRY)
+            logger.exception("Handler %s could not be loaded; the next try is in %g s", run.handler_id, delay)
+            self._put_back(run, Retry(delay, crashed))
 
     def _put_back(self, run: Run, retry: Retry) -> None:
         if not run.has_ended:
@@ -116,36 +127,31 @@ class Activation:
             self.leave(run)
             return
         try:
-            await self._resume(run, stored, log, crashed=crashed)
-        except StorageError:
-            raise
-        except Exception as error:
-            if not isinstance(error, ResumeFailed):
-                # Not what the exception says: that may quote what is stored.
-                error = ResumeFailed(reason=unreadable(error)).with_traceback(error.__traceback__)
-                logger.log(logging.ERROR, "Handler %s cannot be loaded", run.handler_id, exc_info=error)
+            with told_as_unfit():
+                await restore(run, stored, self._surroundings, log, crashed=crashed, made=partial(self._attach, run))
+                run.hand_over(stored.inbox)
+                if not run.has_ended and not self._closing.is_set():
+                    run.begin()
+        except ResumeFailed as error:
             if not run.has_ended:
-                logger.error("Run %s of handler %s failed: %s", run.run_id, run.handler_id, error)  # noqa: TRY400
-                # Without its session, which may not have been handed the inbox: the store has every event in it.
-                self._runtime.leave(run.run_id)
-                run.session = None
-                await self.end_offline(run, failed_event(error))
+                self._suspend(run, error)
                 return
         if run.has_ended:
             await run.settle()
             self.left(run)
 
-    async def _resume(self, run: Run, stored: StoredRun, log: EventLog, *, crashed: bool) -> None:
-        start = _start_of(stored, run.workflow)
-        session = RunSession(run, self._surroundings, log, start)
+    def _attach(self, run: Run, session: RunSession) -> None:
         self._runtime.enter(session)
         run.attach(session)
-        await session.resume(stored, crashed=crashed)
-        if start is None and not stored.ticks and (stored.snapshot is None or stored.snapshot.seq < 0):
-            raise ResumeFailed(reason="its start event cannot be read")
-        run.hand_over(stored.inbox)
-        if not run.has_ended and not self._closing.is_set():
-            run.begin()
+
+    def _suspend(self, run: Run, error: ResumeFailed) -> None:
+        """Leave a run in the store that does not fit the code: nothing loads it again before the next start."""
+        reason = why_suspended(error)
+        name = f"; it is stored as '{error.stored_name}'" if error.stored_name else ""
+        logger.warning("Handler %s is suspended: %s%s", run.handler_id, reason, name)
+        logger.debug("Handler %s cannot be loaded", run.handler_id, exc_info=error)
+        self.suspend(run, reason)
+        self.leave(run)
 
     async def peek(self, run: Run) -> RunSession | None:
         """Look at a run that is not in memory, which also learns the types that it waits for: only its journal may
@@ -155,13 +161,11 @@ class Activation:
         if stored is None:
             return None
         try:
-            session = RunSession(run, self._surroundings, log, _start_of(stored, run.workflow))
-            await session.resume(stored, crashed=False)
+            return await restore(run, stored, self._surroundings, log)
         except ResumeFailed as error:
-            # It is failed when it is loaded; until then it takes what its workflow declares.
-            logger.warning("What handler %s waits for cannot be told: %s", run.handler_id, error)
+            # It is suspended, or will be when it is loaded; until then it takes what its workflow declares.
+            logger.debug("What handler %s waits for cannot be told: %s", run.handler_id, error)
             return None
-        return session
 
     # -- Leaving memory ------------------------------------------------------------------------
 
@@ -212,6 +216,16 @@ class Activation:
         self.timers.forget(run)
         run.end()
         self.leave(run)
+
+    def fail_soon(self, run: Run, error: ResumeFailed) -> None:
+        """Fail a run that is not in memory, in a task of its own."""
+        self.tasks.spawn(self._fail(run, error), f"fail {run.handler_id}")
+
+    async def _fail(self, run: Run, error: ResumeFailed) -> None:
+        async with self._table.lock(run.handler_id):
+            if run.is_released and run.session is None:
+                logger.error("Run %s of handler %s failed: %s", run.run_id, run.handler_id, error)
+                await self.end_offline(run, failed_event(error))
 
     async def cancel(self, handler_id: str, *, by: str | None = None) -> Status | None:
         """End the handler's run as cancelled, durably; returns the status of one that had ended before. The caller
@@ -296,15 +310,3 @@ class Activation:
             if not run.has_ended:
                 # Numbered anew, as the last: a run drops what comes behind a later number.
                 self._store.append(self.inbox_records.renumbered(posted))
-
-
-def _start_of(stored: StoredRun, served: ServedWorkflow) -> StartEvent | None:
-    event: Event | None = None
-    try:
-        if stored.start_event is not None:
-            event = served.stored_event(stored.start_event)
-    except BaseException as error:
-        # Where it is needed, the run fails when it is loaded.
-        reason = unreadable(error)
-        logger.error("The start event of handler %s cannot be read: %s", stored.handler_id, reason)  # noqa: TRY400
-    return event if isinstance(event, StartEvent) else None

@@ -7,7 +7,7 @@ the manager: a client that goes away in the middle leaves nothing half done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from workflow_server.execution.engine import Event, Workflow
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.registry import Registry
+from workflow_server.execution.renaming import Renamed
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import (
     HandlerData,
@@ -28,9 +29,10 @@ from workflow_server.protocol.handlers import (
     RetryRequest,
     RunRequest,
 )
-from workflow_server.records import HandlerCount, HistoryPlace, ListCursor, ListFilter, Status
+from workflow_server.records import HandlerCount, HistoryPlace, ListCursor, ListFilter, Status, StoredRun
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.bulk import BulkActions, Page, RetriedPage
+from workflow_server.runs.checking import Misfit, misfits
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.details import detailed
 from workflow_server.runs.events import EventLogs, EventReader
@@ -43,6 +45,7 @@ from workflow_server.runs.posting import Message, Postbox
 from workflow_server.runs.readiness import why_not_ready
 from workflow_server.runs.retrying import Retrier
 from workflow_server.runs.starting import Starter
+from workflow_server.runs.suspension import resume_suspended
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
 from workflow_server.runs.waiters import EndWaiters
@@ -64,7 +67,7 @@ class RuntimeManager:
         engine_loop: bool = False,
         limits: InboxLimits | None = None,
     ) -> None:
-        around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
+        self._around = around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
         self.store = store
         """The store in which the runs are kept."""
         self._clock = around.clock
@@ -87,9 +90,21 @@ class RuntimeManager:
 
     # -- Life ----------------------------------------------------------------------------------
 
-    def add_workflow(self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] = ()) -> None:
+    def add_workflow(
+        self,
+        name: str,
+        workflow: Workflow,
+        additional_events: Sequence[type[Event]] = (),
+        *,
+        renamed: Renamed | None = None,
+        version: str | None = None,
+    ) -> None:
         """Serve a workflow; see ``Registry.add``."""
-        self._registry.add(name, workflow, additional_events)
+        self._registry.add(name, workflow, additional_events, renamed=renamed, version=version)
+
+    async def misfits(self, runs: Iterable[StoredRun]) -> list[Misfit]:
+        """Return those of the runs, which are read from any database, that a start with this code would suspend."""
+        return await misfits(runs, self._registry, self._around)
 
     def listen(self) -> None:
         """Follow the store, which is not open yet; see ``Lifecycle.listen``."""
@@ -339,6 +354,20 @@ class RuntimeManager:
             status = await self._activation.cancel(handler_id, by=by)
             if status is not None:
                 raise HandlerNotRunning(handler_id, status)
+
+    async def resume_suspended(self, handler_id: str) -> HandlerData:
+        """Try again to load a run that is suspended; returns its handler, whose run goes on or waits for its slot.
+
+        Raises:
+            HandlerNotFound: there is none.
+            RunAlreadyEnded, RunNotSuspended: there is nothing to resume.
+            RunSuspended: it still cannot go on, for the reason that the error names.
+            ShuttingDown: the server stops.
+        """
+        self._check_open()
+        work = resume_suspended(self.store, self.runs, self._activation, handler_id)
+        await self._activation.tasks.run(work, f"resume {handler_id}")
+        return await self.get_handler(handler_id)
 
     async def purge(self, handler_id: str) -> None:
         """Delete a handler with all that belongs to it; one that runs is cancelled first.

@@ -18,7 +18,15 @@ from workflow_server.execution.retry_point import RetryTime, retry_point
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.history import Note
 from workflow_server.protocol.handlers import HandlerData, RetryRequest
-from workflow_server.records import HandlerTagged, Record, RunStarted, SnapshotTaken, StateReplaced, StoredRun
+from workflow_server.records import (
+    HandlerTagged,
+    KeyAnswered,
+    Record,
+    RunStarted,
+    SnapshotTaken,
+    StateReplaced,
+    StoredRun,
+)
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.events import EventLogs
@@ -35,9 +43,10 @@ from workflow_server.runs.exceptions import (
 from workflow_server.runs.idempotency import answered
 from workflow_server.runs.run import Run
 from workflow_server.runs.starting import Starter
-from workflow_server.runs.states import UNREGISTERED
+from workflow_server.runs.states import UNREGISTERED, RunState
+from workflow_server.runs.suspension import resume_suspended
 from workflow_server.runs.table import RunTable
-from workflow_server.runs.views import find_handler, from_start
+from workflow_server.runs.views import find_handler, from_start, shown
 from workflow_server.store.base import PersistentHandler
 from workflow_server.store.ids import new_handler_id, new_run_id
 
@@ -77,6 +86,9 @@ class Retrier:
         """
         if request.handler_id is not None and not request.fork:
             raise HandlerIdBesideNoFork
+        run = self._table.get(handler_id)
+        if run is not None and run.state is RunState.SUSPENDED and not request.fork and request.from_step is None:
+            return await self._resume(handler_id, run.run_id, request)
         new_id = handler_id
         if request.fork:
             new_id = request.handler_id or new_handler_id()
@@ -89,6 +101,18 @@ class Retrier:
             if request.handler_id is not None:
                 await self._check_new(request.handler_id)
             return await self._retry(handler_id, new_id, request, run_id)
+
+    async def _resume(self, handler_id: str, run_id: str, request: RetryRequest) -> HandlerData:
+        """Try again to load a run that does not fit the code; it is the same run, and its tags stay."""
+        await resume_suspended(self._store, self._table, self._activation, handler_id)
+        answer = shown(self._table, await find_handler(self._store, handler_id))
+        if request.key is not None:
+            scope, key = f"retry:{handler_id}", request.key
+            response = answer.model_dump_json()
+            await self._store.commit(
+                KeyAnswered(scope, key.key, handler_id, run_id, key.body_hash, response, time.time())
+            )
+        return answer
 
     async def _check_new(self, handler_id: str) -> None:
         if not self._continuing.accepts_ids:
@@ -108,7 +132,15 @@ class Retrier:
         is_fork = new_id != handler_id
         log = self._logs.new(new_id) if is_fork else await self._logs.get(handler_id)
         started = RunStarted(
-            new_id, served.name, new_run, time.time(), log.next_sequence, stored.start_event, self._clock.now()
+            new_id,
+            served.name,
+            new_run,
+            time.time(),
+            log.next_sequence,
+            stored.start_event,
+            self._clock.now(),
+            request.by,
+            served.code_version,
         )
         tags = handler.tags if request.tags is None else request.tags
         if tags != handler.tags or is_fork:

@@ -180,19 +180,22 @@ class Run:
             ResumeFailed: an event cannot be read any more.
         """
         assert self.session is not None
+        # All are read before the first is delivered, which may change what the store has of it.
+        found = [self._read(posted, None) for posted in inbox]
         pending, self._pending = self._pending or [], None
-        for posted, event in [*((stored, None) for stored in inbox), *pending]:
-            self._deliver(self.session, posted, event)
+        found += [self._read(posted, event) for posted, event in pending]
+        for posted, event in found:
+            self.session.deliver(posted, event)
 
-    def _deliver(self, session: Session, posted: InboxPosted, event: Event | None) -> None:
+    def _read(self, posted: InboxPosted, event: Event | None) -> tuple[InboxPosted, Event]:
         # Not "event or …": a workflow's own events say by themselves whether they are true, and may raise at it.
-        session.deliver(posted, event if event is not None else self.workflow.inbox_event(posted.event))
+        return (posted, event) if event is not None else self.workflow.inbox_event(posted)
 
     def begin(self) -> None:
         """Execute it, with the session that it was loaded into, in a task of its own."""
         assert self.session is not None
-        self._enter(RunState.ACTIVE)
         self.session.begin()
+        self._enter(RunState.ACTIVE)
         self.task = asyncio.create_task(self._live(self.session), name=f"run {self.handler_id}")
 
     async def _live(self, session: Session) -> None:
@@ -298,7 +301,7 @@ class Run:
         event = self._landed(posted)
         if self.is_active and self.session is not None:
             try:
-                self._deliver(self.session, posted, event)
+                self.session.deliver(*self._read(posted, event))
             except ResumeFailed as error:
                 self.abort(error)
         elif self._pending is not None:

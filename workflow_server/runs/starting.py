@@ -12,11 +12,12 @@ import time
 from collections.abc import Generator, Sequence
 from enum import Enum
 
-from workflow_server.errors import ShuttingDown, StorageError, StoreClosed
+from workflow_server.errors import ResumeFailed, ShuttingDown, StorageError, StoreClosed
 from workflow_server.execution.codec import text_of
 from workflow_server.execution.engine import StartEvent
 from workflow_server.execution.interface import RecordSink, Surroundings
 from workflow_server.execution.session import RunSession
+from workflow_server.execution.unreadable import resume_failure
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.handlers import HandlerData, RunRequest
 from workflow_server.records import HandlerTagged, Record, RunStarted
@@ -81,7 +82,8 @@ class Starter:
                 given = [] if request.context is None else self._continuing.given(served, run_id, request.context)
             place, data = log.next_sequence, served.encode(event)
             now = self._surroundings.clock.now()
-            started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, now, request.by)
+            version = served.code_version
+            started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, now, request.by, version)
             tags, tagged = await self._tags(handler_id, request, is_new=is_new)
             answer = from_start(started, tags)
             scope, key = f"run:{served.name}", request.key
@@ -110,7 +112,7 @@ class Starter:
             StorageError: the start was refused, and nothing is left of it.
         """
         self._table.add(run)
-        is_made = not self._activation.admission.admit(run) or self._make_session(run, log, event, opening)
+        failure = self._make_session(run, log, event, opening) if self._activation.admission.admit(run) else None
         try:
             await opening.commit()
         except BaseException:
@@ -121,8 +123,8 @@ class Starter:
             else:
                 await asyncio.wait([run.task])
             raise
-        if not is_made:
-            self._activation.load_soon(run)
+        if failure is not None:
+            self._activation.fail_soon(run, failure)
 
     def launch(self, run: Run, log: EventLog, event: StartEvent | None) -> None:
         """Let a run begin that is stored, when it has a slot. ``event``: its start event, where the store has nothing
@@ -131,20 +133,23 @@ class Starter:
         self._table.add(run)
         if not self._activation.admission.admit(run) or self._closing.is_set():
             return
-        if event is None or not self._make_session(run, log, event, self._store):
+        if event is None:
             self._activation.load_soon(run)
+            return
+        failure = self._make_session(run, log, event, self._store)
+        if failure is not None:
+            self._activation.fail_soon(run, failure)
 
-    def _make_session(self, run: Run, log: EventLog, event: StartEvent, sink: RecordSink) -> bool:
-        """Begin the run; returns False where its session cannot be made."""
+    def _make_session(self, run: Run, log: EventLog, event: StartEvent, sink: RecordSink) -> ResumeFailed | None:
+        """Begin the run; returns why its session cannot be made."""
         try:
             session = RunSession(run, self._surroundings, log, event, sink)
-        except Exception:
+        except Exception as error:
             logger.exception("Handler %s could not begin", run.handler_id)
-            # Loaded, it fails with the reason.
             run.release()
-            return False
+            return resume_failure(error)
         self._activation.enter(run, session)
-        return True
+        return None
 
 
 class _Phase(Enum):

@@ -4,13 +4,14 @@
 
               a slot is free                                     it ends
     QUEUED ──────────────────▶ LOADING ───────────▶ ACTIVE ───────────────────▶ ENDED
-      ▲                         ▲   │                 │                           ▲
-      │ no slot is free         │   │ it cannot be    │ it only waits,            │ it is cancelled, or cannot
-      │                         │   ▼ read now        ▼ or the server stops       │ be read any more
-      ├────────────────────── RELEASED ◀──────────────┘                      every other state
-      │                         │
-      │                         ▼ at a start: on probation, or its workflow is not registered
-      └────────────────────── SUSPENDED ──▶ LOADING
+      ▲                         ▲ │ │                 │                           ▲
+      │ no slot is free         │ │ │ the store       │ it only waits,            │ it is cancelled
+      │                         │ │ ▼ fails           ▼ or the server stops       │
+      ├──────────────────────── RELEASED ◀────────────┘                      every other state
+      │                         │ │
+      │                         │ │ it does not fit the code; at a start: it is on probation, or its workflow is
+      │                         ▼ ▼ not registered
+      └─────────────────────── SUSPENDED ──▶ LOADING
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class RunState(Enum):
 
 NEXT = {
     RunState.QUEUED: {RunState.LOADING, RunState.ENDED},
-    RunState.LOADING: {RunState.ACTIVE, RunState.RELEASED, RunState.ENDED},
+    RunState.LOADING: {RunState.ACTIVE, RunState.RELEASED, RunState.SUSPENDED, RunState.ENDED},
     RunState.ACTIVE: {RunState.RELEASED, RunState.ENDED},
     RunState.RELEASED: {RunState.QUEUED, RunState.LOADING, RunState.SUSPENDED, RunState.ENDED},
     RunState.SUSPENDED: {RunState.QUEUED, RunState.LOADING, RunState.ENDED},

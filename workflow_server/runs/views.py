@@ -114,6 +114,7 @@ def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData
         updated_at=iso(handler.updated_at),
         completed_at=iso(handler.completed_at),
         suspended=suspended,
+        code_version=handler.code_version,
         tags=handler.tags,
     )
 
@@ -131,6 +132,7 @@ def from_start(started: RunStarted, tags: Sequence[str] = ()) -> HandlerData:
         started_at=at,
         updated_at=at,
         completed_at=None,
+        code_version=started.code_version,
         tags=list(tags),
     )
 

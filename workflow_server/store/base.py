@@ -52,7 +52,7 @@ class PersistentHandler(BaseModel):
 
     ``result`` is the envelope of the terminal event; an ``Event`` is taken, too. ``ctx`` is a serialized
     ``Context``: given to ``update``, a later run that continues the handler finds its state; ``query`` leaves it empty.
-    ``tags`` are read only: ``update`` leaves those that there are.
+    ``tags`` and ``code_version`` are read only: ``update`` leaves those that there are.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +66,7 @@ class PersistentHandler(BaseModel):
     started_at: datetime | None = None
     updated_at: datetime | None = None
     completed_at: datetime | None = None
+    code_version: str | None = None
     tags: list[str] = []
     ctx: dict[str, Any] = {}
 

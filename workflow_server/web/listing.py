@@ -20,7 +20,7 @@ MOST = 500
 LONGEST_TEXT = 200
 """Characters of ``q``."""
 
-FILTERS = ("status", "workflow_name", "tag", "q", "started_after", "started_before")
+FILTERS = ("status", "workflow_name", "tag", "code_version", "q", "started_after", "started_before")
 PARAMETERS = (*FILTERS, "order", "limit", "cursor", "include")
 BULK_PARAMETERS = (*FILTERS, "limit", "cursor", "purge", "running", "dry_run")
 RETRY_PARAMETERS = (*FILTERS, "limit", "cursor", "from_step", "fork", "dry_run")
@@ -62,6 +62,7 @@ def list_filter(request: web.Request) -> ListFilter:
         started_after=_time(request, "started_after"),
         started_before=_time(request, "started_before"),
         tags=values(request, "tag") or (),
+        code_versions=values(request, "code_version") or (),
         text=_text_wanted(request),
         newest_first=_choice(request, "order", ("asc", "desc"), "asc or desc") == "desc",
     )

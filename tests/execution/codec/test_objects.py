@@ -164,8 +164,11 @@ def test_a_new_private_attribute_has_its_default() -> None:
 
 @pytest.mark.parametrize(("old", "new"), [(OldModel, Required), (OldData, RequiredData)])
 def test_a_new_field_without_a_default_is_named(old: Any, new: Any) -> None:
-    with pytest.raises(Undecodable, match=r"^the field 'must' of a class is new and has no default$"):
+    with pytest.raises(
+        Undecodable, match=rf"^the field 'must' of '{new.__name__}' is new and has no default$"
+    ) as unread:
         Codec().loads(renamed(old(), new))
+    assert unread.value.remedy == "give it a default, or deploy code without it"
 
 
 def test_a_partial_function_and_a_bound_method_are_kept() -> None:

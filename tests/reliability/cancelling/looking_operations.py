@@ -21,6 +21,7 @@ class Look(Operation):
         "RuntimeManager.handlers_matching",
         "RuntimeManager.count_handlers",
         "RuntimeManager.history",
+        "RuntimeManager.misfits",
     )
 
     async def prepare(self) -> None:
@@ -38,6 +39,10 @@ class Look(Operation):
         assert matching.handler_ids == [self.handler_id]
         entries, following = await self.manager.history(self.handler_id, None, 1)
         assert (len(entries), following is None) == (1, False)
+        stored = await self.manager.store.load_run(self.handler_id)
+        assert stored is not None
+        if await self.manager.misfits([stored]):
+            return False
         counts = await self.manager.count_handlers()
         if len(newest) != 1 or not any(count.workflow_name == "once" for count in counts):
             return False

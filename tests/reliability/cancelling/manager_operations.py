@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from tests.harness.runs import damage, suspended
 from tests.reliability.cancelling.instrumented_loop import LIMIT, Outcome
 from tests.reliability.cancelling.operation import Http, Operation, key_of, last_event, request, steps, told, work_done
 from tests.reliability.cancelling.store_operations import rows_of
 from workflow_server.protocol.handlers import HandlerData, RetryRequest
 from workflow_server.records import InboxPosted, ListFilter, RunEnded, RunStarted
-from workflow_server.runs.exceptions import HandlerNotRunning, RunAlreadyEnded
+from workflow_server.runs.exceptions import HandlerNotRunning, RunAlreadyEnded, RunNotSuspended
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.internal_records import PurgeMarked
 
@@ -180,6 +182,40 @@ class SendWithoutKey(Send):
         last = await last_event(self.manager, self.handler_id)
         assert last.count('"once"') == (1 if outcome.began else 0), last
         assert last.count('"beside"') == last.count('"last"') == 1, last
+
+
+class ResumeSuspended(Operation):
+    """A cancelled try to resume a suspended run has loaded it, or the next try does; nothing posted to it is lost."""
+
+    covers = ("RuntimeManager.resume_suspended",)
+
+    async def prepare(self) -> None:
+        self.handler_id = await self.listen(out_of_memory=True)
+        self._change("INSERT INTO inbox (inbox_id, handler_id, run_id, event) SELECT -1, handler_id, run_id, '{'")
+        await self.manager.send(self.handler_id, told("once"), None, None)
+        await suspended(self.manager, self.handler_id)
+        self._change("DELETE", "inbox")
+
+    def _change(self, what: str, table: str = "handlers") -> None:
+        """Let the run be suspended: an event in its inbox cannot be read; or put that right."""
+        where = "" if table == "handlers" else " AND inbox_id = -1"
+        damage(self.path, f"{what} FROM {table} WHERE handler_id = ?{where}", self.handler_id)
+
+    async def work(self) -> HandlerData:
+        return await self.manager.resume_suspended(self.handler_id)
+
+    def beside(self) -> list[Any]:
+        return [
+            self.manager.send(self.handler_id, told("beside"), None, None),
+            self.manager.get_handler(self.handler_id),
+        ]
+
+    async def check(self, outcome: Outcome) -> None:
+        if outcome.cancelled:
+            with suppress(RunNotSuspended):
+                await self.work()
+        await self.manager.send(self.handler_id, told("last"), None, None)
+        assert '"result":["once","beside","last"]' in await last_event(self.manager, self.handler_id)
 
 
 # -- Ending ----------------------------------------------------------------------------------------
@@ -392,7 +428,7 @@ class PurgeMatching(Purge):
 
 
 CHANGING: tuple[type[Operation], ...] = (
-    Start, StartTogether, StartWithoutKey, Continue, Run, RunAgain, Send, SendToReleased, SendWithoutKey, Cancel,
-    CancelReleased, CancelQueued, CancelMatching, Retry, RetryWithKey, Fork, RetryMatching, Purge, PurgeReleased,
-    PurgeMatching,
+    Start, StartTogether, StartWithoutKey, Continue, Run, RunAgain, Send, SendToReleased, SendWithoutKey,
+    ResumeSuspended, Cancel, CancelReleased, CancelQueued, CancelMatching, Retry, RetryWithKey, Fork, RetryMatching,
+    Purge, PurgeReleased, PurgeMatching,
 )  # fmt: skip

@@ -138,6 +138,7 @@ class Operation:
     def __init__(self, manager: RuntimeManager, tag: str) -> None:
         self.manager = manager
         self.tag = tag
+        self.path = Path(manager.store.location)
         self.handler_id = ""
 
     async def prepare(self) -> None:

@@ -63,8 +63,8 @@ def test_every_coroutine_of_store_and_manager_has_its_attack() -> None:
     covered |= {name.partition(",")[0] for name in server_lives.LIVES}
     lives = {"WorkflowServer.start", "WorkflowServer.stop"}
     assert coroutines(RuntimeManager, EventReader, QueueReader) | lives == covered
-    # To serve is to start, to wait and to stop.
-    assert coroutines(WorkflowServer) == {*lives, "WorkflowServer.serve"}
+    # To serve is to start, to wait and to stop; for misfits, it asks its manager.
+    assert coroutines(WorkflowServer) == {*lives, "WorkflowServer.serve", "WorkflowServer.misfits"}
 
 
 async def test_the_store_is_cancelled_at_every_point(tmp_path: Path, extent: Extent, survived: Survived) -> None:

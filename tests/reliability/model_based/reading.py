@@ -122,7 +122,7 @@ class Reading(Sending):
         answer = await self.world.get(handler)
         result = await self.world.wants(CODES[handler.status], "GET", f"/results/{handler.handler_id}")
         plain = None if answer["result"] is None else answer["result"]["value"]["result"]
-        beside = {"suspended", "held_events", "tags"}
+        beside = {"suspended", "held_events", "tags", "code_version"}
         assert result == {
             **{key: value for key, value in as_listed(answer).items() if key not in beside},
             "result": plain,

@@ -17,19 +17,22 @@ from workflow_server.execution.codec.comparing import difference
 from workflow_server.execution.codec.decoding import Decoding
 from workflow_server.execution.codec.encoding import Encoder
 from workflow_server.execution.codec.failures import Undecodable, Unkeepable
+from workflow_server.execution.codec.field_types import fingerprint
 from workflow_server.execution.codec.layout import TAG, CompactLayout, ModelLayout, escaped, unescaped
-from workflow_server.execution.codec.names import Names
+from workflow_server.execution.codec.names import NAMED, Aliases, Names
 from workflow_server.execution.codec.plain import PlainTexts
 from workflow_server.execution.codec.registered import follow, register_type
 from workflow_server.execution.codec.run import FLATTER, REMEDY, Run
 from workflow_server.execution.codec.texts import text_of, tree_of
 
 __all__ = [
+    "NAMED",
     "TAG",
     "Codec",
     "CompactLayout",
     "Undecodable",
     "escaped",
+    "fingerprint",
     "register_type",
     "text_of",
     "tree_of",
@@ -48,12 +51,18 @@ MOST_SHAPES = 10_000
 class Codec:
     """Encodes values as JSON trees and texts, and decodes them.
 
-    ``own`` are classes that resolve without an import; ``compact`` are classes of the engine that have a short form.
+    ``own`` are classes that resolve without an import; ``compact`` are classes of the engine that have a short form;
+    ``aliases`` are earlier names of classes and functions.
     """
 
-    def __init__(self, own: Iterable[type[Any]] = (), compact: Iterable[CompactLayout] = ()) -> None:
+    def __init__(
+        self,
+        own: Iterable[type[Any]] = (),
+        compact: Iterable[CompactLayout] = (),
+        aliases: Aliases | None = None,
+    ) -> None:
         layouts = list(compact)
-        self._names = Names(own)
+        self._names = Names(own, aliases)
         by_kind = {layout.kind: layout for layout in layouts}
         self._encoder = Encoder(self._names, by_kind)
         self._plain = PlainTexts(self._names, by_kind)
@@ -110,7 +119,7 @@ class Codec:
         """Return a new value made from a tree.
 
         Raises:
-            Undecodable: the code has changed since, or the tree is damaged. The message names no value and no class.
+            Undecodable: the code has changed since, or the tree is damaged. The message names no value and no module.
         """
         try:
             return Decoding(self._names, self._by_tag, self._models).value(tree)

@@ -68,6 +68,9 @@ def complete(made: Any, present: Mapping[str, Any], never: list[str]) -> dict[st
     for name, default in declared_fields(type(made)).items():
         if name not in present and name not in never:
             if default is None:
-                raise Undecodable(f"the field '{name}' of a class is new and has no default")
+                raise Undecodable(
+                    f"the field '{name}' of '{type(made).__name__}' is new and has no default",
+                    remedy="give it a default, or deploy code without it",
+                )
             more[name] = default(made)
     return more

@@ -73,7 +73,15 @@ class Unkeepable(Exception):
 
 
 class Undecodable(ValueError):
-    """A stored value cannot be read: the code has changed since, or the file is damaged."""
+    """A stored value cannot be read: the code has changed since, or the file is damaged.
+
+    ``remedy`` says what would help, where that is known, and ``stored_name`` is the qualified name of what is gone.
+    """
+
+    def __init__(self, reason: str, *, remedy: str | None = None, stored_name: str | None = None) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+        self.stored_name = stored_name
 
 
 def _as_field(key: str) -> str:

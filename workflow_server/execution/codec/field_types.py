@@ -30,8 +30,10 @@ def fitted(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
         try:
             fit[name] = _type_of(kind, name).validate_python(value) if name in kind.model_fields else value
         except ValidationError as error:
-            reason = f"the field '{name}' of a class has another type now, which does not accept the stored value"
-            raise Undecodable(reason) from error
+            raise Undecodable(
+                f"the field '{name}' of '{kind.__name__}' has another type now, which does not accept the stored value",
+                remedy="let it accept the value, or deploy code with the earlier type",
+            ) from error
         except PydanticUserError:
             # A type that is only complete as part of its class has no validator of its own.
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -169,7 +169,10 @@ class ModelLayout:
         for name, field in self._kind.model_fields.items():
             if name not in values and name not in never:
                 if field.is_required():
-                    raise Undecodable(f"the field '{name}' of a class is new and has no default")
+                    raise Undecodable(
+                        f"the field '{name}' of '{self._kind.__name__}' is new and has no default",
+                        remedy="give it a default, or deploy code without it",
+                    )
                 values[name] = field.get_default(call_default_factory=True, validated_data=values)
         beside = node.get("o", ())
         for name in list(values):
@@ -185,16 +188,24 @@ class CompactLayout:
     """A class of the engine: a short tag, and the fields that differ from their defaults.
 
     ``exceptions`` are fields whose exceptions are stored as completely as possible; ``left_out`` are fields that are
-    not stored, and that the reader restores.
+    not stored, and that the reader restores. ``adapted`` are functions by field that return what is read instead of
+    what was stored, where names have changed since.
     """
 
     def __init__(
-        self, kind: type[Any], tag: str, *, exceptions: frozenset[str] = frozenset(), left_out: Mapping[str, Any] = {}
+        self,
+        kind: type[Any],
+        tag: str,
+        *,
+        exceptions: frozenset[str] = frozenset(),
+        left_out: Mapping[str, Any] = {},
+        adapted: Mapping[str, Callable[[Any], Any]] = {},
     ) -> None:
         self.kind = kind
         self.tag = tag
         self.exceptions = exceptions
         self._left_out = left_out
+        self._adapted = adapted
         self._is_model = issubclass(kind, BaseModel)
         self._defaults = {name: value for name, value in _defaults_of(kind) if name not in left_out}
 
@@ -226,6 +237,8 @@ class CompactLayout:
                 if default is _MISSING:
                     raise Undecodable(f"its field '{name}' is missing")
                 values[name] = type(default)() if type(default) in _CONTAINERS else default
+        for name, adapt in self._adapted.items():
+            values[name] = adapt(values[name])
         if not self._is_model:
             value.__dict__.update(values)
             return

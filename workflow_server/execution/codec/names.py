@@ -12,15 +12,21 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from workflow_server.execution.codec.failures import Undecodable, Unkeepable
+from workflow_server.printable import printable
 
 Json = Any
 
 MOST_CLASSES = 10_000
 """Maximum number of remembered classes: a program may create classes without end."""
+
+LONGEST_NAME = 80
+"""Characters that are shown of a stored name."""
+
+NAMED = "deploy code that has it, or name its successor with add_workflow(renamed=...)"
 
 _TOP_LEVEL = "define it at the top level of a module"
 
@@ -35,17 +41,29 @@ class Expressions(Protocol):
         """Return the type expression of a tree."""
 
 
+class Aliases(Protocol):
+    """Earlier names of classes and functions."""
+
+    @property
+    def classes(self) -> Mapping[str, Any]:
+        """Return what has these names now."""
+
+    def names_now(self, stored: str) -> Iterator[str]:
+        """Yield the names to look for instead of a stored one."""
+
+
 class Names:
     """Finds names for classes and functions, and classes and functions for names.
 
     ``own`` are classes that resolve without an import, by the names they have here: a workflow's own events may be
-    local to the function that creates the workflow.
+    local to the function that creates the workflow. ``aliases`` are tried before an import.
     """
 
     expressions: Expressions
 
-    def __init__(self, own: Iterable[type[Any]] = ()) -> None:
+    def __init__(self, own: Iterable[type[Any]] = (), aliases: Aliases | None = None) -> None:
         self._own: dict[str, Any] = {}
+        self._aliases = aliases
         self._names: dict[Any, Json] = {}
         self._found: dict[str, Any] = {}
         for kind in own:
@@ -127,8 +145,19 @@ class Names:
             return self._resolve_expression(name)
         found = self._own.get(name, self._found.get(name))
         if found is None:
-            found = self._found[name] = _import(name)
+            found = self._found[name] = self._find(name)
         return found
+
+    def _find(self, name: str) -> Any:
+        if self._aliases is not None:
+            found = self._aliases.classes.get(name)
+            if found is not None:
+                return found
+            for present in self._aliases.names_now(name):
+                found = self._own.get(present) or self._aliases.classes.get(present) or _or_none(_import, present)
+                if found is not None:
+                    return found
+        return _import(name)
 
     def resolve_class(self, name: Json) -> type[Any]:
         """Return the class of a name.
@@ -161,7 +190,11 @@ def _import(name: str) -> Any:
         for part in qualname.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise Undecodable("its class or function is no longer in the code") from error
+        # Of damaged records a name may be anything.
+        known = printable(qualname, LONGEST_NAME)
+        raise Undecodable(
+            f"'{known}' is no longer in the code", remedy=NAMED, stored_name=printable(name, 2 * LONGEST_NAME)
+        ) from error
     return found
 
 

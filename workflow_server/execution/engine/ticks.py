@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from workflows import Workflow
@@ -48,7 +48,8 @@ from workflows.runtime.types.ticks import (
     WorkflowTickAdapter,
 )
 
-from workflow_server.execution.codec import CompactLayout, Undecodable
+from workflow_server.execution.codec import NAMED, CompactLayout, Undecodable
+from workflow_server.execution.renaming import NOTHING_RENAMED, Renaming
 from workflow_server.execution.serializer import RunSerializer
 
 
@@ -124,12 +125,47 @@ def events_of(state: BrokerState) -> Iterator[object]:
     yield from (event for release in state.collection_release_states.values() for event in release.buffer)
 
 
-def compact_layouts() -> list[CompactLayout]:
-    """Return the layouts in which the engine's own objects are stored: with short tags, and without default values."""
+def compact_layouts(renaming: Renaming = NOTHING_RENAMED) -> list[CompactLayout]:
+    """Return the layouts in which the engine's own objects are stored: with short tags, and without default values.
+
+    Names in them that have changed since are read as the engine would write them now.
+    """
     failed = frozenset({"exception", "last_exception"})
     return [
-        CompactLayout(kind, tag, exceptions=failed, left_out=_LEFT_OUT.get(kind, {})) for tag, kind in _TAGS.items()
+        CompactLayout(kind, tag, exceptions=failed, left_out=_LEFT_OUT.get(kind, {}), adapted=_adapted(kind, renaming))
+        for tag, kind in _TAGS.items()
     ]
+
+
+def _adapted(kind: type[Any], renaming: Renaming) -> dict[str, Callable[[Any], Any]]:
+    """Return the fields of a class that hold names, each with the function that brings them up to date."""
+    if not renaming:
+        return {}
+    if kind is StepId:
+        return {"name": renaming.step}
+
+    def of_optional(text: str | None) -> str | None:
+        return None if text is None else renaming.identifier(text)
+
+    def of_several(texts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(map(renaming.identifier, texts))
+
+    def by_id(values: dict[str, Any]) -> dict[str, Any]:
+        return {renaming.identifier(name): value for name, value in values.items()}
+
+    def by_step(counts: dict[str, int]) -> dict[str, int]:
+        return {renaming.step(name): count for name, count in counts.items()}
+
+    known: dict[str, Callable[[Any], Any]] = {
+        "step_name": renaming.step,
+        "waiter_id": renaming.waiter,
+        "binding_id": renaming.identifier,
+        "work_item_id": of_optional,
+        "accepting_binding_ids": of_several,
+        "collection_release_states": by_id,
+        "recovery_counts": by_step,
+    }
+    return {name: adapt for name, adapt in known.items() if name in CompactLayout(kind, "").fields}
 
 
 _TAGS: dict[str, type[Any]] = {
@@ -190,7 +226,7 @@ def with_config(state: BrokerState, workflow: Workflow) -> BrokerState:
         if step_id in fresh.workers:
             worker.config = fresh.workers[step_id].config
         elif worker.queue or worker.in_progress or worker.collected_waiters:
-            raise Undecodable(f"there is work for step '{step_id}', which is no longer in the code")
+            raise Undecodable(f"there is work for step '{step_id}', which is no longer in the code", remedy=NAMED)
         else:
             del state.workers[step_id]
     # In the order of the code, new steps included.

@@ -35,7 +35,7 @@ def find_handlers(connection: sqlite3.Connection, query: HandlerQuery) -> list[R
 
 
 def handler_from_row(row: Row) -> PersistentHandler:
-    handler_id, workflow_name, status, run_id, error, result, started_at, updated_at, completed_at, tags = row
+    handler_id, workflow_name, status, run_id, error, result, started_at, updated_at, completed_at, version, tags = row
     envelope, unreadable = read_result(result)
     return PersistentHandler(
         handler_id=handler_id,
@@ -47,6 +47,7 @@ def handler_from_row(row: Row) -> PersistentHandler:
         started_at=from_timestamp(started_at),
         updated_at=from_timestamp(updated_at),
         completed_at=from_timestamp(completed_at),
+        code_version=version,
         tags=tags_of(tags),
     )
 

@@ -106,6 +106,7 @@ _FILTERS = (
     ),
     Parameter("workflow_name", "Workflows to include.", {"type": "array", "items": {"type": "string"}}),
     Parameter("tag", "Tags that a handler has all of.", {"type": "array", "items": {"type": "string"}}),
+    Parameter("code_version", "Versions of the code to include.", {"type": "array", "items": {"type": "string"}}),
     Parameter(
         "q",
         "A text that is part of the handler's id, its run's id, its workflow's name, its error or one of its tags, in "

@@ -47,3 +47,34 @@ WHERE status IN (SELECT value FROM json_each(:statuses))
     AND purging = 0
 GROUP BY 1, 2
 ORDER BY 1, 2;
+
+-- All rows of the runs that have not ended, table by table, whatever the schema.
+
+-- name: unfinished_handlers
+SELECT * FROM handlers WHERE status = 'running' AND purging = 0;
+
+-- name: unfinished_payloads
+SELECT p.*
+FROM handlers AS h CROSS JOIN payloads AS p ON p.handler_id = h.handler_id
+WHERE h.status = 'running' AND h.purging = 0;
+
+-- name: unfinished_ticks
+SELECT t.* FROM handlers AS h CROSS JOIN ticks AS t ON t.run_id = h.run_id WHERE h.status = 'running' AND h.purging = 0;
+
+-- name: unfinished_snapshots
+SELECT s.*
+FROM handlers AS h CROSS JOIN snapshots AS s ON s.run_id = h.run_id
+WHERE h.status = 'running' AND h.purging = 0;
+
+-- name: unfinished_state_records
+SELECT s.*
+FROM handlers AS h CROSS JOIN state_records AS s ON s.run_id = h.run_id
+WHERE h.status = 'running' AND h.purging = 0;
+
+-- name: unfinished_state_patches
+SELECT s.*
+FROM handlers AS h CROSS JOIN state_patches AS s ON s.run_id = h.run_id
+WHERE h.status = 'running' AND h.purging = 0;
+
+-- name: unfinished_inbox
+SELECT i.* FROM handlers AS h CROSS JOIN inbox AS i ON i.run_id = h.run_id WHERE h.status = 'running' AND h.purging = 0;

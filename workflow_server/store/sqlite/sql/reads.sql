@@ -11,7 +11,8 @@ SELECT
     ),
     h.queue_sequence,
     (SELECT e.time FROM event_log AS e WHERE e.number = h.number ORDER BY e.sequence DESC LIMIT 1),
-    h.released
+    h.released,
+    h.code_version
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
@@ -121,7 +122,7 @@ SELECT handler_id, run_id, body_hash, response FROM answers WHERE scope = :scope
 -- name: handlers_by_id
 SELECT
     h.handler_id, h.workflow_name, h.status, h.run_id, h.error, p.result, h.started_at, h.updated_at, h.completed_at,
-    h.tags
+    h.code_version, h.tags
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.handler_id IN (SELECT value FROM json_each(:handler_ids))
     AND h.status IN (SELECT value FROM json_each(:statuses))
@@ -132,7 +133,7 @@ ORDER BY h.started_at, h.handler_id;
 -- name: handlers_by_status
 SELECT
     h.handler_id, h.workflow_name, h.status, h.run_id, h.error, p.result, h.started_at, h.updated_at, h.completed_at,
-    h.tags
+    h.code_version, h.tags
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.status IN (SELECT value FROM json_each(:statuses)) AND h.purging = 0
 ORDER BY h.started_at, h.handler_id;
@@ -140,7 +141,7 @@ ORDER BY h.started_at, h.handler_id;
 -- name: handlers_by_workflow
 SELECT
     h.handler_id, h.workflow_name, h.status, h.run_id, h.error, p.result, h.started_at, h.updated_at, h.completed_at,
-    h.tags
+    h.code_version, h.tags
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.status IN (SELECT value FROM json_each(:statuses))
     AND h.workflow_name IN (SELECT value FROM json_each(:workflow_names))
@@ -161,7 +162,7 @@ LIMIT 1;
 -- name: handlers_in_order
 SELECT
     coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
-    tags
+    code_version, tags
 FROM handlers INDEXED BY handlers_in_order
 WHERE status = :status
     AND coalesce(started_at, 0.0) BETWEEN :at AND :end_at
@@ -173,7 +174,7 @@ ORDER BY coalesce(started_at, 0.0), handler_id;
 -- name: handlers_in_reverse
 SELECT
     coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
-    tags
+    code_version, tags
 FROM handlers INDEXED BY handlers_in_order
 WHERE status = :status
     AND coalesce(started_at, 0.0) BETWEEN :end_at AND :at
@@ -185,7 +186,7 @@ ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC;
 -- name: handlers_of_workflow_in_order
 SELECT
     coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
-    tags
+    code_version, tags
 FROM handlers INDEXED BY handlers_by_workflow
 WHERE status = :status
     AND workflow_name = :workflow_name
@@ -198,7 +199,7 @@ ORDER BY coalesce(started_at, 0.0), handler_id;
 -- name: handlers_of_workflow_in_reverse
 SELECT
     coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
-    tags
+    code_version, tags
 FROM handlers INDEXED BY handlers_by_workflow
 WHERE status = :status
     AND workflow_name = :workflow_name
@@ -211,7 +212,7 @@ ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC;
 -- name: tagged_in_order
 SELECT
     t.started_at, h.handler_id, h.workflow_name, h.status, h.run_id, h.error, h.started_at, h.updated_at,
-    h.completed_at, h.tags
+    h.completed_at, h.code_version, h.tags
 FROM handler_tags AS t CROSS JOIN handlers AS h ON h.handler_id = t.handler_id
 WHERE t.tag = :tag
     AND t.started_at BETWEEN :at AND :end_at
@@ -223,7 +224,7 @@ ORDER BY t.started_at, t.handler_id;
 -- name: tagged_in_reverse
 SELECT
     t.started_at, h.handler_id, h.workflow_name, h.status, h.run_id, h.error, h.started_at, h.updated_at,
-    h.completed_at, h.tags
+    h.completed_at, h.code_version, h.tags
 FROM handler_tags AS t CROSS JOIN handlers AS h ON h.handler_id = t.handler_id
 WHERE t.tag = :tag
     AND t.started_at BETWEEN :end_at AND :at
@@ -231,6 +232,30 @@ WHERE t.tag = :tag
     AND (t.started_at > :end_at OR t.handler_id >= :end_id)
     AND h.purging = 0
 ORDER BY t.started_at DESC, t.handler_id DESC;
+
+-- name: versioned_in_order
+SELECT
+    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
+    code_version, tags
+FROM handlers INDEXED BY handlers_by_code_version
+WHERE code_version = :code_version
+    AND coalesce(started_at, 0.0) BETWEEN :at AND :end_at
+    AND (coalesce(started_at, 0.0) > :at OR handler_id > :handler_id)
+    AND (coalesce(started_at, 0.0) < :end_at OR handler_id <= :end_id)
+    AND purging = 0
+ORDER BY coalesce(started_at, 0.0), handler_id;
+
+-- name: versioned_in_reverse
+SELECT
+    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
+    code_version, tags
+FROM handlers INDEXED BY handlers_by_code_version
+WHERE code_version = :code_version
+    AND coalesce(started_at, 0.0) BETWEEN :end_at AND :at
+    AND (coalesce(started_at, 0.0) < :at OR handler_id < :handler_id)
+    AND (coalesce(started_at, 0.0) > :end_at OR handler_id >= :end_id)
+    AND purging = 0
+ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC;
 
 -- name: handler_counts
 SELECT workflow_name, status, count(*) FROM handlers GROUP BY status, workflow_name;

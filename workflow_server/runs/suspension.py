@@ -1,0 +1,55 @@
+"""Runs that are suspended: running by their status, but making no progress, for a reason that their handlers show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from workflow_server.runs.activation import Activation
+from workflow_server.runs.exceptions import RunAlreadyEnded, RunNotSuspended, RunSuspended
+from workflow_server.runs.run import Run
+from workflow_server.runs.states import PROBATION, UNREGISTERED, RunState
+from workflow_server.runs.table import RunTable
+from workflow_server.runs.views import find_handler
+from workflow_server.store.base import AbstractWorkflowStore
+
+_IN_WORDS = {
+    UNREGISTERED: ("is of a workflow that is not registered", "are of workflows that are not registered"),
+    PROBATION: ("is in quarantine", "are in quarantine"),
+}
+_UNFIT = ("does not fit the code", "do not fit the code")
+
+
+def suspensions(runs: Iterable[Run]) -> str:
+    """Return how many of the runs are suspended and why, for the log of a start; an empty text where none is."""
+    reasons = Counter(run.suspended for run in runs if run.state is RunState.SUSPENDED)
+    counts: Counter[tuple[str, str]] = Counter()
+    for reason, count in reasons.items():
+        counts[_IN_WORDS.get(reason or "", _UNFIT)] += count
+    if not counts:
+        return ""
+    parts = [f"{count} {words[count != 1]}" for words, count in counts.items()]
+    return f"{counts.total()} suspended: {', '.join(parts)}"
+
+
+async def resume_suspended(
+    store: AbstractWorkflowStore, table: RunTable, activation: Activation, handler_id: str
+) -> None:
+    """Try again to load the handler's run, which is suspended since it does not fit the code.
+
+    Raises:
+        HandlerNotFound, RunAlreadyEnded, RunNotSuspended: there is nothing to resume.
+        RunSuspended: it still cannot go on.
+    """
+    async with table.lock(handler_id):
+        run = await activation.settled(handler_id)
+        if run is None:
+            handler = await find_handler(store, handler_id)
+            if handler.status != "running":
+                raise RunAlreadyEnded(handler_id, handler.status)
+        if run is None or run.state is not RunState.SUSPENDED:
+            raise RunNotSuspended(handler_id)
+        if run.suspended not in _IN_WORDS:
+            await activation.load_suspended(run)
+        if run.state is RunState.SUSPENDED and run.suspended is not None:
+            raise RunSuspended(handler_id, run.suspended)
