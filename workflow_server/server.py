@@ -26,14 +26,16 @@ from workflow_server.forking import (
 )
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.settings import EXPOSED, Settings
-from workflow_server.shutdown import SIGNALS, StopSignals
+from workflow_server.shutdown import HANDLED, SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.web.app import create_app
+from workflow_server.web.exceptions import CertificateError, TokenFileError
 from workflow_server.web.http_server.descriptors import connection_limit
 from workflow_server.web.http_server.runner import HttpRunner
+from workflow_server.web.http_server.tls import Certificate
 from workflow_server.web.openapi import openapi_schema
-from workflow_server.web.state import WebSettings
+from workflow_server.web.state import AUTHENTICATION, WebSettings
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ class WorkflowServer:
                 held=self._settings.max_held_events,
                 size=self._settings.max_waiting_bytes,
             ),
+            max_running_runs=self._settings.max_running_runs,
         )
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None
@@ -93,6 +96,8 @@ class WorkflowServer:
         self._host = self._settings.host
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
+        self._certificate: Certificate | None = None
+        self._reloads = asyncio.Event()
 
     def add_workflow(
         self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] | None = None
@@ -113,7 +118,11 @@ class WorkflowServer:
 
     @property
     def app(self) -> web.Application:
-        """The aiohttp application, to run or to mount elsewhere. It starts and stops this server with itself."""
+        """The aiohttp application, to run or to mount elsewhere. It starts and stops this server with itself.
+
+        Raises:
+            TokenFileError: the file of tokens cannot be used.
+        """
         if self._app is None:
             settings = self._settings
             web_settings = WebSettings(
@@ -127,7 +136,7 @@ class WorkflowServer:
 
     def openapi_schema(self) -> dict[str, Any]:
         """Return the HTTP API as OpenAPI 3.1."""
-        return openapi_schema(needs_token=bool(self._settings.tokens or self._settings.read_tokens))
+        return openapi_schema(needs_token=self._settings.needs_token)
 
     # -- Life ----------------------------------------------------------------------------------
 
@@ -209,11 +218,13 @@ class WorkflowServer:
     ) -> None:
         """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
 
+        At SIGHUP, the files of tokens and of the TLS certificate are read again, where there are any; see ``reload``.
         After the first, the process ends within the grace period and 5 s more, with everything that steps have left
         running. ``announce`` gets the lines about the address, the database, the workflows and the resumed runs.
 
         Raises:
             SettingsError: the server would listen beyond this machine without a token.
+            TokenFileError, CertificateError: a file in the settings cannot be used.
             ServerStopped: as ``start``.
             DatabaseError: the store cannot be used.
             OSError: the address cannot be bound.
@@ -221,12 +232,19 @@ class WorkflowServer:
         """
         self._host = host if host is not None else self._settings.host
         self._settings.check_bind(self._host)
+        if self._settings.tls_cert and self._settings.tls_key:
+            self._certificate = Certificate(self._settings.tls_cert, self._settings.tls_key)
+        has_files = self.app[AUTHENTICATION].tokens.file is not None or self._certificate is not None
+        on_hangup = self._reloads.set if has_files else None
         sockets = _bind(self._host, self._settings.port if port is None else port)
         names = [bound.getsockname() for bound in sockets]
         withhold_sockets(*names)
         within = contained.set(self)
         try:
-            with StopSignals(self, self._settings.grace_period) as signals, signals_of_the_server(SIGNALS):
+            with (
+                StopSignals(self, self._settings.grace_period, on_hangup) as signals,
+                signals_of_the_server(HANDLED if has_files else SIGNALS),
+            ):
                 await self._serve_on(sockets, signals, announce or logger.info)
         finally:
             give_up_sockets(*names)
@@ -238,10 +256,11 @@ class WorkflowServer:
         self, sockets: Sequence[socket.socket], signals: StopSignals, announce: Callable[[str], None]
     ) -> None:
         runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
+        reloading = asyncio.create_task(self._reload_when_asked(), name="read files again")
         try:
             await runner.setup()
             for bound in sockets:
-                await runner.listen(bound)
+                await runner.listen(bound, None if self._certificate is None else self._certificate.context)
             self._announce(announce, sockets)
             await _first_of(signals.stopping, self._failed)
             if self._failure is not None:
@@ -250,6 +269,8 @@ class WorkflowServer:
         finally:
             # Once more, in case the one above was cancelled or failed halfway.
             await runner.cleanup()
+            reloading.cancel()
+            await asyncio.wait([reloading])
             for bound in sockets:
                 bound.close()
             signals.exit_code = 0 if self._failure is None else FAILED
@@ -257,10 +278,35 @@ class WorkflowServer:
             # A thread that a step left behind must not delay the end of the loop.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
 
+    async def reload(self) -> None:
+        """Read the files of tokens and of the TLS certificate again; one that cannot be used is logged, and what was
+        read from it before stays in force. Tokens that are gone are refused, and their streams end within a second."""
+        tokens = self.app[AUTHENTICATION].tokens
+        if tokens.file is not None:
+            try:
+                await asyncio.to_thread(tokens.load)
+                logger.info("Read the token file again: %d tokens are known", tokens.number)
+            except TokenFileError as error:
+                logger.error("%s The tokens of before stay.", error)  # noqa: TRY400 the reason is all of it
+        if self._certificate is not None:
+            try:
+                await asyncio.to_thread(self._certificate.load)
+                logger.info("Read the TLS certificate again")
+            except CertificateError as error:
+                logger.error("%s The certificate of before stays.", error)  # noqa: TRY400 the reason is all of it
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reloads.wait()
+            # Before the files are read: what changes meanwhile is read once more.
+            self._reloads.clear()
+            await self.reload()
+
     def _announce(self, say: Callable[[str], None], sockets: Sequence[socket.socket]) -> None:
+        scheme = "http" if self._certificate is None else "https"
         for bound in sockets:
             address, port = bound.getsockname()[:2]
-            say(f"Listening on http://{f'[{address}]' if ':' in address else address}:{port}")
+            say(f"Listening on {scheme}://{f'[{address}]' if ':' in address else address}:{port}")
         say(f"Database: {self._store.location}")
         say(f"Workflows: {', '.join(self.workflow_names) or 'none'}")
         say(f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}")

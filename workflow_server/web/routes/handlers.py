@@ -7,6 +7,7 @@ from contextlib import aclosing
 from aiohttp import hdrs, web
 
 from workflow_server.protocol.responses import HandlerCancelled, HandlerResult, HandlersCancelled, HandlerStats
+from workflow_server.web.access.authentication import check_role
 from workflow_server.web.listing import (
     BULK_PARAMETERS,
     PARAMETERS,
@@ -80,6 +81,7 @@ async def cancel(request: web.Request) -> web.Response:
     manager = request.app[MANAGER]
     handler_id = request.match_info["handler_id"]
     if boolean(request, "purge", default=False):
+        check_role(request, "full")
         await manager.purge(handler_id)
         return json_response(HandlerCancelled(status="deleted"))
     await manager.cancel(handler_id)
