@@ -26,7 +26,7 @@ from workflow_server.web.http_server.access_log import LOGGER as ACCESS_LOGGER
 from workflow_server.web.http_server.access_log import AccessLog
 from workflow_server.web.responses import add_common_headers
 from workflow_server.web.state import SETTINGS, WebSettings
-from workflow_server.web.streaming.bounded_writer import limit_send_buffer, reset
+from workflow_server.web.streaming.bounded_writer import buffer_nothing, limit_send_buffer, reset
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ class _Connection(web.RequestHandler):
             return
         # A response counts as written when the kernel has all of it: closing would wait for a rest without a limit.
         # And the kernel takes little, so that it shows soon whether a slow reader reads.
-        transport.set_write_buffer_limits(high=0)
+        buffer_nothing(transport)
         limit_send_buffer(transport, self._server.settings.send_buffer)
         super().connection_made(transport)
 
