@@ -15,28 +15,9 @@ from aiohttp import ClientSession
 
 from tests.cli.test_cli import FLOW, assert_one_line, run
 from tests.conftest import ServerProcess, StartServer
+from tests.harness.certificates import certificate
 from tests.harness.waiting import until
 from workflow_server.web.access.token_file import add_token, revoke_token
-
-
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a certificate that signs itself, and its key."""
-    cert, key = folder / f"{name}.crt", folder / f"{name}.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", f"/CN={name}"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
-
-
-def trusting(cert: Path) -> ssl.SSLContext:
-    """A client's context that believes this certificate alone."""
-    return ssl.create_default_context(cafile=str(cert))
 
 
 def served_certificate(server: ServerProcess) -> str:
@@ -54,13 +35,14 @@ def flows(tmp_path: Path) -> Path:
 async def test_a_renewed_certificate_is_served_after_a_hangup(
     flows: Path, tmp_path: Path, start_server: StartServer
 ) -> None:
-    (cert, key), (newer, newer_key) = certificate(tmp_path, "old"), certificate(tmp_path, "new")
+    pair, (newer, newer_key) = certificate(tmp_path, "old"), certificate(tmp_path, "new")
+    cert, key = pair
     old = cert.read_text()
     server = start_server(flows, "--tls-cert", str(cert), "--tls-key", str(key))
     assert server.url.startswith("https://")
     assert served_certificate(server) == old
     async with ClientSession(server.url) as client:
-        context = trusting(cert)
+        context = pair.trusting()
         async with client.post("/workflows/flow/run", ssl=context) as response:
             assert (response.status, (await response.json())["status"]) == (200, "completed")
             handler_id = (await response.json())["handler_id"]
@@ -84,8 +66,8 @@ async def test_a_renewed_certificate_is_served_after_a_hangup(
 
 
 def test_less_than_tls_1_2_and_plain_http_are_refused(flows: Path, tmp_path: Path, start_server: StartServer) -> None:
-    cert, key = certificate(tmp_path, "old")
-    server = start_server(flows, "--tls-cert", str(cert), "--tls-key", str(key))
+    pair = certificate(tmp_path, "old")
+    server = start_server(flows, "--tls-cert", str(pair.cert), "--tls-key", str(pair.key))
     for option, version in (("-tls1_1", None), ("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")):
         address = ("-connect", f"127.0.0.1:{server.port}")
         command = ("openssl", "s_client", *address, "-cipher", "ALL:@SECLEVEL=0", option)
@@ -95,7 +77,7 @@ def test_less_than_tls_1_2_and_plain_http_are_refused(flows: Path, tmp_path: Pat
     with socket.create_connection(("127.0.0.1", server.port), 30) as plain:
         plain.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"healthy" not in plain.recv(1_000)
-    with urllib.request.urlopen(f"{server.url}/health", context=trusting(cert), timeout=30) as response:
+    with urllib.request.urlopen(f"{server.url}/health", context=pair.trusting(), timeout=30) as response:
         assert response.status == 200
     assert server.stop() == 0
 
