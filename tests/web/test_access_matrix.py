@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.web.conftest import Serve, Served
-from workflow_server.web.access.roles import ROLES, Role
 from workflow_server.web.access.token_file import add_token
+from workflow_server.web.roles import ROLES, Role
 from workflow_server.web.routes.route import Response, Route
 from workflow_server.web.routes.server import index
 from workflow_server.web.routes.table import ROUTES
@@ -80,13 +81,13 @@ class Servers(NamedTuple):
 
     trusting: Served
     other: Served
-    tokens: dict[str, str]
+    tokens: Mapping[str, str]
 
 
 @pytest.fixture
 async def servers(serve: Serve, tmp_path: Path) -> Servers:
     file = tmp_path / "tokens.jsonl"
-    tokens = {role: add_token(file, f"team-{role}", role) for role in ROLES}
+    tokens: dict[str, str] = {role: add_token(file, f"team-{role}", role) for role in ROLES}
     settings = {"token_file": str(file), "allowed_hosts": (HOST,), "cors_origins": (OTHER_PAGE,)}
     wrong = {"max_wrong_tokens": 1_000_000}
     return Servers(
@@ -102,7 +103,7 @@ def expected(needed: Role | None, held: str | None, place: Place) -> int | None:
         return None
     if held is None:
         return 401
-    return None if ROLES.index(held) >= ROLES.index(needed) else 403  # type: ignore[arg-type]
+    return None if ROLES.index(held) >= ROLES.index(needed) else 403
 
 
 def test_every_route_has_the_role_that_is_promised() -> None:

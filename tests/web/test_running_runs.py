@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from workflows import Workflow, step
+from workflows.events import StartEvent, StopEvent
 
 from tests.harness.waiting import until_seen
 from tests.web.conftest import Serve, Served
+
+
+class Stubborn(Workflow):
+    """Has a step that does not end when it is cancelled."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.begun, self.let_go = asyncio.Event(), asyncio.Event()
+
+    @step
+    async def stay(self, ev: StartEvent) -> StopEvent:
+        self.begun.set()
+        while not self.let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.let_go.wait()
+        return StopEvent()
+
 
 ANSWER = {"event": {"type": "Answered", "value": {"text": "yes"}}}
 
@@ -30,6 +52,37 @@ async def test_of_many_starts_at_once_exactly_the_limit_begins(serve: Serve) -> 
     statuses = Counter(status for status, _ in await asyncio.gather(*(start(served) for _ in range(40))))
     assert statuses == {200: 7, 429: 33}
     assert len(await running(served)) == 7
+
+
+async def test_of_handlers_continued_at_once_exactly_the_limit_goes_on(serve: Serve) -> None:
+    served = await serve(max_running_runs=2)
+    ended = []
+    for _ in range(8):
+        _, handler = await start(served)
+        assert (await served.post(f"/events/{handler['handler_id']}", json=ANSWER))[0] == 200
+        ended.append(handler["handler_id"])
+
+        async def is_over(handler_id: str = handler["handler_id"]) -> bool:
+            return (await served.get(f"/handlers/{handler_id}"))[0] == 200
+
+        await until_seen(is_over, "the run did not end")
+
+    async def go_on(handler_id: str) -> int:
+        return (await served.post("/workflows/ask/run-nowait", json={"handler_id": handler_id}))[0]
+
+    assert Counter(await asyncio.gather(*map(go_on, ended))) == {200: 2, 429: 6}
+    assert len(await running(served)) == 2
+
+
+async def test_a_cancelled_run_holds_no_place_though_its_step_goes_on(serve: Serve) -> None:
+    stubborn = Stubborn(timeout=None)
+    served = await serve(max_running_runs=1, workflows={"stubborn": stubborn})
+    _, handler = await served.post("/workflows/stubborn/run-nowait")
+    await asyncio.wait_for(stubborn.begun.wait(), 30)
+    assert (await served.post(f"/handlers/{handler['handler_id']}/cancel"))[0] == 200
+    assert (await start(served))[0] == 200
+    assert (await start(served))[0] == 429
+    stubborn.let_go.set()
 
 
 async def test_each_end_makes_room_for_one(serve: Serve) -> None:

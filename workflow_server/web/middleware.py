@@ -17,12 +17,14 @@ from workflow_server.web.access.authentication import Authentication, check_role
 from workflow_server.web.access.hosts import Hosts, check_origins
 from workflow_server.web.access.limits import RequestRate, network_of
 from workflow_server.web.access.proxies import TrustedProxies
-from workflow_server.web.access.roles import Role
 from workflow_server.web.error_mapping import answer_to
-from workflow_server.web.exceptions import ExpectationRefused, InvalidHeader, NotJson
+from workflow_server.web.exceptions import ExpectationRefused, InvalidHeader, NotJson, TokenRequired
 from workflow_server.web.responses import JSON
+from workflow_server.web.roles import Role
 from workflow_server.web.routes.route import RouteHandler
+from workflow_server.web.routes.server import index
 from workflow_server.web.state import CLIENT, FORWARDED_HOST, PRINCIPAL, SCHEME, WebSettings
+from workflow_server.web.ui.login import login_page
 
 READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
@@ -55,9 +57,16 @@ def access_control(
                 await _answer_expect(request)
             return await handler(request)
         except Exception as error:
+            if isinstance(error, TokenRequired) and _is_for_page(request):
+                return login_page()
             return answer_to(request, error)
 
     return controlled
+
+
+def _is_for_page(request: web.Request) -> bool:
+    """Return whether a browser asks for the start page: others get JSON."""
+    return request.match_info.route.handler is index and "text/html" in request.headers.get(hdrs.ACCEPT, "")
 
 
 class AccessControl:

@@ -12,9 +12,9 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from workflow_server.protocol.events import PublishedEvent
 from workflow_server.protocol.responses import ErrorDetail
 from workflow_server.web.access.authentication import COOKIE, SAFE_COOKIE
-from workflow_server.web.access.roles import ROLES, Role, includes
 from workflow_server.web.middleware import READING
 from workflow_server.web.responses import JSON
+from workflow_server.web.roles import ROLES, Role, includes
 from workflow_server.web.routes.route import Parameter, Response, Route
 from workflow_server.web.routes.table import ROUTES
 

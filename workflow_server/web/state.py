@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from workflow_server.web.access.roles import Token
+from workflow_server.web.roles import Token
 
 if TYPE_CHECKING:
     from workflow_server.runs.manager import RuntimeManager

@@ -10,8 +10,8 @@ import pytest
 from tests.harness.waiting import until
 from tests.web.conftest import Serve, Served
 from tests.web.test_access_log import fields
-from workflow_server.web.access.roles import ROLES
 from workflow_server.web.access.token_file import add_token
+from workflow_server.web.roles import ROLES
 
 
 def bearer(token: str) -> dict[str, str]:

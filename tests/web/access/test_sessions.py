@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -186,3 +188,16 @@ def test_sessions_of_revoked_tokens_take_no_memory(tmp_path: Path) -> None:
     assert other is not None
     sessions.begin(other)
     assert len(sessions) == 1
+
+
+def test_a_session_ends_when_its_token_expires(tmp_path: Path) -> None:
+    now = [time.time()]
+    secret = add_token(tmp_path / "tokens", "team", "read", timedelta(hours=1))
+    tokens = Tokens(file=str(tmp_path / "tokens"))
+    sessions = Sessions(tokens, clock=lambda: now[0])
+    held = tokens.find(secret.encode())
+    assert held is not None
+    digest = digest_of(sessions.begin(held)[0].encode())
+    assert sessions.find(digest) is not None
+    now[0] += 3_700
+    assert sessions.find(digest) is None

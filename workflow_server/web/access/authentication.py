@@ -8,11 +8,11 @@ from aiohttp import hdrs, web
 
 from workflow_server.web.access.hosts import check_own_page
 from workflow_server.web.access.limits import WrongTokens, network_of
-from workflow_server.web.access.roles import Role, Token, includes
 from workflow_server.web.access.sessions import Session, Sessions
 from workflow_server.web.access.token_file import digest_of
 from workflow_server.web.access.tokens import Tokens
 from workflow_server.web.exceptions import InvalidHeader, RoleTooSmall, SessionOver, TokenExpired, TokenRequired
+from workflow_server.web.roles import Role, Token, includes
 from workflow_server.web.state import CLIENT, PRINCIPAL, SCHEME, SESSION
 
 COOKIE = "workflow_server_session"

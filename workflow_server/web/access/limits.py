@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from workflow_server.web.exceptions import TooManyRequests, TooManyWrongTokens
 
@@ -26,6 +27,7 @@ TOLD_EVERY = 10.0
 Clock = Callable[[], float]
 
 
+@lru_cache(1_024)
 def network_of(address: str | None) -> str:
     """Return by what a client is counted: its address, or the /64 of IPv6, which is what one customer gets."""
     try:

@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from workflow_server.web.access.roles import Token
 from workflow_server.web.access.token_file import digest_of
 from workflow_server.web.access.tokens import Tokens
+from workflow_server.web.roles import Token
 
 LIFETIME = 43_200
 """Seconds of a session: a working day, whatever happens in it."""

@@ -23,8 +23,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from workflow_server.errors import InvalidBody
 from workflow_server.printable import printable
 from workflow_server.protocol.strict_json import parse_json
-from workflow_server.web.access.roles import Role, Token
 from workflow_server.web.exceptions import TokenFileError
+from workflow_server.web.roles import Role, Token
 
 PREFIX = "wfs_"
 """The beginning of a token, by which scanners of sources find one that was published; and none begins with a dash."""

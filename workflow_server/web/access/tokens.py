@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import SecretStr
 
-from workflow_server.web.access.roles import Role, Token
 from workflow_server.web.access.token_file import digest_of, read_token_file
+from workflow_server.web.roles import Role, Token
 
 
 class Tokens:

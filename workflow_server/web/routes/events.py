@@ -10,11 +10,11 @@ from aiohttp import hdrs, web
 from workflow_server.protocol.requests import EventBody
 from workflow_server.protocol.responses import EventSent
 from workflow_server.protocol.strict_json import parse_json
-from workflow_server.web.access.roles import includes
 from workflow_server.web.bodies import read_body
 from workflow_server.web.exceptions import QueueIsForWriters
 from workflow_server.web.parameters import Cursor, boolean, cursor, parse_cursor, seconds
 from workflow_server.web.responses import json_response
+from workflow_server.web.roles import includes
 from workflow_server.web.state import MANAGER, PRINCIPAL, STREAMS
 from workflow_server.web.streaming.bounded_writer import ReaderLeft
 from workflow_server.web.streaming.event_stream import EventStream, StreamOptions

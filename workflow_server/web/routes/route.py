@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel
 
-from workflow_server.web.access.roles import Role
+from workflow_server.web.roles import Role
 
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

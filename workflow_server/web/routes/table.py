@@ -23,8 +23,11 @@ def _json(description: str, *models: type[BaseModel]) -> Response:
     return Response(description, {JSON: models})
 
 
+_ERROR = (responses.ErrorDetail,)
+
+
 def _error(description: str) -> Response:
-    return _json(description, responses.ErrorDetail)
+    return _json(description, *_ERROR)
 
 
 def _boolean(name: str, default: bool, description: str) -> Parameter:
@@ -385,7 +388,10 @@ ROUTES: tuple[Route, ...] = (
         "/",
         server.index,
         "Get the start page.",
-        {200: Response("The page.", {"text/html": {"type": "string"}})},
+        {
+            200: Response("The page.", {"text/html": {"type": "string"}}),
+            401: Response("A form for the token, for browsers.", {"text/html": {"type": "string"}, JSON: _ERROR}),
+        },
         role="read",
     ),
 )
