@@ -61,6 +61,11 @@ async def test_a_browser_without_a_session_gets_a_form_for_it(serve: Serve) -> N
     served.client.cookie_jar.clear()
     async with served.client.get("/", headers=headers) as response:
         assert (response.status, "echo" in await response.text()) == (200, True)
+    # The cookie does not count for a link on another page, and the form leads on.
+    async with served.client.get("/", headers={**headers, "Sec-Fetch-Site": "same-site"}) as response:
+        assert (response.status, response.content_type) == (401, "text/html")
+    async with served.client.get("/", headers={**headers, "Origin": "https://evil.example.org"}) as response:
+        assert response.status == 403
     for path, accept in (("/", "*/*"), ("/", "application/json"), ("/workflows", "text/html")):
         async with served.client.get(path, headers={"Accept": accept}) as response:
             assert (response.status, response.content_type) == (401, "application/json")

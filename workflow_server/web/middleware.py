@@ -18,7 +18,7 @@ from workflow_server.web.access.hosts import Hosts, check_origins
 from workflow_server.web.access.limits import RequestRate, network_of
 from workflow_server.web.access.proxies import TrustedProxies
 from workflow_server.web.error_mapping import answer_to
-from workflow_server.web.exceptions import ExpectationRefused, InvalidHeader, NotJson, TokenRequired
+from workflow_server.web.exceptions import ExpectationRefused, InvalidHeader, NotJson, OriginRefused, TokenRequired
 from workflow_server.web.responses import JSON
 from workflow_server.web.roles import Role
 from workflow_server.web.routes.route import RouteHandler
@@ -57,16 +57,19 @@ def access_control(
                 await _answer_expect(request)
             return await handler(request)
         except Exception as error:
-            if isinstance(error, TokenRequired) and _is_for_page(request):
+            if _asks_for_session(request, error):
                 return login_page()
             return answer_to(request, error)
 
     return controlled
 
 
-def _is_for_page(request: web.Request) -> bool:
-    """Return whether a browser asks for the start page: others get JSON."""
-    return request.match_info.route.handler is index and "text/html" in request.headers.get(hdrs.ACCEPT, "")
+def _asks_for_session(request: web.Request, error: Exception) -> bool:
+    """Return whether a browser was refused the start page for want of a session, or because a link on another page led
+    to it: others get JSON."""
+    if request.match_info.route.handler is not index or "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
+        return False
+    return isinstance(error, TokenRequired) or (isinstance(error, OriginRefused) and hdrs.ORIGIN not in request.headers)
 
 
 class AccessControl:

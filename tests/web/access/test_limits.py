@@ -65,6 +65,13 @@ async def test_a_neighbours_wrong_tokens_refuse_no_right_one(serve: Serve, tmp_p
     assert (await served.get("/workflows", headers=sent(generated, "")))[0] == 200
 
 
+async def test_a_request_without_a_token_is_not_a_wrong_one(serve: Serve) -> None:
+    served = await serve(tokens=(CHOSEN,), max_wrong_tokens=1)
+    for authorization in ("Bearer", "Bearer ", "Basic dXNlcjpwYXNz", "", CHOSEN):
+        assert (await served.get("/workflows", headers={"Authorization": authorization}))[0] == 401
+    assert (await served.get("/workflows", headers=sent(CHOSEN, "")))[0] == 200
+
+
 async def test_a_token_in_a_session_counts_as_well(serve: Serve) -> None:
     served = await serve(tokens=(CHOSEN,), max_wrong_tokens=2)
     statuses = [(await served.post("/session", json={"token": f"wrong-{n}"}))[0] for n in range(4)]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from tests.harness.waiting import until
 from tests.web.conftest import Serve, Served
 from tests.web.test_access_log import fields
+from workflow_server.log_context import principal
 from workflow_server.web.access.token_file import add_token
 from workflow_server.web.roles import ROLES
 
@@ -56,6 +60,28 @@ async def test_the_access_log_names_the_token(
     await until(lambda: len(fields(caplog)) == 2, "each request is logged when it is over")
     assert [(line["status"], line["token"]) for line in fields(caplog)] == [(200, "team-run"), (403, "team-read")]
     assert not any(token in caplog.text for token in tokens.values())
+
+
+async def test_the_name_of_the_token_is_known_behind_the_checks(
+    serve: Serve, tmp_path: Path, tokens: dict[str, str]
+) -> None:
+    seen: list[str | None] = []
+
+    @web.middleware
+    async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+        seen.append(principal.get())
+        seen.append(await asyncio.create_task(named()))
+        return await handler(request)
+
+    async def named() -> str | None:
+        return principal.get()
+
+    served = await serve(token_file=str(tmp_path / "tokens.jsonl"), middlewares=(note,))
+    for headers in (bearer(tokens["run"]), bearer(tokens["read"]), {}):
+        # One connection, whose requests are answered by one task.
+        await served.get("/workflows", headers=headers)
+        await served.get("/health", headers=headers)
+    assert seen == ["team-run"] * 2 + [None] * 2 + ["team-read"] * 2 + [None] * 4
 
 
 async def test_a_route_of_the_users_own_needs_a_token_by_its_method(serve: Serve, tokens: dict[str, str]) -> None:

@@ -118,6 +118,8 @@ async def test_a_header_goes_before_a_cookie(guarded: Served) -> None:
     headers = {"Cookie": cookie, "Authorization": f"Bearer {READ_TOKEN}"}
     assert (await guarded.get("/session", headers=headers))[1]["role"] == "read"
     assert (await guarded.get("/session", headers={"Cookie": cookie, "Authorization": "Bearer wrong"}))[0] == 401
+    # Another scheme is for a proxy before this server.
+    assert (await guarded.get("/session", headers={"Cookie": cookie, "Authorization": "Basic x"}))[0] == 200
     twice = f"Authorization: Bearer {TOKEN}\r\n" * 2
     answer = await guarded.raw(f"GET /session HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{twice}\r\n".encode())
     assert answer.split()[1] == b"400"

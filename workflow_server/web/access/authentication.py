@@ -29,7 +29,7 @@ class Authentication:
         self._wrong = WrongTokens(max_wrong_tokens)
 
     def authenticate(self, request: web.Request) -> None:
-        """Find the token of a request, and put it into the request. ``Authorization`` goes before a cookie.
+        """Find the token of a request, and put it into the request. A bearer token goes before a cookie.
 
         Raises:
             TokenRequired: there is none that is valid.
@@ -111,18 +111,17 @@ def is_https(request: web.Request) -> bool:
 
 
 def bearer(request: web.Request) -> bytes | None:
-    """Return the token of ``Authorization``; empty where that is of another scheme, None where it is absent.
+    """Return the token of ``Authorization``; None where it is absent, or is of another scheme, as for a proxy.
 
     Raises:
         InvalidHeader: it is there twice.
     """
     lines = request.headers.getall(hdrs.AUTHORIZATION, ())
-    if not lines:
-        return None
     if len(lines) > 1:
         raise InvalidHeader("Invalid Authorization: expected one header.")
-    scheme, _, token = lines[0].partition(" ")
-    return token.strip().encode(errors="surrogateescape") if scheme.lower() == "bearer" else b""
+    scheme, _, token = lines[0].partition(" ") if lines else ("", "", "")
+    sent = token.strip().encode(errors="surrogateescape")
+    return sent if sent and scheme.lower() == "bearer" else None
 
 
 def cookie_name(request: web.Request) -> str:

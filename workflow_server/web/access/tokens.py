@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from pydantic import SecretStr
@@ -23,7 +24,8 @@ class Tokens:
     def __init__(self, full: Sequence[SecretStr] = (), read: Sequence[SecretStr] = (), file: str | None = None) -> None:
         # A token that is in both may do everything.
         self._chosen = {**_chosen("read", "read", read), **_chosen("write", "full", full)}
-        self._file = file
+        # A step may change the current folder before the file is read again.
+        self._file = None if file is None else os.path.abspath(file)
         self._known: Mapping[bytes, Token] = self._chosen
         self.load()
 

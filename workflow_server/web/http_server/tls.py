@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import ssl
 
+from workflow_server.config_file import is_readable_by_others
 from workflow_server.printable import printable
 from workflow_server.web.exceptions import CertificateError
+
+logger = logging.getLogger(__name__)
 
 
 class Certificate:
@@ -16,8 +21,9 @@ class Certificate:
     """
 
     def __init__(self, certificate: str, key: str) -> None:
-        self._certificate = certificate
-        self._key = key
+        # A step may change the current folder before the files are read again.
+        self._certificate = os.path.abspath(certificate)
+        self._key = os.path.abspath(key)
         self.context = self._loaded()
         """The context for sockets. Connections get the certificate that was loaded last."""
         self._newest = self.context
@@ -49,6 +55,8 @@ class Certificate:
             raise CertificateError(
                 f"The certificate '{shown[0]}' and the key '{shown[1]}' cannot be used: {_reason(error)}."
             ) from error
+        if is_readable_by_others(self._key):
+            logger.warning("other users can read the key %s: let only its owner read it (chmod 600)", self._key)
         return context
 
 
