@@ -30,8 +30,8 @@ from workflow_server.shutdown import HANDLED, SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.web.app import create_app
-from workflow_server.web.exceptions import CertificateError, TokenFileError
 from workflow_server.web.http_server.descriptors import connection_limit
+from workflow_server.web.http_server.reloading import ReloadedFiles
 from workflow_server.web.http_server.runner import HttpRunner
 from workflow_server.web.http_server.tls import Certificate
 from workflow_server.web.openapi import openapi_schema
@@ -97,7 +97,6 @@ class WorkflowServer:
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
         self._certificate: Certificate | None = None
-        self._reloads = asyncio.Event()
 
     def add_workflow(
         self, name: str, workflow: Workflow, additional_events: Sequence[type[Event]] | None = None
@@ -234,18 +233,17 @@ class WorkflowServer:
         self._settings.check_bind(self._host)
         if self._settings.tls_cert and self._settings.tls_key:
             self._certificate = Certificate(self._settings.tls_cert, self._settings.tls_key)
-        has_files = self.app[AUTHENTICATION].tokens.file is not None or self._certificate is not None
-        on_hangup = self._reloads.set if has_files else None
+        files = ReloadedFiles(self.app[AUTHENTICATION].tokens, self._certificate)
         sockets = _bind(self._host, self._settings.port if port is None else port)
         names = [bound.getsockname() for bound in sockets]
         withhold_sockets(*names)
         within = contained.set(self)
         try:
             with (
-                StopSignals(self, self._settings.grace_period, on_hangup) as signals,
-                signals_of_the_server(HANDLED if has_files else SIGNALS),
+                StopSignals(self, self._settings.grace_period, files.ask if files else None) as signals,
+                signals_of_the_server(HANDLED if files else SIGNALS),
             ):
-                await self._serve_on(sockets, signals, announce or logger.info)
+                await self._serve_on(sockets, signals, files, announce or logger.info)
         finally:
             give_up_sockets(*names)
             contained.reset(within)
@@ -253,10 +251,14 @@ class WorkflowServer:
             raise self._failure
 
     async def _serve_on(
-        self, sockets: Sequence[socket.socket], signals: StopSignals, announce: Callable[[str], None]
+        self,
+        sockets: Sequence[socket.socket],
+        signals: StopSignals,
+        files: ReloadedFiles,
+        announce: Callable[[str], None],
     ) -> None:
         runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
-        reloading = asyncio.create_task(self._reload_when_asked(), name="read files again")
+        reloading = asyncio.create_task(files.read_when_asked(), name="read files again")
         try:
             await runner.setup()
             for bound in sockets:
@@ -281,26 +283,7 @@ class WorkflowServer:
     async def reload(self) -> None:
         """Read the files of tokens and of the TLS certificate again; one that cannot be used is logged, and what was
         read from it before stays in force. Tokens that are gone are refused, and their streams end within a second."""
-        tokens = self.app[AUTHENTICATION].tokens
-        if tokens.file is not None:
-            try:
-                await asyncio.to_thread(tokens.load)
-                logger.info("Read the token file again: %d tokens are known", tokens.number)
-            except TokenFileError as error:
-                logger.error("%s The tokens of before stay.", error)  # noqa: TRY400 the reason is all of it
-        if self._certificate is not None:
-            try:
-                await asyncio.to_thread(self._certificate.load)
-                logger.info("Read the TLS certificate again")
-            except CertificateError as error:
-                logger.error("%s The certificate of before stays.", error)  # noqa: TRY400 the reason is all of it
-
-    async def _reload_when_asked(self) -> None:
-        while True:
-            await self._reloads.wait()
-            # Before the files are read: what changes meanwhile is read once more.
-            self._reloads.clear()
-            await self.reload()
+        await ReloadedFiles(self.app[AUTHENTICATION].tokens, self._certificate).read()
 
     def _announce(self, say: Callable[[str], None], sockets: Sequence[socket.socket]) -> None:
         scheme = "http" if self._certificate is None else "https"

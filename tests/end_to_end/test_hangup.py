@@ -65,6 +65,7 @@ async def test_a_renewed_certificate_is_served_after_a_hangup(
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow(10)
 def test_less_than_tls_1_2_and_plain_http_are_refused(flows: Path, tmp_path: Path, start_server: StartServer) -> None:
     pair = certificate(tmp_path, "old")
     server = start_server(flows, "--tls-cert", str(pair.cert), "--tls-key", str(pair.key))
@@ -82,6 +83,7 @@ def test_less_than_tls_1_2_and_plain_http_are_refused(flows: Path, tmp_path: Pat
     assert server.stop() == 0
 
 
+@pytest.mark.slow(20)
 def test_a_wrong_pair_at_the_start_is_one_line(flows: Path, tmp_path: Path) -> None:
     (cert, key), (_, other) = certificate(tmp_path, "old"), certificate(tmp_path, "new")
     wrong: list[tuple[list[str], str]] = [
