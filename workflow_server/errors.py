@@ -49,6 +49,16 @@ class TooManyEvents(RequestRefused):
     """Base of the errors about limits of posted events."""
 
 
+@dataclass(eq=False)
+class TooManyRuns(RequestRefused):
+    """Raised for a start while ``limit`` runs have not ended."""
+
+    limit: int
+
+    def __str__(self) -> str:
+        return f"{self.limit} runs have not ended, and no more are accepted: nothing was started. Try again later."
+
+
 class Conflict(RequestRefused):
     """Base of the errors about the state of a handler."""
 

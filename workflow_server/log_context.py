@@ -21,6 +21,9 @@ class Subject(NamedTuple):
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that the caller answers; None in a run, which outlives the request that started it."""
 
+principal: ContextVar[str | None] = ContextVar("principal", default=None)
+"""The name of the token of the request that the caller answers, or works for; None in a run, and without tokens."""
+
 subject: ContextVar[Subject | None] = ContextVar("subject", default=None)
 
 _PROCESS = secrets.token_hex(4)
@@ -30,9 +33,11 @@ _numbers = count(1)
 def begin_request() -> None:
     """Give the request that the caller answers an id: no other of this or of another process has the same."""
     request_id.set(f"{_PROCESS}-{next(_numbers):x}")
+    principal.set(None)
 
 
 def begin_run(handler_id: str, run_id: str) -> None:
     """Note that the caller and the tasks that it creates from now on are part of this run."""
     request_id.set(None)
+    principal.set(None)
     subject.set(Subject(handler_id, run_id))

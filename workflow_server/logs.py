@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from workflow_server.execution.containment import executing
 from workflow_server.execution.failures import indented, told, user_traceback
-from workflow_server.log_context import request_id, subject
+from workflow_server.log_context import principal, request_id, subject
 from workflow_server.printable import printable, without_inputs
 from workflow_server.protocol.explaining import explain
 from workflow_server.settings import LogFormat
@@ -97,9 +97,9 @@ class OneLineFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """Formats each record as one JSON object in one line of ASCII.
 
-    ``time`` (ISO 8601, UTC), ``level``, ``logger`` and ``message`` are always there; ``request_id``, ``handler_id``,
-    ``run_id``, ``step`` and ``traceback`` where they are known. Texts of others are as safe as those of
-    ``OneLineFormatter``. A record of the access log has the fields of ``Access``, too.
+    ``time`` (ISO 8601, UTC), ``level``, ``logger`` and ``message`` are always there; ``request_id``, ``token`` (its
+    name), ``handler_id``, ``run_id``, ``step`` and ``traceback`` where they are known. Texts of others are as safe as
+    those of ``OneLineFormatter``. A record of the access log has the fields of ``Access``, too.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -131,6 +131,7 @@ def _context() -> dict[str, str | None]:
     run, execution = subject.get(), executing.get()
     return {
         "request_id": request_id.get(),
+        "token": principal.get(),
         "handler_id": None if run is None else run.handler_id,
         "run_id": None if run is None else run.run_id,
         "step": None if execution is None else execution.step,

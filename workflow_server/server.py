@@ -31,14 +31,16 @@ from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.suspension import suspensions
 from workflow_server.service_manager import ServiceManager
 from workflow_server.settings import EXPOSED, Settings
-from workflow_server.shutdown import AFTER_GRACE, SIGNALS, StopSignals
+from workflow_server.shutdown import AFTER_GRACE, HANDLED, SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.web.app import create_app
 from workflow_server.web.http_server.descriptors import connection_limit
+from workflow_server.web.http_server.reloading import ReloadedFiles
 from workflow_server.web.http_server.runner import HttpRunner
+from workflow_server.web.http_server.tls import Certificate
 from workflow_server.web.openapi import openapi_schema
-from workflow_server.web.state import WebSettings
+from workflow_server.web.state import AUTHENTICATION, WebSettings
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class WorkflowServer:
                 held=self._settings.max_held_events,
                 size=self._settings.max_waiting_bytes,
             ),
+            max_running_runs=self._settings.max_running_runs,
         )
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None
@@ -99,6 +102,7 @@ class WorkflowServer:
         self._host = self._settings.host
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
+        self._certificate: Certificate | None = None
 
     def add_workflow(
         self,
@@ -132,7 +136,11 @@ class WorkflowServer:
 
     @property
     def app(self) -> web.Application:
-        """The aiohttp application, to run or to mount elsewhere. It starts and stops this server with itself."""
+        """The aiohttp application, to run or to mount elsewhere. It starts and stops this server with itself.
+
+        Raises:
+            TokenFileError: the file of tokens cannot be used.
+        """
         if self._app is None:
             settings = self._settings
             web_settings = WebSettings(
@@ -146,7 +154,7 @@ class WorkflowServer:
 
     def openapi_schema(self) -> dict[str, Any]:
         """Return the HTTP API as OpenAPI 3.1."""
-        return openapi_schema(needs_token=bool(self._settings.tokens or self._settings.read_tokens))
+        return openapi_schema(needs_token=self._settings.needs_token)
 
     async def misfits(self, runs: Iterable[StoredRun]) -> list[Misfit]:
         """Return those of the runs that a start of this server would suspend; it is not started for that."""
@@ -233,11 +241,13 @@ class WorkflowServer:
     ) -> None:
         """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
 
+        At SIGHUP, the files of tokens and of the TLS certificate are read again, where there are any; see ``reload``.
         After the first, the process ends within the grace period and 5 s more, with everything that steps have left
         running. ``announce`` gets the lines about the address, the database, the workflows and the resumed runs.
 
         Raises:
             SettingsError: the server would listen beyond this machine without a token.
+            TokenFileError, CertificateError: a file in the settings cannot be used.
             ServerStopped: as ``start``.
             DatabaseError: the store cannot be used.
             OSError: the address cannot be bound.
@@ -245,13 +255,19 @@ class WorkflowServer:
         """
         self._host = host if host is not None else self._settings.host
         self._settings.check_bind(self._host)
+        if self._settings.tls_cert and self._settings.tls_key:
+            self._certificate = Certificate(self._settings.tls_cert, self._settings.tls_key)
+        files = ReloadedFiles(self.app[AUTHENTICATION].tokens, self._certificate)
         sockets = _bind(self._host, self._settings.port if port is None else port)
         names = [bound.getsockname() for bound in sockets]
         withhold_sockets(*names)
         within = contained.set(self)
         try:
-            with StopSignals(self, self._settings.grace_period) as signals, signals_of_the_server(SIGNALS):
-                await self._serve_on(sockets, signals, announce or logger.info)
+            with (
+                StopSignals(self, self._settings.grace_period, files.ask if files else None) as signals,
+                signals_of_the_server(HANDLED if files else SIGNALS),
+            ):
+                await self._serve_on(sockets, signals, files, announce or logger.info)
         finally:
             give_up_sockets(*names)
             contained.reset(within)
@@ -259,15 +275,20 @@ class WorkflowServer:
             raise self._failure
 
     async def _serve_on(
-        self, sockets: Sequence[socket.socket], signals: StopSignals, announce: Callable[[str], None]
+        self,
+        sockets: Sequence[socket.socket],
+        signals: StopSignals,
+        files: ReloadedFiles,
+        announce: Callable[[str], None],
     ) -> None:
         runner = HttpRunner(self.app, max_connections=connection_limit(self._settings.max_streams))
+        reloading = asyncio.create_task(files.read_when_asked(), name="read files again")
         service = ServiceManager()
         try:
             with service.starting():
                 await runner.setup()
                 for bound in sockets:
-                    await runner.listen(bound)
+                    await runner.listen(bound, None if self._certificate is None else self._certificate.context)
             self._announce(announce, sockets)
             service.ready(self._resumed_line())
             with service.watched():
@@ -279,6 +300,8 @@ class WorkflowServer:
         finally:
             # Once more, in case the one above was cancelled or failed halfway.
             await runner.cleanup()
+            reloading.cancel()
+            await asyncio.wait([reloading])
             for bound in sockets:
                 bound.close()
             signals.exit_code = 0 if self._failure is None else FAILED
@@ -286,10 +309,16 @@ class WorkflowServer:
             # A thread that a step left behind must not delay the end of the loop.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(max_workers=1))
 
+    async def reload(self) -> None:
+        """Read the files of tokens and of the TLS certificate again; one that cannot be used is logged, and what was
+        read from it before stays in force. Tokens that are gone are refused, and their streams end within a second."""
+        await ReloadedFiles(self.app[AUTHENTICATION].tokens, self._certificate).read()
+
     def _announce(self, say: Callable[[str], None], sockets: Sequence[socket.socket]) -> None:
+        scheme = "http" if self._certificate is None else "https"
         for bound in sockets:
             address, port = bound.getsockname()[:2]
-            say(f"Listening on http://{f'[{address}]' if ':' in address else address}:{port}")
+            say(f"Listening on {scheme}://{f'[{address}]' if ':' in address else address}:{port}")
         say(f"Database: {self._store.location}")
         say(f"Workflows: {', '.join(self.workflow_names) or 'none'}")
         say(self._resumed_line())

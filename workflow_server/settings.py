@@ -107,9 +107,19 @@ class Settings(BaseSettings):
     config: str | None = Field(None, min_length=1, description="TOML file with further settings.")
     tokens: Secrets = Field((), description="Bearer tokens with full access.")
     read_tokens: Secrets = Field((), description="Bearer tokens with read-only access.")
+    token_file: str | None = Field(
+        None, min_length=1, description="File of tokens, which workflow-server token edits; read again at SIGHUP."
+    )
+    tls_cert: str | None = Field(
+        None, min_length=1, description="PEM file of the TLS certificate and its chain; read again at SIGHUP."
+    )
+    tls_key: str | None = Field(None, min_length=1, description="PEM file of the private key of the certificate.")
     insecure: bool = Field(False, description="Allow listening beyond this machine without a token.")
     allowed_hosts: Names = Field((), description="Additional host names that clients use for this server.")
     cors_origins: Names = Field((), description="Origins whose web pages may call this server.")
+    trusted_proxies: Names = Field(
+        (), description="Addresses or networks of proxies whose X-Forwarded-For, -Proto and -Host are believed."
+    )
     max_body: int = Field(1_048_576, ge=1_024, le=512 * 1_048_576, description="Maximum size of a request body.")
     body_timeout: PositiveSeconds = Field(30.0, description="Time limit for a request body to arrive.")
     heartbeat: PositiveSeconds = Field(15.0, description="Interval between heartbeats of an idle stream.")
@@ -118,6 +128,21 @@ class Settings(BaseSettings):
     )
     send_buffer: int = Field(65_536, ge=4_096, le=16 * 1_048_576, description="Socket send buffer of each stream.")
     max_streams: int = Field(1_000, ge=1, le=1_000_000, description="Maximum number of open streams.")
+    max_streams_per_token: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Maximum number of open streams of a token; by default half, or all of one.",
+    )
+    max_requests_per_second: int | None = Field(
+        None, ge=1, le=1_000_000, description="Maximum number of requests per second of a token, or else of an address."
+    )
+    max_wrong_tokens: int = Field(
+        20, ge=1, le=1_000_000, description="Maximum number of wrong tokens per minute of an address."
+    )
+    max_running_runs: int | None = Field(
+        None, ge=1, le=100_000_000, description="Maximum number of runs that have not ended; by default unlimited."
+    )
     grace_period: Seconds = Field(
         10.0, description="Time that running steps get to reach their next commit on shutdown."
     )
@@ -221,6 +246,16 @@ class Settings(BaseSettings):
                 raise ValueError("expected tokens of at least 16 printable ASCII characters, without spaces")
         return tokens
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError("expected addresses or networks, as in 127.0.0.1 or 10.0.0.0/8") from None
+        return proxies
+
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_exact(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -238,6 +273,12 @@ class Settings(BaseSettings):
         return name.lower() if isinstance(name, str) else name
 
     @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise SettingsError("The settings 'tls_cert' and 'tls_key' belong together: set both of them, or none.")
+        return self
+
+    @model_validator(mode="after")
     def _host_is_protected(self) -> Self:
         self.check_bind(self.host)
         return self
@@ -248,11 +289,16 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: ``host`` is not a loopback address, and neither a token nor ``insecure`` is set.
         """
-        if not (self.insecure or self.tokens or self.read_tokens or is_loopback(host)):
+        if not (self.insecure or self.needs_token or is_loopback(host)):
             raise SettingsError(
-                f"Listening on '{host}' without a token would let other machines in. Set {ENV_PREFIX}TOKENS, or add "
-                "--insecure if something else controls access."
+                f"Listening on '{host}' without a token would let other machines in. Set {ENV_PREFIX}TOKENS or "
+                "--token-file, or add --insecure if something else controls access."
             )
+
+    @property
+    def needs_token(self) -> bool:
+        """True if clients need a token."""
+        return bool(self.tokens or self.read_tokens or self.token_file)
 
 
 def _exact_origin(origin: str) -> str:

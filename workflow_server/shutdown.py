@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -26,6 +27,10 @@ from workflow_server.execution.containment import tasks_of
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""Signals that end the server."""
+HANGUP = signal.SIGHUP
+"""The signal at which a server reads its files again, where it has any: it ends other processes."""
+HANDLED = (*SIGNALS, HANGUP)
 
 FORCED = 130
 """Exit code of a process that ends before the store is closed."""
@@ -44,10 +49,14 @@ class StopSignals:
 
     The first signal sets ``stopping``; from then on the process ends within ``grace`` plus ``AFTER_GRACE`` seconds. The
     second one ends it at once. Outside the main thread, no signals arrive: Python delivers them there only.
+
+    ``on_hangup`` is called on the event loop at SIGHUP, which is not handled without it.
     """
 
-    def __init__(self, owner: object, grace: float) -> None:
+    def __init__(self, owner: object, grace: float, on_hangup: Callable[[], None] | None = None) -> None:
         self._owner = owner
+        self._on_hangup = on_hangup
+        self._handled = SIGNALS if on_hangup is None else HANDLED
         self.stopping = asyncio.Event()
         self.exit_code = FORCED
         """The exit code when the deadline ends the process; 0 once the store is closed."""
@@ -67,7 +76,7 @@ class StopSignals:
         self._reading.setblocking(False)
         self._watcher.start()
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in self._handled:
                 self._previous[number] = signal.signal(number, self._on_signal)
             self._forward_to = signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
             _installed.append(self)
@@ -139,6 +148,8 @@ class StopSignals:
         if self._forward_to >= 0 and number and (number not in SIGNALS or to_server):
             with suppress(OSError):  # it is full and so will be read, or its owner is gone
                 os.write(self._forward_to, bytes([number]))
+        if number == HANGUP and self._on_hangup is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_hangup)
         if number not in SIGNALS:
             return
         self._seen += 1
@@ -175,7 +186,7 @@ class StopSignals:
     def reset_in_child(self) -> None:
         """Give a forked child its own signal handling: its signals must not stop the server."""
         signal.set_wakeup_fd(-1)
-        for number in SIGNALS:
+        for number in self._handled:
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         self._reading.close()
@@ -189,7 +200,7 @@ _forking = threading.local()
 def _before_fork() -> None:
     """Block signals in the child until it has its own handling: until then, they would reach the server's watcher."""
     if _installed:
-        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
 
 
 def _after_fork_in_parent() -> None:

@@ -21,7 +21,7 @@ from tests.harness.waiting import until
 
 TARGETS = ROOT / "tests" / "end_to_end" / "targets"
 
-_LISTENING = re.compile(r"Listening on (http://\S+)")
+_LISTENING = re.compile(r"Listening on (https?://\S+)")
 _RESUMED = re.compile(r"Resumed (\d+) runs?")
 
 

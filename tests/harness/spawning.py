@@ -14,7 +14,7 @@ from typing import IO
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = (sys.executable, "-m", "workflow_server")
 
-_LISTENING = re.compile(r"Listening on (http://[^\s/]+)")
+_LISTENING = re.compile(r"Listening on (https?://[^\s/]+)")
 
 
 def clean_environment() -> dict[str, str]:

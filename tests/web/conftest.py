@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -78,6 +79,7 @@ async def serve() -> AsyncIterator[Serve]:
             max_connections: int = 1_000,
             mounted_elsewhere: bool = False,
             workflows: Mapping[str, Workflow] | None = None,
+            tls: ssl.SSLContext | None = None,
             **settings: Any,
         ) -> Served:
             server = WorkflowServer(
@@ -95,9 +97,10 @@ async def serve() -> AsyncIterator[Serve]:
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             bound = socket.create_server(("127.0.0.1", 0))
-            await (web.SockSite(runner, bound).start() if mounted_elsewhere else own.listen(bound))
+            await (web.SockSite(runner, bound).start() if mounted_elsewhere else own.listen(bound, tls))
             port = runner.addresses[0][1]
-            client = await stack.enter_async_context(ClientSession(f"http://127.0.0.1:{port}"))
+            scheme = "http" if tls is None else "https"
+            client = await stack.enter_async_context(ClientSession(f"{scheme}://127.0.0.1:{port}"))
             return Served(server, runner, port, client)
 
         yield start

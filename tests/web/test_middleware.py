@@ -234,9 +234,11 @@ async def test_one_token_of_several_holds_half_of_the_streams(serve: Serve) -> N
 
 
 def test_a_lone_token_may_hold_every_stream() -> None:
-    assert WebSettings(tokens=(SecretStr(TOKEN),), max_streams=7).streams_of_a_token == 7
-    assert WebSettings(max_streams=7).streams_of_a_token == 7
-    assert WebSettings(read_tokens=(SecretStr(TOKEN), SecretStr(READ_TOKEN)), max_streams=1).streams_of_a_token == 1
+    assert WebSettings(max_streams=7).streams_of_a_token(1) == 7
+    assert WebSettings(max_streams=7).streams_of_a_token(0) == 7
+    assert WebSettings(max_streams=1).streams_of_a_token(2) == 1
+    assert WebSettings(max_streams=7, max_streams_per_token=5).streams_of_a_token(1) == 5
+    assert WebSettings(max_streams=7, max_streams_per_token=9).streams_of_a_token(2) == 7
 
 
 async def test_of_a_mounted_application_only_health_needs_no_token(

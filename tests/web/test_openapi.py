@@ -32,6 +32,9 @@ STATUSES: dict[tuple[str, str], set[str]] = {
     ("post", "/events/{handler_id}"): {"200", "400", "404", "409", "413", "415", "422", "503", "507"},
     ("post", "/handlers/{handler_id}/cancel"): {"200", "400", "404", "503"},
     ("post", "/handlers/{handler_id}/retry"): {"200", "400", "404", "409", "413", "415", "422", "503", "507"},
+    ("post", "/session"): {"200", "400", "401", "415", "429"},
+    ("get", "/session"): {"200"},
+    ("delete", "/session"): {"200"},
     ("get", "/openapi.json"): {"200"},
     ("get", "/"): {"200"},
 }
@@ -56,8 +59,8 @@ def test_every_route_of_the_contract_is_described_with_every_status() -> None:
     assert described == STATUSES.keys(), SAY_SO
     for (method, path), statuses in STATUSES.items():
         assert statuses <= paths[path][method]["responses"].keys(), (method, path)
-        if path not in ("/health", "/ready"):
-            assert {"400", "401", "403", "500"} <= paths[path][method]["responses"].keys()
+        if path not in ("/health", "/ready", "/session"):
+            assert {"400", "401", "403", "429", "500"} <= paths[path][method]["responses"].keys()
 
 
 async def test_what_is_described_is_what_is_routed(served: Served) -> None:
@@ -97,11 +100,12 @@ async def test_a_server_with_tokens_says_that_it_asks_for_one(serve: Serve) -> N
     token = "a-token-that-may-only-read"
     guarded = await serve(read_tokens=(token,))
     _, schema = await guarded.get("/openapi.json", headers={"Authorization": f"Bearer {token}"})
-    assert schema["security"] == [{"token": []}]
+    assert schema["security"] == [{"token": []}, {"session": []}]
+    assert schema["components"]["securitySchemes"].keys() == {"token", "session"}
     assert schema == guarded.server.openapi_schema()
     assert schema["paths"]["/health"]["get"]["security"] == []
     _, schema = await (await serve()).get("/openapi.json")
-    assert schema["security"] == [{}, {"token": []}]
+    assert schema["security"] == [{}, {"token": []}, {"session": []}]
 
 
 def test_a_streamed_event_is_described_by_sequence_time_envelope() -> None:

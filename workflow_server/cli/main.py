@@ -11,6 +11,7 @@ from workflow_server.cli.openapi import openapi
 from workflow_server.cli.runs import runs
 from workflow_server.cli.serve import serve
 from workflow_server.cli.settings import settings
+from workflow_server.cli.token import token
 from workflow_server.cli.workflows import workflows
 
 
@@ -27,6 +28,7 @@ main.add_command(serve)
 main.add_command(openapi)
 main.add_command(check)
 main.add_command(settings)
+main.add_command(token)
 main.add_command(db)
 main.add_command(runs)
 main.add_command(workflows)

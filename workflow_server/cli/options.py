@@ -13,7 +13,11 @@ from workflow_server.settings import ENV_PREFIX, Settings
 NOT_OPTIONS = frozenset({"tokens", "read_tokens"})
 """Secrets come from the environment only: every user of a machine can see its command lines."""
 
-SINGULAR = {"allowed_hosts": "--allowed-host", "cors_origins": "--cors-origin"}
+SINGULAR = {
+    "allowed_hosts": "--allowed-host",
+    "cors_origins": "--cors-origin",
+    "trusted_proxies": "--trusted-proxy",
+}
 """Options that can be repeated."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])

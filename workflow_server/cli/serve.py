@@ -24,7 +24,8 @@ HELP = """Serve the workflows of TARGET until SIGTERM or SIGINT.
 TARGET is a Python file (flows.py) or a module (my.flows) with a WorkflowServer or Workflow instances in its variables.
 Name an attribute to serve only that: flows.py:server. A function that returns them must be named: flows.py:make.
 
-Set tokens in the environment, separated by commas: WORKFLOW_SERVER_TOKENS and WORKFLOW_SERVER_READ_TOKENS.
+Tokens come from the file of --token-file, which "workflow-server token" edits, or from the environment, separated by
+commas: WORKFLOW_SERVER_TOKENS and WORKFLOW_SERVER_READ_TOKENS.
 """
 
 

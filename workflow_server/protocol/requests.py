@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 MOST_TAGS = 20
@@ -82,3 +82,11 @@ class RetryBody(BaseModel):
     tags: list[Tag] | None = Field(
         None, max_length=MOST_TAGS, description="Tags in place of those that the handler has."
     )
+
+
+class SessionBody(BaseModel):
+    """A request for a session. An empty body means that the token is in ``Authorization``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    token: SecretStr | None = Field(None, max_length=1_000, description="The token.")

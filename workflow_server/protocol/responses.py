@@ -138,6 +138,20 @@ class HandlersRetried(Response):
     next_cursor: str | None = Field(description="The cursor with which to go on, null where no handlers are left.")
 
 
+class SessionData(Response):
+    """The rights of a request, and the session that it belongs to."""
+
+    name: str | None = Field(description="The name of the token; null where the server has no tokens.")
+    role: Literal["read", "run", "full"]
+    expires_at: str | None = Field(description="The end of the session; null for a request with a token.")
+
+
+class SessionEnded(Response):
+    """The confirmation that a session is over."""
+
+    status: Literal["ended"] = "ended"
+
+
 class StreamedEvent(PublishedEvent):
     """One line of an NDJSON stream."""
 

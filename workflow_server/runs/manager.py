@@ -42,6 +42,7 @@ from workflow_server.runs.history import history_page
 from workflow_server.runs.idempotency import IdempotencyKeys
 from workflow_server.runs.lifecycle import Lifecycle
 from workflow_server.runs.posting import Message, Postbox
+from workflow_server.runs.quota import RunQuota
 from workflow_server.runs.readiness import why_not_ready
 from workflow_server.runs.retrying import Retrier
 from workflow_server.runs.starting import Starter
@@ -66,6 +67,7 @@ class RuntimeManager:
         accept_handler_ids: bool = False,
         engine_loop: bool = False,
         limits: InboxLimits | None = None,
+        max_running_runs: int | None = None,
     ) -> None:
         self._around = around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
         self.store = store
@@ -82,8 +84,9 @@ class RuntimeManager:
         self._postbox = Postbox(around, self.runs, self._logs, self._activation)
         continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
         self._starter = Starter(around, self.runs, self._logs, self._activation, continuing, self._closing)
+        self._quota = RunQuota(self.runs, max_running_runs)
         self._retrier = Retrier(
-            around, self.runs, self._logs, self._activation, self._starter, continuing, self._closing
+            around, self.runs, self._logs, self._activation, self._starter, continuing, self._quota, self._closing
         )
         self._bulk = BulkActions(store, self.runs, self._activation, self._logs, self._retrier)
         self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
@@ -248,8 +251,8 @@ class RuntimeManager:
 
         Raises:
             WorkflowNotFound, CompletedHandlerNotFound, HandlerRunning, HandlerBeingDeleted, InvalidHandlerId,
-            StateUnreadable, InvalidEvent, ContextRefused, ContextBesideHandler, KeyReused, ShuttingDown, StorageFull,
-            StoreUnavailable: why nothing was started.
+            StateUnreadable, InvalidEvent, ContextRefused, ContextBesideHandler, KeyReused, TooManyRuns, ShuttingDown,
+            StorageFull, StoreUnavailable: why nothing was started.
         """
         return await self._start(workflow_name, request, new_run_id(), answers_first=True)
 
@@ -282,9 +285,14 @@ class RuntimeManager:
         self._check_open()
         served = self.workflow(workflow_name)
         event = served.start_event(request.start_event)
-        start = partial(self._starter.start, served, event, request, run_id, answers_first=answers_first)
+        begin = partial(self._starter.start, served, event, request, run_id, answers_first=answers_first)
+        start = partial(self._within_quota, run_id, begin)
         work = start() if request.key is None else self._once(f"run:{served.name}", request.key, start)
         return await self._activation.tasks.run(work, f"start {workflow_name}")
+
+    async def _within_quota(self, run_id: str, start: Callable[[], Coroutine[Any, Any, HandlerData]]) -> HandlerData:
+        with self._quota.place(run_id):
+            return await start()
 
     async def _once(
         self, scope: str, key: IdempotencyKey, start: Callable[[], Coroutine[Any, Any, HandlerData]]

@@ -41,6 +41,7 @@ from workflow_server.runs.exceptions import (
     RunSuspended,
 )
 from workflow_server.runs.idempotency import answered
+from workflow_server.runs.quota import RunQuota
 from workflow_server.runs.run import Run
 from workflow_server.runs.starting import Starter
 from workflow_server.runs.states import UNREGISTERED, RunState
@@ -65,6 +66,7 @@ class Retrier:
         activation: Activation,
         starter: Starter,
         continuing: Continuing,
+        quota: RunQuota,
         closing: asyncio.Event,
     ) -> None:
         self._store = surroundings.store
@@ -74,6 +76,7 @@ class Retrier:
         self._activation = activation
         self._starter = starter
         self._continuing = continuing
+        self._quota = quota
         self._closing = closing
 
     async def retry(self, handler_id: str, request: RetryRequest, *, run_id: str | None = None) -> HandlerData:
@@ -150,13 +153,14 @@ class Retrier:
         first.append(log.note(new_run, note, by=request.by))
         if request.key is not None:
             first.append(answered(f"retry:{handler_id}", request.key, started, answer.model_dump_json()))
-        try:
-            await self._store.commit(started, *first)
-        except BaseException:
-            if is_fork:
-                self._logs.forget(new_id)
-            raise
-        self._starter.launch(Run(self._activation, new_id, new_run, served), log, None)
+        with self._quota.place(new_run):
+            try:
+                await self._store.commit(started, *first)
+            except BaseException:
+                if is_fork:
+                    self._logs.forget(new_id)
+                raise
+            self._starter.launch(Run(self._activation, new_id, new_run, served), log, None)
         return answer
 
     async def _over(self, handler_id: str) -> tuple[PersistentHandler, StoredRun]:

@@ -10,12 +10,15 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from workflow_server.forking import withhold_sockets
+from workflow_server.web.access.authentication import Authentication
+from workflow_server.web.access.hosts import add_cross_origin_headers
+from workflow_server.web.access.tokens import Tokens
 from workflow_server.web.metrics import Exporter
-from workflow_server.web.middleware import OPEN_PATHS, READING, access_control, add_cross_origin_headers, defer_expect
+from workflow_server.web.middleware import READING, access_control, defer_expect
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.responses import add_common_headers
 from workflow_server.web.routes.table import ROUTES
-from workflow_server.web.state import EXPORTER, MANAGER, OPENAPI, SETTINGS, STREAMS, WebSettings
+from workflow_server.web.state import AUTHENTICATION, EXPORTER, MANAGER, OPENAPI, SETTINGS, STREAMS, WebSettings
 from workflow_server.web.streaming.open_requests import OpenStreams
 
 if TYPE_CHECKING:
@@ -29,13 +32,23 @@ def create_app(
 
     ``middlewares`` are the user's own: they run behind the access control, and what they raise is mapped to JSON like
     everything else.
+
+    Raises:
+        TokenFileError: the file of tokens cannot be used.
     """
-    open_handlers = frozenset(route.handler for route in ROUTES if route.path in OPEN_PATHS)
+    tokens = Tokens(settings.tokens, settings.read_tokens, settings.token_file)
+    authentication = Authentication(tokens, max_wrong_tokens=settings.max_wrong_tokens)
+    roles = {route.handler: route.role for route in ROUTES}
     methods = READING | {route.method for route in ROUTES}
-    app = web.Application(middlewares=[access_control(settings, open_handlers, methods), *middlewares])
+    app = web.Application(middlewares=[access_control(settings, authentication, roles, methods), *middlewares])
+    app[AUTHENTICATION] = authentication
     app[MANAGER] = manager
     app[SETTINGS] = settings
-    app[STREAMS] = OpenStreams(settings.max_streams, share=settings.streams_of_a_token)
+    app[STREAMS] = OpenStreams(
+        settings.max_streams,
+        share=lambda: settings.streams_of_a_token(tokens.number),
+        has_access=authentication.has_access,
+    )
     app[EXPORTER] = Exporter(manager.figures, lambda: app[STREAMS].number, max_series=settings.metrics_series)
     app[OPENAPI] = json.dumps(openapi_schema(needs_token=settings.needs_token)).encode()
     for route in ROUTES:

@@ -24,7 +24,7 @@ MAX_ANSWER = 2_000
 
 STATUS: dict[type[errors.WorkflowServerError], int] = {
     exceptions.TokenRequired: 401,
-    exceptions.ReadOnlyToken: 403,
+    exceptions.RoleTooSmall: 403,
     exceptions.QueueIsForWriters: 403,
     exceptions.HostRefused: 403,
     exceptions.OriginRefused: 403,
@@ -36,6 +36,9 @@ STATUS: dict[type[errors.WorkflowServerError], int] = {
     exceptions.ExpectationRefused: 417,
     exceptions.TooManyStreams: 429,
     exceptions.TooManyStreamsOfToken: 429,
+    exceptions.TooManyWrongTokens: 429,
+    exceptions.TooManyRequests: 429,
+    errors.TooManyRuns: 429,
     errors.TooManyEvents: 429,
     errors.NotFound: 404,
     errors.Conflict: 409,
@@ -86,6 +89,8 @@ def error_response(error: Exception) -> web.Response:
         detail = next(_STORE_DETAILS[kind] for kind in type(error).__mro__ if kind in _STORE_DETAILS)
     if isinstance(error, exceptions.MethodRefused):
         headers[hdrs.ALLOW] = error.allowed
+    if isinstance(error, (exceptions.TooManyWrongTokens, exceptions.TooManyRequests)):
+        headers[hdrs.RETRY_AFTER] = str(error.seconds)
     return _detail(status, detail, headers)
 
 

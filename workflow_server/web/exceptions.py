@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workflow_server.errors import InvalidRequest, RequestRefused
+from workflow_server.errors import InvalidRequest, RequestRefused, StartupError
 
 # -- The client and its rights ---------------------------------------------------------------------
 
@@ -16,11 +16,72 @@ class TokenRequired(RequestRefused):
         return "This server requires a token: send it as 'Authorization: Bearer TOKEN'."
 
 
-class ReadOnlyToken(RequestRefused):
-    """Raised for a change that is asked for with a token that may only read."""
+class TokenExpired(TokenRequired):
+    """Raised for a token that was valid once."""
 
     def __str__(self) -> str:
-        return "This token may only read: GET and HEAD."
+        return "This token has expired: ask for a new one."
+
+
+class SessionOver(TokenRequired):
+    """Raised for the cookie of a session that has ended, with its token or by itself."""
+
+    def __str__(self) -> str:
+        return "This session is over: begin another with POST /session, or send 'Authorization: Bearer TOKEN'."
+
+
+class AccessEnded(TokenRequired):
+    """Raised for a reader whose token or session ends while it reads."""
+
+    def __str__(self) -> str:
+        return "The token or session of this request is not valid any more."
+
+
+@dataclass(eq=False)
+class RoleTooSmall(RequestRefused):
+    """Raised for a request whose token has a smaller role than is needed."""
+
+    role: str
+    needed: str
+
+    def __str__(self) -> str:
+        return f"This token has the role '{self.role}'; this needs the role '{self.needed}'."
+
+
+@dataclass(eq=False)
+class TooManyWrongTokens(RequestRefused):
+    """Raised for a wrong token of a client that has sent too many."""
+
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"Too many wrong tokens came from this address: try again in {self.seconds} s."
+
+
+@dataclass(eq=False)
+class TooManyRequests(RequestRefused):
+    """Raised for a request above the ``limit`` per second; ``seconds`` later there is room."""
+
+    limit: int
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"At most {self.limit} requests a second are accepted from one client: try again in {self.seconds} s."
+
+
+class NoTokens(InvalidRequest):
+    """Raised for a session that is asked for where everybody may do everything."""
+
+    def __str__(self) -> str:
+        return "This server has no tokens, so no session is needed."
+
+
+class TokenFileError(StartupError):
+    """Raised with a message: a file of tokens cannot be used."""
+
+
+class CertificateError(StartupError):
+    """Raised with a message: a certificate and its key cannot be used."""
 
 
 class QueueIsForWriters(RequestRefused):

@@ -1,57 +1,50 @@
-"""Access control: host names, origins, tokens and content types are checked before any request handler runs.
+"""Access control: proxies, hosts, origins, tokens, roles, limits and content types are checked before any request
+handler runs.
 
 GET /health and GET /ready need no token, so that supervisors can use them; preflight requests cannot carry one.
 """
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
-from urllib.parse import urlsplit
+from collections.abc import Mapping
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
-from pydantic import SecretStr
 
-from workflow_server.log_context import begin_request
+from workflow_server.log_context import begin_request, principal
+from workflow_server.web.access.authentication import Authentication, check_role, client_of
+from workflow_server.web.access.hosts import Hosts, check_origins
+from workflow_server.web.access.limits import RequestRate, network_of
+from workflow_server.web.access.proxies import TrustedProxies
 from workflow_server.web.error_mapping import answer_to
-from workflow_server.web.exceptions import (
-    ExpectationRefused,
-    HostRefused,
-    InvalidHeader,
-    NotJson,
-    OriginRefused,
-    QueueIsForWriters,
-    ReadOnlyToken,
-    TokenRequired,
-)
+from workflow_server.web.exceptions import ExpectationRefused, InvalidHeader, NotJson, OriginRefused, TokenRequired
 from workflow_server.web.responses import JSON
-from workflow_server.web.state import MAY_WRITE, TOKEN, WebSettings
+from workflow_server.web.roles import Role
+from workflow_server.web.routes.route import RouteHandler
+from workflow_server.web.routes.server import index
+from workflow_server.web.state import CLIENT, FORWARDED_HOST, PRINCIPAL, SCHEME, WebSettings
+from workflow_server.web.ui.login import login_page
 
-OPEN_PATHS = frozenset({"/health", "/ready"})
 READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
-RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 _CORS_HEADERS = "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 _PREFLIGHT_SECONDS = "600"
-_KNOWN_HOSTS = 256
-"""Values of ``Host`` of which it is remembered whether they are accepted: clients may send any name and port."""
 
 
 def access_control(
-    settings: WebSettings, open_handlers: frozenset[RouteHandler], methods: frozenset[str]
+    settings: WebSettings,
+    authentication: Authentication,
+    roles: Mapping[RouteHandler, Role | None],
+    methods: frozenset[str],
 ) -> Middleware:
     """Return the outermost middleware: it makes all checks in their order, and turns what is raised there or behind it
     into responses.
 
-    GET requests to ``open_handlers`` need no token; ``methods`` are those that web pages of allowed origins may use.
+    ``roles`` are those that request handlers need, None for those that are open; ``methods`` are those that web pages
+    of allowed origins may use.
     """
-    control = AccessControl(settings, open_handlers, methods)
+    control = AccessControl(settings, authentication, roles, methods)
 
     @web.middleware
     async def controlled(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -64,19 +57,33 @@ def access_control(
                 await _answer_expect(request)
             return await handler(request)
         except Exception as error:
+            if _asks_for_session(request, error):
+                return login_page()
             return answer_to(request, error)
 
     return controlled
 
 
+def _asks_for_session(request: web.Request, error: Exception) -> bool:
+    """Return whether a browser was refused the start page for want of a session, or because a link on another page led
+    to it: others get JSON."""
+    if request.match_info.route.handler is not index or "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
+        return False
+    return isinstance(error, TokenRequired) or (isinstance(error, OriginRefused) and hdrs.ORIGIN not in request.headers)
+
+
 class AccessControl:
     """The checks of every request; see ``access_control``."""
 
-    def __init__(self, settings: WebSettings, open_handlers: frozenset[RouteHandler], methods: frozenset[str]) -> None:
-        self._names = {_bare_name(name) for name in ("localhost", settings.host, *settings.allowed_hosts)}
-        self._is_accepted = lru_cache(_KNOWN_HOSTS)(
-            lambda host: _HOST.fullmatch(host) is not None and self._is_ours(host)
-        )
+    def __init__(
+        self,
+        settings: WebSettings,
+        authentication: Authentication,
+        roles: Mapping[RouteHandler, Role | None],
+        methods: frozenset[str],
+    ) -> None:
+        self._hosts = Hosts(("localhost", settings.host, *settings.allowed_hosts))
+        self._proxies = TrustedProxies(settings.trusted_proxies)
         self._origins = frozenset(settings.cors_origins)
         self._preflight = {
             hdrs.ACCESS_CONTROL_ALLOW_METHODS: ", ".join(sorted(methods)),
@@ -84,8 +91,10 @@ class AccessControl:
             hdrs.ACCESS_CONTROL_MAX_AGE: _PREFLIGHT_SECONDS,
         }
         self._needs_token = settings.needs_token
-        self._writers, self._readers = settings.tokens, settings.read_tokens
-        self._open_handlers = open_handlers
+        self._authentication = authentication
+        self._roles = roles
+        rate = settings.max_requests_per_second
+        self._rate = None if rate is None else RequestRate(rate)
 
     def check(self, request: web.Request) -> web.Response | None:
         """Return the answer to a preflight; None for a request that may go on.
@@ -93,127 +102,57 @@ class AccessControl:
         Raises:
             WorkflowServerError: the request is refused.
         """
-        self._check_host(request)
+        self._note_sender(request)
+        self._hosts.check(request)
         if hdrs.ORIGIN in request.headers:
-            self._check_origins(request)
+            check_origins(request, self._origins)
             if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
                 return web.Response(status=204, headers=self._preflight)
-        if self._needs_token:
-            self._check_token(request)
+        if self._needs_token or self._rate is not None:
+            self._check_client(request)
         if request.method not in READING and request.body_exists and request.content_length != 0:
             _check_body(request)
         return None
 
-    def _check_host(self, request: web.Request) -> None:
-        """Refuse DNS rebinding: a foreign page whose host name resolves to this machine."""
-        hosts = request.headers.getall(hdrs.HOST, ())
-        if len(hosts) == 1 and request.host == hosts[0] and self._is_accepted(hosts[0]):
+    def _note_sender(self, request: web.Request) -> None:
+        """Put into the request what is known of its client beside the connection."""
+        if request.secure:
+            request[SCHEME] = "https"
+        forwarded = self._proxies.forwarded(request) if self._proxies else None
+        if forwarded is None:
             return
-        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-            raise InvalidHeader("Invalid Host: expected one header, a host name or address with or without a port.")
-        # An absolute request target has its own host, or none.
-        for host in (hosts[0], request.host or ""):
-            if not self._is_ours(host) and not _is_local_address(_bare_name(host), request):
-                raise HostRefused
+        if forwarded.client is not None:
+            request[CLIENT] = forwarded.client
+        if forwarded.scheme is not None:
+            request[SCHEME] = forwarded.scheme
+        if forwarded.host is not None:
+            request[FORWARDED_HOST] = forwarded.host
 
-    def _is_ours(self, host: str) -> bool:
-        """Return whether a request for this host is for this server, whatever address it came in at."""
-        name = _bare_name(host)
-        return name in self._names or _is_loopback(name)
+    def _check_client(self, request: web.Request) -> None:
+        """Check the token, its role and the rate of requests."""
+        needed = self._needed_role(request)
+        if needed is None:
+            return
+        if self._needs_token:
+            self._authentication.authenticate(request)
+            token = request[PRINCIPAL]
+            principal.set(token.name)
+            check_role(request, needed)
+            client = token.name
+        else:
+            client = network_of(client_of(request))
+        if self._rate is not None:
+            self._rate.take(client)
 
-    def _check_origins(self, request: web.Request) -> None:
-        """Accept pages of this server and of exact origins."""
-        for origin in request.headers.getall(hdrs.ORIGIN):
-            if origin not in self._origins and not _is_same_origin(origin, request):
-                raise OriginRefused
-
-    def _check_token(self, request: web.Request) -> None:
+    def _needed_role(self, request: web.Request) -> Role | None:
+        """Return the role that a request needs, None where it needs no token."""
+        found = request.match_info
         # Known by its handler, not its path, which has a prefix where the application is mounted.
-        if request.method in READING and request.match_info.route.handler in self._open_handlers:
-            return
-        sent = _bearer(request)
-        as_writer, as_reader = _find(sent, self._writers), _find(sent, self._readers)
-        if as_writer is None and as_reader is None:
-            raise TokenRequired
-        if as_writer is None and request.method not in READING:
-            raise ReadOnlyToken
-        request[MAY_WRITE] = as_writer is not None
-        request[TOKEN] = f"read {as_reader}" if as_writer is None else f"write {as_writer}"
-
-
-# -- Hosts and origins -----------------------------------------------------------------------------
-
-
-def _bare_name(host: str) -> str:
-    """Return ``host`` in lower case, without port, brackets and final dot."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).compressed
-    except ValueError:
-        match = _HOST.fullmatch(host)
-    name = match["name"] if match else host
-    try:
-        return ipaddress.ip_address(name.strip("[]")).compressed
-    except ValueError:
-        return name.lower().removesuffix(".")
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_local_address(name: str, request: web.Request) -> bool:
-    """Return whether ``name`` is the address at which the request came in; DNS rebinding needs a host name."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    local = request.transport.get_extra_info("sockname") if request.transport else None
-    return isinstance(local, tuple) and _bare_name(str(local[0]).partition("%")[0]) == name
-
-
-def _is_same_origin(origin: str, request: web.Request) -> bool:
-    # The scheme does not count: a proxy may speak HTTPS in front of this server.
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    if parts.scheme not in ("http", "https") or origin.lower() != f"{parts.scheme}://{parts.netloc}".lower():
-        return False
-    default = ":443" if parts.scheme == "https" else ":80"
-    return parts.netloc.lower().removesuffix(default) == request.headers[hdrs.HOST].lower().removesuffix(default)
-
-
-def add_cross_origin_headers(response: web.StreamResponse, request: web.Request, allowed: frozenset[str]) -> None:
-    """Let pages of the ``allowed`` origins read this response; works for streams, too."""
-    response.headers.add(hdrs.VARY, hdrs.ORIGIN)
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin in allowed:
-        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
-
-
-def _bearer(request: web.Request) -> bytes:
-    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    return token.strip().encode(errors="surrogateescape") if scheme.lower() == "bearer" else b""
-
-
-def _find(sent: bytes, tokens: Sequence[SecretStr]) -> int | None:
-    """Return the index of a token among ``tokens``."""
-    # Every token is compared in full, so that timing reveals nothing about any of them.
-    matches = [hmac.compare_digest(sent, token.get_secret_value().encode()) for token in tokens]
-    return matches.index(True) if any(matches) else None
-
-
-def check_may_take_events(request: web.Request) -> None:
-    """Refuse a read-only token where events are taken from other readers, as from a shared queue.
-
-    Raises:
-        QueueIsForWriters: the token is read-only.
-    """
-    if not request.get(MAY_WRITE, True):
-        raise QueueIsForWriters
+        handler = found.route.handler
+        if handler in self._roles:
+            return self._roles[handler]
+        # Routes that were added to the application: without a role of their own, they are told apart by their method.
+        return "read" if request.method in READING or found.http_exception is not None else "full"
 
 
 # -- Content types: only such as foreign pages cannot send without a preflight ------------------------

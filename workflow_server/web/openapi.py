@@ -11,8 +11,10 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from workflow_server.protocol.events import PublishedEvent
 from workflow_server.protocol.responses import ErrorDetail
-from workflow_server.web.middleware import OPEN_PATHS, READING
+from workflow_server.web.access.authentication import COOKIE, SAFE_COOKIE
+from workflow_server.web.middleware import READING
 from workflow_server.web.responses import JSON
+from workflow_server.web.roles import ROLES, Role, includes
 from workflow_server.web.routes.route import Parameter, Response, Route
 from workflow_server.web.routes.table import ROUTES
 
@@ -28,10 +30,10 @@ _PATH_DESCRIPTIONS = {
 
 _EVERYWHERE = {
     400: "The request is malformed.",
-    403: "The host or origin is not allowed, or the token may only read.",
+    403: "The host or origin is not allowed, or the role of the token is too small.",
     500: "The server failed.",
 }
-_WITH_TOKEN = {401: "Missing or unknown token."}
+_WITH_TOKEN = {401: "Missing or unknown token.", 429: "Too many requests, or too many wrong tokens."}
 _WITH_BODY = {
     408: "The body did not arrive in time.",
     413: "The body is too large.",
@@ -71,10 +73,18 @@ def openapi_schema(*, needs_token: bool = False) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": f"The session of a browser; under HTTPS the name is {SAFE_COOKIE}.",
+                },
+            },
         },
         # Without tokens in its settings, the server accepts requests with and without one.
-        "security": [{"token": []}] if needs_token else [{}, {"token": []}],
+        "security": [*([] if needs_token else [{}]), {"token": []}, {"session": []}],
     }
 
 
@@ -93,14 +103,21 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
         }
     if route.deprecated:
         operation["deprecated"] = True
-    if route.path in OPEN_PATHS:
+    if route.role is None:
         operation["security"] = []
+    else:
+        operation["description"] = f"Needs a token with the role {_role(route.role)}, where the server has tokens."
     return operation
+
+
+def _role(role: Role) -> str:
+    """Return the roles that include this one."""
+    return " or ".join(other for other in ROLES if includes(other, role))
 
 
 def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     common = dict(_EVERYWHERE)
-    if route.path not in OPEN_PATHS:
+    if route.role is not None:
         common |= _WITH_TOKEN
     if route.method not in READING:
         common |= _WITH_BODY

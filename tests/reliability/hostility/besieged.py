@@ -68,7 +68,12 @@ async def besiege(start_server: StartServer, tmp_path: Path) -> AsyncIterator[Be
         async def start(*options: str, guarded: bool = False) -> Besieged:
             nonlocal count
             count += 1
-            environment = {"WORKFLOW_SERVER_TOKENS": TOKEN, "WORKFLOW_SERVER_READ_TOKENS": READ_TOKEN}
+            environment = {
+                "WORKFLOW_SERVER_TOKENS": TOKEN,
+                "WORKFLOW_SERVER_READ_TOKENS": READ_TOKEN,
+                # Every guess is tried: the limit has tests of its own.
+                "WORKFLOW_SERVER_MAX_WRONG_TOKENS": "1000000",
+            }
             process = start_server(
                 TARGET, *options, db=tmp_path / f"{count}.sqlite3", env=environment if guarded else None
             )

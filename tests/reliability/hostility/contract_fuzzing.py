@@ -96,6 +96,14 @@ class ContractFuzzer:
         }
         yield {"include-path": "/workflows/{name}/run-nowait", "checks": _KNOWN_BY_THE_WORKFLOW}
         yield {"include-path": "/events/{handler_id}", "include-method": "POST", "checks": _KNOWN_BY_THE_WORKFLOW}
+        # Which tokens there are, and whether there are any, no schema says; and see below.
+        yield {
+            "include-path": "/session",
+            "checks": {
+                "positive_data_acceptance": {"expected-statuses": ["2xx", *REFUSED]},
+                "unsupported_method": {"enabled": not guarded},
+            },
+        }
         # Which cursors there are, and which filters go together, no schema says.
         yield {
             "include-path": ["/handlers", "/bulk/cancel", "/bulk/retry"],

@@ -12,7 +12,7 @@ from aiohttp.web_request import BaseRequest
 
 from workflow_server.log_context import request_id
 from workflow_server.printable import printable
-from workflow_server.web.state import HANDLER_ID, TOKEN
+from workflow_server.web.state import CLIENT, HANDLER_ID, PRINCIPAL
 
 LOGGER = logging.getLogger("workflow_server.access")
 
@@ -33,6 +33,7 @@ class Access(NamedTuple):
     duration_ms: float
     """From the head of the request to the end of the response."""
     remote: str | None
+    """The address of the client, as a trusted proxy has told it where there is one."""
     workflow: str | None = None
     handler_id: str | None = None
     token: str | None = None
@@ -74,16 +75,17 @@ def _access(request: BaseRequest, status: int, seconds: float) -> Access:
         found = request.match_info
         path = None if found.route.resource is None else found.route.resource.canonical
         workflow, handler_id = _cut(found.get("name")), request.get(HANDLER_ID) or _cut(found.get("handler_id"))
+    token = request.get(PRINCIPAL)
     return Access(
         printable(request.method, LONGEST_METHOD),
         path,
         status,
         request.writer.output_size,
         round(seconds * 1000, 3),
-        request.remote,
+        request.get(CLIENT) or request.remote,
         workflow,
         handler_id,
-        request.get(TOKEN),
+        None if token is None else token.name,
         id_,
     )
 

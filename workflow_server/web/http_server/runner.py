@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
-from aiohttp import HttpVersion10, hdrs, web
+from aiohttp import HttpVersion10, hdrs, web, web_runner
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
@@ -25,7 +26,7 @@ from workflow_server.web.http_server.access_log import LOGGER as ACCESS_LOGGER
 from workflow_server.web.http_server.access_log import AccessLog
 from workflow_server.web.responses import add_common_headers
 from workflow_server.web.state import SETTINGS, WebSettings
-from workflow_server.web.streaming.bounded_writer import limit_send_buffer, reset
+from workflow_server.web.streaming.bounded_writer import buffer_nothing, limit_send_buffer, reset
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,10 @@ ACCEPTED_AT_ONCE: Final = 16
 """The backlog for asyncio, which accepts as many at once, and without descriptors fails as often."""
 UNREAD: Final = 64 * 1024 * 1024
 """Bytes of responses that may wait for readers, over all connections. A single response may be larger."""
+HANDSHAKE_TIMEOUT: Final = 10.0
+"""Seconds for the TLS handshake of a connection, which does not count as one until it is made."""
+GOODBYE_TIMEOUT: Final = 5.0
+"""Seconds for the end of a TLS connection, which both sides confirm."""
 FULL_INTERVAL: Final = 60.0
 """Seconds between two warnings that there are too many connections."""
 
@@ -64,15 +69,35 @@ class HttpRunner(web.AppRunner):
         self._settings = app[SETTINGS]
         self._max_connections = max_connections
 
-    async def listen(self, bound: socket.socket) -> None:
-        """Accept connections on a bound socket."""
-        await web.SockSite(self, bound, backlog=ACCEPTED_AT_ONCE).start()
+    async def listen(self, bound: socket.socket, context: ssl.SSLContext | None = None) -> None:
+        """Accept connections on a bound socket, with ``context`` those of TLS."""
+        await _Site(self, bound, ssl_context=context, backlog=ACCEPTED_AT_ONCE).start()
         bound.listen(BACKLOG)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         factory = _with_strict_heads(made.request_factory)
         return _HttpServer(made.request_handler, factory, self._settings, self._max_connections)
+
+
+class _Site(web.SockSite):
+    """A socket whose clients have little time for a handshake: asyncio gives them a minute."""
+
+    async def start(self) -> None:
+        if self._ssl_context is None:
+            await super().start()
+            return
+        await web_runner.BaseSite.start(self)
+        server = self._runner.server
+        assert server is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            sock=self._sock,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+            ssl_shutdown_timeout=GOODBYE_TIMEOUT,
+        )
 
 
 class _HttpServer(web.Server):
@@ -154,7 +179,7 @@ class _Connection(web.RequestHandler):
             return
         # A response counts as written when the kernel has all of it: closing would wait for a rest without a limit.
         # And the kernel takes little, so that it shows soon whether a slow reader reads.
-        transport.set_write_buffer_limits(high=0)
+        buffer_nothing(transport)
         limit_send_buffer(transport, self._server.settings.send_buffer)
         super().connection_made(transport)
 

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 
+from workflow_server.log_context import principal
 from workflow_server.protocol.requests import EventBody
 from workflow_server.protocol.responses import EventSent
 from workflow_server.protocol.strict_json import parse_json
 from workflow_server.web.bodies import read_body
-from workflow_server.web.middleware import check_may_take_events
+from workflow_server.web.exceptions import QueueIsForWriters
 from workflow_server.web.parameters import Cursor, boolean, cursor, parse_cursor, seconds
 from workflow_server.web.responses import json_response
-from workflow_server.web.state import MANAGER, STREAMS
+from workflow_server.web.roles import includes
+from workflow_server.web.state import MANAGER, PRINCIPAL, STREAMS
 from workflow_server.web.streaming.bounded_writer import ReaderLeft
 from workflow_server.web.streaming.event_stream import EventStream, StreamOptions
 from workflow_server.web.streaming.ndjson import NDJSON
@@ -34,7 +36,8 @@ async def send_event(request: web.Request) -> web.Response:
     """POST /events/{handler_id}."""
     body, key = await read_body(request, EventBody)
     event = parse_json(body.event, "The string 'event'") if isinstance(body.event, str) else body.event
-    await request.app[MANAGER].send(request.match_info["handler_id"], event, body.step, key, hold=bool(body.hold))
+    handler_id, by = request.match_info["handler_id"], principal.get()
+    await request.app[MANAGER].send(handler_id, event, body.step, key, hold=bool(body.hold), by=by)
     return json_response(EventSent())
 
 
@@ -66,9 +69,16 @@ async def _open(
     manager = request.app[MANAGER]
     if acquire_timeout is None:
         return await manager.open_cursor(handler_id, start)
-    check_may_take_events(request)
+    _check_may_take_events(request)
     async with request.app[STREAMS].waiting(request):
         return await manager.open_queue(handler_id, acquire_timeout)
+
+
+def _check_may_take_events(request: web.Request) -> None:
+    """Refuse a token that may only read: it would take events from other readers."""
+    token = request.get(PRINCIPAL)
+    if token is not None and not includes(token.role, "run"):
+        raise QueueIsForWriters
 
 
 # -- The request -----------------------------------------------------------------------------------

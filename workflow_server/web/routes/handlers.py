@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from contextlib import aclosing
 
 from aiohttp import hdrs, web
 
+from workflow_server.log_context import principal
 from workflow_server.protocol.handlers import RetryRequest
 from workflow_server.protocol.requests import RetryBody
 from workflow_server.protocol.responses import (
@@ -16,6 +19,7 @@ from workflow_server.protocol.responses import (
     HandlerStats,
     RetryRefused,
 )
+from workflow_server.web.access.authentication import check_role
 from workflow_server.web.bodies import read_body
 from workflow_server.web.history import history_asked, history_response
 from workflow_server.web.listing import (
@@ -32,6 +36,8 @@ from workflow_server.web.parameters import boolean, check_known, single
 from workflow_server.web.responses import HANDLER_STATUS, JSON, handler_response, json_response
 from workflow_server.web.state import HANDLER_ID, MANAGER, STREAMS
 from workflow_server.web.streaming.handler_list import page_response, write_list
+
+logger = logging.getLogger(__name__)
 
 
 async def get_handler(request: web.Request) -> web.Response:
@@ -87,10 +93,13 @@ async def cancel_matching(request: web.Request) -> web.Response:
     check_known(request, BULK_PARAMETERS)
     bulk = bulk_asked(request)
     manager = request.app[MANAGER]
-    act = manager.purge_matching if bulk.purge else manager.cancel_matching
     if bulk.dry_run:
-        act = manager.handlers_matching
-    done = await act(bulk.wanted, bulk.cursor, bulk.limit)
+        done = await manager.handlers_matching(bulk.wanted, bulk.cursor, bulk.limit)
+    elif bulk.purge:
+        done = await manager.purge_matching(bulk.wanted, bulk.cursor, bulk.limit)
+        _log_deletion(done.handler_ids)
+    else:
+        done = await manager.cancel_matching(bulk.wanted, bulk.cursor, bulk.limit, by=principal.get())
     return json_response(
         HandlersCancelled(
             status="deleted" if bulk.purge else "cancelled",
@@ -111,7 +120,8 @@ async def retry_matching(request: web.Request) -> web.Response:
         found = await manager.handlers_matching(bulk.wanted, bulk.cursor, bulk.limit)
         handler_ids, cursor = found.handler_ids, found.cursor
     else:
-        wanted = RetryRequest(single(request, "from_step") or None, boolean(request, "fork", default=False))
+        is_fork = boolean(request, "fork", default=False)
+        wanted = RetryRequest(single(request, "from_step") or None, is_fork, by=principal.get())
         done = await manager.retry_matching(bulk.wanted, bulk.cursor, bulk.limit, wanted)
         handler_ids, cursor = done.handler_ids, done.cursor
         refused = [RetryRefused(handler_id=name, detail=reason) for name, reason in done.refused.items()]
@@ -134,6 +144,7 @@ async def retry(request: web.Request) -> web.Response:
         handler_id=body.handler_id or None,
         tags=None if body.tags is None else tuple(dict.fromkeys(body.tags)),
         key=key,
+        by=principal.get(),
     )
     handler = await request.app[MANAGER].retry(request.match_info["handler_id"], wanted)
     request[HANDLER_ID] = handler.handler_id
@@ -145,7 +156,16 @@ async def cancel(request: web.Request) -> web.Response:
     manager = request.app[MANAGER]
     handler_id = request.match_info["handler_id"]
     if boolean(request, "purge", default=False):
+        check_role(request, "full")
         await manager.purge(handler_id)
+        _log_deletion([handler_id])
         return json_response(HandlerCancelled(status="deleted"))
-    await manager.cancel(handler_id)
+    await manager.cancel(handler_id, by=principal.get())
     return json_response(HandlerCancelled(status="cancelled"))
+
+
+def _log_deletion(handler_ids: Sequence[str]) -> None:
+    """Log what was deleted, and by whom: the history of a handler is gone with it."""
+    by = principal.get()
+    for handler_id in handler_ids:
+        logger.info("Deleted handler %s%s", handler_id, "" if by is None else f", by '{by}'")

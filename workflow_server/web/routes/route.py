@@ -9,6 +9,10 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel
 
+from workflow_server.web.roles import Role
+
+RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 Models = tuple[type[BaseModel], ...]
 
 
@@ -36,10 +40,12 @@ class Route:
 
     method: str
     path: str
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    handler: RouteHandler
     summary: str
     responses: Mapping[int, Response]
     parameters: tuple[Parameter, ...] = ()
     body: type[BaseModel] | None = None
     body_required: bool = False
     deprecated: bool = False
+    role: Role | None = "full"
+    """The role that a token needs for it; None where it needs no token."""

@@ -8,7 +8,7 @@ from workflow_server.printable import printable
 from workflow_server.protocol.responses import Healthy, Ready, Unhealthy, Unready
 from workflow_server.web.responses import JSON, json_response
 from workflow_server.web.state import EXPORTER, MANAGER, OPENAPI
-from workflow_server.web.ui.page import CONTENT_SECURITY_POLICY, render
+from workflow_server.web.ui.page import CONTENT_SECURITY_POLICY, HEADERS, render
 
 MAX_PROBLEM = 500
 """Characters of the reason why the server is unhealthy."""
@@ -47,9 +47,5 @@ async def index(request: web.Request) -> web.Response:
         text=render(request.app[MANAGER].workflow_names()),
         content_type="text/html",
         charset="utf-8",
-        headers={
-            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-store",
-        },
+        headers={**HEADERS, "Content-Security-Policy": CONTENT_SECURITY_POLICY},
     )

@@ -9,13 +9,13 @@ from pydantic import BaseModel
 from workflow_server.protocol import responses
 from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.history import HistoryPageData
-from workflow_server.protocol.requests import EventBody, RetryBody, RunBody
+from workflow_server.protocol.requests import EventBody, RetryBody, RunBody, SessionBody
 from workflow_server.records import HISTORY_CURSOR, STATUSES
 from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
 from workflow_server.web.responses import JSON
-from workflow_server.web.routes import events, handlers, server, workflows
+from workflow_server.web.routes import events, handlers, server, sessions, workflows
 from workflow_server.web.routes.route import Parameter, Response, Route
 from workflow_server.web.streaming.ndjson import NDJSON
 from workflow_server.web.streaming.sse import SSE
@@ -25,8 +25,11 @@ def _json(description: str, *models: type[BaseModel]) -> Response:
     return Response(description, {JSON: models})
 
 
+_ERROR = (responses.ErrorDetail,)
+
+
 def _error(description: str) -> Response:
-    return _json(description, responses.ErrorDetail)
+    return _json(description, *_ERROR)
 
 
 def _boolean(name: str, default: bool, description: str) -> Parameter:
@@ -92,8 +95,8 @@ _STREAM_PARAMETERS = (
     Parameter(
         "acquire_timeout",
         "Without a cursor: read the handler's shared queue, which has one reader at a time and gives each event to one "
-        "reader. Wait up to this many seconds (3600 at most) for another reader to leave. Needs a token with full "
-        "access.",
+        "reader. Wait up to this many seconds (3600 at most) for another reader to leave. Needs a token with the "
+        "role run.",
         {"type": "number", "minimum": 0},
     ),
     Parameter("Last-Event-ID", "In SSE, takes precedence over after_sequence.", {"type": "string"}, "header"),
@@ -167,6 +170,7 @@ ROUTES: tuple[Route, ...] = (
             200: _json("The store can commit.", responses.Healthy),
             503: _json("The store cannot commit.", responses.Unhealthy),
         },
+        role=None,
     ),
     Route(
         "GET",
@@ -177,6 +181,7 @@ ROUTES: tuple[Route, ...] = (
             200: _json("The runs of before are resumed, and the store can commit.", responses.Ready),
             503: _json("The server starts or stops, or its store cannot commit.", responses.Unready),
         },
+        role=None,
     ),
     Route(
         "GET",
@@ -184,6 +189,7 @@ ROUTES: tuple[Route, ...] = (
         server.metrics,
         "Get the metrics of the server, for Prometheus.",
         {200: Response("All series.", {"text/plain": {"type": "string"}, OPENMETRICS: {"type": "string"}})},
+        role="read",
     ),
     Route(
         "GET",
@@ -191,6 +197,7 @@ ROUTES: tuple[Route, ...] = (
         workflows.list_workflows,
         "List the workflows.",
         {200: _json("The names.", responses.WorkflowNames)},
+        role="read",
     ),
     Route(
         "GET",
@@ -198,6 +205,7 @@ ROUTES: tuple[Route, ...] = (
         workflows.list_event_schemas,
         "Get the JSON schemas of a workflow's events.",
         {200: _json("The schemas.", responses.EventSchemas), 404: _UNKNOWN_WORKFLOW},
+        role="read",
     ),
     Route(
         "GET",
@@ -205,6 +213,7 @@ ROUTES: tuple[Route, ...] = (
         workflows.get_schema,
         "Get the JSON schemas of a workflow's start and stop events.",
         {200: _json("The schemas.", responses.WorkflowSchema), 404: _UNKNOWN_WORKFLOW},
+        role="read",
     ),
     Route(
         "GET",
@@ -212,6 +221,7 @@ ROUTES: tuple[Route, ...] = (
         workflows.get_representation,
         "Get a workflow as a graph.",
         {200: _json("The graph.", responses.WorkflowRepresentation), 404: _UNKNOWN_WORKFLOW},
+        role="read",
     ),
     Route(
         "POST",
@@ -225,6 +235,7 @@ ROUTES: tuple[Route, ...] = (
         },
         (_KEY,),
         RunBody,
+        role="run",
     ),
     Route(
         "POST",
@@ -234,6 +245,7 @@ ROUTES: tuple[Route, ...] = (
         {200: _json("The run is durable.", HandlerData), **_STARTING},
         (_KEY,),
         RunBody,
+        role="run",
     ),
     Route(
         "GET",
@@ -247,6 +259,7 @@ ROUTES: tuple[Route, ...] = (
             503: _WRITING[503],
         },
         _LISTING,
+        role="read",
     ),
     Route(
         "GET",
@@ -258,6 +271,7 @@ ROUTES: tuple[Route, ...] = (
             400: _error("Unknown parameter."),
             503: _WRITING[503],
         },
+        role="read",
     ),
     Route(
         "GET",
@@ -265,6 +279,7 @@ ROUTES: tuple[Route, ...] = (
         handlers.get_handler,
         "Get a handler, with its status and result.",
         _by_status(HandlerDetails),
+        role="read",
     ),
     Route(
         "GET",
@@ -278,6 +293,7 @@ ROUTES: tuple[Route, ...] = (
             503: _WRITING[503],
         },
         _HISTORY,
+        role="read",
     ),
     Route(
         "GET",
@@ -286,6 +302,7 @@ ROUTES: tuple[Route, ...] = (
         "Get a handler, with the plain value of its result.",
         _by_status(responses.HandlerResult),
         deprecated=True,
+        role="read",
     ),
     Route(
         "GET",
@@ -305,6 +322,7 @@ ROUTES: tuple[Route, ...] = (
             503: _WRITING[503],
         },
         _STREAM_PARAMETERS,
+        role="read",
     ),
     Route(
         "POST",
@@ -323,6 +341,7 @@ ROUTES: tuple[Route, ...] = (
         (_KEY,),
         EventBody,
         body_required=True,
+        role="run",
     ),
     Route(
         "POST",
@@ -346,6 +365,7 @@ ROUTES: tuple[Route, ...] = (
             ),
             Parameter("cursor", "The next_cursor of the response before, with the limit.", {"type": "string"}),
         ),
+        role="full",
     ),
     Route(
         "POST",
@@ -369,6 +389,7 @@ ROUTES: tuple[Route, ...] = (
             ),
             Parameter("cursor", "The next_cursor of the response before, with the limit.", {"type": "string"}),
         ),
+        role="full",
     ),
     Route(
         "POST",
@@ -381,7 +402,38 @@ ROUTES: tuple[Route, ...] = (
             404: _error("Unknown handler; or it is not running, and purge is not true."),
             **_WRITING,
         },
-        (_boolean("purge", False, "Delete the handler, running or not."),),
+        (_boolean("purge", False, "Delete the handler, running or not. Needs a token with the role full."),),
+        role="run",
+    ),
+    Route(
+        "POST",
+        "/session",
+        sessions.begin_session,
+        "Begin a session, for a browser: its cookie stands for the token, which is in the body or in Authorization.",
+        {
+            200: _json("The session has begun.", responses.SessionData),
+            400: _error("The body is not valid, or the server has no tokens."),
+            401: _error("Missing or unknown token."),
+            429: _error("Too many wrong tokens."),
+        },
+        body=SessionBody,
+        role=None,
+    ),
+    Route(
+        "GET",
+        "/session",
+        sessions.get_session,
+        "Get the name and the role of the token.",
+        {200: _json("The rights of this request.", responses.SessionData)},
+        role="read",
+    ),
+    Route(
+        "DELETE",
+        "/session",
+        sessions.end_session,
+        "End the session of this browser, if there is one.",
+        {200: _json("The session is over.", responses.SessionEnded)},
+        role=None,
     ),
     Route(
         "POST",
@@ -398,6 +450,7 @@ ROUTES: tuple[Route, ...] = (
         },
         (_KEY,),
         RetryBody,
+        role="run",
     ),
     Route(
         "GET",
@@ -405,8 +458,17 @@ ROUTES: tuple[Route, ...] = (
         server.get_openapi,
         "Get this description.",
         {200: Response("OpenAPI 3.1.", {JSON: {"type": "object"}})},
+        role="read",
     ),
     Route(
-        "GET", "/", server.index, "Get the start page.", {200: Response("The page.", {"text/html": {"type": "string"}})}
+        "GET",
+        "/",
+        server.index,
+        "Get the start page.",
+        {
+            200: Response("The page.", {"text/html": {"type": "string"}}),
+            401: Response("A form for the token, for browsers.", {"text/html": {"type": "string"}, JSON: _ERROR}),
+        },
+        role="read",
     ),
 )

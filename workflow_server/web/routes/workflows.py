@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from workflow_server.errors import InvalidBody
+from workflow_server.log_context import principal
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.protocol.requests import RunBody
 from workflow_server.protocol.responses import EventSchemas, WorkflowNames, WorkflowRepresentation, WorkflowSchema
@@ -75,4 +76,5 @@ async def _run_request(request: web.Request) -> RunRequest:
         context=body.context or None,
         tags=None if body.tags is None else tuple(dict.fromkeys(body.tags)),
         key=key,
+        by=principal.get(),
     )

@@ -39,8 +39,18 @@ def unbuffered(request: web.Request) -> asyncio.Transport:
     transport = request.transport
     if transport is None or has_left(request):
         raise ReaderLeft
-    transport.set_write_buffer_limits(high=0)
+    buffer_nothing(transport)
     return transport
+
+
+def buffer_nothing(transport: asyncio.Transport) -> None:
+    """Let a connection count as written to when the kernel has all of it.
+
+    Over TLS, some 64 KiB more may wait in the connection below. There, asyncio takes a limit of 0 for one that an empty
+    buffer reaches, and never writes again.
+    """
+    is_secure = transport.get_extra_info("sslcontext") is not None
+    transport.set_write_buffer_limits(high=1 if is_secure else 0, low=0)
 
 
 def reset(transport: asyncio.Transport) -> None:

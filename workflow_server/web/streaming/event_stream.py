@@ -20,6 +20,7 @@ from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.protocol.client_json import with_finite_numbers
 from workflow_server.protocol.events import time_as_json
 from workflow_server.records import StoredEvent
+from workflow_server.web.exceptions import AccessEnded
 from workflow_server.web.state import SETTINGS, STREAMS
 from workflow_server.web.streaming.bounded_writer import (
     WRITE_SIZE,
@@ -68,7 +69,7 @@ class EventStream:
         self._streams = request.app[STREAMS]
 
     async def run(self) -> web.StreamResponse:
-        """Write until the run ends, the reader leaves or stalls, or the server stops.
+        """Write until the run ends, the reader leaves, stalls or loses its access, or the server stops.
 
         Raises:
             ReaderLeft: before anything was written.
@@ -84,7 +85,7 @@ class EventStream:
         try:
             await self._pump(BoundedWriter(transport, stream, self._settings.write_timeout))
             transport.set_write_buffer_limits()
-        except (ShuttingDown, HandlerNotFound):
+        except (ShuttingDown, HandlerNotFound, AccessEnded):
             transport.close()
         except (ReaderLeft, ReaderStalled):
             transport.abort()

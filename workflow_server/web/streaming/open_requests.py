@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from workflow_server.errors import ShuttingDown
-from workflow_server.web.exceptions import TooManyStreams, TooManyStreamsOfToken
-from workflow_server.web.state import TOKEN
+from workflow_server.web.exceptions import AccessEnded, TooManyStreams, TooManyStreamsOfToken
+from workflow_server.web.state import PRINCIPAL
 from workflow_server.web.streaming.bounded_writer import ReaderLeft, has_left
 
 LOOK_INTERVAL = 0.25
@@ -22,12 +22,20 @@ class OpenStreams:
     """Counts streams, and interrupts their waits when the reader leaves or the server stops.
 
     One token may hold ``share`` of the ``limit``, so that one client cannot lock out the others. Readers that leave
-    are noticed here rather than at the next heartbeat: until then they would hold the shared queue.
+    are noticed here rather than at the next heartbeat: until then they would hold the shared queue. So are readers
+    that have no access any more, because their token was revoked or has expired.
     """
 
-    def __init__(self, limit: int, *, share: int | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        *,
+        share: Callable[[], int] | None = None,
+        has_access: Callable[[web.Request], bool] = lambda _: True,
+    ) -> None:
         self._limit = limit
-        self._share = limit if share is None else share
+        self._share = share or (lambda: limit)
+        self._has_access = has_access
         self._open: Counter[str] = Counter()
         self._closing = False
         self._waits: dict[asyncio.Timeout, web.Request] = {}
@@ -53,11 +61,13 @@ class OpenStreams:
         """
         if self._closing:
             raise ShuttingDown
-        token = request.get(TOKEN, "")
+        principal = request.get(PRINCIPAL)
+        token = "" if principal is None else principal.name
         if self._open.total() >= self._limit:
             raise TooManyStreams(self._limit)
-        if self._open[token] >= self._share:
-            raise TooManyStreamsOfToken(self._share)
+        share = self._share()
+        if self._open[token] >= share:
+            raise TooManyStreamsOfToken(share)
         self._open[token] += 1
         try:
             yield
@@ -70,12 +80,10 @@ class OpenStreams:
 
         Raises:
             ReaderLeft: the connection was closed.
+            AccessEnded: the reader may not read any more.
             ShuttingDown: the server stops.
         """
-        if self._closing:
-            raise ShuttingDown
-        if has_left(request):
-            raise ReaderLeft
+        self._check(request)
         interruption = asyncio.timeout(None)
         try:
             async with interruption:
@@ -88,9 +96,20 @@ class OpenStreams:
         except TimeoutError:
             if not interruption.expired():
                 raise
-            if self._closing:
-                raise ShuttingDown from None
+            self._check(request)
             raise ReaderLeft from None
+
+    def _check(self, request: web.Request) -> None:
+        if self._closing:
+            raise ShuttingDown
+        if has_left(request):
+            raise ReaderLeft
+        if not self._may_go_on(request):
+            raise AccessEnded
+
+    def _may_go_on(self, request: web.Request) -> bool:
+        """Return whether a reader may read on. A run that was started is waited for in any case: its answer is due."""
+        return request.method != hdrs.METH_GET or self._has_access(request)
 
     def close(self) -> None:
         """End every stream. May be called twice."""
@@ -108,7 +127,7 @@ class OpenStreams:
     def _look(self) -> None:
         self._next_look = None
         for interruption, request in self._waits.items():
-            if has_left(request):
+            if has_left(request) or not self._may_go_on(request):
                 _interrupt(interruption)
         if self._waits:
             self._look_later()

@@ -7,7 +7,7 @@ import hashlib
 from html import escape
 from urllib.parse import quote
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1d2330; --soft: #5b6475; --line: #d9dee8; --paper: #fbfcfe; --link: #2456c7; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e7eaf1; --soft: #98a2b5; --line: #2c3443; --paper: #12161e; --link: #8ab0ff; }
@@ -24,12 +24,20 @@ a { color: var(--link); text-decoration: none; }
 a:hover, a:focus-visible { text-decoration: underline; }
 code { font: .9em ui-monospace, monospace; }
 """
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
-CONTENT_SECURITY_POLICY = (
-    f"default-src 'self'; script-src 'none'; style-src 'sha256-{_STYLE_HASH}'; object-src 'none'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
+
+def policy(scripts: str = "'none'") -> str:
+    """Return the policy of a page with these scripts: what it may load and run."""
+    return (
+        f"default-src 'self'; script-src {scripts}; style-src 'sha256-{_STYLE_HASH}'; object-src 'none'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+CONTENT_SECURITY_POLICY = policy()
+HEADERS = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+"""Headers of every page, beside its policy."""
 
 _API = (
     ("openapi.json", "the API, as OpenAPI 3.1"),
@@ -49,7 +57,7 @@ def render(workflow_names: list[str]) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>workflow_server</title>
-<style>{_STYLE}</style>
+<style>{STYLE}</style>
 </head>
 <body>
 <main>
