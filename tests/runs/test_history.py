@@ -22,7 +22,7 @@ from tests.harness.managing import Managing
 from tests.harness.runs import asked, ended, released, until
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.protocol.history import HistoryEntry
-from workflow_server.records import HistoryPlace
+from workflow_server.records import HistoryPlace, ListFilter
 from workflow_server.runs.manager import RuntimeManager
 
 Json = dict[str, Any]
@@ -318,6 +318,15 @@ async def test_a_suspended_run_says_why_once_and_may_be_cancelled(managing: Mana
         entries = await history(manager, handler_id)
     assert kinds(entries)[-3:] == ["suspended", "cancel_requested", "cancelled"]
     assert of(entries, "cancel_requested")["by"] == "ann"
+
+
+async def test_runs_that_are_cancelled_together_are_told_one_by_one(managing: Managing) -> None:
+    async with managing(asks=Asks(timeout=None)) as manager:
+        handler_ids = [(await manager.start("asks", RunRequest())).handler_id for _ in range(3)]
+        page = await manager.cancel_matching(ListFilter(["running"]), None, 10, by="ann")
+        assert sorted(page.handler_ids) == sorted(handler_ids)
+        for handler_id in handler_ids:
+            assert of(await history(manager, handler_id), "cancel_requested")["by"] == "ann"
 
 
 async def test_a_continued_handler_keeps_the_history_of_its_runs(managing: Managing) -> None:

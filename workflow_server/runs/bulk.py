@@ -85,8 +85,8 @@ class BulkActions:
         page = await self._store.list_page(wanted, cursor, limit, with_results=False)
         return {one.handler_id: _Listed(one.run_id, one.status) for one in page.handlers}, page.cursor
 
-    async def cancel(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
-        """Cancel the runs of the next page that are still running.
+    async def cancel(self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, by: str | None = None) -> Page:
+        """Cancel the runs of the next page that are still running. ``by``: the name of the client's token.
 
         Raises:
             StorageError: one of them could not be cancelled; others may have been.
@@ -100,7 +100,7 @@ class BulkActions:
                 if run is None or run.run_id != listed[handler_id].run_id:
                     return False
                 try:
-                    return await self._activation.cancel(handler_id) is None
+                    return await self._activation.cancel(handler_id, by=by) is None
                 except HandlerNotFound:
                     return False
 

@@ -399,14 +399,17 @@ class RuntimeManager:
         """Return the handlers of a page of a list, on which nothing is done."""
         return await self._bulk.find(wanted, cursor, limit)
 
-    async def cancel_matching(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
-        """Cancel the running ones of a page of a list; returns those that were, when that is durable.
+    async def cancel_matching(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, by: str | None = None
+    ) -> Page:
+        """Cancel the running ones of a page of a list; returns those that were, when that is durable. ``by``: the name
+        of the client's token, for the history.
 
         Raises:
             ShuttingDown, StorageError: not all of them were cancelled.
         """
         self._check_open()
-        return await self._activation.tasks.run(self._bulk.cancel(wanted, cursor, limit), "cancel handlers")
+        return await self._activation.tasks.run(self._bulk.cancel(wanted, cursor, limit, by=by), "cancel handlers")
 
     async def retry_matching(
         self, wanted: ListFilter, cursor: ListCursor | None, limit: int, request: RetryRequest
