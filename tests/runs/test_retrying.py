@@ -16,12 +16,15 @@ from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
+from workflows.runtime.types.internal_state import CollectionStreamInstance, Delivery
 
 from tests.harness.managing import Managing
 from tests.harness.runs import asked, ended, until
 from workflow_server import idempotency_key
 from workflow_server.errors import HandlerNotFound, KeyReused
-from workflow_server.execution.exceptions import JournalUnreadable, StepNotReached, UnknownStep
+from workflow_server.execution import retry_point
+from workflow_server.execution.engine import EmissionKey, StepId, is_stuck, new_state
+from workflow_server.execution.exceptions import JournalUnreadable, NothingToRetry, StepNotReached, UnknownStep
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RetryRequest, RunRequest
 from workflow_server.records import ListFilter
 from workflow_server.runs.exceptions import (
@@ -754,6 +757,32 @@ async def test_a_journal_that_does_not_fit_the_code_is_refused(managing: Managin
     assert rows(database) == before
     async with managing(w=Chain()) as manager:
         assert result_of(await retried(manager, failed.handler_id)) == WHOLE
+
+
+async def test_a_run_that_failed_with_no_step_in_progress_says_so(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where the engine finds that what a collection waits for can never come.
+    monkeypatch.setattr(retry_point, "is_stuck", lambda state: not state.workers[StepId.root("two")].in_progress)
+    workflow = Chain(broken="three")
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        with pytest.raises(NothingToRetry, match="from an earlier step"):
+            await manager.retry(failed.handler_id, RetryRequest())
+        workflow.broken = None
+        assert result_of(await retried(manager, failed.handler_id, from_step="one")) == WHOLE
+
+
+def test_a_run_is_stuck_whose_stream_nothing_can_close() -> None:
+    state = new_state(Fan(broken=False))
+    state.is_running = True
+    assert not is_stuck(state)
+    spread = StepId.root("spread")
+    state.streams["s"] = CollectionStreamInstance("s", spread, (), open_work_items=1)
+    assert is_stuck(state)
+    key = EmissionKey("invocation_1", 0)
+    state.deliveries[key] = Delivery(key, Part(number=1), None, {}, ("s",))
+    assert not is_stuck(state)
 
 
 async def test_bulk_retries_what_it_can_and_tells_the_rest(managing: Managing, database: Path) -> None:
