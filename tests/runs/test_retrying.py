@@ -551,6 +551,45 @@ async def test_steps_beside_the_failed_one_that_ended_do_not_run_again(managing:
     assert mended.ran == {2: 1, 3: 1}
 
 
+class Beside(Workflow):
+    """Fails once beside a step that has not begun then, and for good when that has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.broken = True
+        self.attempts = 0
+
+    @step
+    async def begin(self, ctx: Context, ev: StartEvent) -> Second:
+        return Second()
+
+    @step(retry_policy=retry_policy(wait=wait_fixed(0), stop=stop_after_attempt(2)))
+    async def fail(self, ctx: Context, ev: Second) -> StopEvent | Third:
+        self.attempts += 1
+        async with ctx.store.edit_state() as state:
+            state["count"] = state.get("count", 0) + 1
+        if not self.broken:
+            return StopEvent(result=await ctx.store.get("count"))
+        if self.attempts == 2:
+            ctx.send_event(Third())
+            await asyncio.sleep(0.05)
+        raise Broken
+
+    @step
+    async def other(self, ev: Third) -> None:
+        return None
+
+
+async def test_the_failed_step_has_fresh_attempts_at_an_earlier_point(managing: Managing) -> None:
+    workflow = Beside()
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        assert workflow.attempts == 2
+        workflow.broken = False
+        # When it began, the first attempt of the step that fails the run had failed.
+        assert result_of(await retried(manager, failed.handler_id, from_step="other")) == 1
+
+
 class Named(BaseModel):
     names: list[str] = []
 
