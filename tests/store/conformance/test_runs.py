@@ -9,6 +9,7 @@ from workflow_server.errors import UnitRefused
 from workflow_server.records import (
     InboxPosted,
     QueueAdvanced,
+    Record,
     RunAttempted,
     RunBegan,
     RunLoaded,
@@ -75,8 +76,8 @@ async def test_the_end_of_a_run_leaves_its_events_and_state(
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 async def test_a_run_that_did_not_complete_keeps_its_journal(store: AbstractWorkflowStore, status: Status) -> None:
-    kept = [SnapshotTaken("a-1", 3, "s"), tick("a", 4, data="t4")]
-    state = [StateReplaced("a-1", 7, "all", 3), StatePatched("a-1", 8, "p8", 4)]
+    kept: list[Record] = [SnapshotTaken("a-1", 3, "s"), tick("a", 4, data="t4")]
+    state: list[Record] = [StateReplaced("a-1", 7, "all", 3), StatePatched("a-1", 8, "p8", 4)]
     await store.append(run_started("a"), *kept, *state, InboxPosted(1, "a", "a-1", "{}", None), event("a", 0))
     await store.append(run_ended("a", status=status), tick("a", 5))
     run = await store.load_run("a")
