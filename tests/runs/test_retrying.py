@@ -294,6 +294,29 @@ async def test_a_retry_beside_a_cancel_ends_one_way(managing: Managing) -> None:
         assert status == ("cancelled" if outcomes[1] is None else "running")
 
 
+@pytest.mark.parametrize("turns", range(0, 40, 4))
+async def test_a_retry_while_its_run_is_cancelled_waits_for_that(managing: Managing, turns: int) -> None:
+    async with managing(w=Asks()) as manager:
+        handler = await manager.start("w", RunRequest())
+        await asked(manager, handler.handler_id)
+        cancelling = asyncio.create_task(manager.cancel(handler.handler_id))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        try:
+            begun = await manager.retry(handler.handler_id, RetryRequest())
+        except RunNotOver:
+            begun = None
+        await cancelling
+        after = await manager.get_handler(handler.handler_id)
+        if begun is None:
+            assert (after.status, after.run_id) == ("cancelled", handler.run_id)
+            return
+        assert (after.status, after.run_id) == ("running", begun.run_id)
+        await until(lambda: bool(manager.runs.in_memory()))
+        await manager.send(handler.handler_id, REPLY, None, None)
+        assert result_of((await ended(manager, handler.handler_id))[0]) == 1
+
+
 async def test_the_events_of_a_retry_follow_those_before(managing: Managing) -> None:
     workflow = Chain(broken="three")
     async with managing(w=workflow) as manager:
