@@ -16,12 +16,15 @@ from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
+from workflows.runtime.types.internal_state import CollectionStreamInstance, Delivery
 
 from tests.harness.managing import Managing
 from tests.harness.runs import asked, ended, until
 from workflow_server import idempotency_key
 from workflow_server.errors import HandlerNotFound, KeyReused
-from workflow_server.execution.exceptions import JournalUnreadable, StepNotReached, UnknownStep
+from workflow_server.execution import retry_point
+from workflow_server.execution.engine import EmissionKey, StepId, is_stuck, new_state
+from workflow_server.execution.exceptions import JournalUnreadable, NothingToRetry, StepNotReached, UnknownStep
 from workflow_server.protocol.handlers import HandlerData, IdempotencyKey, RetryRequest, RunRequest
 from workflow_server.records import ListFilter
 from workflow_server.runs.exceptions import (
@@ -291,6 +294,29 @@ async def test_a_retry_beside_a_cancel_ends_one_way(managing: Managing) -> None:
         assert status == ("cancelled" if outcomes[1] is None else "running")
 
 
+@pytest.mark.parametrize("turns", range(0, 40, 4))
+async def test_a_retry_while_its_run_is_cancelled_waits_for_that(managing: Managing, turns: int) -> None:
+    async with managing(w=Asks()) as manager:
+        handler = await manager.start("w", RunRequest())
+        await asked(manager, handler.handler_id)
+        cancelling = asyncio.create_task(manager.cancel(handler.handler_id))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        try:
+            begun = await manager.retry(handler.handler_id, RetryRequest())
+        except RunNotOver:
+            begun = None
+        await cancelling
+        after = await manager.get_handler(handler.handler_id)
+        if begun is None:
+            assert (after.status, after.run_id) == ("cancelled", handler.run_id)
+            return
+        assert (after.status, after.run_id) == ("running", begun.run_id)
+        await until(lambda: bool(manager.runs.in_memory()))
+        await manager.send(handler.handler_id, REPLY, None, None)
+        assert result_of((await ended(manager, handler.handler_id))[0]) == 1
+
+
 async def test_the_events_of_a_retry_follow_those_before(managing: Managing) -> None:
     workflow = Chain(broken="three")
     async with managing(w=workflow) as manager:
@@ -548,6 +574,45 @@ async def test_steps_beside_the_failed_one_that_ended_do_not_run_again(managing:
     assert mended.ran == {2: 1, 3: 1}
 
 
+class Beside(Workflow):
+    """Fails once beside a step that has not begun then, and for good when that has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.broken = True
+        self.attempts = 0
+
+    @step
+    async def begin(self, ctx: Context, ev: StartEvent) -> Second:
+        return Second()
+
+    @step(retry_policy=retry_policy(wait=wait_fixed(0), stop=stop_after_attempt(2)))
+    async def fail(self, ctx: Context, ev: Second) -> StopEvent | Third:
+        self.attempts += 1
+        async with ctx.store.edit_state() as state:
+            state["count"] = state.get("count", 0) + 1
+        if not self.broken:
+            return StopEvent(result=await ctx.store.get("count"))
+        if self.attempts == 2:
+            ctx.send_event(Third())
+            await asyncio.sleep(0.05)
+        raise Broken
+
+    @step
+    async def other(self, ev: Third) -> None:
+        return None
+
+
+async def test_the_failed_step_has_fresh_attempts_at_an_earlier_point(managing: Managing) -> None:
+    workflow = Beside()
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        assert workflow.attempts == 2
+        workflow.broken = False
+        # When it began, the first attempt of the step that fails the run had failed.
+        assert result_of(await retried(manager, failed.handler_id, from_step="other")) == 1
+
+
 class Named(BaseModel):
     names: list[str] = []
 
@@ -754,6 +819,32 @@ async def test_a_journal_that_does_not_fit_the_code_is_refused(managing: Managin
     assert rows(database) == before
     async with managing(w=Chain()) as manager:
         assert result_of(await retried(manager, failed.handler_id)) == WHOLE
+
+
+async def test_a_run_that_failed_with_no_step_in_progress_says_so(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where the engine finds that what a collection waits for can never come.
+    monkeypatch.setattr(retry_point, "is_stuck", lambda state: not state.workers[StepId.root("two")].in_progress)
+    workflow = Chain(broken="three")
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        with pytest.raises(NothingToRetry, match="from an earlier step"):
+            await manager.retry(failed.handler_id, RetryRequest())
+        workflow.broken = None
+        assert result_of(await retried(manager, failed.handler_id, from_step="one")) == WHOLE
+
+
+def test_a_run_is_stuck_whose_stream_nothing_can_close() -> None:
+    state = new_state(Fan(broken=False))
+    state.is_running = True
+    assert not is_stuck(state)
+    spread = StepId.root("spread")
+    state.streams["s"] = CollectionStreamInstance("s", spread, (), open_work_items=1)
+    assert is_stuck(state)
+    key = EmissionKey("invocation_1", 0)
+    state.deliveries[key] = Delivery(key, Part(number=1), None, {}, ("s",))
+    assert not is_stuck(state)
 
 
 async def test_bulk_retries_what_it_can_and_tells_the_rest(managing: Managing, database: Path) -> None:

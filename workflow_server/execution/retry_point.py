@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from workflow_server.execution.codec import Undecodable
@@ -89,7 +89,7 @@ async def _point(
     if from_step is None and read.missing is not None:
         raise Undecodable(f"its journal has no tick {read.missing}; an earlier step may still be named")
     last = read.last if from_step is None else _beginning(read, from_step)
-    attempts = _Attempts() if from_step is not None else read.attempts_to_drop()
+    attempts = read.attempts_to_drop()
     state = _state_at(served, stored, last, attempts.ticks)
     journal = served.journal(stored.run_id, start)
     broker = await _replayed(journal, stored, last, attempts.held)
@@ -123,11 +123,11 @@ def _start_of(served: ServedWorkflow, stored: StoredRun) -> StartEvent | None:
 class _Attempts:
     """The failed attempts that do not count any more."""
 
-    items: set[Item] = field(default_factory=set)
+    items: set[Item]
     """The steps that get fresh attempts."""
-    ticks: set[int] = field(default_factory=set)
+    ticks: set[int]
     """The ticks of the failures: what the attempts wrote to the state is dropped."""
-    held: set[int] = field(default_factory=set)
+    held: set[int]
     """Those after which the step had its events as it had left them: it gets them as they were."""
 
 
