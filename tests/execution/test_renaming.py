@@ -243,6 +243,34 @@ async def test_a_fan_out_is_collected_under_new_names(
         assert shown.result.value == {"result": [0, 1, 2]}
 
 
+class CollectsTwo(Workflow):
+    """``FansOut`` after a deploy in which the last step collects otherwise."""
+
+    @step
+    async def split(self, ctx: Context, ev: StartEvent) -> list[Piece]:
+        raise AssertionError("it has ended before")
+
+    @step
+    async def work(self, ctx: Context, ev: Piece) -> Done:
+        await ctx.wait_for_event(HumanResponseEvent, timeout=None)
+        return Done(n=ev.n)
+
+    @step
+    async def gather(self, ctx: Context, ev: Annotated[list[Done], Collect(Take(2))]) -> StopEvent:
+        raise AssertionError("it waited for three")
+
+
+async def test_what_is_collected_otherwise_now_suspends_its_run(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "SNAPSHOT_TICKS", 1)
+    async with managing(fans=FansOut(timeout=None)) as manager:
+        handler_id = (await manager.start("fans", RunRequest())).handler_id
+        await until(lambda: waits(manager, handler_id) == 2)
+    async with managing(fans=CollectsTwo(timeout=None)) as manager:
+        assert "what step 'split' fanned out is no longer collected as it was" in await suspended(manager, handler_id)
+
+
 def waits(manager: RuntimeManager, handler_id: str) -> int:
     run = manager.runs.get(handler_id)
     standing = None if run is None else run.standing
@@ -255,6 +283,7 @@ def waits(manager: RuntimeManager, handler_id: str) -> int:
 @pytest.mark.parametrize(
     ("renamed", "reason"),
     [
+        ([("Reply", Answer)], "renamed is of type list: expected a dictionary of old names"),
         ({"Reply": Answer}, "has the key 'Reply' for a class: give its module, too, as in 'module.Reply'"),
         ({"old.Reply": 3}, "maps 'old.Reply' to an object of type int: expected a class, a function, or the name"),
         (

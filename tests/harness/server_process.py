@@ -43,6 +43,8 @@ class DurableServer:
         """Variables for the environment of the next process, besides the ledger's."""
         self.resumed = 0
         """Number of runs that the last start resumed."""
+        self.announced = ""
+        """The lines that the last start printed."""
         self.spawned_at = self.listening_at = 0.0
         """The times at which the last process was started and at which it listened, by time.monotonic()."""
         self.own_program = False
@@ -116,7 +118,7 @@ class DurableServer:
         if listening is None or resumed is None:
             raise DidNotStart(f"the server did not start: {lines}\n{self.log_tail()}")
         self.listening_at = time.monotonic()
-        self.resumed = int(resumed[1])
+        self.resumed, self.announced = int(resumed[1]), lines
         self.api.url = listening[1]
 
     def _spawn(self, port: str) -> subprocess.Popen[str]:

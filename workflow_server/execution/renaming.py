@@ -37,6 +37,10 @@ class Renaming:
         self._dotted: dict[str, Any] = {}
         self._modules = {kind.__module__ for kind in own}
         self._present = {f"{kind.__module__}.{kind.__qualname__}" for kind in own}
+        if not isinstance(renamed, Mapping):
+            raise ValueError(  # noqa: TRY004 the registry refuses a workflow for a ValueError
+                f"renamed is of type {type(renamed).__name__}: expected a dictionary of old names"
+            )
         for old, new in renamed.items():
             self._add(old, new, steps)
 
@@ -144,5 +148,6 @@ def _is_module(name: str) -> bool:
         return True
     try:
         return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError, AttributeError):
+    except Exception:
+        # To look for a part of a package runs the package's code.
         return False

@@ -10,7 +10,7 @@ from workflow_server.execution.codec import TAG, Codec, Undecodable, tree_of
 from workflow_server.execution.containment import is_cancelled
 from workflow_server.execution.engine import BrokerState, Event, TickWakeup
 from workflow_server.execution.patches import Json
-from workflow_server.execution.takers import check_deliveries
+from workflow_server.execution.takers import check_state
 from workflow_server.execution.unreadable import resume_failure
 from workflow_server.execution.writer import RunWriter
 from workflow_server.records import StoredRun
@@ -45,7 +45,7 @@ async def _replay(writer: RunWriter, stored: StoredRun) -> BrokerState:
         next_tick += 1
         if next_tick % 64 == 0:
             await asyncio.sleep(0)
-    check_deliveries(broker)
+    check_state(broker)
     writer.go_on(stored, next_tick)
     return broker
 

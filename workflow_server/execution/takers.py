@@ -66,8 +66,8 @@ def check_step(step_id: StepId, state: BrokerState) -> None:
         raise Undecodable(f"there is work for step '{step_id}', which is no longer in the code", remedy=NAMED)
 
 
-def check_deliveries(state: BrokerState) -> None:
-    """Check that the code has the steps to which events are on their way.
+def check_state(state: BrokerState) -> None:
+    """Check that the code has the steps to which events are on their way, and those that collect them.
 
     Raises:
         Undecodable: it has not.
@@ -75,6 +75,14 @@ def check_deliveries(state: BrokerState) -> None:
     for delivery in state.deliveries.values():
         if delivery.step_id is not None:
             check_step(delivery.step_id, state)
+    for stream in state.streams.values():
+        # The engine names a collection by its steps, its types and its policy, and drops what is for another one.
+        if any(name not in state.config.collection_bindings for name in stream.accepting_binding_ids):
+            raise Undecodable(
+                f"what step '{stream.source_step}' fanned out is no longer collected as it was",
+                remedy="deploy code that collects the same types by the same policy, or name renamed steps and classes "
+                "with add_workflow(renamed=...)",
+            )
 
 
 def _found(tick: TickAddEvent, state: BrokerState) -> Named:

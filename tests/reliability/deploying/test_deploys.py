@@ -100,7 +100,11 @@ async def test_every_changed_run_goes_on_when_its_code_is_put_back(
 
         await server.start()
         # The queued ones are found out when they get their slot.
-        assert server.resumed == len(released) + EACH - 1
+        queued = EACH - 1
+        unfit = len(names) - len(released) - queued
+        assert (
+            f"Resumed {len(released) + queued} runs; {unfit} suspended: {unfit} do not fit the code" in server.announced
+        )
         for handler_id in waiting:
             # Those that were released are loaded for it. The changed code does not know the class that some await.
             kind = "HumanResponseEvent" if names[handler_id] == "awaits" else "Go"
