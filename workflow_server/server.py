@@ -25,6 +25,7 @@ from workflow_server.forking import (
     withhold_sockets,
 )
 from workflow_server.runs.manager import RuntimeManager
+from workflow_server.runs.retention import RetentionRules
 from workflow_server.settings import EXPOSED, Settings
 from workflow_server.shutdown import SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
@@ -84,6 +85,7 @@ class WorkflowServer:
                 held=self._settings.max_held_events,
                 size=self._settings.max_waiting_bytes,
             ),
+            retention=RetentionRules(self._settings.retained, self._settings.retain_runs),
         )
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None

@@ -13,8 +13,10 @@ from workflow_server.settings import ENV_PREFIX, Settings
 NOT_OPTIONS = frozenset({"tokens", "read_tokens"})
 """Secrets come from the environment only: every user of a machine can see its command lines."""
 
-SINGULAR = {"allowed_hosts": "--allowed-host", "cors_origins": "--cors-origin"}
+SINGULAR = {"allowed_hosts": "--allowed-host", "cors_origins": "--cors-origin", "retain": "--retain"}
 """Options that can be repeated."""
+
+_PLACEHOLDERS = {"retain": "STATUS=AGE"}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -42,7 +44,9 @@ def _option(name: str) -> Callable[[Command], Command]:
     if field.annotation is bool:
         return click.option(flag, name, is_flag=True, default=None, help=text)
     if name in SINGULAR:
-        return click.option(flag, name, multiple=True, default=None, metavar="NAME", help=f"{text} Repeatable.")
+        return click.option(
+            flag, name, multiple=True, default=None, metavar=_PLACEHOLDERS.get(name, "NAME"), help=f"{text} Repeatable."
+        )
     return click.option(flag, name, default=None, metavar=_metavar(field.annotation), help=text)
 
 

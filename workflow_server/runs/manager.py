@@ -33,6 +33,7 @@ from workflow_server.runs.idempotency import IdempotencyKeys
 from workflow_server.runs.lifecycle import Lifecycle
 from workflow_server.runs.posting import Message, Postbox
 from workflow_server.runs.readiness import why_not_ready
+from workflow_server.runs.retention import Retention, RetentionRules
 from workflow_server.runs.starting import Starter
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
@@ -54,6 +55,7 @@ class RuntimeManager:
         accept_handler_ids: bool = False,
         engine_loop: bool = False,
         limits: InboxLimits | None = None,
+        retention: RetentionRules | None = None,
     ) -> None:
         around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
         self.store = store
@@ -71,6 +73,8 @@ class RuntimeManager:
         continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
         self._starter = Starter(around, self.runs, self._logs, self._activation, continuing, self._closing)
         self._bulk = BulkActions(store, self.runs, self._activation, self._logs)
+        rules = retention or RetentionRules({})
+        self._retention = Retention(store, self.runs, self._logs, around.clock, rules)
         self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
 
     # -- Life ----------------------------------------------------------------------------------
@@ -85,7 +89,9 @@ class RuntimeManager:
 
     async def resume(self) -> int:
         """Resume every running run; returns how many go on."""
-        return await self._lifecycle.resume()
+        resumed = await self._lifecycle.resume()
+        self._retention.start()
+        return resumed
 
     def close(self) -> None:
         """Accept nothing new, and end the streams: their readers come back with their cursors."""
@@ -96,6 +102,7 @@ class RuntimeManager:
     async def stop(self, grace: float) -> None:
         """Let running steps be recorded, for at most ``grace`` seconds; see ``Lifecycle.stop``."""
         self.close()
+        await self._retention.stop()
         await self._lifecycle.stop(grace)
 
     def release(self) -> None:
@@ -147,6 +154,7 @@ class RuntimeManager:
             backlog=self.store.backlog,
             sizes=self.store.sizes(),
             lag=self._lifecycle.lag,
+            swept=self._retention.swept,
         )
 
     def workflow_names(self) -> list[str]:

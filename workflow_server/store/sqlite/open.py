@@ -34,6 +34,7 @@ from workflow_server.store.sqlite.preflight import (
     sync_folder,
 )
 from workflow_server.store.sqlite.sidecar import check_sidecars, restrict_modes
+from workflow_server.store.sqlite.space import make_incremental
 from workflow_server.store.sqlite.statements import load_single
 from workflow_server.store.sqlite.transaction import describe, is_full, lone_transaction
 from workflow_server.store.sqlite.wal import write_anew
@@ -174,6 +175,8 @@ def _prepare(
     pending = pending_migrations(connection, known, name)
     fresh = len(pending) == len(known)
     stopped_cleanly = fresh or server_row(connection, name)[1] != 0
+    if fresh:
+        make_incremental(connection)
     set_durability(connection, name, wal=not fresh)
     if not fresh and name != ":memory:":
         fold_in_log(connection, Path(name))

@@ -1,0 +1,51 @@
+"""Free space: pages that hold nothing any more are given back to the file system, a few at a time.
+
+Only a file that was made for it can do that (``auto_vacuum = INCREMENTAL``): it notes of each page where it belongs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from time import monotonic
+
+from workflow_server.store.group_commit import GroupCommit
+from workflow_server.store.sqlite import reads
+from workflow_server.store.sqlite.readers import ReaderPool
+
+PAGES_AT_ONCE = 64
+"""Pages that one transaction gives back: 256 KiB, which takes about as long as a commit."""
+KEPT = 1_024
+"""Free pages that a server leaves, 4 MiB: what its next runs write would make the file grow again."""
+REST = 8.0
+"""The time between two such transactions, in multiples of the time that one took."""
+
+
+def make_incremental(connection: sqlite3.Connection) -> None:
+    """Let the file give space back: one that is empty from its first page on, any other from its next VACUUM on."""
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+
+
+def give_space_back(connection: sqlite3.Connection, pages: int) -> None:
+    """Make the file smaller by up to so many of its free pages."""
+    # Each page is a row of the answer: what is not fetched is not given back.
+    connection.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
+
+
+async def give_back(writer: GroupCommit, readers: ReaderPool) -> bool:
+    """Give back the free pages but for a few, beside all else that is written; return whether there were any. The file
+    becomes smaller with the next checkpoint."""
+    gave = False
+    while await readers.read(is_worth_it):
+        begun = monotonic()
+        if not await writer.give_space_back():
+            break
+        gave = True
+        await asyncio.sleep(REST * (monotonic() - begun))
+    return gave
+
+
+def is_worth_it(connection: sqlite3.Connection) -> bool:
+    """Return whether there is space to give back, and whether the file can give it back."""
+    mode, free = reads.space(connection)
+    return mode == reads.INCREMENTAL and free > KEPT
