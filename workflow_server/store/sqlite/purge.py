@@ -26,7 +26,8 @@ QUIET = 1.0
 
 
 class Pace(NamedTuple):
-    """The size of the slices of a deletion, in bytes and rows, and the rest after each, in multiples of its time."""
+    """The size of the slices of a deletion, in bytes and rows, and the rest after one beside which others wrote, in
+    multiples of its time."""
 
     size: int
     rows: int
@@ -105,9 +106,11 @@ class Purge:
             part = await self._readers.read(partial(reads.next_purge, size=pace.size, most=pace.rows))
             if part is None:
                 return
-            begun = monotonic()
+            begun, before = monotonic(), self._writer.committed.units
             await self._writer.append((part,), internal=True)
-            await asyncio.sleep(pace.rest * (monotonic() - begun))
+            if self._writer.committed.units > before + 1:
+                # Others write, too: the next slices leave room for them.
+                await asyncio.sleep(pace.rest * (monotonic() - begun))
 
     async def _empty_log(self) -> None:
         if not await self._writer.erase_deleted() and (self._emptying is None or self._emptying.done()):
