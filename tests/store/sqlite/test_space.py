@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from tests.store.fault_injection import HookedStore
 from tests.store.making import event, run_ended, run_started
 from tests.store.sqlite.files import edit
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
-from workflow_server.store.sqlite import purge, space
+from workflow_server.store.sqlite import purge, reads, space
 from workflow_server.store.sqlite.backup import back_up, restore
 from workflow_server.store.sqlite.maintenance import Selection, check, vacuum
 from workflow_server.store.sqlite.maintenance import purge as purge_file
@@ -39,6 +41,18 @@ async def fill(store: SqliteWorkflowStore) -> None:
     for name in ("gone", "kept"):
         await store.append(run_started(name), *(event(name, n, data="x" * 30_000) for n in range(100)))
         await store.append(run_ended(name))
+
+
+def test_as_many_pages_are_given_back_as_are_asked_for(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        space.make_incremental(connection)
+        connection.execute("CREATE TABLE rows (value TEXT)")
+        connection.executemany("INSERT INTO rows VALUES (?)", [("x" * 5_000,)] * 100)
+        connection.execute("DELETE FROM rows")
+        mode, free = reads.space(connection)
+        assert (mode, free > 90) == (reads.INCREMENTAL, True)
+        space.give_space_back(connection, 70)
+        assert reads.space(connection) == (reads.INCREMENTAL, free - 70)
 
 
 @pytest.mark.parametrize("gently", [False, True])
