@@ -175,12 +175,11 @@ def _prepare(
     pending = pending_migrations(connection, known, name)
     fresh = len(pending) == len(known)
     stopped_cleanly = fresh or server_row(connection, name)[1] != 0
-    if fresh:
-        make_incremental(connection)
     set_durability(connection, name, wal=not fresh)
     if not fresh and name != ":memory:":
         fold_in_log(connection, Path(name))
-    migrate(connection, pending)
+    # In the transaction that makes the file: it writes the first page, which has to say whose the file is.
+    migrate(connection, pending, make=make_incremental if fresh else None)
     # A new file is migrated before it gets a WAL: so its own header says whose it is, whatever happens to the WAL.
     set_durability(connection, name, wal=True)
     last_alive = ServerAlive(*connection.execute(_READS["last_alive"]).fetchone())

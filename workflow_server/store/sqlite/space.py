@@ -24,7 +24,11 @@ REST = 4.0
 
 
 def make_incremental(connection: sqlite3.Connection) -> None:
-    """Let the file give space back: one that is empty from its first page on, any other from its next VACUUM on."""
+    """Let the file give space back: one that is empty from its first page on, any other from its next VACUUM on.
+
+    The first page of an empty file is written: in a transaction of its own, unless one has begun (``DEFERRED``: where a
+    page is there already, the mode stays).
+    """
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
 
 
