@@ -25,7 +25,13 @@ def copy_handlers(db: Path, total: int, old: int, gone: Path) -> None:
     """
     with closing(sqlite3.connect(db, isolation_level=None)) as connection:
         # A file that is lost with the machine is made anew.
-        for pragma in ("journal_mode = DELETE", "journal_mode = OFF", "synchronous = OFF", "cache_size = -4000000"):
+        for pragma in (
+            "journal_mode = DELETE",
+            "journal_mode = OFF",
+            "synchronous = OFF",
+            "cache_size = -4000000",
+            "temp_store = MEMORY",
+        ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.execute("BEGIN")
         _plan(connection, total, old)
@@ -94,10 +100,14 @@ def _copy(connection: sqlite3.Connection, table: str) -> None:
     own = next(name for name in _IDS if name in columns)
     values = [_value(table, name) for name in columns]
     old = _IDS[own].replace("new", "old")
+    # Read from a table of its own: SQLite would first put all that it reads of the one that it writes to into a file.
+    connection.execute(f"CREATE TEMP TABLE models AS SELECT * FROM {table}")
+    connection.execute(f"CREATE INDEX temp.models_by_owner ON models ({own})")
     connection.execute(
         f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} "
-        f"FROM copies AS c CROSS JOIN {table} AS t ON t.{own} = c.{old} ORDER BY c.new_number"
+        f"FROM copies AS c CROSS JOIN models AS t ON t.{own} = c.{old} ORDER BY c.new_number"
     )
+    connection.execute("DROP TABLE models")
 
 
 def _value(table: str, column: str) -> str:
