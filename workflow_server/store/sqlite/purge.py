@@ -135,14 +135,18 @@ class Purge:
 
     async def _tidy(self) -> None:
         try:
-            last = None
-            while last is not self._task:
+            done = False
+            while not done:
                 last = self._task
                 await self.finished()
                 await asyncio.sleep(QUIET)
-            gave = await give_back(self._writer, self._readers)
-            if gave or self._log_is_due:
-                self._log_is_due = False
-                await self._empty_log()
+                done = last is self._task and await self._tidied() and last is self._task
         except StorageError as error:
             logger.info("free space of the database is not given back now: %s", error)
+
+    async def _tidied(self) -> bool:
+        gave = await give_back(self._writer, self._readers)
+        if gave or self._log_is_due:
+            self._log_is_due = False
+            await self._empty_log()
+        return not self._log_is_due
