@@ -18,6 +18,8 @@ from typing import Literal, NamedTuple
 Status = Literal["running", "completed", "failed", "cancelled"]
 
 STATUSES: tuple[Status, ...] = ("running", "completed", "failed", "cancelled")
+FINISHED: tuple[Status, ...] = ("completed", "failed", "cancelled")
+"""The statuses of handlers whose run has ended."""
 
 
 class RunStarted(NamedTuple):
@@ -449,6 +451,15 @@ class HandlersPage(NamedTuple):
 
     handlers: list[StoredHandler]
     cursor: ListCursor | None
+
+
+class EndedHandler(NamedTuple):
+    """A handler whose run has ended, in the order of the ends; those of the same time are in the order of their ids."""
+
+    ended_at: float
+    """By the wall clock. Of a handler that was stored without an end, its last change or its start; 0 without any."""
+    handler_id: str
+    run_id: str | None = None
 
 
 class HandlerCount(NamedTuple):

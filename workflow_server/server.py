@@ -28,6 +28,7 @@ from workflow_server.forking import (
 from workflow_server.records import StoredRun
 from workflow_server.runs.checking import Misfit
 from workflow_server.runs.manager import RuntimeManager
+from workflow_server.runs.retention import RetentionRules
 from workflow_server.runs.suspension import suspensions
 from workflow_server.service_manager import ServiceManager
 from workflow_server.settings import EXPOSED, Settings
@@ -92,6 +93,7 @@ class WorkflowServer:
                 size=self._settings.max_waiting_bytes,
             ),
             max_running_runs=self._settings.max_running_runs,
+            retention=RetentionRules(self._settings.retained, self._settings.retain_runs),
         )
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None

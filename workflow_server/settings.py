@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -21,9 +21,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from workflow_server.ages import AN_AGE, seconds_of
 from workflow_server.config_file import ConfigFile, is_readable_by_others
 from workflow_server.errors import SettingsError
 from workflow_server.printable import printable
+from workflow_server.records import FINISHED, Status
 
 ENV_PREFIX = "WORKFLOW_SERVER_"
 
@@ -58,6 +60,35 @@ def _split_secrets(value: Any) -> Any:
     return _split(value)
 
 
+_RETAIN = f"expected a status and an age, as in completed=30d,failed=90d: one of {', '.join(FINISHED)}, and {AN_AGE}"
+
+
+def _ages(value: Any) -> Any:
+    """Return the ages by status of ``completed=30d,failed=90d``, of a list of such parts, or of a table."""
+    if isinstance(value, (str, list, tuple)):
+        value = _by_status(value)
+    if value is not None and not (isinstance(value, Mapping) and all(_is_retained(*item) for item in value.items())):
+        raise ValueError(_RETAIN)
+    return value or None
+
+
+def _by_status(value: str | Sequence[Any]) -> dict[str, str]:
+    parts = [part for item in ([value] if isinstance(value, str) else value) for part in _split(str(item))]
+    ages: dict[str, str] = {}
+    for part in parts:
+        status, _, age = part.partition("=")
+        if status.strip() in ages:
+            raise ValueError(f"{_RETAIN}; each status once")
+        ages[status.strip()] = age.strip()
+    return ages
+
+
+def _is_retained(status: Any, age: Any) -> bool:
+    # An age of nothing would delete results that nobody has read; elsewhere, 0 stands for never.
+    return status in FINISHED and isinstance(age, str) and bool(seconds_of(age))
+
+
+Ages = Annotated[dict[str, str] | None, NoDecode, BeforeValidator(_ages)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_secrets)]
 Delays = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_split), Field(max_length=20)]
@@ -167,6 +198,15 @@ class Settings(BaseSettings):
     persistence_backoff: Delays = Field(
         (0.5, 3.0), description="Delays before each retry of a failed write, as in 0.5,3."
     )
+    retain: Ages = Field(
+        None, description="Age after which ended handlers are deleted, by status, as in completed=30d,failed=90d."
+    )
+    retain_runs: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000_000,
+        description="Maximum number of ended handlers; those that ended first are deleted.",
+    )
     max_attempts: int = Field(3, ge=1, le=1_000, description="Crashes during a run's step before it is quarantined.")
     control_loop: ControlLoop = Field(
         "lean", description="Control loop of runs: lean, or engine for the engine's own, which is slower."
@@ -204,6 +244,12 @@ class Settings(BaseSettings):
             return cls(**(options or {}))
         except ValidationError as error:
             raise SettingsError(_first_problem(error, origins(options or {}))) from None
+
+    @property
+    def retained(self) -> dict[Status, float]:
+        """The seconds for which ended handlers are kept, by status; those of others are kept."""
+        retain = self.retain or {}
+        return {status: seconds_of(retain[status]) or 0.0 for status in FINISHED if status in retain}
 
     @property
     def exposed_file(self) -> str | None:

@@ -123,6 +123,10 @@ class Served:
             except ConnectionError:
                 return False
 
+    def set_environment(self, environment: Mapping[str, str]) -> None:
+        """Let the next start have this environment."""
+        self._environment = {**environment, "BENCHMARK_BEGUN": str(self.begun_file)}
+
     async def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the process by a signal."""
         if self._process is not None:

@@ -193,7 +193,7 @@ def test_the_database_is_named_by_the_settings(large: Path) -> None:
     (large.parent / "server.toml").write_text('host = "0.0.0.0"\ndb = "large.sqlite3"\n')
     done = run("db", "backup", "copy", "--config", "server.toml", cwd=large.parent)
     size = f"{large.stat().st_size / 1e6:.1f} MB"
-    assert (done.returncode, done.stdout) == (0, f"Backed up to 'copy': {size}, 1 handlers, 1 unfinished\n")
+    assert (done.returncode, done.stdout) == (0, f"Backed up to 'copy': {size}, 1 handler, 1 unfinished\n")
 
 
 @pytest.mark.slow(8)
@@ -261,7 +261,7 @@ def test_a_mistaken_purge_deletes_nothing(large: Path, options: tuple[str, ...],
 def test_running_runs_are_deleted_where_that_is_allowed(large: Path) -> None:
     purge = ("db", "purge", "--older-than", "1d", "--status", "running", "--running", "--db", "large.sqlite3")
     done = run(*purge, cwd=large.parent)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Deleted 1 handlers")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Deleted 1 handler")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,3 +166,62 @@ def test_a_host_that_others_reach_needs_a_token_or_the_flag(host: str) -> None:
 )
 def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+RETAINED = {"completed": 30 * 86_400.0, "failed": 7 * 86_400.0}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "completed=30d,failed=1w",
+        " failed = 1w , completed = 30d ",
+        ("completed=30d", "failed=168h"),
+        ["completed=30d,failed=1w"],
+        {"failed": "1w", "completed": "30d"},
+    ],
+)
+def test_ages_are_given_as_a_list_or_a_table(value: object) -> None:
+    assert Settings.load({"retain": value}).retained == RETAINED
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "completed",
+        "running=30d",
+        "completed=0d",
+        "completed=1y",
+        "completed=-1d",
+        "completed=1d,completed=2d",
+        "=",
+        3,
+        {"completed": 3},
+        {3: "3d"},
+        [3],
+        {"completed": ["3d"]},
+        {"failed": None},
+    ],
+)
+def test_what_is_no_age_of_a_status_is_refused_in_one_line(value: object) -> None:
+    with pytest.raises(SettingsError, match="completed=30d,failed=90d") as refused:
+        Settings.load({"retain": value})
+    assert "\n" not in str(refused.value)
+
+
+def test_without_ages_everything_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (Settings.load().retained, Settings.load().retain_runs) == ({}, None)
+    monkeypatch.setenv("WORKFLOW_SERVER_RETAIN", "")
+    assert Settings.load().retained == {}
+    monkeypatch.setenv("WORKFLOW_SERVER_RETAIN", "completed=30d,failed=1w")
+    assert Settings.load().retained == RETAINED
+
+
+def test_ages_stand_in_a_file_as_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("retain_runs = 10\n[retain]\ncompleted = '30d'\nfailed = '1w'\n")
+    settings = Settings.load({"config": str(file)})
+    assert (settings.retained, settings.retain_runs) == (RETAINED, 10)
+    file.write_text("retain = 'completed=1'")
+    with pytest.raises(SettingsError, match=r"settings\.toml': expected a status and an age"):
+        Settings.load({"config": str(file)})

@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness.managing import Managing
 from workflow_server.execution import clock as module
-from workflow_server.execution.clock import ServerClock
+from workflow_server.execution.clock import CautiousClock, ServerClock
 from workflow_server.records import Record, ServerAlive
 from workflow_server.runs.lifecycle import ALIVE_INTERVAL
 from workflow_server.store import SqliteWorkflowStore
@@ -31,11 +31,30 @@ class Wall:
         return self._time() + self.by
 
 
+class Passing:
+    """Time that passes at once, for all clocks."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, wall: Wall) -> None:
+        self._wall = wall
+        self._by = 0.0
+        uptime = time.clock_gettime
+        monkeypatch.setattr(time, "clock_gettime", lambda clock: uptime(clock) + self._by)
+
+    def __call__(self, seconds: float) -> None:
+        self._by += seconds
+        self._wall.by += seconds
+
+
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     wall = Wall()
     monkeypatch.setattr(time, "time", wall)
     return wall
+
+
+@pytest.fixture
+def passing(monkeypatch: pytest.MonkeyPatch, wall: Wall) -> Passing:
+    return Passing(monkeypatch, wall)
 
 
 def ago(note: ServerAlive, seconds: float) -> ServerAlive:
@@ -128,3 +147,49 @@ async def test_that_the_wall_clock_was_set_is_noted_before_long(wall: Wall, mana
         await store.flush()
         wall.by = HOUR
         await asyncio.wait_for(noted.wait(), ALIVE_INTERVAL / 2)
+
+
+# -- What cannot be taken back ---------------------------------------------------------------------
+
+
+def test_a_leap_forward_counts_a_day_later_only(wall: Wall, passing: Passing) -> None:
+    clock = CautiousClock(ServerClock(), time.time())
+    right = time.time()
+    wall.by = 400 * 24 * HOUR
+    assert clock.now() == NEAR(right, abs=0.5)
+    passing(23 * HOUR)
+    assert clock.now() == NEAR(right + 23 * HOUR, abs=0.5)
+    passing(2 * HOUR)
+    assert clock.now() == NEAR(time.time(), abs=0.5)
+
+
+def test_a_leap_that_is_taken_back_leaves_nothing(wall: Wall, passing: Passing) -> None:
+    """The next one has its own day."""
+    clock = CautiousClock(ServerClock(), time.time())
+    for _ in range(2):
+        wall.by += 400 * 24 * HOUR
+        assert clock.now() == NEAR(time.time() - 400 * 24 * HOUR, abs=0.5)
+        passing(20 * HOUR)
+        assert clock.now() == NEAR(time.time() - 400 * 24 * HOUR, abs=0.5)
+        wall.by -= 400 * 24 * HOUR
+        assert clock.now() == NEAR(time.time(), abs=0.5)
+
+
+def test_corrections_and_clocks_set_back_count_at_once(wall: Wall, passing: Passing) -> None:
+    clock = CautiousClock(ServerClock(), time.time())
+    for by in (0.5 * HOUR, -0.5 * HOUR, -90 * HOUR):
+        wall.by += by
+        assert clock.now() == NEAR(time.time(), abs=0.5)
+        passing(HOUR)
+        assert clock.now() == NEAR(time.time(), abs=0.5)
+
+
+def test_time_that_no_server_saw_is_a_leap(wall: Wall, passing: Passing) -> None:
+    """Not so a restart, and not so the time of a database that no server had."""
+    last = ServerClock().read()
+    for downtime, passed in ((10.0, 10.0), (30 * 24 * HOUR, 0.0)):
+        wall.by = downtime
+        server = ServerClock()
+        server.resume(last)
+        assert CautiousClock(server, last.at).now() == NEAR(last.at + passed, abs=1.0)
+        assert CautiousClock(server, None).now() == NEAR(time.time(), abs=0.5)

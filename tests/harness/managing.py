@@ -14,6 +14,7 @@ from workflows.events import Event
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.execution.renaming import Renamed
 from workflow_server.runs.manager import RuntimeManager
+from workflow_server.runs.retention import RetentionRules
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 
 CONTROL_LOOP = "WORKFLOW_SERVER_CONTROL_LOOP"
@@ -48,6 +49,7 @@ def managing(database: Path) -> Managing:
         additional: Sequence[type[Event]] = (),
         limits: InboxLimits | None = None,
         renamed: Renamed | None = None,
+        retention: RetentionRules | None = None,
         **workflows: Workflow,
     ) -> AsyncIterator[RuntimeManager]:
         store = store or SqliteWorkflowStore(database)
@@ -58,6 +60,7 @@ def managing(database: Path) -> Managing:
             accept_handler_ids=accept_handler_ids,
             engine_loop=uses_engine_loop(),
             limits=limits,
+            retention=retention,
         )
         for name, workflow in workflows.items():
             manager.add_workflow(name, workflow, additional, renamed=renamed)

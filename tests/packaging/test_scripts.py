@@ -51,7 +51,7 @@ def test_run_serves_the_examples_and_keeps_their_runs(clone: Path, tmp_path: Pat
     assert (clone / ".venv/.installed").stat().st_mtime_ns == installed
 
 
-SCRIPTS = ("run", "setup", "test", "matrix", "lock", "pythons", "reliability", "interop", "bench")
+SCRIPTS = ("run", "setup", "test", "matrix", "lock", "pythons", "reliability", "interop", "bench", "large")
 
 
 @pytest.mark.parametrize("script", [*(f"scripts/{name}" for name in SCRIPTS), ".ci/run"])

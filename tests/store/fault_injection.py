@@ -70,7 +70,7 @@ class HookedConnection(sqlite3.Connection):
     _serves = False
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        if sql == "BEGIN IMMEDIATE":
+        if sql in ("BEGIN IMMEDIATE", "BEGIN DEFERRED"):
             self._written = []
             self._call(BEGIN)
         elif sql == "COMMIT":

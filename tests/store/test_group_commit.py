@@ -28,6 +28,7 @@ class ListBackend(Backend):
         """The fate of the next commits; FULL stays for all but urgent ones."""
         self.unstorable: set[Record] = set()
         self.maintained = 0
+        self.given_back = 0
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.began = asyncio.Event()
@@ -47,6 +48,12 @@ class ListBackend(Backend):
         self.maintained += 1
 
     async def erase_deleted(self) -> bool:
+        return True
+
+    async def give_space_back(self) -> bool:
+        if self.failures:
+            raise TransactionError(self.failures[0], self.failures.pop(0).value)
+        self.given_back += 1
         return True
 
     def _keep(self, units: Sequence[Entries]) -> Refusals:
@@ -190,3 +197,28 @@ async def test_maintenance_that_fails_ends_the_store(writing: Writing, monkeypat
     await writing.writer.append((run_started("a"),))
     await until(lambda: bool(writing.failures))
     assert isinstance(writing.failures[0], CommitUnknown)
+
+
+async def test_space_is_given_back_between_transactions(writing: Writing) -> None:
+    """Once for all who ask at the same time; never where units wait for room."""
+    backend, writer = writing.backend, writing.writer
+    backend.go_on.clear()
+    unit = asyncio.ensure_future(writer.append((run_started("a"),)))
+    await backend.began.wait()
+    asked = [asyncio.ensure_future(writer.give_space_back()) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert backend.given_back == 0
+    backend.go_on.set()
+    assert await asyncio.gather(*asked) == [True, True]
+    await unit
+    assert backend.given_back == 1
+    await writer.close()
+    assert not await writer.give_space_back()
+
+
+async def test_a_failure_while_space_is_given_back_ends_the_store(writing: Writing) -> None:
+    writing.backend.failures.append(FailureKind.UNKNOWN)
+    assert not await writing.writer.give_space_back()
+    assert [type(failure) for failure in writing.failures] == [CommitUnknown]
+    with pytest.raises(CommitUnknown):
+        await writing.writer.append((run_started("a"),))

@@ -11,20 +11,20 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from workflow_server.ages import AN_AGE, seconds_of
 from workflow_server.cli.exit_codes import FAILURE, exit_codes
 from workflow_server.cli.options import given, options_of
-from workflow_server.cli.output import print_json, print_table, progress, size
-from workflow_server.cli.times import AN_AGE, seconds_of
+from workflow_server.cli.output import counted, print_json, print_table, progress, size
 from workflow_server.errors import WorkflowServerError
 from workflow_server.logs import set_up_logging
-from workflow_server.records import STATUSES, Status
+from workflow_server.records import STATUSES, HandlerCount, Status
 from workflow_server.settings import Settings
 from workflow_server.store.sqlite import backup as backups
 from workflow_server.store.sqlite import exceptions, maintenance
 from workflow_server.store.sqlite.inspection import Content
 from workflow_server.store.sqlite.maintenance import Selection
 from workflow_server.store.sqlite.migrations import known_migrations
-from workflow_server.store.sqlite.stats import HandlerCount, statistics
+from workflow_server.store.sqlite.stats import statistics
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -131,7 +131,7 @@ def _print_copy(content: Content, done: str, path: Path, *, as_json: bool) -> No
 
 
 def _told(content: Content) -> str:
-    return f"{size(content.bytes)}, {content.handlers:,} handlers, {content.unfinished:,} unfinished"
+    return f"{size(content.bytes)}, {counted(content.handlers, 'handler')}, {content.unfinished:,} unfinished"
 
 
 CHECK = """Read the whole database and check it as a start does, also while a server runs on it.
@@ -160,7 +160,11 @@ def check(as_json: bool, **options: Any) -> None:
     if content.schema < newest:
         schema += f" (the next start migrates it to {newest})"
     click.echo(f"'{settings.db}' is sound: {schema}, {_told(content)}")
+    if not content.gives_space_back:
+        click.echo(KEEPS_SIZE)
 
+
+KEEPS_SIZE = "The file does not become smaller by itself when handlers are deleted: after one 'db vacuum' it does."
 
 STATS = """Print the size of the database, of its tables, and the number of handlers by workflow and status.
 
@@ -186,10 +190,14 @@ def stats(as_json: bool, **options: Any) -> None:
     click.echo()
     print_table(("workflow", "status", "handlers"), found.handlers)
     if found.being_deleted:
-        click.echo(f"\n{found.being_deleted:,} handlers are being deleted: the next start goes on with it.")
+        told = counted(found.being_deleted, "handler")
+        click.echo(f"\nThe deletion of {told} was interrupted, or goes on: the next start finishes it.")
+    if not found.gives_space_back:
+        click.echo(f"\n{KEEPS_SIZE}")
 
 
-VACUUM = """Write the database anew without what it no longer needs, so that the file becomes smaller.
+VACUUM = """Write the database anew without what it no longer needs, so that the file becomes smaller, and becomes
+smaller by itself from then on.
 
 No server may run on it. The disk needs room for another copy, and so does the folder for temporary files.
 """
@@ -220,8 +228,8 @@ def _age(_: click.Context, __: click.Parameter, value: str) -> float:
 
 PURGE = """Delete handlers that ended so long ago, with their events, results and state.
 
-No server may run on the database, unless with --dry-run. The file keeps its size: "db vacuum" makes it smaller. With
-the status "running", the age counts from the start of the run.
+No server may run on the database, unless with --dry-run. With the status "running", the age counts from the start of
+the run.
 """
 
 
@@ -252,14 +260,14 @@ def purge(
             counts = maintenance.count_selected(_file(settings), selection, **_allowed(settings))
         else:
             counts = maintenance.purge(_file(settings), selection, progress=report, **_allowed(settings))
-    total = sum(count.handlers for count in counts)
+    total = sum(count.number for count in counts)
     if as_json:
         print_json({"path": settings.db, "dry_run": dry_run, "handlers": total, "by_workflow": _counts(counts)})
         return
     if counts:
         print_table(("workflow", "status", "handlers"), counts)
-    click.echo(f"{'Would delete' if dry_run else 'Deleted'} {total:,} handlers")
+    click.echo(f"{'Would delete' if dry_run else 'Deleted'} {counted(total, 'handler')}")
 
 
 def _counts(counts: Sequence[HandlerCount]) -> list[dict[str, Any]]:
-    return [count._asdict() for count in counts]
+    return [{"workflow": name, "status": status, "handlers": number} for name, status, number in counts]

@@ -17,8 +17,11 @@ SINGULAR = {
     "allowed_hosts": "--allowed-host",
     "cors_origins": "--cors-origin",
     "trusted_proxies": "--trusted-proxy",
+    "retain": "--retain",
 }
 """Options that can be repeated."""
+
+_PLACEHOLDERS = {"retain": "STATUS=AGE"}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,7 +49,9 @@ def _option(name: str) -> Callable[[Command], Command]:
     if field.annotation is bool:
         return click.option(flag, name, is_flag=True, default=None, help=text)
     if name in SINGULAR:
-        return click.option(flag, name, multiple=True, default=None, metavar="NAME", help=f"{text} Repeatable.")
+        return click.option(
+            flag, name, multiple=True, default=None, metavar=_PLACEHOLDERS.get(name, "NAME"), help=f"{text} Repeatable."
+        )
     return click.option(flag, name, default=None, metavar=_metavar(field.annotation), help=text)
 
 

@@ -31,6 +31,11 @@ class Report(Protocol):
         """Show the progress."""
 
 
+def counted(number: int, name: str) -> str:
+    """Return a number of things, as in "1 handler" and "1,200 handlers"."""
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     click.echo(printable_json(json.dumps(value, indent=2, ensure_ascii=False)))

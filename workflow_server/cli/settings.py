@@ -45,6 +45,8 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_shown(part)}" for key, part in value.items()) or "none"
     return "none" if value is None else str(value)
 
 

@@ -20,6 +20,11 @@ LONGEST_SLEEP = 60.0
 """Maximum seconds of one sleep of code that waits for a deadline: the event loop's own clock stands still while the
 machine is suspended, so look at this clock again."""
 
+LEAP = 3_600.0
+"""Seconds of a leap of the wall clock that are believed at once: corrections are smaller, and so are restarts."""
+BELIEVED_AFTER = 86_400.0
+"""Seconds after which a longer leap is believed that was not taken back."""
+
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """A text that differs after each start of the system: https://man7.org/linux/man-pages/man5/proc_sys_kernel.5.html"""
 
@@ -58,6 +63,31 @@ class ServerClock:
             downtime = max(downtime, _uptime() - last.uptime)
         self._zero = last.at + last.ahead + downtime - _uptime()
         return downtime
+
+
+class CautiousClock:
+    """The wall clock, for what cannot be taken back: where it leaps forward, that counts a day later only.
+
+    So a wall clock that was wrong for a day makes nothing look old. Time in which no server was alive is such a leap,
+    too; one that is set back counts at once. ``seen`` is the wall clock's time when a server was last alive.
+    """
+
+    def __init__(self, clock: ServerClock, seen: float | None) -> None:
+        self._clock = clock
+        self._behind = (time.time() if seen is None else seen) - clock.now()
+        """The difference to the server's clock that is believed."""
+        self._leapt_at: float | None = None
+
+    def now(self) -> float:
+        """Return the time, in seconds since the Unix epoch; never later than the wall clock's."""
+        now, behind = self._clock.now(), self._clock.behind()
+        if behind <= self._behind + LEAP:
+            self._behind, self._leapt_at = behind, None
+        elif self._leapt_at is None:
+            self._leapt_at = now
+        elif now - self._leapt_at >= BELIEVED_AFTER:
+            self._behind, self._leapt_at = behind, None
+        return now + self._behind
 
 
 def _uptime() -> float:

@@ -57,6 +57,11 @@ class EventLog:
         """The store was told of a reader that waits."""
 
     @property
+    def is_read(self) -> bool:
+        """Return whether the log has a reader."""
+        return self._readers > 0
+
+    @property
     def next_sequence(self) -> int:
         """Return the sequence that the next event gets."""
         return self._next

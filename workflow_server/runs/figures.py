@@ -72,6 +72,8 @@ class Figures(NamedTuple):
     sizes: Sizes | None
     lag: Durations | None
     """The time by which the event loop was late; None while the server does not run."""
+    swept: int
+    """Handlers that retention has deleted."""
     commit_limits: tuple[float, ...] = COMMIT_LIMITS
     """Seconds: the bounds of ``committed.within``."""
 

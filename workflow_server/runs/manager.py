@@ -44,6 +44,7 @@ from workflow_server.runs.lifecycle import Lifecycle
 from workflow_server.runs.posting import Message, Postbox
 from workflow_server.runs.quota import RunQuota
 from workflow_server.runs.readiness import why_not_ready
+from workflow_server.runs.retention import Retention, RetentionRules
 from workflow_server.runs.retrying import Retrier
 from workflow_server.runs.starting import Starter
 from workflow_server.runs.suspension import resume_suspended
@@ -68,6 +69,7 @@ class RuntimeManager:
         engine_loop: bool = False,
         limits: InboxLimits | None = None,
         max_running_runs: int | None = None,
+        retention: RetentionRules | None = None,
     ) -> None:
         self._around = around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
         self.store = store
@@ -89,6 +91,8 @@ class RuntimeManager:
             around, self.runs, self._logs, self._activation, self._starter, continuing, self._quota, self._closing
         )
         self._bulk = BulkActions(store, self.runs, self._activation, self._logs, self._retrier)
+        rules = retention or RetentionRules({})
+        self._retention = Retention(store, self.runs, self._logs, around.clock, rules)
         self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
 
     # -- Life ----------------------------------------------------------------------------------
@@ -115,7 +119,9 @@ class RuntimeManager:
 
     async def resume(self) -> int:
         """Resume every running run; returns how many go on."""
-        return await self._lifecycle.resume()
+        resumed = await self._lifecycle.resume()
+        self._retention.start()
+        return resumed
 
     def close(self) -> None:
         """Accept nothing new, and end the streams: their readers come back with their cursors."""
@@ -126,6 +132,7 @@ class RuntimeManager:
     async def stop(self, grace: float) -> None:
         """Let running steps be recorded, for at most ``grace`` seconds; see ``Lifecycle.stop``."""
         self.close()
+        await self._retention.stop()
         await self._lifecycle.stop(grace)
 
     def release(self) -> None:
@@ -177,6 +184,7 @@ class RuntimeManager:
             backlog=self.store.backlog,
             sizes=self.store.sizes(),
             lag=self._lifecycle.lag,
+            swept=self._retention.swept,
         )
 
     def workflow_names(self) -> list[str]:

@@ -75,6 +75,16 @@ class Backend(ABC):
             TransactionError: it failed so that the database cannot be trusted any more.
         """
 
+    async def give_space_back(self) -> bool:
+        """Make the database smaller by a small part of the room in it that holds nothing, in a transaction of its own;
+        return False where that is not possible, at present or at all.
+
+        Raises:
+            TransactionError: it failed so that the database cannot be trusted any more.
+            StoreGone: as ``commit``.
+        """
+        return False
+
     @abstractmethod
     async def erase_deleted(self) -> bool:
         """Erase what was deleted before from wherever else the database keeps it, such as its log; return False where

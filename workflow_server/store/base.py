@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from workflow_server.errors import StorageError
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
+    EndedHandler,
     EventRange,
     HandlerCount,
     HandlersPage,
@@ -333,6 +334,18 @@ class AbstractWorkflowStore(ABC):
         """Return how many handlers there are of each workflow and status, ordered by both; none of a number of 0."""
 
     @abstractmethod
+    async def ended_handlers(
+        self, status: Status, after: EndedHandler, until: EndedHandler, limit: int
+    ) -> list[EndedHandler]:
+        """Return the first handlers, at most ``limit``, of an ended status that ended behind ``after`` and not behind
+        ``until``."""
+
+    @abstractmethod
+    async def last_beyond(self, kept: int) -> EndedHandler | None:
+        """Return, of all ended handlers but for the ``kept`` ones that ended last, the one that ended last; None where
+        there are no more than that."""
+
+    @abstractmethod
     async def update(self, handler: PersistentHandler) -> None:
         """Insert or replace a handler's record; with a ``ctx``, also the state that a later run finds.
 
@@ -347,6 +360,19 @@ class AbstractWorkflowStore(ABC):
         They are hidden from all reads by one commit, in order with the records handed over before, and then deleted in
         parts, so that nobody waits long beside it. A deletion that was interrupted is finished after the next ``open``.
         """
+
+    @abstractmethod
+    async def begin_deletion(self, handler_ids: Sequence[str]) -> None:
+        """Delete these handlers as ``delete`` does, but beside all else, in parts so small and rare that nobody waits
+        long for one; return when they are hidden.
+
+        Raises:
+            StorageError: as ``append``.
+        """
+
+    @abstractmethod
+    async def deletions_ended(self) -> None:
+        """Return when the rows of all handlers that were deleted before are gone, or when that was interrupted."""
 
     @abstractmethod
     async def shift_clocks(self, seconds: float) -> None:

@@ -79,8 +79,8 @@ class GroupCommit:
         self._failed: StorageError | None = None
         self._full_until = 0.0
         self._waits_for_room = False
-        self._erasing: list[asyncio.Future[bool]] = []
-        """One future per caller of ``erase_deleted``."""
+        self._asked: dict[Callable[[], Awaitable[bool]], list[asyncio.Future[bool]]] = {}
+        """The work of the backend that is to be done between two transactions, with one future per caller."""
         self._task = asyncio.create_task(self._run(), name="store-writer")
 
     @property
@@ -126,10 +126,18 @@ class GroupCommit:
 
     async def erase_deleted(self) -> bool:
         """Erase what was deleted before (see ``Backend``); return False where that is not possible at present."""
+        return await self._between_transactions(self._backend.erase_deleted)
+
+    async def give_space_back(self) -> bool:
+        """Make the database a little smaller (see ``Backend``), when nothing waits for its commit; return False where
+        that is not possible, at present or at all."""
+        return await self._between_transactions(self._backend.give_space_back)
+
+    async def _between_transactions(self, work: Callable[[], Awaitable[bool]]) -> bool:
         if not self.is_open or self._waits_for_room:
             return False
         asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._erasing.append(asked)
+        self._asked.setdefault(work, []).append(asked)
         self._wanted.set()
         return await asked
 
@@ -148,15 +156,21 @@ class GroupCommit:
                 await self._wanted.wait()
                 self._wanted.clear()
                 await self._store_gathered()
-                if self._erasing and self._failed is None:
-                    erased = await self._guarded(self._backend.erase_deleted())
-                    self._answer_erasing(erased=erased is True)
+                await self._do_asked()
         except BaseException as error:
             self._fail(CommitUnknown(reason=f"the writer ended: {type(error).__name__}: {error}"), cause=error)
             if not isinstance(error, Exception):
                 raise
         finally:
-            self._answer_erasing(erased=False)
+            self._refuse_asked()
+
+    async def _do_asked(self) -> None:
+        for work in list(self._asked):
+            if self._failed is None:
+                is_done = await self._guarded(work())
+                _answer(self._asked.pop(work, []), is_done is True)
+            if self._failed is None:
+                await self._guarded(self._backend.maintain())
 
     async def _store_gathered(self) -> None:
         if self._timer is not None:
@@ -264,7 +278,7 @@ class GroupCommit:
         if not self._waits_for_room:
             logger.error("the disk is full: %d records wait for room", self._backlog)
         self._waits_for_room = True
-        self._answer_erasing(erased=False)
+        self._refuse_asked()
         self._look_again.clear()
         if self._closing.is_set() or urgent_units(self._gathering.units):
             return
@@ -302,12 +316,14 @@ class GroupCommit:
         except TransactionError as failure:
             self._fail(CommitUnknown(reason=failure.reason), cause=failure)
             return None
+        except StoreGone as gone:
+            self._fail(gone, cause=gone)
+            return None
 
-    def _answer_erasing(self, *, erased: bool) -> None:
-        for asked in self._erasing:
-            if not asked.done():
-                asked.set_result(erased)
-        self._erasing.clear()
+    def _refuse_asked(self) -> None:
+        for waiting in self._asked.values():
+            _answer(waiting, False)
+        self._asked.clear()
 
     def _fail(self, error: StorageError, *, cause: BaseException) -> None:
         """Commit nothing any more: tell everybody who waits, and the owner once."""
@@ -322,3 +338,9 @@ class GroupCommit:
                 batch.settle(error)
         self._backlog = 0
         self._on_failure(error)
+
+
+def _answer(waiting: Sequence[asyncio.Future[bool]], is_done: bool) -> None:
+    for asked in waiting:
+        if not asked.done():
+            asked.set_result(is_done)

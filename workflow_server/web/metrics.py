@@ -22,18 +22,18 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from workflow_server.execution.sums import STEP_LIMITS, StepSums
-from workflow_server.records import Status
+from workflow_server.records import FINISHED
 from workflow_server.runs.figures import UNREGISTERED, Figures
 
 PREFIX = "workflow_server_"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text"
 _write_openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest
-ENDED: tuple[Status, ...] = ("completed", "failed", "cancelled")
+ENDED = FINISHED
 
 FEW_LIMITS = (0.25, 5.0, 60.0)
 """Seconds, some of ``STEP_LIMITS``: what a machine does, what a person waits for, and what nobody waits for."""
-OTHER_SERIES = 36
+OTHER_SERIES = 37
 """The number of series that are not about one workflow, those of runs of unregistered workflows among them."""
 SERIES_OF_WORKFLOW = 1 + len(ENDED)
 
@@ -123,6 +123,7 @@ def _of_runs(figures: Figures) -> Iterator[Metric]:
             ended.add_metric((UNREGISTERED, status), number)
     yield from (now, started, ended)
     yield _counter("events_published", "Events that runs published.", figures.sums.published)
+    yield _counter("handlers_swept", "Ended handlers that retention has deleted.", figures.swept)
     yield _counter("events_posted", "Events that were posted to runs.", figures.sums.posted)
 
 

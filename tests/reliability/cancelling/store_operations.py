@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
 
+from tests.harness.runs import until
 from tests.reliability.cancelling.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point, ended_tasks
 from tests.store.making import event, run_started
-from workflow_server.records import KeyAnswered, ListCursor, ListFilter, RunBegan
+from workflow_server.records import EndedHandler, KeyAnswered, ListCursor, ListFilter, RunBegan
 from workflow_server.store import HandlerQuery, PersistentHandler, SqliteWorkflowStore
 from workflow_server.store.sqlite.connection import run_on
 from workflow_server.store.sqlite.readers import READERS
@@ -114,6 +115,24 @@ async def deleted_or_untouched(store: SqliteWorkflowStore, name: str, outcome: O
     assert await rows_of(store, name) == 0
 
 
+async def begin_deletion(store: SqliteWorkflowStore, name: str) -> None:
+    await store.begin_deletion([name])
+
+
+async def hidden_or_untouched(store: SqliteWorkflowStore, name: str, outcome: Outcome) -> None:
+    """As after a deletion, of which nobody learns whether there was anything to delete."""
+    await store.flush()
+    assert bool(await store.query(named(name))) is not outcome.began
+    await deleted_or_untouched(store, name, outcome._replace(cancelled=True))
+    # What is done after a deletion reads, too.
+    await until(lambda: "store-tidy" not in {task.get_name() for task in asyncio.all_tasks()})
+
+
+async def deletions_ended(store: SqliteWorkflowStore, name: str) -> None:
+    await store.begin_deletion([name])
+    await store.deletions_ended()
+
+
 async def shift_clocks(store: SqliteWorkflowStore, name: str) -> None:
     await store.shift_clocks(5.0)
 
@@ -150,6 +169,8 @@ OPERATIONS: dict[str, StoreOperation] = {
     "flush": StoreOperation(nothing, flush, stored_whole),
     "update": StoreOperation(one_run, update, updated_whole),
     "delete": StoreOperation(many_events, delete, deleted_or_untouched),
+    "begin_deletion": StoreOperation(many_events, begin_deletion, hidden_or_untouched),
+    "deletions_ended": StoreOperation(many_events, deletions_ended, hidden_or_untouched),
     "shift_clocks": StoreOperation(clock_began, shift_clocks, shifted_once),
     "load_runs": reading(
         lambda store, name: store.load_runs([name], 1), lambda name, runs: [run.run_id for run in runs] == [f"{name}-1"]
@@ -182,6 +203,11 @@ OPERATIONS: dict[str, StoreOperation] = {
         lambda store, name: store.list_page(ListFilter(["running"]), ListCursor(1000.0, "", 1000.0, name)),
         lambda name, page: page.handlers[-1].handler_id == name or page.cursor.handler_id < name,
     ),
+    "ended_handlers": reading(
+        lambda store, name: store.ended_handlers("completed", EndedHandler(0.0, ""), EndedHandler(9e9, ""), 9),
+        lambda name, ended: ended == [],
+    ),
+    "last_beyond": reading(lambda store, name: store.last_beyond(9), lambda name, last: last is None),
     "count_handlers": reading(lambda store, name: store.count_handlers(), lambda name, counts: bool(counts)),
 }
 

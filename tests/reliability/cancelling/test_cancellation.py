@@ -35,6 +35,7 @@ from workflow_server.runs.events import EventReader, QueueReader
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
 from workflow_server.store import AbstractWorkflowStore, SqliteWorkflowStore
+from workflow_server.store.sqlite import purge
 
 pytestmark = [pytest.mark.slow(10), pytest.mark.timeout(600)]
 
@@ -67,7 +68,10 @@ def test_every_coroutine_of_store_and_manager_has_its_attack() -> None:
     assert coroutines(WorkflowServer) == {*lives, "WorkflowServer.serve", "WorkflowServer.misfits"}
 
 
-async def test_the_store_is_cancelled_at_every_point(tmp_path: Path, extent: Extent, survived: Survived) -> None:
+async def test_the_store_is_cancelled_at_every_point(
+    tmp_path: Path, extent: Extent, survived: Survived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "QUIET", 0.0)
     chance = random.Random(extent.seed)
     names = itertools.count()
     cancelled = 0

@@ -13,6 +13,7 @@ from tests.store.making import event, run_ended, run_started, tick
 from workflow_server.protocol.events import EventEnvelope
 from workflow_server.records import (
     STATUSES,
+    EndedHandler,
     HandlerCount,
     HandlerTagged,
     InboxPosted,
@@ -364,3 +365,63 @@ async def test_no_listener_hears_of_the_stores_own_records(store: AbstractWorkfl
     await store.shift_clocks(1.0)
     assert await store.delete(HandlerQuery()) == 2
     assert heard == []
+
+
+# -- Ended handlers --------------------------------------------------------------------------------
+
+FIRST, LAST = EndedHandler(float("-inf"), ""), EndedHandler(float("inf"), "")
+
+
+async def test_ended_handlers_are_found_in_the_order_of_their_ends(store: AbstractWorkflowStore) -> None:
+    for name, at in {"c": 2000.0, "a": 2000.0, "b": 1500.0, "d": 2500.0}.items():
+        await store.append(run_started(name), run_ended(name, at=at))
+    await store.append(run_started("f"), run_ended("f", status="failed", at=1.0), run_started("running"))
+    await store.update(PersistentHandler(handler_id="none", workflow_name="flow", status="cancelled"))
+    found = await store.ended_handlers("completed", FIRST, LAST, 10)
+    ended_at = {"b": 1500.0, "a": 2000.0, "c": 2000.0, "d": 2500.0}
+    assert found == [EndedHandler(at, name, f"{name}-1") for name, at in ended_at.items()]
+    assert await store.ended_handlers("completed", FIRST, LAST, 2) == found[:2]
+    assert await store.ended_handlers("completed", found[1], LAST, 10) == found[2:]
+    assert await store.ended_handlers("completed", found[0], found[2], 10) == found[1:3]
+    assert await store.ended_handlers("completed", FIRST, EndedHandler(2000.0, ""), 10) == found[:1]
+    # An end is never before the start, and what was stored without one has ended before all others.
+    assert await store.ended_handlers("failed", FIRST, LAST, 10) == [EndedHandler(1000.0, "f", "f-1")]
+    assert await store.ended_handlers("cancelled", FIRST, LAST, 10) == [EndedHandler(0.0, "none", None)]
+    assert await store.ended_handlers("running", FIRST, LAST, 10) == []
+
+
+async def test_what_is_beyond_a_number_of_ended_handlers_is_found(store: AbstractWorkflowStore) -> None:
+    statuses: list[Status] = ["completed", "failed", "cancelled"]
+    for n in range(6):
+        await store.append(run_started(f"h{n}"), run_ended(f"h{n}", status=statuses[n % 3], at=2000.0 + n))
+    await store.append(run_started("running"))
+    for kept in range(6):
+        assert await store.last_beyond(kept) == EndedHandler(2005.0 - kept, f"h{5 - kept}", f"h{5 - kept}-1")
+    assert await store.last_beyond(6) is None
+    assert await store.last_beyond(7) is None
+
+
+async def test_a_deletion_beside_all_else_hides_first_and_then_deletes(store: AbstractWorkflowStore) -> None:
+    for name in ("gone", "kept"):
+        await store.append(run_started(name), *(event(name, n) for n in range(3000)))
+        await store.append(KeyAnswered("run", name, name, f"{name}-1", "h", "{}", 1.0), run_ended(name))
+    await store.begin_deletion(["gone", "nobody"])
+    assert await listed(store) == ["kept"]
+    assert await store.ended_handlers("completed", FIRST, LAST, 10) == [EndedHandler(2000.0, "kept", "kept-1")]
+    assert await store.last_beyond(0) == EndedHandler(2000.0, "kept", "kept-1")
+    assert await store.find_answer("run", "gone") is None
+    await store.deletions_ended()
+    assert not await store.is_being_deleted("gone")
+    assert len(await store.read_events("kept", -1, 10_000)) == 3000
+    assert await store.find_answer("run", "kept") is not None
+    await store.append(run_started("gone"), event("gone", 0))
+    assert len(await store.read_events("gone", -1, 10)) == 1, "its id is free again"
+
+
+async def test_a_deletion_that_somebody_waits_for_overtakes_the_other(store: AbstractWorkflowStore) -> None:
+    for name in ("slow", "fast"):
+        await store.append(run_started(name), *(event(name, n) for n in range(3000)))
+    await store.begin_deletion(["slow"])
+    assert await store.delete(HandlerQuery(handler_id_in=["fast"])) == 1
+    assert not await store.is_being_deleted("fast")
+    assert await store.query(HandlerQuery()) == []

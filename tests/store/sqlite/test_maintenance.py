@@ -20,7 +20,7 @@ from tests.store.sqlite.files import edit, made
 from tests.store.sqlite.test_integrity import damage
 from tests.store.sqlite.test_wal import COMMITS, commits_at, killed
 from workflow_server.errors import DatabaseError
-from workflow_server.records import KeyAnswered, Status
+from workflow_server.records import HandlerCount, KeyAnswered, Status
 from workflow_server.store import HandlerQuery, SqliteWorkflowStore
 from workflow_server.store.sqlite.exceptions import (
     DatabaseDamaged,
@@ -36,7 +36,7 @@ from workflow_server.store.sqlite.inspection import MAINTENANCE
 from workflow_server.store.sqlite.lock import ServerLock
 from workflow_server.store.sqlite.maintenance import Selection, check, count_selected, is_served, purge, vacuum
 from workflow_server.store.sqlite.migrations import known_migrations, migrate
-from workflow_server.store.sqlite.stats import HandlerCount, TableSize, statistics
+from workflow_server.store.sqlite.stats import TableSize, statistics
 from workflow_server.store.sqlite.wal import log_of
 
 __all__ = ["killed"]
@@ -378,7 +378,7 @@ def test_a_vacuum_without_room_leaves_all_as_it_was(
 def test_exactly_what_is_selected_is_deleted(mixed: Path, chosen: Selection, gone: Callable[[Row], bool]) -> None:
     expected = {row.name for row in ROWS if gone(row)}
     counts = count_selected(mixed, chosen)
-    assert sum(count.handlers for count in counts) == len(expected)
+    assert sum(count.number for count in counts) == len(expected)
     assert left(mixed) == {row.name for row in ROWS}, "counting deletes nothing"
     assert purge(mixed, chosen, progress=unseen) == counts
     assert left(mixed) == {row.name for row in ROWS} - expected
@@ -422,5 +422,5 @@ def test_a_purge_that_is_ended_is_finished_by_the_next(mixed: Path, monkeypatch:
     assert reported == [(0, 6), (2, 6), (4, 6)]
     assert len(left(mixed)) == len(ROWS) - 4
     edit(mixed, "UPDATE handlers SET purging = 1 WHERE status = 'failed'")
-    assert sum(count.handlers for count in purge(mixed, selection("completed"), progress=unseen)) == 2
+    assert sum(count.number for count in purge(mixed, selection("completed"), progress=unseen)) == 2
     assert {row.split("-")[1] for row in left(mixed)} == {"cancelled", "running"}

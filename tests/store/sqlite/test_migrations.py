@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from workflow_server.records import EndedHandler
 from workflow_server.store.sqlite import reads
 from workflow_server.store.sqlite.exceptions import DatabaseNewer, MigrationEdited, MigrationMissing
 from workflow_server.store.sqlite.migrations import known_migrations, migrate, pending_migrations
@@ -103,3 +104,23 @@ def test_posted_events_of_the_first_version_are_kept_and_counted(tmp_path: Path)
     assert second == ("", 7, 0, 0, 0)
     assert reads.inbox_load(connection, "a-1") == (2, 0, len(sent.encode()) + 7)
     connection.close()
+
+
+def test_handlers_that_ended_before_are_found_by_their_ends(connection: sqlite3.Connection) -> None:
+    known = known_migrations("old.db")
+    place = next(place for place, migration in enumerate(known) if migration.name.endswith("ends_in_order"))
+    migrate(connection, known[:place])
+    columns = "handler_id, workflow_name, run_id, status, started_at, completed_at, purging"
+    connection.executemany(
+        f"INSERT INTO handlers ({columns}) VALUES (?, 'flow', ?, ?, 1.0, ?, ?)",
+        [
+            ("late", "late-1", "completed", 9.0, 0),
+            ("early", "early-1", "completed", 5.0, 0),
+            ("going", "going-1", "completed", 5.0, 1),
+            ("running", "running-1", "running", None, 0),
+        ],
+    )
+    migrate(connection, known[place:])
+    first, last = EndedHandler(0.0, ""), EndedHandler(9.0, "~")
+    found = [EndedHandler(5.0, "early", "early-1"), EndedHandler(9.0, "late", "late-1")]
+    assert reads.ended_handlers(connection, "completed", first, last, 10) == found

@@ -28,6 +28,7 @@ SERVED = re.compile(
     r"|SCAN handlers USING COVERING INDEX handlers_by_workflow"  # counts them
     r"|SCAN CONSTANT ROW"
     r"|SCAN (indexes|keys) VIRTUAL TABLE"  # what the schema says of one table
+    r"|SCAN pragma_\w+ VIRTUAL TABLE"  # one row
 )
 
 

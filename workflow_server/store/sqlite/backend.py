@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import aiosqlite
 
-from workflow_server.store.backend import Backend, Refusals, TransactionError
+from workflow_server.store.backend import Backend, FailureKind, Refusals, TransactionError
 from workflow_server.store.internal_records import Entries
 from workflow_server.store.sqlite.ballast import Ballast
 from workflow_server.store.sqlite.checkpoint import Checkpointer
 from workflow_server.store.sqlite.connection import run_on
 from workflow_server.store.sqlite.file_guard import FileGuard
+from workflow_server.store.sqlite.space import PAGES_AT_ONCE, give_space_back
 from workflow_server.store.sqlite.statements import load_single
 from workflow_server.store.sqlite.transaction import commit_units, describe, failure_kind, lone_transaction
 
@@ -44,6 +45,9 @@ class SqliteBackend(Backend):
 
     async def erase_deleted(self) -> bool:
         return await run_on(self._connection, self._checkpointer.empty)
+
+    async def give_space_back(self) -> bool:
+        return await run_on(self._connection, self._give_space_back)
 
     async def stop_cleanly(self) -> None:
         """Fold the log in and note in the database that it was closed. Called when group commit has ended.
@@ -82,6 +86,19 @@ class SqliteBackend(Backend):
         finally:
             sqlite.execute("PRAGMA secure_delete = ON")
             self._ballast.fill()
+
+    def _give_space_back(self, sqlite: sqlite3.Connection) -> bool:
+        try:
+            give_space_back(sqlite, PAGES_AT_ONCE)
+        except sqlite3.Error as error:
+            kind = failure_kind(error, committing=True)
+            if kind is FailureKind.UNKNOWN:
+                raise TransactionError(kind, describe(error)) from error
+            return False
+        self._checkpointer.count_commit()
+        if self._guard is not None:
+            self._guard.check()
+        return True
 
     def _checkpoint(self, sqlite: sqlite3.Connection) -> None:
         self._checkpointer.run(sqlite)

@@ -20,6 +20,7 @@ from workflow_server.store.sqlite.lock import ServerLock
 from workflow_server.store.sqlite.open import Opened, explain, lock_database, open_database
 from workflow_server.store.sqlite.readers import ReaderPool
 from workflow_server.store.sqlite.sidecar import sidecar
+from workflow_server.store.sqlite.space import is_worth_it
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Database:
         self.backend: SqliteBackend | None = None
         self.purge_left = False
         """True if handlers are marked whose deletion was interrupted."""
+        self.space_left = False
+        """True if there is free space to be given back."""
         self._path = path
         self._factory = connection_factory
         self._allow_network_filesystem = allow_network_filesystem
@@ -71,6 +74,7 @@ class Database:
         self.readers = ReaderPool.sharing(connection) if path is None else await ReaderPool.open(path)
         self._withhold()
         self.purge_left = await self.readers.read(reads.purge_left)
+        self.space_left = await self.readers.read(is_worth_it)
         self._guard = None if path is None else FileGuard(path)
         self._ballast.fill()
         self.backend = SqliteBackend(connection, self._checkpointer, self._guard, self._ballast)

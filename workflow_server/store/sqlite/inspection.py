@@ -19,6 +19,7 @@ from workflow_server.store.sqlite.exceptions import (
 from workflow_server.store.sqlite.integrity import check_integrity, check_schema
 from workflow_server.store.sqlite.migrations import APPLICATION_ID, known_migrations, pending_migrations
 from workflow_server.store.sqlite.preflight import check_filesystem, check_header
+from workflow_server.store.sqlite.reads import INCREMENTAL
 from workflow_server.store.sqlite.sidecar import sidecar
 from workflow_server.store.sqlite.statements import load_single
 from workflow_server.store.sqlite.transaction import describe
@@ -35,6 +36,8 @@ class Content(NamedTuple):
     handlers: int
     unfinished: int
     """Handlers whose run is running."""
+    gives_space_back: bool
+    """Its free pages are given back while a server runs."""
 
 
 @contextmanager
@@ -151,4 +154,11 @@ def migrated_to(connection: sqlite3.Connection, path: Path) -> int:
 def _content_of(connection: sqlite3.Connection, schema: int) -> Content:
     statuses: dict[str, int] = dict(connection.execute(MAINTENANCE["statuses"]))
     size: int = connection.execute(MAINTENANCE["size"]).fetchone()[0]
-    return Content(size, schema, sum(statuses.values()), statuses.get("running", 0))
+    running = statuses.get("running", 0)
+    return Content(size, schema, sum(statuses.values()), running, gives_space_back(connection))
+
+
+def gives_space_back(connection: sqlite3.Connection) -> bool:
+    """Return whether the file can be made smaller while it is in use."""
+    mode: int = connection.execute(MAINTENANCE["auto_vacuum"]).fetchone()[0]
+    return mode == INCREMENTAL

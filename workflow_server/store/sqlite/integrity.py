@@ -160,6 +160,7 @@ def check_integrity(connection: sqlite3.Connection, name: str) -> None:
     Raises:
         DatabaseDamaged: its pages, rows and indexes do not fit together.
     """
-    problems = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
-    if problems != ["ok"]:
-        raise DatabaseDamaged(path=name, problem="; ".join(problems))
+    # Problems of pages come in one row, with a line for each, behind the name of the database.
+    lines = [line for row in connection.execute("PRAGMA integrity_check(3)") for line in row[0].splitlines()]
+    if lines != ["ok"]:
+        raise DatabaseDamaged(path=name, problem="; ".join(line for line in lines if not line.startswith("***")))

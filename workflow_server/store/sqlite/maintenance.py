@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from workflow_server.records import Status
+from workflow_server.records import HandlerCount, Status
 from workflow_server.store.backend import FailureKind, TransactionError
 from workflow_server.store.internal_records import Entry, PurgeMarked
 from workflow_server.store.sqlite import reads
@@ -37,11 +37,18 @@ from workflow_server.store.sqlite.integrity import check_files
 from workflow_server.store.sqlite.migrations import known_migrations
 from workflow_server.store.sqlite.open import fold_in_log, lock_database, set_durability
 from workflow_server.store.sqlite.sidecar import sidecar
-from workflow_server.store.sqlite.stats import HandlerCount
+from workflow_server.store.sqlite.space import give_space_back, is_worth_it, make_incremental
 from workflow_server.store.sqlite.transaction import commit_units, describe, is_full
 
 FRAME_HEADER = 24
 """Bytes of the log for each page besides the page: https://www.sqlite.org/fileformat2.html#walformat"""
+
+PAGES_OF_MAP = 0.002
+"""More than the part of a file that notes where each page belongs: five bytes a page, so that space can be given back.
+https://www.sqlite.org/fileformat2.html#pointer_map_or_ptrmap_pages"""
+
+PAGES_GIVEN_BACK = 4_096
+"""Free pages that a purge gives back in one transaction: 16 MiB of the log."""
 
 MARKED = 200
 """Handlers that a purge hides in one transaction, before it deletes their rows."""
@@ -128,6 +135,8 @@ def count_selected(path: Path, selection: Selection, *, allow_network_filesystem
 def vacuum(path: Path, *, allow_network_filesystem: bool = False) -> tuple[int, int]:
     """Write the database anew without what it no longer needs; return its bytes before and after.
 
+    From then on, it gives space back while a server runs.
+
     SQLite writes it into a temporary file and from there into the log: a crash leaves the old or the new one.
 
     Raises:
@@ -138,10 +147,14 @@ def vacuum(path: Path, *, allow_network_filesystem: bool = False) -> tuple[int, 
         before = path.stat().st_size
         page_size, pages, free = connection.execute(MAINTENANCE["space"]).fetchone()
         disk = os.statvfs(path.parent)
-        room, needed = disk.f_bavail * disk.f_frsize, (page_size + FRAME_HEADER) * (pages - free)
+        room, needed = (
+            disk.f_bavail * disk.f_frsize,
+            (page_size + FRAME_HEADER) * round((pages - free) * (1 + PAGES_OF_MAP)),
+        )
         if needed > room:
             reason = f"its disk has room for {room:,} bytes, and a vacuum needs {needed:,}"
             raise WorkUnfinished(path=str(path), reason=reason)
+        make_incremental(connection)
         try:
             connection.execute("VACUUM")
         finally:
@@ -175,7 +188,15 @@ def purge(
             progress(start, len(ids))
             commit_units(connection, [(PurgeMarked(json.dumps(ids[start : start + MARKED])),)])
             _delete_marked(connection, path)
+        _give_back(connection, path)
         return counts
+
+
+def _give_back(connection: sqlite3.Connection, path: Path) -> None:
+    checkpointer = Checkpointer(path)
+    while is_worth_it(connection):
+        give_space_back(connection, PAGES_GIVEN_BACK)
+        checkpointer.run(connection)
 
 
 def _delete_marked(connection: sqlite3.Connection, path: Path) -> None:

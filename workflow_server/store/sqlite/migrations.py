@@ -6,7 +6,7 @@ import hashlib
 import re
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
@@ -71,12 +71,23 @@ def pending_migrations(connection: sqlite3.Connection, known: Sequence[Migration
     return list(known[len(applied) :])
 
 
-def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
-    """Apply ``migrations``, each in one transaction; the first failure leaves those before it in place."""
+def migrate(
+    connection: sqlite3.Connection,
+    migrations: Sequence[Migration],
+    *,
+    make: Callable[[sqlite3.Connection], None] | None = None,
+) -> None:
+    """Apply ``migrations``, each in one transaction; the first failure leaves those before it in place.
+
+    ``make`` is called at the beginning of the first one, before anything is in a new database.
+    """
     for migration in migrations:
         number, name, sha256, _ = migration
         record = {"number": number, "name": name, "sha256": sha256, "applied_at": time.time()}
-        with lone_transaction(connection):
+        makes = make is not None and migration is migrations[0]
+        with lone_transaction(connection, "DEFERRED" if makes else "IMMEDIATE"):
+            if make is not None and makes:
+                make(connection)
             for statement in split(migration.script):
                 connection.execute(statement)
             connection.execute(_WRITES["migration_applied"], record)

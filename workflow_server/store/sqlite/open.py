@@ -34,6 +34,7 @@ from workflow_server.store.sqlite.preflight import (
     sync_folder,
 )
 from workflow_server.store.sqlite.sidecar import check_sidecars, restrict_modes
+from workflow_server.store.sqlite.space import make_incremental
 from workflow_server.store.sqlite.statements import load_single
 from workflow_server.store.sqlite.transaction import describe, is_full, lone_transaction
 from workflow_server.store.sqlite.wal import write_anew
@@ -177,7 +178,8 @@ def _prepare(
     set_durability(connection, name, wal=not fresh)
     if not fresh and name != ":memory:":
         fold_in_log(connection, Path(name))
-    migrate(connection, pending)
+    # In the transaction that makes the file: it writes the first page, which has to say whose the file is.
+    migrate(connection, pending, make=make_incremental if fresh else None)
     # A new file is migrated before it gets a WAL: so its own header says whose it is, whatever happens to the WAL.
     set_durability(connection, name, wal=True)
     last_alive = ServerAlive(*connection.execute(_READS["last_alive"]).fetchone())

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from workflow_server.records import (
+    EndedHandler,
     EventRange,
     InboxLoad,
     InboxPosted,
@@ -13,6 +14,7 @@ from workflow_server.records import (
     SnapshotTaken,
     StatePatched,
     StateReplaced,
+    Status,
     StoredAnswer,
     StoredEvent,
     StoredRun,
@@ -27,6 +29,10 @@ READS = load_single("reads")
 
 PURGE_SIZE = 1 << 20
 """Bytes of values that one transaction of a purge deletes."""
+PURGE_ROWS = 2_000
+"""The same in rows, where somebody waits for the purge."""
+INCREMENTAL = 2
+"""The mode of a file that can be made smaller in parts: https://www.sqlite.org/pragma.html#pragma_auto_vacuum"""
 
 
 def load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | None:
@@ -139,25 +145,45 @@ def find_answer(connection: sqlite3.Connection, scope: str, key: str) -> StoredA
     return None if row is None else StoredAnswer(*row)
 
 
+def ended_handlers(
+    connection: sqlite3.Connection, status: Status, after: EndedHandler, until: EndedHandler, limit: int
+) -> list[EndedHandler]:
+    bounds = {"after_at": after[0], "after_id": after[1], "until_at": until[0], "until_id": until[1]}
+    rows = connection.execute(READS["ended_handlers"], {"status": status, "limit": limit, **bounds})
+    return [EndedHandler(*row) for row in rows]
+
+
+def ended_after(connection: sqlite3.Connection, others: int) -> EndedHandler | None:
+    row = connection.execute(READS["ended_after"], {"others": others}).fetchone()
+    return None if row is None else EndedHandler(*row)
+
+
+def space(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return the mode of giving free pages back, and their number."""
+    mode, free = connection.execute(READS["space"]).fetchone()
+    return mode, free
+
+
 def purge_left(connection: sqlite3.Connection) -> bool:
     return connection.execute(READS["purge_left"]).fetchone() is not None
 
 
-def next_purge(connection: sqlite3.Connection) -> PurgeSliced | None:
-    """Return the next slice of the marked rows, ``PURGE_SIZE`` bytes and one row at least; None where all are gone.
+def next_purge(connection: sqlite3.Connection, size: int = PURGE_SIZE, most: int = PURGE_ROWS) -> PurgeSliced | None:
+    """Return the next slice of the marked rows, of ``size`` bytes or ``most`` rows, and one row at least; None where
+    all are gone.
 
     Deleted content is overwritten, by way of the log: a slice bounds the log's growth.
     """
     if not purge_left(connection):
         return None
     rows = dict.fromkeys(PurgeSliced._fields, 0)
-    size = 0
+    found = 0
     for kind in rows:
         cursor = connection.execute(READS[f"purge_{kind}"])
         for (length,) in cursor:
             rows[kind] += 1
-            size += length
-            if size >= PURGE_SIZE:
+            found += length
+            if found >= size or sum(rows.values()) >= most:
                 cursor.close()
                 return PurgeSliced(**rows)
     return PurgeSliced(**rows)

@@ -6,7 +6,8 @@ import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
-from workflow_server.store.sqlite.inspection import MAINTENANCE, migrated_to, opened_to_read
+from workflow_server.records import HandlerCount
+from workflow_server.store.sqlite.inspection import MAINTENANCE, gives_space_back, migrated_to, opened_to_read
 from workflow_server.store.sqlite.wal import log_of
 
 
@@ -18,14 +19,6 @@ class TableSize(NamedTuple):
     bytes: int | None
 
 
-class HandlerCount(NamedTuple):
-    """The number of handlers of a workflow with a status."""
-
-    workflow: str
-    status: str
-    handlers: int
-
-
 class Statistics(NamedTuple):
     """A database in numbers; sizes are bytes."""
 
@@ -33,7 +26,9 @@ class Statistics(NamedTuple):
     file: int
     log: int
     free: int
-    """Pages of the file that hold nothing: later rows take them, and a vacuum gives them back."""
+    """Pages of the file that hold nothing: later rows take them, or they are given back."""
+    gives_space_back: bool
+    """Free pages are given back while a server runs; otherwise only a vacuum does it, and lets the file do it then."""
     being_deleted: int
     """Handlers whose deletion was interrupted: the next start finishes it."""
     tables: list[TableSize]
@@ -57,6 +52,7 @@ def statistics(path: Path, *, allow_network_filesystem: bool = False) -> Statist
             file=page_size * pages,
             log=log.stat().st_size if log.exists() else 0,
             free=page_size * free,
+            gives_space_back=gives_space_back(connection),
             being_deleted=connection.execute(MAINTENANCE["being_deleted"]).fetchone()[0],
             tables=_tables(connection),
             handlers=[HandlerCount(*row) for row in connection.execute(MAINTENANCE["handlers"])],

@@ -13,6 +13,8 @@ from typing import TypeVar, cast, get_args
 from workflow_server.concurrency import map_cooperatively, run_to_completion
 from workflow_server.errors import StorageError, StoreClosed
 from workflow_server.records import (
+    FINISHED,
+    EndedHandler,
     EventRange,
     HandlerCount,
     HandlersPage,
@@ -24,6 +26,7 @@ from workflow_server.records import (
     Record,
     RunningRun,
     ServerAlive,
+    Status,
     StoredAnswer,
     StoredEvent,
     StoredRun,
@@ -108,6 +111,8 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         self._purge = Purge(self._writer, readers)
         if database.purge_left:
             self._purge.start()
+        elif database.space_left:
+            self._purge.tidy()
 
     async def _abandon(self) -> None:
         """Close what nobody will use, and leave the file as clean or unclean as it was found."""
@@ -265,6 +270,16 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def count_handlers(self) -> list[HandlerCount]:
         return await self._read(count_handlers)
 
+    async def ended_handlers(
+        self, status: Status, after: EndedHandler, until: EndedHandler, limit: int
+    ) -> list[EndedHandler]:
+        return await self._read(lambda sqlite: reads.ended_handlers(sqlite, status, after, until, limit))
+
+    async def last_beyond(self, kept: int) -> EndedHandler | None:
+        # To count all by a narrow index is faster than to look for the newest ones by that of the ends.
+        more = sum(count.number for count in await self.count_handlers() if count.status in FINISHED) - kept
+        return None if more <= 0 else await self._read(lambda sqlite: reads.ended_after(sqlite, more - 1))
+
     async def update(self, handler: PersistentHandler) -> None:
         await self._is_open(self._writer).commit(entries_from_handler(handler), internal=True)
 
@@ -283,6 +298,15 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         # Shielded: a cancelled caller does not stop the purge.
         await asyncio.shield(purge)
         return len(rows)
+
+    async def begin_deletion(self, handler_ids: Sequence[str]) -> None:
+        marked = PurgeMarked(json.dumps(list(handler_ids)))
+        marking = self._is_open(self._writer).append((marked,), internal=True)
+        self._is_open(self._purge).start(marking, gently=True)
+        await marking
+
+    async def deletions_ended(self) -> None:
+        await self._is_open(self._purge).finished()
 
     async def shift_clocks(self, seconds: float) -> None:
         # Refused for want of room rather than waiting: a start that waits serves nobody.

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, groupby
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from workflow_server.records import Record, RunStarted
 from workflow_server.store.backend import FailureKind, TransactionError
@@ -99,9 +99,11 @@ def _transact(
 
 
 @contextmanager
-def lone_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def lone_transaction(
+    connection: sqlite3.Connection, begin: Literal["IMMEDIATE", "DEFERRED"] = "IMMEDIATE"
+) -> Iterator[None]:
     """Commit what is written inside as a transaction of its own, or roll it back where the block raises."""
-    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"BEGIN {begin}")
     try:
         yield
         connection.execute("COMMIT")

@@ -12,6 +12,9 @@ SELECT page_count * page_size FROM pragma_page_count, pragma_page_size;
 -- name: space
 SELECT page_size, page_count, freelist_count FROM pragma_page_size, pragma_page_count, pragma_freelist_count;
 
+-- name: auto_vacuum
+SELECT auto_vacuum FROM pragma_auto_vacuum;
+
 -- name: tables
 SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name;
 

@@ -266,6 +266,33 @@ FROM handlers INDEXED BY handlers_purging
 WHERE purging = 1
 GROUP BY status, workflow_name;
 
+-- Ended handlers in the order of their ends, up to a place. "status <> 'running'" is what the index says of itself.
+
+-- name: ended_handlers
+SELECT coalesce(completed_at, updated_at, started_at, 0.0), handler_id, run_id
+FROM handlers INDEXED BY handlers_by_end
+WHERE status = :status AND status <> 'running' AND purging = 0
+    AND coalesce(completed_at, updated_at, started_at, 0.0) BETWEEN :after_at AND :until_at
+    AND (coalesce(completed_at, updated_at, started_at, 0.0) > :after_at OR handler_id > :after_id)
+    AND (coalesce(completed_at, updated_at, started_at, 0.0) < :until_at OR handler_id <= :until_id)
+ORDER BY coalesce(completed_at, updated_at, started_at, 0.0), handler_id
+LIMIT :limit;
+
+-- name: ended_after
+SELECT coalesce(completed_at, updated_at, started_at, 0.0) AS ended_at, handler_id, run_id
+FROM handlers INDEXED BY handlers_by_end
+WHERE status = 'completed' AND status <> 'running' AND purging = 0
+UNION ALL
+SELECT coalesce(completed_at, updated_at, started_at, 0.0), handler_id, run_id
+FROM handlers INDEXED BY handlers_by_end
+WHERE status = 'failed' AND status <> 'running' AND purging = 0
+UNION ALL
+SELECT coalesce(completed_at, updated_at, started_at, 0.0), handler_id, run_id
+FROM handlers INDEXED BY handlers_by_end
+WHERE status = 'cancelled' AND status <> 'running' AND purging = 0
+ORDER BY ended_at, handler_id
+LIMIT 1 OFFSET :others;
+
 -- name: listed_results
 -- In the order of the ids, with whether a result is damaged: only an envelope may stand in the JSON of a list.
 SELECT
@@ -319,6 +346,9 @@ SELECT
 FROM handlers AS h LEFT JOIN payloads AS p ON p.handler_id = h.handler_id
 WHERE h.purging = 1
 LIMIT 100;
+
+-- name: space
+SELECT auto_vacuum, freelist_count FROM pragma_auto_vacuum, pragma_freelist_count;
 
 -- name: server
 SELECT alive_at, clean_stop FROM server WHERE id = 1;
