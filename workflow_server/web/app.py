@@ -17,6 +17,7 @@ from workflow_server.web.responses import add_common_headers
 from workflow_server.web.routes.table import ROUTES
 from workflow_server.web.state import EXPORTER, MANAGER, OPENAPI, SETTINGS, STREAMS, WebSettings
 from workflow_server.web.streaming.open_requests import OpenStreams
+from workflow_server.web.watching import RequestSums, watched
 
 if TYPE_CHECKING:
     from workflow_server.runs.manager import RuntimeManager
@@ -32,11 +33,13 @@ def create_app(
     """
     open_handlers = frozenset(route.handler for route in ROUTES if route.path in OPEN_PATHS)
     methods = READING | {route.method for route in ROUTES}
-    app = web.Application(middlewares=[access_control(settings, open_handlers, methods), *middlewares])
+    requests = RequestSums(ROUTES)
+    control = watched(access_control(settings, open_handlers, methods), requests)
+    app = web.Application(middlewares=[control, *middlewares])
     app[MANAGER] = manager
     app[SETTINGS] = settings
     app[STREAMS] = OpenStreams(settings.max_streams, share=settings.streams_of_a_token)
-    app[EXPORTER] = Exporter(manager.figures, lambda: app[STREAMS].number, max_series=settings.metrics_series)
+    app[EXPORTER] = Exporter(manager.figures, lambda: app[STREAMS].number, requests, max_series=settings.metrics_series)
     app[OPENAPI] = json.dumps(openapi_schema(needs_token=settings.needs_token)).encode()
     for route in ROUTES:
         # This adds HEAD, too.

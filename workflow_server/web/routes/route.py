@@ -43,3 +43,5 @@ class Route:
     body: type[BaseModel] | None = None
     body_required: bool = False
     deprecated: bool = False
+    waits: bool = False
+    """True if it is answered when a run has ended, or its reader has read: the time says nothing about the server."""

@@ -203,6 +203,7 @@ ROUTES: tuple[Route, ...] = (
         },
         (_KEY,),
         RunBody,
+        waits=True,
     ),
     Route(
         "POST",
@@ -270,6 +271,7 @@ ROUTES: tuple[Route, ...] = (
             503: _WRITING[503],
         },
         _STREAM_PARAMETERS,
+        waits=True,
     ),
     Route(
         "POST",
