@@ -33,6 +33,8 @@ class RunStarted(NamedTuple):
     start_event: str | None
     requested_at: float | None = None
     """The same moment by the server's clock: the order in which runs get their slots."""
+    trace: str | None = None
+    """The trace context of the request that started it; see ``RunTrace``."""
 
 
 class HandlerTagged(NamedTuple):
@@ -303,6 +305,7 @@ class RunningRun(NamedTuple):
     requested_at: float
     """Time at which the run was requested, by the server's clock."""
     held_events: int = 0
+    trace: str | None = None
 
 
 class StoredAnswer(NamedTuple):

@@ -8,12 +8,12 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from workflow_server.errors import ServerStopped, StorageError
+from workflow_server.errors import ServerStopped, SettingsError, StorageError
 from workflow_server.execution.containment import contained
 from workflow_server.execution.engine import Event, Workflow
 from workflow_server.execution.inbox_limits import InboxLimits
@@ -24,16 +24,21 @@ from workflow_server.forking import (
     withhold_loop,
     withhold_sockets,
 )
+from workflow_server.printable import printable
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.settings import EXPOSED, Settings
 from workflow_server.shutdown import SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
+from workflow_server.tracing import Tracing
 from workflow_server.web.app import create_app
 from workflow_server.web.http_server.descriptors import connection_limit
 from workflow_server.web.http_server.runner import HttpRunner
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.state import WebSettings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +56,11 @@ class WorkflowServer:
         idle_timeout: seconds after which a run that only waits is released from memory, None or 0 for never;
             "settings" leaves it to the settings.
         settings: by default those in the environment (``WORKFLOW_SERVER_*``).
+        tracer_provider: requests, runs and steps are traced by it, whatever the setting ``tracing`` is. It stays
+            yours to shut down.
 
     Raises:
-        SettingsError: the settings are not valid.
+        SettingsError: the settings are not valid, or ask for traces without OpenTelemetry.
     """
 
     def __init__(
@@ -64,8 +71,10 @@ class WorkflowServer:
         persistence_backoff: Sequence[float] | None = None,
         idle_timeout: float | Literal["settings"] | None = "settings",
         settings: Settings | None = None,
+        tracer_provider: TracerProvider | None = None,
     ) -> None:
         self._settings = settings if settings is not None else Settings.load()
+        self._tracing = _traces(tracer_provider) if tracer_provider is not None or self._settings.tracing else None
         backoff = self._settings.persistence_backoff if persistence_backoff is None else persistence_backoff
         self._store = workflow_store or SqliteWorkflowStore(
             self._settings.db,
@@ -84,6 +93,7 @@ class WorkflowServer:
                 held=self._settings.max_held_events,
                 size=self._settings.max_waiting_bytes,
             ),
+            tracing=self._tracing,
         )
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None
@@ -120,7 +130,7 @@ class WorkflowServer:
                 host=self._host,
                 **{name: getattr(settings, name) for name in WebSettings.model_fields if name != "host"},
             )
-            self._app = create_app(self._manager, web_settings, middlewares=self._middlewares)
+            self._app = create_app(self._manager, web_settings, middlewares=self._middlewares, tracing=self._tracing)
             self._app.cleanup_ctx.append(self._lifespan)
             self._app.on_shutdown.append(self._end_streams)
         return self._app
@@ -138,6 +148,7 @@ class WorkflowServer:
 
         Raises:
             ServerStopped: it was stopped.
+            SettingsError: traces cannot be sent as the ``OTEL_*`` variables say.
             DatabaseError: the store cannot be used.
         """
         if self._stopping is not None:
@@ -145,6 +156,8 @@ class WorkflowServer:
         if not self._started:
             if self._settings.exposed_file:
                 logger.warning(EXPOSED, self._settings.exposed_file)
+            if self._tracing is not None:
+                self._tracing.start()
             self._manager.listen()
             self._store.on_failure = self._fail
             try:
@@ -178,6 +191,8 @@ class WorkflowServer:
             await self._manager.stop(0.0 if self._failure is not None else self._settings.grace_period)
         finally:
             await self._store.close()
+            if self._tracing is not None:
+                await self._tracing.stop()
             give_up_loop(asyncio.get_running_loop())
 
     @asynccontextmanager
@@ -264,6 +279,19 @@ class WorkflowServer:
         say(f"Database: {self._store.location}")
         say(f"Workflows: {', '.join(self.workflow_names) or 'none'}")
         say(f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}")
+
+
+def _traces(provider: object | None) -> Tracing:
+    try:
+        # Here, because it imports OpenTelemetry, which is an extra.
+        from workflow_server.otel import OpenTelemetry
+    except ImportError as error:
+        raise SettingsError("Tracing needs OpenTelemetry: pip install 'workflow_server[otel]'.") from error
+    except Exception as error:
+        # It reads some of its variables as it is imported.
+        problem = printable(f"{type(error).__name__}: {error}", 300)
+        raise SettingsError(f"OpenTelemetry cannot be set up from the OTEL_* variables: {problem}") from error
+    return OpenTelemetry(provider)
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

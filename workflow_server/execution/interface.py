@@ -15,6 +15,7 @@ from workflow_server.execution.clock import ServerClock
 from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.records import EventAppended, InboxPosted, Record
 from workflow_server.store.base import AbstractWorkflowStore, Commit
+from workflow_server.tracing import TracedRun, Tracing
 
 if TYPE_CHECKING:
     from workflow_server.execution.engine import Event, StopEvent
@@ -32,6 +33,7 @@ class Surroundings:
     limits: InboxLimits
     idle_timeout: float | None
     """Seconds after which a run that only waits leaves memory; None for never."""
+    tracing: Tracing | None = None
 
 
 class RecordSink(Protocol):
@@ -66,6 +68,10 @@ class RunOwner(Protocol):
     @property
     def workflow(self) -> ServedWorkflow:
         """Return the workflow that it is a run of."""
+
+    @property
+    def traced(self) -> TracedRun | None:
+        """Return itself for its spans; None where it belongs to no trace."""
 
     @property
     def failure(self) -> WorkflowServerError | None:

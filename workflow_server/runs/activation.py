@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from workflow_server.concurrency import TaskTracker
 from workflow_server.errors import HandlerNotFound, ResumeFailed, StorageError, UnitRefused
@@ -28,6 +29,7 @@ from workflow_server.runs.states import UNREGISTERED, Retry, RunState
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.timers import Timers
 from workflow_server.runs.views import find_handler
+from workflow_server.tracing import RunTrace
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +137,7 @@ class Activation:
             self.left(run)
 
     async def _resume(self, run: Run, stored: StoredRun, log: EventLog, *, crashed: bool) -> None:
+        began = time.time()
         start = _start_of(stored, run.workflow)
         session = RunSession(run, self._surroundings, log, start)
         self._runtime.enter(session)
@@ -145,6 +148,9 @@ class Activation:
         run.hand_over(stored.inbox)
         if not run.has_ended and not self._closing.is_set():
             run.begin()
+            has_begun_before = stored.alive_since is not None
+            if self._surroundings.tracing is not None and run.traced is not None and has_begun_before:
+                self._surroundings.tracing.resumed(run.traced, began, crashed=crashed)
 
     async def peek(self, run: Run) -> RunSession | None:
         """Look at a run that is not in memory, which also learns the types that it waits for: only its journal may
@@ -254,9 +260,18 @@ class Activation:
             await run.settle()
         return run if run is None or not run.has_ended else None
 
-    def adopt(self, handler_id: str, run_id: str, workflow_name: str, *, held_events: int = 0) -> Run:
+    def adopt(
+        self,
+        handler_id: str,
+        run_id: str,
+        workflow_name: str,
+        *,
+        held_events: int = 0,
+        trace: RunTrace | None = None,
+    ) -> Run:
         """Take a run into the table that is running in the store."""
-        run = Run(self, handler_id, run_id, self._registry.find(workflow_name), held_events=held_events)
+        served = self._registry.find(workflow_name)
+        run = Run(self, handler_id, run_id, served, held_events=held_events, trace=trace)
         self._table.add(run)
         if run.served is None:
             run.suspend(UNREGISTERED)

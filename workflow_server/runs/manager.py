@@ -39,6 +39,7 @@ from workflow_server.runs.views import find_handler, from_end, listed_page, list
 from workflow_server.runs.waiters import EndWaiters
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 from workflow_server.store.ids import new_run_id
+from workflow_server.tracing import Tracing
 
 
 class RuntimeManager:
@@ -54,8 +55,9 @@ class RuntimeManager:
         accept_handler_ids: bool = False,
         engine_loop: bool = False,
         limits: InboxLimits | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
-        around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
+        around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout, tracing)
         self.store = store
         """The store in which the runs are kept."""
         self._clock = around.clock

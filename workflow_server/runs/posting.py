@@ -33,6 +33,7 @@ class Postbox:
     def __init__(self, surroundings: Surroundings, table: RunTable, activation: Activation) -> None:
         self._store = surroundings.store
         self._limits = surroundings.limits
+        self._tracing = surroundings.tracing
         self._table = table
         self._activation = activation
 
@@ -94,6 +95,8 @@ class Postbox:
 
     async def _commit(self, run: Run, posted: InboxPosted, event: Event, key: IdempotencyKey | None) -> None:
         answer = [] if key is None else [answered(f"event:{run.handler_id}", key, posted, "{}")]
+        if self._tracing is not None and run.traced is not None:
+            self._tracing.link(run.traced)
         try:
             with run.posting(posted, event):
                 await self._store.commit(posted, *answer)

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from workflow_server.forking import withhold_sockets
+from workflow_server.tracing import Tracing
 from workflow_server.web.metrics import Exporter
 from workflow_server.web.middleware import OPEN_PATHS, READING, access_control, add_cross_origin_headers, defer_expect
 from workflow_server.web.openapi import openapi_schema
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 
 def create_app(
-    manager: RuntimeManager, settings: WebSettings, *, middlewares: Sequence[Middleware] = ()
+    manager: RuntimeManager,
+    settings: WebSettings,
+    *,
+    middlewares: Sequence[Middleware] = (),
+    tracing: Tracing | None = None,
 ) -> web.Application:
     """Create the application that serves ``manager``, to run or to mount elsewhere.
 
@@ -34,7 +39,7 @@ def create_app(
     open_handlers = frozenset(route.handler for route in ROUTES if route.path in OPEN_PATHS)
     methods = READING | {route.method for route in ROUTES}
     requests = RequestSums(ROUTES)
-    control = watched(access_control(settings, open_handlers, methods), requests)
+    control = watched(access_control(settings, open_handlers, methods), requests, tracing)
     app = web.Application(middlewares=[control, *middlewares])
     app[MANAGER] = manager
     app[SETTINGS] = settings

@@ -1,17 +1,21 @@
-"""Each request as it is watched from outside the access control: counted, whatever becomes of it."""
+"""Each request as it is watched from outside the access control: counted and traced, whatever becomes of it."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from workflow_server.execution.sums import Durations
-from workflow_server.web.routes.route import Route
+from workflow_server.tracing import Tracing
+from workflow_server.web.request_spans import begin_span, end_span
+
+if TYPE_CHECKING:
+    from workflow_server.web.routes.route import Route
 
 LIMITS = (0.01, 0.1, 1.0)
 """Seconds: a request that reads takes milliseconds, one that is committed tens of them, and a second is noticed."""
@@ -47,13 +51,14 @@ class RequestSums:
             self.durations.add(seconds)
 
 
-def watched(control: Middleware, requests: RequestSums) -> Middleware:
-    """Return the middleware ``control``, the outermost one, with each request counted in ``requests``."""
+def watched(control: Middleware, requests: RequestSums, tracing: Tracing | None) -> Middleware:
+    """Return the middleware ``control``, the outermost one, with each request counted in ``requests``, and traced."""
 
     @web.middleware
     async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = time.monotonic()
         status = FAILED
+        span = None if tracing is None else begin_span(tracing, request)
         try:
             response = await control(request, handler)
             status = response.status
@@ -65,6 +70,8 @@ def watched(control: Middleware, requests: RequestSums) -> Middleware:
             raise
         finally:
             requests.add(request.match_info.route.handler, status, time.monotonic() - began)
+            if span is not None:
+                end_span(span, request, None if status == CLIENT_LEFT else status)
         return response
 
     return watch

@@ -9,10 +9,10 @@ DELETE FROM state_patches WHERE run_id IN (SELECT run_id FROM handlers WHERE han
 DELETE FROM inbox WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 INSERT INTO handlers (
     handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence,
-    number
+    number, trace
 ) VALUES (
     :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :requested_at, :first_sequence,
-    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers)
+    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers), :trace
 )
 ON CONFLICT (handler_id) DO UPDATE SET
     workflow_name = excluded.workflow_name,
@@ -26,6 +26,7 @@ ON CONFLICT (handler_id) DO UPDATE SET
     first_sequence = excluded.first_sequence,
     queue_sequence = excluded.queue_sequence,
     number = coalesce(number, excluded.number),
+    trace = excluded.trace,
     alive_since = NULL,
     wake_at = NULL,
     released = 0,
@@ -41,10 +42,10 @@ UPDATE handler_tags SET started_at = :started_at WHERE handler_id = :handler_id;
 -- The same record where the handler is new: refused where it is there, so that all of the above is done.
 INSERT INTO handlers (
     handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence,
-    number
+    number, trace
 ) VALUES (
     :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :requested_at, :first_sequence,
-    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers)
+    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers), :trace
 );
 INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event);
 
