@@ -19,6 +19,7 @@ from llama_index_instrumentation.span import BaseSpan
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -215,6 +216,13 @@ async def test_refused_and_unknown_requests_have_spans_of_few_names(traced: Trac
             )
         ]
         assert all(span.status.status_code is StatusCode.UNSET for span in served.spans())
+
+
+async def test_what_clients_name_is_cut_and_can_be_sent(traced: Trace) -> None:
+    async with traced() as served:
+        await served.client.get("/handlers/" + "%ff%ed%a0%80" * 200)
+        (span,) = served.spans("GET /handlers/{handler_id}")
+        assert 0 < encode_spans([span]).ByteSize() < 3_000
 
 
 async def test_a_request_that_fails_is_an_error(traced: Trace) -> None:

@@ -136,7 +136,7 @@ class OpenTelemetry:
         attributes = {**_about(run), "workflow_server.status": status}
         with contexts.fixed(contexts.of_run(request, run.run_id).span_id):
             span = self._tracer.start_span(
-                f"run {run.workflow or 'unregistered'}",
+                f"run {(run.workflow or 'unregistered')[:LONGEST]}",
                 contexts.within(request),
                 attributes=attributes,
                 start_time=_nanoseconds(began),

@@ -37,7 +37,7 @@ READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
-_CORS_HEADERS = "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+_CORS_HEADERS = "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Traceparent, Tracestate"
 _PREFLIGHT_SECONDS = "600"
 _KNOWN_HOSTS = 256
 """Values of ``Host`` of which it is remembered whether they are accepted: clients may send any name and port."""
