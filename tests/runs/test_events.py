@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tests.store.fault_injection import AFTER, HookedStore
 from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.execution.exceptions import QueueTaken
-from workflow_server.records import EventAppended, QueueAdvanced, RunStarted
+from workflow_server.records import EventAppended, QueueAdvanced, Record, RunStarted
 from workflow_server.runs import events as event_log
 from workflow_server.runs.events import EventLog, EventLogs, EventReader, take_queue
 from workflow_server.store import group_commit
@@ -69,6 +72,45 @@ async def test_an_event_is_seen_only_when_it_is_committed(store: SqliteWorkflowS
     assert log.committed == -1
     await commit
     assert await read(reader) == [0]
+
+
+async def test_a_reader_returns_before_the_server_hears_of_a_commit(tmp_path: Path) -> None:
+    heard, store = threading.Event(), HookedStore(tmp_path / "db.sqlite3")
+    await store.open()
+    await store.append(RunStarted("h", "w", "r", 1.0, 0, None))
+    logs = EventLogs(store, asyncio.Event())
+    log = logs.new("h")
+
+    def publish(records: Sequence[Record]) -> None:
+        for record in records:
+            if isinstance(record, EventAppended):
+                log.publish(record)
+
+    store.subscribe(publish)
+    await write(store, log, 2)
+    committed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(moment: str, _: object) -> None:
+        if moment == AFTER:
+            loop.call_soon_threadsafe(committed.set)
+            heard.wait(20)
+
+    store.hook = hold
+    writing = asyncio.create_task(write(store, log, 1), name="writes")
+    try:
+        await committed.wait()
+        first = await logs.open_cursor("h", -1)
+        assert first is not None
+        page = await first.next_page(0.01)
+        assert page
+        again = await logs.open_cursor("h", page[-1].sequence)
+        assert again is not None
+    finally:
+        heard.set()
+    await writing
+    assert [event.sequence for event in page] + await read(again) == [0, 1, 2]
+    await store.close()
 
 
 async def test_an_event_that_a_reader_waits_for_is_committed_at_once(

@@ -138,7 +138,15 @@ class EventLog:
         return EventPage(await self._read_stored(after))
 
     async def _read_stored(self, after: int) -> list[StoredEvent]:
-        return await self._store.read_events(self.handler_id, after, PAGE, PAGE_CHARACTERS)
+        """Return events past ``after`` that are committed and published.
+
+        The store shows an event as soon as it is committed, which may be before the server hears of it. A reader that
+        got such an event and came back at once would have a cursor past the end of this log.
+        """
+        events = await self._store.read_events(self.handler_id, after, PAGE, PAGE_CHARACTERS)
+        while events and events[-1].sequence > self.committed:
+            del events[-1]
+        return events
 
     async def changed(self, timeout: float) -> bool:
         """Wait for the next change; False when there was none within ``timeout`` seconds."""
