@@ -41,6 +41,8 @@ class RunStarted(NamedTuple):
     """The name of the token that started it, where it has one."""
     code_version: str | None = None
     """The version of the workflow's code."""
+    trace: str | None = None
+    """The trace context of the request that started it; see ``RunTrace``."""
 
 
 class HandlerTagged(NamedTuple):
@@ -389,6 +391,7 @@ class RunningRun(NamedTuple):
     requested_at: float
     """Time at which the run was requested, by the server's clock."""
     held_events: int = 0
+    trace: str | None = None
 
 
 class StoredAnswer(NamedTuple):

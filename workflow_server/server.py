@@ -8,12 +8,12 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from workflow_server.errors import ServerStopped, StorageError
+from workflow_server.errors import ServerStopped, SettingsError, StorageError
 from workflow_server.execution.containment import contained
 from workflow_server.execution.engine import Event, Workflow
 from workflow_server.execution.inbox_limits import InboxLimits
@@ -25,6 +25,7 @@ from workflow_server.forking import (
     withhold_loop,
     withhold_sockets,
 )
+from workflow_server.printable import printable
 from workflow_server.records import StoredRun
 from workflow_server.runs.checking import Misfit
 from workflow_server.runs.manager import RuntimeManager
@@ -35,6 +36,7 @@ from workflow_server.settings import EXPOSED, Settings
 from workflow_server.shutdown import AFTER_GRACE, HANDLED, SIGNALS, StopSignals
 from workflow_server.store.base import AbstractWorkflowStore
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
+from workflow_server.tracing import Tracing
 from workflow_server.web.app import create_app
 from workflow_server.web.http_server.descriptors import connection_limit
 from workflow_server.web.http_server.reloading import ReloadedFiles
@@ -42,6 +44,9 @@ from workflow_server.web.http_server.runner import HttpRunner
 from workflow_server.web.http_server.tls import Certificate
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.state import AUTHENTICATION, WebSettings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +64,11 @@ class WorkflowServer:
         idle_timeout: seconds after which a run that only waits is released from memory, None or 0 for never;
             "settings" leaves it to the settings.
         settings: by default those in the environment (``WORKFLOW_SERVER_*``).
+        tracer_provider: requests, runs and steps are traced by it, whatever the setting ``tracing`` is. It stays
+            yours to shut down.
 
     Raises:
-        SettingsError: the settings are not valid.
+        SettingsError: the settings are not valid, or ask for traces without OpenTelemetry.
     """
 
     def __init__(
@@ -72,8 +79,10 @@ class WorkflowServer:
         persistence_backoff: Sequence[float] | None = None,
         idle_timeout: float | Literal["settings"] | None = "settings",
         settings: Settings | None = None,
+        tracer_provider: TracerProvider | None = None,
     ) -> None:
         self._settings = settings if settings is not None else Settings.load()
+        self._tracing = _traces(tracer_provider) if tracer_provider is not None or self._settings.tracing else None
         backoff = self._settings.persistence_backoff if persistence_backoff is None else persistence_backoff
         self._store = workflow_store or SqliteWorkflowStore(
             self._settings.db,
@@ -94,6 +103,7 @@ class WorkflowServer:
             ),
             max_running_runs=self._settings.max_running_runs,
             retention=RetentionRules(self._settings.retained, self._settings.retain_runs),
+            tracing=self._tracing,
         )
         self._middlewares = tuple(middlewares or ())
         self._app: web.Application | None = None
@@ -149,7 +159,7 @@ class WorkflowServer:
                 host=self._host,
                 **{name: getattr(settings, name) for name in WebSettings.model_fields if name != "host"},
             )
-            self._app = create_app(self._manager, web_settings, middlewares=self._middlewares)
+            self._app = create_app(self._manager, web_settings, middlewares=self._middlewares, tracing=self._tracing)
             self._app.cleanup_ctx.append(self._lifespan)
             self._app.on_shutdown.append(self._end_streams)
         return self._app
@@ -171,6 +181,7 @@ class WorkflowServer:
 
         Raises:
             ServerStopped: it was stopped.
+            SettingsError: traces cannot be sent as the ``OTEL_*`` variables say.
             DatabaseError: the store cannot be used.
         """
         if self._stopping is not None:
@@ -178,6 +189,8 @@ class WorkflowServer:
         if not self._started:
             if self._settings.exposed_file:
                 logger.warning(EXPOSED, self._settings.exposed_file)
+            if self._tracing is not None:
+                self._tracing.start()
             self._manager.listen()
             self._store.on_failure = self._fail
             try:
@@ -212,6 +225,8 @@ class WorkflowServer:
             await self._manager.stop(0.0 if self._failure is not None else self._settings.grace_period)
         finally:
             await self._store.close()
+            if self._tracing is not None:
+                await self._tracing.stop()
             give_up_loop(asyncio.get_running_loop())
 
     @asynccontextmanager
@@ -328,6 +343,19 @@ class WorkflowServer:
     def _resumed_line(self) -> str:
         suspended = f"; {self._suspended}" if self._suspended else ""
         return f"Resumed {self._resumed} {'run' if self._resumed == 1 else 'runs'}{suspended}"
+
+
+def _traces(provider: object | None) -> Tracing:
+    try:
+        # Here, because it imports OpenTelemetry, which is an extra.
+        from workflow_server.otel import OpenTelemetry
+    except ImportError as error:
+        raise SettingsError("Tracing needs OpenTelemetry: pip install 'workflow_server[otel]'.") from error
+    except Exception as error:
+        # It reads some of its variables as it is imported.
+        problem = printable(f"{type(error).__name__}: {error}", 300)
+        raise SettingsError(f"OpenTelemetry cannot be set up from the OTEL_* variables: {problem}") from error
+    return OpenTelemetry(provider)
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:

@@ -220,6 +220,9 @@ class Settings(BaseSettings):
     metrics_series: int = Field(
         200, ge=1, le=1_000_000, description="Number of time series up to which /metrics tells steps apart."
     )
+    tracing: bool = Field(
+        False, description="Trace requests, runs and steps with OpenTelemetry, as the OTEL_* variables say."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.typedefs import Handler
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -26,7 +28,8 @@ from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
 from workflow_server.store.sqlite.store import SqliteWorkflowStore
 from workflow_server.web.app import create_app
-from workflow_server.web.metrics import DETAILS, OTHER_SERIES, Detail, detail_within
+from workflow_server.web.metrics import DETAILS, OTHER_SERIES, SERIES_OF_DURATIONS, Detail, detail_within
+from workflow_server.web.routes.table import ROUTES
 from workflow_server.web.state import WebSettings
 
 TOKEN, READ_TOKEN = "a-token-that-may-do-all", "a-token-that-may-only-read"
@@ -211,6 +214,89 @@ async def test_in_the_engines_own_loop_steps_are_counted_too(serve: Serve) -> No
     assert found["step_retries_total{step=only,workflow=twice}"] == 1
 
 
+# -- Requests --------------------------------------------------------------------------------------
+
+
+async def test_requests_are_counted_by_route_and_class_of_status(serve: Serve) -> None:
+    served = await serve(max_body=2_000, tokens=(TOKEN,))
+    client, full = served.client, {"Authorization": f"Bearer {TOKEN}"}
+    for path in ("/handlers", "/handlers", "/handlers/unknown", "/no/such/path", "/workflows/canary/schema"):
+        await client.get(path, headers=full)
+    await client.head("/handlers", headers=full)
+    await client.get("/handlers")
+    await client.put("/handlers", headers=full)
+    await client.post("/workflows/echo/run", json={"start_event": {"text": "x" * 3_000}}, headers=full)
+    await client.post("/workflows/echo/run", json={"start_event": {"text": "x"}}, headers=full)
+    async with client.get("/metrics", headers=full) as response:
+        found = series(parse(await response.text()))
+    told = {key.partition("{")[2].rstrip("}"): value for key, value in found.items() if "http_requests_total" in key}
+    assert told == {
+        "method=GET,route=/handlers,status=2xx": 3,
+        "method=GET,route=/handlers,status=4xx": 1,
+        "method=GET,route=/handlers/{handler_id},status=4xx": 1,
+        "method=GET,route=/workflows/{name}/schema,status=4xx": 1,
+        "method=POST,route=/workflows/{name}/run,status=2xx": 1,
+        "method=POST,route=/workflows/{name}/run,status=4xx": 1,
+        "method=,route=,status=2xx": 0,
+        "method=,route=,status=4xx": 2,
+        "method=,route=,status=5xx": 0,
+    }
+    assert found["http_request_seconds_count"] == 6, "neither runs that are waited for nor unknown routes"
+
+
+async def test_a_stream_counts_when_it_ends_and_a_failure_as_5xx(serve: Serve) -> None:
+    @web.middleware
+    async def failing(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == "/workflows":
+            raise ValueError("of the user's own middleware")
+        if request.path == "/openapi.json":
+            raise web.HTTPFound("/elsewhere")
+        return await handler(request)
+
+    served = await serve(middlewares=(failing,))
+    handler_id = await served.start("ask")
+    stream = "http_requests_total{method=GET,route=/events/{handler_id},status=2xx}"
+    async with served.client.get(f"/events/{handler_id}") as response:
+        await response.content.readline()
+        assert stream not in await metrics(served)
+        await served.post(f"/handlers/{handler_id}/cancel")
+        await response.read()
+
+    async def counted() -> bool:
+        return (await metrics(served)).get(stream) == 1
+
+    await until_seen(counted, "the stream was never counted")
+    async with served.client.get("/workflows") as response:
+        assert response.status == 500
+    await served.client.get("/openapi.json", allow_redirects=False)
+    found = await metrics(served)
+    assert found["http_requests_total{method=GET,route=/workflows,status=5xx}"] == 1
+    assert found["http_requests_total{method=GET,route=/openapi.json,status=2xx}"] == 1
+
+
+def test_each_route_has_a_request_handler_of_its_own() -> None:
+    assert len({route.handler for route in ROUTES}) == len(ROUTES)
+
+
+async def test_routes_beyond_the_budget_are_counted_together(serve: Serve, tmp_path: Path) -> None:
+    detail = DETAILS[-1]
+    room = SERIES_OF_DURATIONS + 1 + 2
+    served = await serve(db=tmp_path / "db", metrics_series=detail.series(4, 0) + room)
+    for path in ("/health", "/workflows", "/handlers", "/handlers/stats", "/handlers/stats?x=1"):
+        await served.client.get(path)
+    found = await metrics(served)
+    told = {key.partition("{")[2].rstrip("}"): value for key, value in found.items() if "http_requests_total" in key}
+    assert told == {
+        "method=GET,route=/health,status=2xx": 1,
+        "method=GET,route=/workflows,status=2xx": 1,
+        "method=,route=,status=2xx": 2,
+        "method=,route=,status=4xx": 1,
+        "method=,route=,status=5xx": 0,
+    }
+    assert found["http_request_seconds_count"] == 5
+    assert len(found) < detail.series(4, 0) + room
+
+
 # -- The number of series --------------------------------------------------------------------------
 
 
@@ -292,9 +378,13 @@ async def test_both_formats_pass_their_parser_and_say_the_same(served: Served) -
     ) as response:
         assert response.content_type == "text/plain"
         plain = series(parse(await response.text()))
+    refused = "application/openmetrics-text;version=1.0.0; q=0.000, */*"
+    async with served.client.get("/metrics", headers={"Accept": refused}) as response:
+        assert response.content_type == "text/plain"
     async with served.client.head("/metrics") as response:
         assert (response.status, await response.read()) == (200, b"")
-    assert told.keys() == plain.keys()
+    assert told.keys() <= plain.keys()
+    assert plain.keys() - told.keys() == {"http_requests_total{method=GET,route=/metrics,status=2xx}"}
     assert told["runs_ended_total{status=completed,workflow=count}"] == 1
 
 

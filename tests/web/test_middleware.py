@@ -150,7 +150,7 @@ async def test_a_preflight_needs_no_token_but_a_configured_origin(serve: Serve) 
         assert response.headers["Access-Control-Allow-Origin"] == "https://app.example.org"
         methods = {"HEAD"} | {route.method for route in ROUTES}
         assert set(response.headers["Access-Control-Allow-Methods"].split(", ")) == methods
-        for name in ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"):
+        for name in ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Traceparent", "Tracestate"):
             assert name in response.headers["Access-Control-Allow-Headers"]
     async with served.client.options(path, headers={"Origin": "https://evil.example.org", **asked}) as response:
         assert response.status == 403

@@ -9,9 +9,9 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from workflow_server.ages import AN_AGE, seconds_of
 from workflow_server.cli.exit_codes import exit_codes
 from workflow_server.cli.output import print_json, print_table
-from workflow_server.cli.times import AN_AGE, seconds_of
 from workflow_server.settings import ENV_PREFIX
 from workflow_server.web.access.token_file import A_NAME, add_token, read_token_file, revoke_token
 from workflow_server.web.roles import ROLES, Role, Token

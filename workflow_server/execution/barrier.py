@@ -22,21 +22,29 @@ from workflow_server.execution.engine import (
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import RunOwner
 from workflow_server.execution.standing import RunningStep
+from workflow_server.execution.step_spans import StepSpans
 from workflow_server.execution.sums import StepSums
 from workflow_server.store.base import Commit
 
 
 class StepBarrier:
     """Starts the steps of one run, which is failed where the engine itself could not record a step. ``began`` is told
-    of each that begins, and ``sums`` of each that ends with a result."""
+    of each that begins, ``sums`` of each that ends with a result, and ``spans``, where the run is traced, of both."""
 
-    def __init__(self, run: RunOwner, began: Callable[[str], None], sums: defaultdict[str, StepSums]) -> None:
+    def __init__(
+        self,
+        run: RunOwner,
+        began: Callable[[str], None],
+        sums: defaultdict[str, StepSums],
+        spans: StepSpans | None = None,
+    ) -> None:
         self.draining = False
         self.ending = False
         """The run leaves memory: whatever is cancelled from now on, the server cancels."""
         self._owner = run
         self._began = began
         self._sums = sums
+        self._spans = spans
         self._unrecorded = 0
         self._parked: list[asyncio.Task[Any]] = []
         self.standing: dict[str, int] = {}
@@ -177,6 +185,8 @@ class StepBarrier:
         self._began(step)
         self._unrecorded += 1
         self._running[asyncio.current_task()] = RunningStep(step, time.time())
+        if self._spans is not None:
+            self._spans.begin(step)
         return time.monotonic()
 
     def leave(self, step: str, began: float, result: TickStepResult, batch: int) -> TickStepResult:
@@ -185,6 +195,8 @@ class StepBarrier:
         self._running.pop(asyncio.current_task(), None)
         took = self._took[result.invocation_id] = time.monotonic() - began
         self._sums[step].ended(took, result)
+        if self._spans is not None:
+            self._spans.end(result)
         if _may_end_the_run(result):
             self._ending[result.invocation_id] = batch
         return result
@@ -192,6 +204,8 @@ class StepBarrier:
     def give_up(self, error: BaseException) -> None:
         """Note that a step that has begun ended without a result; the run is failed."""
         self._running.pop(asyncio.current_task(), None)
+        if self._spans is not None:
+            self._spans.give_up(error)
         self._unrecorded -= 1
         self._abort(error)
 

@@ -16,6 +16,7 @@ from workflow_server.execution.inbox_limits import InboxLimits
 from workflow_server.history import Note
 from workflow_server.records import EventAppended, HistoryNoted, InboxPosted, Record
 from workflow_server.store.base import AbstractWorkflowStore, Commit
+from workflow_server.tracing import TracedRun, Tracing
 
 if TYPE_CHECKING:
     from workflow_server.execution.engine import Event, StopEvent
@@ -33,6 +34,7 @@ class Surroundings:
     limits: InboxLimits
     idle_timeout: float | None
     """Seconds after which a run that only waits leaves memory; None for never."""
+    tracing: Tracing | None = None
 
 
 class RecordSink(Protocol):
@@ -71,6 +73,10 @@ class RunOwner(Protocol):
     @property
     def workflow(self) -> ServedWorkflow:
         """Return the workflow that it is a run of."""
+
+    @property
+    def traced(self) -> TracedRun | None:
+        """Return itself for its spans; None where it belongs to no trace."""
 
     @property
     def failure(self) -> WorkflowServerError | None:

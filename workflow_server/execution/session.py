@@ -42,6 +42,7 @@ from workflow_server.execution.outcomes import LeftMemory, RunCancelled
 from workflow_server.execution.resuming import missed_time, replay
 from workflow_server.execution.routing import answers
 from workflow_server.execution.standing import Standing, standing_of
+from workflow_server.execution.step_spans import StepSpans
 from workflow_server.execution.waits import all_waiters
 from workflow_server.execution.writer import RunWriter, durable
 from workflow_server.history import Note
@@ -70,7 +71,10 @@ class RunSession(EngineDriven):
         self._run = run
         self._surroundings = surroundings
         self._start_event = start_event
-        self._gate = StepBarrier(run, run.workflow.waits.began, run.workflow.step_sums)
+        tracing, traced = surroundings.tracing, run.traced
+        self._spans = None if tracing is None or traced is None else tracing.run(traced)
+        spans = None if self._spans is None else StepSpans(self._spans)
+        self._gate = StepBarrier(run, run.workflow.waits.began, run.workflow.step_sums, spans)
         # By a weak reference, so that no session waits for the garbage collector when its run is over.
         itself, limit = weakref.proxy(self), surroundings.limits.size
         self._mailbox = Mailbox(itself, self.writer, self._gate, run.workflow.waits, limit)
@@ -162,6 +166,8 @@ class RunSession(EngineDriven):
         contained.set(contained.get() or self)
         executing.set(None)
         begin_run(self.handler_id, self.run_id)
+        if self._spans is not None:
+            self._spans.enter()
         try:
             enter_run(self.run_id, {"handler_id": self.handler_id, **ids})
             start = None if self.broker.is_running else self._start_event

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from functools import partial
 
 from workflow_server.concurrency import TaskTracker
@@ -32,6 +33,7 @@ from workflow_server.runs.states import UNREGISTERED, Retry, RunState
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.timers import Timers
 from workflow_server.runs.views import find_handler
+from workflow_server.tracing import RunTrace
 
 logger = logging.getLogger(__name__)
 
@@ -126,12 +128,16 @@ class Activation:
             run.end()
             self.leave(run)
             return
+        began = time.time()
         try:
             with told_as_unfit():
                 await restore(run, stored, self._surroundings, log, crashed=crashed, made=partial(self._attach, run))
                 run.hand_over(stored.inbox)
                 if not run.has_ended and not self._closing.is_set():
                     run.begin()
+                    has_begun_before = stored.alive_since is not None
+                    if self._surroundings.tracing is not None and run.traced is not None and has_begun_before:
+                        self._surroundings.tracing.resumed(run.traced, began, crashed=crashed)
         except ResumeFailed as error:
             if not run.has_ended:
                 self._suspend(run, error)
@@ -275,9 +281,18 @@ class Activation:
         """Return the workflow of this name; None where it is not registered."""
         return self._registry.find(name)
 
-    def adopt(self, handler_id: str, run_id: str, workflow_name: str, *, held_events: int = 0) -> Run:
+    def adopt(
+        self,
+        handler_id: str,
+        run_id: str,
+        workflow_name: str,
+        *,
+        held_events: int = 0,
+        trace: RunTrace | None = None,
+    ) -> Run:
         """Take a run into the table that is running in the store."""
-        run = Run(self, handler_id, run_id, self._registry.find(workflow_name), held_events=held_events)
+        served = self._registry.find(workflow_name)
+        run = Run(self, handler_id, run_id, served, held_events=held_events, trace=trace)
         self._table.add(run)
         if run.served is None:
             self.suspend(run, UNREGISTERED)

@@ -17,6 +17,7 @@ from workflow_server.runs.activation import Activation
 from workflow_server.runs.figures import RunSums
 from workflow_server.runs.recovery import Recovery
 from workflow_server.runs.table import RunTable
+from workflow_server.runs.traced_ends import TracedEnds
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Lifecycle:
         """The time until all runs that were running went on, or had a reason not to; None before that."""
         self.sums = RunSums(table.get)
         self._store = surroundings.store
+        self._tracing = surroundings.tracing
         self._clock = surroundings.clock
         self._table = table
         self._activation = activation
@@ -53,7 +55,9 @@ class Lifecycle:
         Where ``stop`` is not called, ``release`` undoes it.
         """
         self._containment = TaskContainment.enter(rescue_of)
-        listeners = (self._table.on_commit, self.sums.on_commit)
+        listeners = [self._table.on_commit, self.sums.on_commit]
+        if self._tracing is not None:
+            listeners.append(TracedEnds(self._tracing, self._table.get).on_commit)
         self._subscriptions = [self._store.subscribe(listener) for listener in listeners]
         self._store.on_refused = self._table.on_refused
 

@@ -53,6 +53,7 @@ from workflow_server.runs.views import find_handler, from_end, listed_page, list
 from workflow_server.runs.waiters import EndWaiters
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 from workflow_server.store.ids import new_run_id
+from workflow_server.tracing import Tracing
 
 
 class RuntimeManager:
@@ -70,8 +71,10 @@ class RuntimeManager:
         limits: InboxLimits | None = None,
         max_running_runs: int | None = None,
         retention: RetentionRules | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
-        self._around = around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout)
+        around = Surroundings(store, ServerClock(), limits or InboxLimits(), idle_timeout, tracing)
+        self._around = around
         self.store = store
         """The store in which the runs are kept."""
         self._clock = around.clock

@@ -37,6 +37,7 @@ class Postbox:
     def __init__(self, surroundings: Surroundings, table: RunTable, logs: EventLogs, activation: Activation) -> None:
         self._store = surroundings.store
         self._limits = surroundings.limits
+        self._tracing = surroundings.tracing
         self._table = table
         self._logs = logs
         self._activation = activation
@@ -101,6 +102,8 @@ class Postbox:
         key = message.key
         answer = [] if key is None else [answered(f"event:{run.handler_id}", key, posted, "{}")]
         sent = self._sent(run, posted, message.by)
+        if self._tracing is not None and run.traced is not None:
+            self._tracing.link(run.traced)
         try:
             with run.posting(posted, event):
                 await self._store.commit(posted, sent, *answer)

@@ -24,6 +24,7 @@ from workflow_server.runs.activation import Activation
 from workflow_server.runs.run import Run
 from workflow_server.runs.states import PROBATION, RunState
 from workflow_server.runs.table import RunTable
+from workflow_server.tracing import RunTrace
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ class Recovery:
 
     def _adopt(self, stored: RunningRun) -> Run:
         name, held = stored.workflow_name, stored.held_events
-        return self._activation.adopt(stored.handler_id, stored.run_id, name, held_events=held)
+        trace = RunTrace.of(stored.trace, stored.started_at)
+        return self._activation.adopt(stored.handler_id, stored.run_id, name, held_events=held, trace=trace)
 
     def _goes_on(self, run: Run, stored: RunningRun) -> bool:
         """Return whether the run is to come into memory; where it is not, it is left waiting for what it waits for."""

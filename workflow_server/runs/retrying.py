@@ -50,6 +50,7 @@ from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_start, shown
 from workflow_server.store.base import PersistentHandler
 from workflow_server.store.ids import new_handler_id, new_run_id
+from workflow_server.tracing import RunTrace
 
 FIRST_EVENTS = 100
 """Events of a run among which that of its first step is, if a step has begun: it is published with the first tick."""
@@ -71,6 +72,7 @@ class Retrier:
     ) -> None:
         self._store = surroundings.store
         self._clock = surroundings.clock
+        self._tracing = surroundings.tracing
         self._table = table
         self._logs = logs
         self._activation = activation
@@ -134,6 +136,7 @@ class Retrier:
         first = await self._first_records(served, handler, stored, request, new_run)
         is_fork = new_id != handler_id
         log = self._logs.new(new_id) if is_fork else await self._logs.get(handler_id)
+        context = None if self._tracing is None else self._tracing.context()
         started = RunStarted(
             new_id,
             served.name,
@@ -144,6 +147,7 @@ class Retrier:
             self._clock.now(),
             request.by,
             served.code_version,
+            context,
         )
         tags = handler.tags if request.tags is None else request.tags
         if tags != handler.tags or is_fork:
@@ -160,7 +164,8 @@ class Retrier:
                 if is_fork:
                     self._logs.forget(new_id)
                 raise
-            self._starter.launch(Run(self._activation, new_id, new_run, served), log, None)
+            trace = RunTrace.of(context, started.started_at)
+            self._starter.launch(Run(self._activation, new_id, new_run, served, trace=trace), log, None)
         return answer
 
     async def _over(self, handler_id: str) -> tuple[PersistentHandler, StoredRun]:

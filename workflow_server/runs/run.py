@@ -20,6 +20,7 @@ from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.records import InboxLoad, InboxPosted
 from workflow_server.runs.states import NEXT, QUEUE_REASON, IllegalTransition, Retry, RunState
 from workflow_server.store.base import Commit
+from workflow_server.tracing import RunTrace, TracedRun
 
 
 class RunHost(Protocol):
@@ -52,16 +53,25 @@ class Run:
         "session",
         "suspended",
         "task",
+        "trace",
         "wake_at",
     )
 
     def __init__(
-        self, host: RunHost, handler_id: str, run_id: str, served: ServedWorkflow | None, *, held_events: int = 0
+        self,
+        host: RunHost,
+        handler_id: str,
+        run_id: str,
+        served: ServedWorkflow | None,
+        *,
+        held_events: int = 0,
+        trace: RunTrace | None = None,
     ) -> None:
         self.handler_id = handler_id
         self.run_id = run_id
         self.served = served
         """The workflow that it is a run of; None where that is not registered."""
+        self.trace = trace
         self._state = RunState.RELEASED
         self.suspended: str | None = None
         """The reason for which it does not go on at present."""
@@ -83,6 +93,13 @@ class Run:
         """Return the workflow that it is a run of; asked only of runs that go on."""
         assert self.served is not None
         return self.served
+
+    @property
+    def traced(self) -> TracedRun | None:
+        """Return itself for its spans; None where it belongs to no trace."""
+        if self.trace is None:
+            return None
+        return TracedRun(self.trace, self.handler_id, self.run_id, None if self.served is None else self.served.name)
 
     # -- Where it stands -----------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_start
 from workflow_server.store.base import AbstractWorkflowStore, Commit
 from workflow_server.store.ids import new_handler_id
+from workflow_server.tracing import RunTrace
 
 logger = logging.getLogger(__name__)
 
@@ -82,13 +83,26 @@ class Starter:
                 given = [] if request.context is None else self._continuing.given(served, run_id, request.context)
             place, data = log.next_sequence, served.encode(event)
             now = self._surroundings.clock.now()
-            version = served.code_version
-            started = RunStarted(handler_id, served.name, run_id, time.time(), place, data, now, request.by, version)
+            tracing = self._surroundings.tracing
+            context = None if tracing is None else tracing.context()
+            started = RunStarted(
+                handler_id,
+                served.name,
+                run_id,
+                time.time(),
+                place,
+                data,
+                now,
+                request.by,
+                served.code_version,
+                context,
+            )
             tags, tagged = await self._tags(handler_id, request, is_new=is_new)
             answer = from_start(started, tags)
             scope, key = f"run:{served.name}", request.key
             keys = [] if key is None else [answered(scope, key, started, answer.model_dump_json())]
-            run = Run(self._activation, handler_id, run_id, served)
+            trace = RunTrace.of(context, started.started_at)
+            run = Run(self._activation, handler_id, run_id, served, trace=trace)
             if is_new and not given:
                 opening = Opening(self._store, started, *tagged, *keys, answers_first=answers_first)
                 await self._begin(run, log, event, opening)

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from workflow_server.forking import withhold_sockets
+from workflow_server.tracing import Tracing
 from workflow_server.web.access.authentication import Authentication
 from workflow_server.web.access.hosts import add_cross_origin_headers
 from workflow_server.web.access.tokens import Tokens
@@ -20,13 +21,18 @@ from workflow_server.web.responses import add_common_headers
 from workflow_server.web.routes.table import ROUTES
 from workflow_server.web.state import AUTHENTICATION, EXPORTER, MANAGER, OPENAPI, SETTINGS, STREAMS, WebSettings
 from workflow_server.web.streaming.open_requests import OpenStreams
+from workflow_server.web.watching import RequestSums, watched
 
 if TYPE_CHECKING:
     from workflow_server.runs.manager import RuntimeManager
 
 
 def create_app(
-    manager: RuntimeManager, settings: WebSettings, *, middlewares: Sequence[Middleware] = ()
+    manager: RuntimeManager,
+    settings: WebSettings,
+    *,
+    middlewares: Sequence[Middleware] = (),
+    tracing: Tracing | None = None,
 ) -> web.Application:
     """Create the application that serves ``manager``, to run or to mount elsewhere.
 
@@ -40,7 +46,9 @@ def create_app(
     authentication = Authentication(tokens, max_wrong_tokens=settings.max_wrong_tokens)
     roles = {route.handler: route.role for route in ROUTES}
     methods = READING | {route.method for route in ROUTES}
-    app = web.Application(middlewares=[access_control(settings, authentication, roles, methods), *middlewares])
+    requests = RequestSums(ROUTES)
+    control = watched(access_control(settings, authentication, roles, methods), requests, tracing)
+    app = web.Application(middlewares=[control, *middlewares])
     app[AUTHENTICATION] = authentication
     app[MANAGER] = manager
     app[SETTINGS] = settings
@@ -49,7 +57,7 @@ def create_app(
         share=lambda: settings.streams_of_a_token(tokens.number),
         has_access=authentication.has_access,
     )
-    app[EXPORTER] = Exporter(manager.figures, lambda: app[STREAMS].number, max_series=settings.metrics_series)
+    app[EXPORTER] = Exporter(manager.figures, lambda: app[STREAMS].number, requests, max_series=settings.metrics_series)
     app[OPENAPI] = json.dumps(openapi_schema(needs_token=settings.needs_token)).encode()
     for route in ROUTES:
         # This adds HEAD, too.

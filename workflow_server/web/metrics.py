@@ -1,11 +1,14 @@
 """The figures of the server as time series, in the formats of Prometheus.
 
-Labels are the names of registered workflows and of their steps, states and statuses: nothing that a client chooses. All
-series of these are there from the start, so that a rate sees the first of anything.
+Labels are the names of registered workflows and of their steps, states and statuses, and routes: nothing that a client
+chooses. All series of these are there from the start, so that a rate sees the first of anything; but for those of
+routes, most of which a server never sees.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -24,6 +27,7 @@ from prometheus_client.registry import Collector
 from workflow_server.execution.sums import STEP_LIMITS, StepSums
 from workflow_server.records import FINISHED
 from workflow_server.runs.figures import UNREGISTERED, Figures
+from workflow_server.web.watching import CLASSES, LIMITS, UNKNOWN, RequestSums
 
 PREFIX = "workflow_server_"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,8 +37,10 @@ ENDED = FINISHED
 
 FEW_LIMITS = (0.25, 5.0, 60.0)
 """Seconds, some of ``STEP_LIMITS``: what a machine does, what a person waits for, and what nobody waits for."""
-OTHER_SERIES = 37
-"""The number of series that are not about one workflow, those of runs of unregistered workflows among them."""
+OTHER_SERIES = 40
+"""The number of series that are not about one workflow, those of runs of unregistered workflows among them, and those
+of requests of which no more is told than the classes of their statuses."""
+SERIES_OF_DURATIONS = len(LIMITS) + 3
 SERIES_OF_WORKFLOW = 1 + len(ENDED)
 
 
@@ -65,14 +71,21 @@ def detail_within(max_series: int, workflows: int, steps: int) -> Detail:
 class Exporter:
     """Writes the figures of one server; each has a registry of its own."""
 
-    def __init__(self, figures: Callable[[], Figures], open_streams: Callable[[], int], *, max_series: int) -> None:
+    def __init__(
+        self,
+        figures: Callable[[], Figures],
+        open_streams: Callable[[], int],
+        requests: RequestSums,
+        *,
+        max_series: int,
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Figures(figures, open_streams, max_series))
+        self._registry.register(_Figures(figures, open_streams, requests, max_series))
         ProcessCollector(registry=self._registry)
 
     def write(self, accept: str) -> tuple[bytes, str]:
         """Return the series as they are now, and the content type, for a client that accepts these types."""
-        if OPENMETRICS in accept:
+        if _accepts_openmetrics(accept):
             return _write_openmetrics(self._registry), openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self._registry), TEXT
 
@@ -80,9 +93,16 @@ class Exporter:
 class _Figures(Collector):
     """Makes metrics of figures when it is asked for them."""
 
-    def __init__(self, figures: Callable[[], Figures], open_streams: Callable[[], int], max_series: int) -> None:
+    def __init__(
+        self,
+        figures: Callable[[], Figures],
+        open_streams: Callable[[], int],
+        requests: RequestSums,
+        max_series: int,
+    ) -> None:
         self._figures = figures
         self._open_streams = open_streams
+        self._requests = requests
         self._max_series = max_series
 
     def describe(self) -> Iterable[Metric]:
@@ -92,10 +112,12 @@ class _Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
         figures = self._figures()
-        steps = sum(map(len, figures.steps.values()))
+        workflows, steps = len(figures.steps), sum(map(len, figures.steps.values()))
+        detail = detail_within(self._max_series, workflows, steps)
         yield from _of_runs(figures)
-        yield from _of_steps(figures, detail_within(self._max_series, len(figures.steps), steps))
+        yield from _of_steps(figures, detail)
         yield from _of_store(figures)
+        yield from _of_requests(self._requests, self._max_series - detail.series(workflows, steps))
         yield _gauge("ready", "1 while the server takes work, else 0.", figures.is_ready)
         yield _gauge("open_streams", "Streams and lists that are being read.", self._open_streams())
         if figures.resume_seconds is not None:
@@ -158,6 +180,41 @@ def _of_store(figures: Figures) -> Iterator[Metric]:
     if figures.sizes is not None:
         yield _gauge("database_bytes", "Size of the database file.", figures.sizes.database)
         yield _gauge("wal_bytes", "Size of the write-ahead log.", figures.sizes.log)
+
+
+def _of_requests(requests: RequestSums, room: int) -> Iterator[Metric]:
+    """Yield what is told of requests in fewer than ``room`` further series.
+
+    The routes that were asked for first get series of their own, and keep them; all others are one, without a name.
+    """
+    text = "Requests that were answered, by route and class of status."
+    counted = CounterMetricFamily(f"{PREFIX}http_requests", text, labels=("method", "route", "status"))
+    places = max(0, room - SERIES_OF_DURATIONS - 1)
+    together: Counter[str] = Counter()
+    for (route, status), number in list(requests.answered.items()):
+        if route == UNKNOWN or not places:
+            together[status] += number
+        else:
+            places -= 1
+            counted.add_metric((*route, status), number)
+    for status in CLASSES:
+        counted.add_metric((*UNKNOWN, status), together[status])
+    yield counted
+    if room > SERIES_OF_DURATIONS:
+        text = "Duration of requests that wait for no run, streams left out."
+        durations = HistogramMetricFamily(f"{PREFIX}http_request_seconds", text, labels=())
+        took = requests.durations
+        durations.add_metric((), _buckets(LIMITS, LIMITS, took.within), took.seconds)
+        yield durations
+
+
+def _accepts_openmetrics(accept: str) -> bool:
+    """Return whether an ``Accept`` header names this format, and does not refuse it with a weight of 0."""
+    for item in accept.split(","):
+        kind, *parameters = (part.strip().lower() for part in item.split(";"))
+        if kind == OPENMETRICS:
+            return not any(re.fullmatch(r"q=0(?:\.0*)?", parameter) for parameter in parameters)
+    return False
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

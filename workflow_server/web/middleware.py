@@ -28,7 +28,7 @@ from workflow_server.web.ui.login import login_page
 
 READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
-_CORS_HEADERS = "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+_CORS_HEADERS = "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Traceparent, Tracestate"
 _PREFLIGHT_SECONDS = "600"
 
 

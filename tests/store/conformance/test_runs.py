@@ -148,6 +148,19 @@ async def test_queued_runs_come_in_the_order_of_their_requests(store: AbstractWo
     assert [run.handler_id for run in await store.running_runs()] == ["first", "second"]
 
 
+async def test_a_run_keeps_the_trace_that_it_was_started_in(store: AbstractWorkflowStore) -> None:
+    await store.append(run_started("traced")._replace(trace="00-first"), run_started("other"))
+
+    async def traces() -> dict[str, str | None]:
+        return {run.handler_id: run.trace for run in await store.running_runs()}
+
+    assert await traces() == {"traced": "00-first", "other": None}
+    for run, trace in (("2", "00-second"), ("3", None)):
+        await store.append(run_ended("traced", run=str(int(run) - 1)))
+        await store.append(run_started("traced", run=run, first=int(run))._replace(trace=trace))
+        assert await traces() == {"traced": trace, "other": None}
+
+
 @pytest.mark.parametrize("kind", ["tick", "snapshot"])
 async def test_a_journal_is_not_kept_for_a_run_that_has_ended(store: AbstractWorkflowStore, kind: str) -> None:
     await store.append(run_started("a"), run_ended("a"))

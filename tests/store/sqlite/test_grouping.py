@@ -53,7 +53,7 @@ def _of_run(kind: type[Record], *others: st.SearchStrategy[object]) -> st.Search
 
 KINDS: dict[type[Entry], st.SearchStrategy[Entry]] = {
     RunStarted: st.builds(
-        lambda both, first, data: RunStarted(both[0], "flow", both[1], 1.0, first, data), BOTH, SMALL, MADE
+        lambda both, first, data: RunStarted(both[0], "flow", both[1], 1.0, first, data, trace=data), BOTH, SMALL, MADE
     ),
     HandlerTagged: st.builds(lambda handler_id, tag: HandlerTagged(handler_id, f'["t","{tag}"]'), HANDLERS, MADE),
     RunBegan: _of_run(RunBegan, st.floats(0, 9), st.floats(0, 9)),

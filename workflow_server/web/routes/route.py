@@ -49,3 +49,5 @@ class Route:
     deprecated: bool = False
     role: Role | None = "full"
     """The role that a token needs for it; None where it needs no token."""
+    waits: bool = False
+    """True if it is answered when a run has ended, or its reader has read: the time says nothing about the server."""

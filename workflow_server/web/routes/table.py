@@ -236,6 +236,7 @@ ROUTES: tuple[Route, ...] = (
         (_KEY,),
         RunBody,
         role="run",
+        waits=True,
     ),
     Route(
         "POST",
@@ -323,6 +324,7 @@ ROUTES: tuple[Route, ...] = (
         },
         _STREAM_PARAMETERS,
         role="read",
+        waits=True,
     ),
     Route(
         "POST",

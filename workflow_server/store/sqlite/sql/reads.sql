@@ -43,7 +43,7 @@ SELECT
     handler_id, workflow_name, coalesce(run_id, handler_id), coalesce(started_at, updated_at, 0.0), released, wake_at,
     alive_since, attempts, probations, EXISTS (SELECT 1 FROM inbox AS i WHERE i.run_id = h.run_id AND i.held = 0),
     coalesce(requested_at, started_at, updated_at, 0.0),
-    (SELECT count(*) FROM inbox AS i WHERE i.run_id = h.run_id AND i.held = 1)
+    (SELECT count(*) FROM inbox AS i WHERE i.run_id = h.run_id AND i.held = 1), trace
 FROM handlers AS h
 WHERE status = 'running' AND purging = 0
 ORDER BY coalesce(requested_at, started_at, updated_at, 0.0), handler_id;

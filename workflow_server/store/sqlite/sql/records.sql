@@ -14,10 +14,10 @@ WHERE handler_id = :handler_id AND run_id IS NOT NULL AND run_id <> :run_id AND 
 ON CONFLICT DO NOTHING;
 INSERT INTO handlers (
     handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence,
-    number, started_by, code_version
+    number, started_by, code_version, trace
 ) VALUES (
     :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :requested_at, :first_sequence,
-    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers), :by, :code_version
+    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers), :by, :code_version, :trace
 )
 ON CONFLICT (handler_id) DO UPDATE SET
     workflow_name = excluded.workflow_name,
@@ -33,6 +33,7 @@ ON CONFLICT (handler_id) DO UPDATE SET
     number = coalesce(number, excluded.number),
     started_by = excluded.started_by,
     code_version = excluded.code_version,
+    trace = excluded.trace,
     alive_since = NULL,
     wake_at = NULL,
     released = 0,
@@ -48,10 +49,10 @@ UPDATE handler_tags SET started_at = :started_at WHERE handler_id = :handler_id;
 -- The same record where the handler is new: refused where it is there, so that all of the above is done.
 INSERT INTO handlers (
     handler_id, workflow_name, run_id, status, started_at, updated_at, requested_at, first_sequence, queue_sequence,
-    number, started_by, code_version
+    number, started_by, code_version, trace
 ) VALUES (
     :handler_id, :workflow_name, :run_id, 'running', :started_at, :started_at, :requested_at, :first_sequence,
-    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers), :by, :code_version
+    :first_sequence, (SELECT coalesce(max(number), 0) + 1 FROM handlers), :by, :code_version, :trace
 );
 INSERT INTO payloads (handler_id, start_event) VALUES (:handler_id, :start_event);
 
