@@ -14,6 +14,7 @@ from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, Star
 
 from tests.harness.managing import Managing
 from tests.harness.runs import asked, ended, released, suspended, until
+from workflow_server import idempotency_key
 from workflow_server.execution import writer
 from workflow_server.execution.exceptions import InvalidWorkflow
 from workflow_server.execution.renaming import Renaming
@@ -177,6 +178,58 @@ class Took(Workflow):
     @step
     async def took(self, ctx: Context, ev: Reply) -> StopEvent:
         return StopEvent(result="took")
+
+
+keys: list[str] = []
+
+
+class Pays(Workflow):
+    @step
+    async def pay(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        keys.append(idempotency_key())
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent()
+
+
+class Settles(Workflow):
+    @step
+    async def settle(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        keys.append(idempotency_key())
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent()
+
+
+class SettlesAll(Workflow):
+    @step
+    async def settle_all(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        keys.append(idempotency_key())
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent()
+
+
+@pytest.mark.parametrize("ticks", [1, writer.SNAPSHOT_TICKS])
+async def test_a_renamed_step_keeps_the_key_of_its_effects(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch, ticks: int
+) -> None:
+    monkeypatch.setattr(writer, "SNAPSHOT_TICKS", ticks)
+    keys.clear()
+    async with managing(pays=Pays(timeout=None)) as manager:
+        handler_id = (await manager.start("pays", RunRequest())).handler_id
+        await asked(manager, handler_id)
+    # Renamed once, and taken up twice, so that a snapshot of the code between is read, too.
+    for _ in range(2):
+        async with managing(renamed={"pay": "settle"}, pays=Settles(timeout=None)) as manager:
+            await until(lambda: waits(manager, handler_id) == 1)
+    renamed = {"pay": "settle_all", "settle": "settle_all"}
+    async with managing(renamed=renamed, pays=SettlesAll(timeout=None)) as manager:
+        await manager.send(handler_id, {"type": "HumanResponseEvent", "value": {}}, None, None)
+        assert (await ended(manager, handler_id))[0].status == "completed"
+        other = (await manager.start("pays", RunRequest())).handler_id
+        await asked(manager, other)
+    assert len(keys) == 3
+    assert keys[0] == keys[1]
+    assert ":pay:" in keys[0]
+    assert ":settle_all:" in keys[2]
 
 
 class Piece(Event):

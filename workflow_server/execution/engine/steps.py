@@ -244,4 +244,8 @@ def idempotency_key() -> str:
     run_id = get_current_run_id()
     if step is None or run_id is None:
         raise RuntimeError("idempotency_key() may only be called from within a step")
-    return f"{run_id}:{step.state.step_name}:{step.state.work_item_id}"
+    name, loop = step.state.step_name, running_loop.get()
+    if loop is not None and loop.observer.run_id == run_id:
+        # An effect of the step under an earlier name must not be repeated.
+        name = loop.observer.earlier_name(name)
+    return f"{run_id}:{name}:{step.state.work_item_id}"
