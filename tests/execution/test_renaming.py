@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -13,7 +14,7 @@ from workflows.collect import Collect, Take
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from tests.harness.managing import Managing
-from tests.harness.runs import asked, ended, released, suspended, until
+from tests.harness.runs import asked, damage, ended, released, suspended, until
 from workflow_server import idempotency_key
 from workflow_server.execution import writer
 from workflow_server.execution.exceptions import InvalidWorkflow
@@ -207,15 +208,18 @@ class SettlesAll(Workflow):
         return StopEvent()
 
 
-@pytest.mark.parametrize("ticks", [1, writer.SNAPSHOT_TICKS])
+@pytest.mark.parametrize(("ticks", "is_older"), [(1, False), (writer.SNAPSHOT_TICKS, False), (256, True)])
 async def test_a_renamed_step_keeps_the_key_of_its_effects(
-    managing: Managing, monkeypatch: pytest.MonkeyPatch, ticks: int
+    managing: Managing, database: Path, monkeypatch: pytest.MonkeyPatch, ticks: int, *, is_older: bool
 ) -> None:
+    """From a snapshot, from the journal, and from one of a build that did not name the steps that take an event."""
     monkeypatch.setattr(writer, "SNAPSHOT_TICKS", ticks)
     keys.clear()
     async with managing(pays=Pays(timeout=None)) as manager:
         handler_id = (await manager.start("pays", RunRequest())).handler_id
         await asked(manager, handler_id)
+    if is_older:
+        damage(database, """UPDATE ticks SET data = replace(data, ',"to":["pay"]', '')""")
     # Renamed once, and taken up twice, so that a snapshot of the code between is read, too.
     for _ in range(2):
         async with managing(renamed={"pay": "settle"}, pays=Settles(timeout=None)) as manager:

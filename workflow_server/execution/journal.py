@@ -220,6 +220,7 @@ class Journal:
             step_id: StepId | None = getattr(tick, "step_id", None)
             if step_id is not None:
                 check_step(step_id, state)
+                self._note_names(_step_of(entry["tick"]))
             self._held_inputs.note(tick, state)
             if "held" in entry:
                 self._held_inputs.restore(entry["held"])
@@ -251,6 +252,13 @@ def _step_names(workers: Json) -> list[str]:
     """Return the names of the steps that a stored state has."""
     long = workers.get("k", {})
     return [(long[key] if key in long else json.loads(key))["name"] for key in workers["v"]]
+
+
+def _step_of(tick: Json) -> list[str]:
+    """Return the name of the step that a stored tick is of: journals of earlier builds do not name those that take an
+    event."""
+    step = tick.get("v", tick).get("step_id")
+    return [step["name"]] if isinstance(step, dict) else []
 
 
 def _event_of(state: BrokerState, step: str, invocation_id: str | None) -> Event:
