@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,6 +235,32 @@ async def test_a_renamed_step_keeps_the_key_of_its_effects(
     assert keys[0] == keys[1]
     assert ":pay:" in keys[0]
     assert ":settle_all:" in keys[2]
+
+
+class Works(Workflow):
+    @step
+    async def work(self, ev: StartEvent) -> StopEvent:
+        keys.append(idempotency_key())
+        await asyncio.sleep(600)
+        return StopEvent()
+
+
+class Labours(Workflow):
+    @step
+    async def labour(self, ev: StartEvent) -> StopEvent:
+        keys.append(idempotency_key())
+        return StopEvent()
+
+
+async def test_a_step_that_is_interrupted_and_renamed_keeps_its_key(managing: Managing) -> None:
+    keys.clear()
+    async with managing(works=Works(timeout=None), grace=0.0) as manager:
+        handler_id = (await manager.start("works", RunRequest())).handler_id
+        await until(lambda: bool(keys))
+    async with managing(renamed={"work": "labour"}, works=Labours(timeout=None)) as manager:
+        assert (await ended(manager, handler_id))[0].status == "completed"
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
 
 
 class Piece(Event):
