@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -13,7 +15,8 @@ from workflows.collect import Collect, Take
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from tests.harness.managing import Managing
-from tests.harness.runs import asked, ended, released, suspended, until
+from tests.harness.runs import asked, damage, ended, released, suspended, until
+from workflow_server import idempotency_key
 from workflow_server.execution import writer
 from workflow_server.execution.exceptions import InvalidWorkflow
 from workflow_server.execution.renaming import Renaming
@@ -177,6 +180,87 @@ class Took(Workflow):
     @step
     async def took(self, ctx: Context, ev: Reply) -> StopEvent:
         return StopEvent(result="took")
+
+
+keys: list[str] = []
+
+
+class Pays(Workflow):
+    @step
+    async def pay(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        keys.append(idempotency_key())
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent()
+
+
+class Settles(Workflow):
+    @step
+    async def settle(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        keys.append(idempotency_key())
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent()
+
+
+class SettlesAll(Workflow):
+    @step
+    async def settle_all(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        keys.append(idempotency_key())
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+        return StopEvent()
+
+
+@pytest.mark.parametrize(("ticks", "is_older"), [(1, False), (writer.SNAPSHOT_TICKS, False), (256, True)])
+async def test_a_renamed_step_keeps_the_key_of_its_effects(
+    managing: Managing, database: Path, monkeypatch: pytest.MonkeyPatch, ticks: int, *, is_older: bool
+) -> None:
+    """From a snapshot, from the journal, and from one of a build that did not name the steps that take an event."""
+    monkeypatch.setattr(writer, "SNAPSHOT_TICKS", ticks)
+    keys.clear()
+    async with managing(pays=Pays(timeout=None)) as manager:
+        handler_id = (await manager.start("pays", RunRequest())).handler_id
+        await asked(manager, handler_id)
+    if is_older:
+        damage(database, """UPDATE ticks SET data = replace(data, ',"to":["pay"]', '')""")
+    # Renamed once, and taken up twice, so that a snapshot of the code between is read, too.
+    for _ in range(2):
+        async with managing(renamed={"pay": "settle"}, pays=Settles(timeout=None)) as manager:
+            await until(lambda: waits(manager, handler_id) == 1)
+    renamed = {"pay": "settle_all", "settle": "settle_all"}
+    async with managing(renamed=renamed, pays=SettlesAll(timeout=None)) as manager:
+        await manager.send(handler_id, {"type": "HumanResponseEvent", "value": {}}, None, None)
+        assert (await ended(manager, handler_id))[0].status == "completed"
+        other = (await manager.start("pays", RunRequest())).handler_id
+        await asked(manager, other)
+    assert len(keys) == 3
+    assert keys[0] == keys[1]
+    assert ":pay:" in keys[0]
+    assert ":settle_all:" in keys[2]
+
+
+class Works(Workflow):
+    @step
+    async def work(self, ev: StartEvent) -> StopEvent:
+        keys.append(idempotency_key())
+        await asyncio.sleep(600)
+        return StopEvent()
+
+
+class Labours(Workflow):
+    @step
+    async def labour(self, ev: StartEvent) -> StopEvent:
+        keys.append(idempotency_key())
+        return StopEvent()
+
+
+async def test_a_step_that_is_interrupted_and_renamed_keeps_its_key(managing: Managing) -> None:
+    keys.clear()
+    async with managing(works=Works(timeout=None), grace=0.0) as manager:
+        handler_id = (await manager.start("works", RunRequest())).handler_id
+        await until(lambda: bool(keys))
+    async with managing(renamed={"work": "labour"}, works=Labours(timeout=None)) as manager:
+        assert (await ended(manager, handler_id))[0].status == "completed"
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
 
 
 class Piece(Event):

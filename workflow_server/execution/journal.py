@@ -9,6 +9,7 @@ Design and measurements: ``docs/architecture.md``.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from workflow_server.errors import Unstorable
@@ -70,6 +71,8 @@ class Journal:
         self._present: tuple[WorkflowTick, BrokerState] | None = None
         self._held_inputs = HeldInputs(codec)
         self.waits = Waits()
+        self.earlier_names: dict[str, str] = {}
+        """By the present names of steps: those under which the run came to them, where these are others."""
         self.pulls = Pulls()
         self.keys = StepKeys()
 
@@ -130,7 +133,9 @@ class Journal:
         """
         if state.children:
             raise Unstorable(what="A child workflow of the engine", reason="the runs of its steps are not stored")
+        earlier = {"earlier": self.earlier_names} if self.earlier_names else {}
         return text_of({
+            **earlier,
             "loop": self._codec.encode(plain(state), "The state of the run"),
             "deadlines": self.waits.to_json(state),
             "questions": self.waits.questions_to_json(state),
@@ -152,6 +157,8 @@ class Journal:
         if snapshot is None:
             return new_state(self._workflow)
         data = json.loads(snapshot)
+        for present, name in data.get("earlier", {}).items():
+            self.earlier_names[self._renaming.step(present)] = name
         self._sends.restore(data.get("sends", {}), self._renaming, is_legacy="broker" in data)
         if "broker" in data:
             state, deadlines = self._legacy.restore(data, self._workflow)
@@ -167,9 +174,17 @@ class Journal:
         state: BrokerState = self._codec.decode(tree)
         if self._renaming:
             node = tree.get("v", tree)
-            if len(state.workers) < len(node["workers"]["v"]):
+            names = _step_names(node["workers"])
+            if len(state.workers) < len(names):
                 raise Undecodable("two of its steps were renamed to one")
+            self._note_names(names)
         return state
+
+    def _note_names(self, steps: Iterable[str]) -> None:
+        for name in steps:
+            present = self._renaming.step(name)
+            if present != name:
+                self.earlier_names.setdefault(present, name)
 
     def replay(self, state: BrokerState, data: str) -> BrokerState:
         """Return the state after one entry."""
@@ -189,7 +204,9 @@ class Journal:
         entry = tree_of(data)
         tick = self._decoded(state, entry)
         if isinstance(tick, TickAddEvent):
-            self._takers.check(tick, state, map(self._renaming.step, entry.get("to", ())))
+            before = entry.get("to", ())
+            self._note_names(before)
+            self._takers.check(tick, state, map(self._renaming.step, before))
         return tick
 
     def _decoded(self, state: BrokerState, entry: dict[str, Any]) -> WorkflowTick:
@@ -208,6 +225,7 @@ class Journal:
             step_id: StepId | None = getattr(tick, "step_id", None)
             if step_id is not None:
                 check_step(step_id, state)
+                self._note_names(_step_of(entry["tick"]))
             self._held_inputs.note(tick, state)
             if "held" in entry:
                 self._held_inputs.restore(entry["held"])
@@ -233,6 +251,19 @@ class Journal:
             emission=key,
             stamped_at=stamped_at,
         )
+
+
+def _step_names(workers: Json) -> list[str]:
+    """Return the names of the steps that a stored state has."""
+    long = workers.get("k", {})
+    return [(long[key] if key in long else json.loads(key))["name"] for key in workers["v"]]
+
+
+def _step_of(tick: Json) -> list[str]:
+    """Return the name of the step that a stored tick is of: journals of earlier builds do not name those that take an
+    event."""
+    step = tick.get("v", tick).get("step_id")
+    return [step["name"]] if isinstance(step, dict) else []
 
 
 def _event_of(state: BrokerState, step: str, invocation_id: str | None) -> Event:

@@ -199,6 +199,10 @@ class RunSession(EngineDriven):
         self._gate.draining = True
         return self._gate.is_clear
 
+    def earlier_name(self, step: str) -> str:
+        """Return the name that a step had when the run came to it, if it was renamed since."""
+        return self.writer.journal.earlier_names.get(step, step)
+
     # -- The observer of the loop --------------------------------------------------------------
 
     def attach(self, loop: ObservedLoop) -> None:

@@ -31,6 +31,14 @@ class LoopObserver(Protocol):
 
     handler_id: str
 
+    @property
+    def run_id(self) -> str:
+        """Return the run's id."""
+        ...
+
+    def earlier_name(self, step: str) -> str:
+        """Return the name that a step had when the run came to it, if it was renamed since."""
+
     def attach(self, loop: ObservedLoop) -> None:
         """Take the loop, which has been made and runs next."""
 

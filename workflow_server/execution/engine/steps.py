@@ -244,7 +244,8 @@ def idempotency_key() -> str:
     run_id = get_current_run_id()
     if step is None or run_id is None:
         raise RuntimeError("idempotency_key() may only be called from within a step")
-    loop, item = running_loop.get(), step.state.work_item_id
-    if loop is not None and loop.adapter.run_id == run_id:
-        run_id = loop.observer.begun_in(item)
-    return f"{run_id}:{step.state.step_name}:{item}"
+    name, item, loop = step.state.step_name, step.state.work_item_id, running_loop.get()
+    if loop is not None and loop.observer.run_id == run_id:
+        # An effect of the step under an earlier name, or in the run that this one retries, must not be repeated.
+        name, run_id = loop.observer.earlier_name(name), loop.observer.begun_in(item)
+    return f"{run_id}:{name}:{item}"
