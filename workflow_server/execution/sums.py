@@ -12,8 +12,8 @@ from workflow_server.execution.engine import StepWorkerFailed, TickStepResult
 STEP_LIMITS = (0.005, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds: a step that only computes takes milliseconds, one that asks a model or a service a second to a minute, and
 a batch or a human-sized job minutes."""
-LAG_LIMITS = (0.01, 0.1, 1.0)
-"""Seconds: at 10 ms the loop is busy, at 100 ms a person notices it, and at 1 s the step is named in the log."""
+LAG_LIMITS = (0.01, 0.1)
+"""Seconds: at 10 ms the loop is busy, and at 100 ms a person notices it. From 1 s on the log names the step."""
 
 
 class Durations:

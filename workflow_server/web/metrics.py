@@ -37,7 +37,7 @@ ENDED = FINISHED
 
 FEW_LIMITS = (0.25, 5.0, 60.0)
 """Seconds, some of ``STEP_LIMITS``: what a machine does, what a person waits for, and what nobody waits for."""
-OTHER_SERIES = 40
+OTHER_SERIES = 39
 """The number of series that are not about one workflow, those of runs of unregistered workflows among them, and those
 of requests of which no more is told than the classes of their statuses."""
 SERIES_OF_DURATIONS = len(LIMITS) + 3
