@@ -16,6 +16,7 @@ from aiohttp import ClientSession
 from tests.cli.test_cli import FLOW, assert_one_line, run
 from tests.conftest import ServerProcess, StartServer
 from tests.harness.certificates import certificate
+from tests.harness.spawning import COMMAND
 from tests.harness.waiting import until
 from workflow_server.web.access.token_file import add_token, revoke_token
 
@@ -129,6 +130,7 @@ async def test_hangups_under_load_refuse_no_valid_token(flows: Path, tmp_path: P
 
 
 def test_without_files_a_hangup_ends_the_server_as_before(flows: Path, start_server: StartServer) -> None:
-    server = start_server(flows)
+    # These tests may themselves run under nohup, whose children ignore it.
+    server = start_server(flows, command=("env", "--default-signal=HUP", *COMMAND))
     server.process.send_signal(signal.SIGHUP)
     assert server.process.wait(30) == -signal.SIGHUP

@@ -11,7 +11,7 @@ from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
 from tests.end_to_end.targets.marking import gate, mark, side_effect
 
 LINES = 300
-TICKS = 400
+TICKS = 1_600
 WAITS = 4
 RETRY_DELAY = 6.0
 

@@ -10,7 +10,7 @@ from tests.reliability.cancelling.instrumented_loop import LIMIT, Outcome
 from tests.reliability.cancelling.operation import Http, Operation, key_of, last_event, request, steps, told, work_done
 from tests.reliability.cancelling.store_operations import rows_of
 from workflow_server.protocol.handlers import HandlerData, RetryRequest
-from workflow_server.records import InboxPosted, ListFilter, RunEnded, RunStarted
+from workflow_server.records import InboxPosted, ListFilter, RunEnded, RunLoaded, RunStarted
 from workflow_server.runs.exceptions import HandlerNotRunning, RunAlreadyEnded, RunNotSuspended
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.internal_records import PurgeMarked
@@ -203,6 +203,9 @@ class ResumeSuspended(Operation):
 
     async def work(self) -> HandlerData:
         return await self.manager.resume_suspended(self.handler_id)
+
+    def http(self) -> Http | None:
+        return Http(f"/handlers/{self.handler_id}/retry", RunLoaded)
 
     def beside(self) -> list[Any]:
         return [

@@ -26,7 +26,7 @@ from workflow_server.store.sqlite.inspection import (
 from workflow_server.store.sqlite.lock import ServerLock
 from workflow_server.store.sqlite.preflight import check_filesystem, check_folder, sync_folder
 from workflow_server.store.sqlite.sidecar import check_sidecars, sidecar
-from workflow_server.store.sqlite.transaction import describe, is_full
+from workflow_server.store.sqlite.transaction import describe, is_damage, is_full
 
 PAGES = 1_024
 """Pages that are copied between two reports of the progress: 4 MiB."""
@@ -168,4 +168,8 @@ def _publish(partial: Path, destination: Path) -> None:
 
 
 def _reason(error: sqlite3.Error) -> str:
-    return "the disk is full" if is_full(error) else describe(error)
+    if is_full(error):
+        return "the disk is full"
+    if is_damage(error):
+        return f"what was copied is not sound ({describe(error)})"
+    return describe(error)

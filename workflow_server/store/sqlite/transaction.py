@@ -187,6 +187,12 @@ def is_full(error: BaseException) -> bool:
     return code is not None and (code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
+def is_damage(error: BaseException) -> bool:
+    """Return whether SQLite found that a file is not a database, or not a whole one."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def describe(error: BaseException) -> str:
     """Return an error in a few words, with SQLite's own name for it where it has one."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
