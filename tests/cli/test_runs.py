@@ -211,6 +211,24 @@ async def test_many_pages_are_acted_on_to_the_last() -> None:
     assert (done, asked) == (["h1", "h2", "h3"], ["", "two", "three"])
 
 
+def test_a_refusal_without_a_token_says_where_it_belongs(tmp_path: Path, start_server: StartServer) -> None:
+    (tmp_path / "flows.py").write_text(FLOWS)
+    server = start_server(tmp_path / "flows.py", env={"WORKFLOW_SERVER_TOKENS": "a-token-of-this-test"})
+    done = run("workflows", "list", "--url", server.url, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("This command takes it from WORKFLOW_SERVER_TOKEN.\n")
+
+
+@pytest.mark.slow(15)
+def test_a_limited_rate_is_waited_for(tmp_path: Path, start_server: StartServer) -> None:
+    (tmp_path / "flows.py").write_text(FLOWS)
+    typed = Typed(start_server(tmp_path / "flows.py", "--max-requests-per-second", "2").url, tmp_path)
+    assert typed("runs", "start", "echo", "--wait").stdout
+    assert len(typed("runs", "export", "--all").stdout.splitlines()) > 3
+    handlers = [str(handler["handler_id"]) for handler in typed.lines("runs", "list")]
+    assert typed("runs", "purge", *handlers).stdout == f"{handlers[0]} deleted\n"
+
+
 def test_workflows_are_listed_and_described(typed: Typed) -> None:
     assert [line.split()[0] for line in typed("workflows", "list").stdout.splitlines()] == ["WORKFLOW", "ask", "echo"]
     assert typed.lines("workflows", "list")[0] == {

@@ -40,4 +40,4 @@ def test_the_commands_of_the_page_print_what_it_shows(tmp_path: Path, start_serv
             done = run(*arguments, cwd=tmp_path, WORKFLOW_SERVER_URL=server.url)
             assert (done.returncode, done.stdout) == (0, shown), done.stderr
             commands += 1
-    assert commands == 5
+    assert commands == 6

@@ -26,6 +26,7 @@ PATIENCE = 10.0
 """Seconds for which a request is made again that nobody answers: most restarts take less."""
 PAUSES = (0.2, 0.5, 1.0, 2.0)
 """Seconds between two tries; the last one stays."""
+TOO_MANY = 429
 LONGEST_DETAIL = 2_000
 
 Query = Sequence[tuple[str, str]]
@@ -39,9 +40,12 @@ class Refused(WorkflowServerError):
 
     status: int
     detail: str
+    after: float = 0.0
+    """The seconds after which the server is to be asked again, where a limit has refused this."""
 
     def __str__(self) -> str:
-        return f"the server refused this ({self.status}): {self.detail}"
+        hint = f" This command takes it from {TOKEN_VARIABLE}." if self.status == 401 else ""
+        return f"the server refused this ({self.status}): {self.detail}{hint}"
 
 
 @dataclass(eq=False)
@@ -81,12 +85,12 @@ class Remote:
         return await self._repeated(lambda: self._answer("GET", path, query, None, {}))
 
     async def post(self, *path: str, body: object = None, query: Query = ()) -> Any:
-        """Return the answer to a POST. It is sent once: it may have been done where that fails.
+        """Return the answer to a POST. It is sent until no limit refuses it, and may have been done where that fails.
 
         Raises:
             Refused, Unreachable: it was not done, or nobody has said so.
         """
-        return await self._answer("POST", path, query, body, {})
+        return await self._repeated(lambda: self._answer("POST", path, query, body, {}), once=True)
 
     async def post_once(self, *path: str, body: object) -> Any:
         """Return the answer to a POST, which is made again where nobody answers: it has a key, so that nothing is done
@@ -105,11 +109,18 @@ class Remote:
         Raises:
             Refused, aiohttp.ClientError, OSError: there is none.
         """
-        request = self._session.get(_url(self.url, path), params=list(query), allow_redirects=False)
-        async with request as response:
-            if response.status not in (200, 204):
-                raise Refused(response.status, _detail(await response.read()))
-            yield response
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._patience
+        while True:
+            request = self._session.get(_url(self.url, path), params=list(query), allow_redirects=False)
+            async with request as response:
+                if response.status in (200, 204):
+                    yield response
+                    return
+                refused = _refused(response, await response.read())
+            if refused.status != TOO_MANY or clock() + refused.after > until:
+                raise refused
+            await asyncio.sleep(refused.after)
 
     async def _answer(
         self, method: str, path: Sequence[str], query: Query, body: object, headers: Mapping[str, str]
@@ -128,11 +139,14 @@ class Remote:
         if response.status < 300 and answer is None:
             raise Refused(response.status, _NO_SERVER)
         if response.status >= 300 and not (isinstance(answer, dict) and "handler_id" in answer):
-            raise Refused(response.status, _detail(data))
+            raise _refused(response, data)
         return answer
 
-    async def _repeated(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Make a request again until it is answered, by something other than a server that starts or stops."""
+    async def _repeated(self, request: Callable[[], Coroutine[Any, Any, T]], *, once: bool = False) -> T:
+        """Make a request again until it is answered, by something other than a limit or a server that starts or stops.
+
+        One that may be done only ``once`` is made again where a limit has refused it, and for no other reason.
+        """
         clock = asyncio.get_running_loop().time
         until = clock() + self._patience
         tries = 0
@@ -140,13 +154,28 @@ class Remote:
             try:
                 return await request()
             except (Unreachable, Refused) as error:
-                pause = PAUSES[min(tries, len(PAUSES) - 1)]
-                if (isinstance(error, Refused) and error.status != 503) or clock() + pause > until:
+                limited = isinstance(error, Refused) and error.status == TOO_MANY
+                pause = _pause(error, tries, once=once)
+                if pause is None or clock() + pause > until:
                     raise
-                if not tries:
+                if not tries and not limited:
                     click.echo(f"workflow-server: {error}; trying again for {self._patience:.0f} s", err=True)
             tries += 1
             await asyncio.sleep(pause)
+
+
+def _pause(error: Refused | Unreachable, tries: int, *, once: bool) -> float | None:
+    """Return the seconds until a request is made again; None if it is not."""
+    if isinstance(error, Refused) and error.status == TOO_MANY:
+        return error.after
+    if once or (isinstance(error, Refused) and error.status != 503):
+        return None
+    return PAUSES[min(tries, len(PAUSES) - 1)]
+
+
+def _refused(response: aiohttp.ClientResponse, data: bytes) -> Refused:
+    after = response.headers.get("Retry-After", "")
+    return Refused(response.status, _detail(data), float(after) if after.isdecimal() else PAUSES[-1])
 
 
 def reason_of(error: BaseException) -> str:

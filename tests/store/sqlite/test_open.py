@@ -165,6 +165,11 @@ def test_a_disk_that_fails_or_is_full_is_no_damaged_file(code: int, kind: type[D
     assert type(opening.explain(error, "runs.sqlite3")) is kind
 
 
+def test_a_file_beside_the_database_that_cannot_be_used_is_named() -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "runs.sqlite3.lock")
+    assert str(opening.explain(error, "runs.sqlite3")).startswith("'runs.sqlite3.lock' cannot be written")
+
+
 @pytest.mark.parametrize(
     ("number", "kind"),
     [(errno.ENOSPC, DatabaseFull), (errno.EIO, DiskFailed), (errno.EROFS, DatabaseReadOnly)],

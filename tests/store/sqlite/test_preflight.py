@@ -111,6 +111,18 @@ async def test_a_read_only_folder_is_refused(path: Path) -> None:
         path.parent.chmod(0o700)
 
 
+async def test_the_owner_of_a_file_that_cannot_be_used_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a backup that root has restored for another user's server."""
+    await made(path)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    monkeypatch.setattr(os, "access", lambda of, _: of != path)
+    with pytest.raises(DatabaseReadOnly, match=f"the file belongs to the user '{path.owner()}'. Change"):
+        await SqliteWorkflowStore(path).open()
+    monkeypatch.setattr(os, "access", lambda of, _: of == path)
+    with pytest.raises(DatabaseReadOnly, match=f"its folder belongs to the user '{path.owner()}'. Change"):
+        await SqliteWorkflowStore(path).open()
+
+
 async def test_a_header_with_an_unknown_format_is_damage(path: Path) -> None:
     await made(path)
     content = bytearray(path.read_bytes())

@@ -166,7 +166,9 @@ def _explain_system(error: OSError, path: str) -> DatabaseError:
         return DatabaseFull(path=path)
     if error.errno == errno.EIO:
         return DiskFailed(path=path, reason=reason)
-    return DatabaseReadOnly(path=path, reason=reason)
+    # It may be a file beside the database, such as its lock, that cannot be used.
+    at = error.filename if isinstance(error.filename, str) else path
+    return DatabaseReadOnly(path=at, reason=reason)
 
 
 def _prepare(

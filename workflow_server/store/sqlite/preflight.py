@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from workflow_server.store.sqlite.exceptions import (
@@ -41,9 +42,18 @@ def check_folder(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise DatabaseForeign(path=str(path), found="it is a folder" if path.is_dir() else "it is not a regular file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise DatabaseReadOnly(path=str(path), reason="its folder is read-only")
+        raise DatabaseReadOnly(path=str(path), reason=_why_not_writable("its folder", path.parent))
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise DatabaseReadOnly(path=str(path), reason="the file is read-only")
+        raise DatabaseReadOnly(path=str(path), reason=_why_not_writable("the file", path))
+
+
+def _why_not_writable(name: str, path: Path) -> str:
+    owner = path.stat().st_uid
+    if os.geteuid() in (0, owner):
+        return f"{name} is read-only"
+    with suppress(KeyError):
+        return f"{name} belongs to the user '{path.owner()}'"
+    return f"{name} belongs to the user {owner}"
 
 
 def check_filesystem(path: Path, mounts: Path | None = None) -> None:
