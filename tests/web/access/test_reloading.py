@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -42,6 +44,22 @@ async def test_tokens_come_and_go_when_the_file_is_read_again(serve: Serve, file
     assert [await status(served, token) for token in (old, new)] == [200, 401]
     await served.server.reload()
     assert [await status(served, token) for token in (old, new)] == [401, 200]
+
+
+async def test_a_token_is_revoked_though_steps_occupy_all_threads(serve: Serve, file: Path) -> None:
+    token = add_token(file, "team", "read")
+    served = await serve(token_file=str(file))
+    over = threading.Event()
+    pool = ThreadPoolExecutor(max_workers=1)
+    asyncio.get_running_loop().set_default_executor(pool)
+    slow = asyncio.create_task(asyncio.to_thread(over.wait, 30))
+    try:
+        revoke_token(file, "team")
+        await asyncio.wait_for(served.server.reload(), 5)
+        assert await status(served, token) == 401
+    finally:
+        over.set()
+        await slow
 
 
 async def test_a_bad_file_is_one_line_and_the_old_tokens_stay(
