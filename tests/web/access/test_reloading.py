@@ -138,6 +138,29 @@ async def test_streams_of_a_revoked_token_end_and_those_of_others_go_on(
         assert (await waiting)[0] == 200
 
 
+async def test_a_list_that_a_revoked_token_reads_slowly_breaks_off(serve: Serve, file: Path) -> None:
+    old, other = add_token(file, "old", "read"), add_token(file, "other", "run")
+    served = await serve(token_file=str(file), send_buffer=4_096)
+    body = {"start_event": {"text": "x" * 400_000}}
+    for _ in range(25):
+        assert (await served.post("/workflows/echo/run", json=body, headers=bearer(other)))[0] == 200
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=4_096)
+    try:
+        head = "GET /handlers HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        writer.write(f"{head}Authorization: Bearer {old}\r\n\r\n".encode())
+        assert b"200" in await reader.readline()
+        revoke_token(file, "old")
+        await served.server.reload()
+        read = b""
+        while part := await asyncio.wait_for(reader.read(65_536), 10):
+            read += part
+        # Of 10 MB, what the kernel had and the one write that was under way.
+        assert len(read) < 7_000_000
+        assert not read.endswith(b"0\r\n\r\n")
+    finally:
+        writer.close()
+
+
 async def test_a_token_expires_with_its_streams(serve: Serve, file: Path) -> None:
     over, brief = add_token(file, "over", "run", timedelta(0)), add_token(file, "brief", "run", timedelta(days=1))
     served = await serve(token_file=str(file))
