@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -62,6 +66,21 @@ class Shell:
         assert done.stderr == ""
         return done.stdout.split("\n")[:-1]
 
+    def asked(self, shell: str, *words: str, **environment: str) -> str:
+        """Return what the command tells the script of a shell about the word behind these."""
+        asking = {"_WORKFLOW_SERVER_COMPLETE": f"{shell}_complete", "COMP_WORDS": " ".join(words)}
+        done = subprocess.run(
+            ["./workflow-server"],
+            capture_output=True,
+            text=True,
+            cwd=self._folder,
+            env=clean_environment() | asking | {"COMP_CWORD": str(len(words))} | environment,
+            check=True,
+            timeout=60,
+        )
+        assert done.stderr == ""
+        return done.stdout
+
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
@@ -91,6 +110,43 @@ def test_names_of_a_server_are_completed(shell: Shell, tmp_path: Path, start_ser
 def _started(server: ServerProcess, folder: Path) -> str:
     started = run("runs", "start", "echo", "--url", server.url, "--json", cwd=folder)
     return str(json.loads(started.stdout)["handler_id"])
+
+
+@pytest.mark.parametrize("answer", ["[1]", '{"handlers": [7]}', '{"handlers": [{"handler_id": 7}]}', "{}"])
+def test_an_answer_of_another_shape_completes_nothing(shell: Shell, answer: str) -> None:
+    with answering(answer) as url:
+        assert shell.completed("workflow-server", "runs", "show", "", WORKFLOW_SERVER_URL=url) == [""]
+
+
+def test_only_plain_names_come_to_the_shell(shell: Shell) -> None:
+    hostile = ["a; true", "a\nplain,b", "$(true)", "\x1b[31mred", "--yes", "*", "fine-1"]
+    handlers = [{"handler_id": name, "workflow_name": "w\nplain\nx", "status": "\x1b[31m"} for name in hostile]
+    with answering(json.dumps({"handlers": handlers})) as url:
+        assert shell.completed("workflow-server", "runs", "show", "", WORKFLOW_SERVER_URL=url) == ["fine-1"]
+        told = shell.asked("zsh", "workflow-server", "runs", "show", WORKFLOW_SERVER_URL=url)
+    assert told == "plain\nfine-1\nw\\nplain\\nx, \\x1b[31m\n"
+
+
+@contextmanager
+def answering(body: str) -> Iterator[str]:
+    """A server that gives this answer to everything; its URL."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body.encode())))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def test_a_server_that_does_not_answer_completes_nothing(shell: Shell) -> None:

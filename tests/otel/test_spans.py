@@ -187,6 +187,31 @@ async def test_a_tracestate_goes_on_to_the_steps(traced: Trace) -> None:
         assert found.replace(" ", "") == "vendor=value;ofit,other=2"
 
 
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("baggage", [",".join([SECRET] * 100)]),
+        ("baggage", [f"a{' ' * 8_000}b"]),
+        ("tracestate", [f"vendor=1,{SECRET}"]),
+        ("tracestate", ["vendor=1", f"vendor={'v' * 300}"]),
+        ("tracestate", [f"a{number}=1" for number in range(33)]),
+        ("tracestate", [f"a=1{' ' * 8_000}b=2"]),
+    ],
+)
+async def test_lists_that_are_not_valid_are_ignored_unlogged(
+    traced: Trace, caplog: pytest.LogCaptureFixture, name: str, lines: list[str]
+) -> None:
+    async with traced(settings={"tokens": ["a-token-that-may-do-all"]}) as served:
+        headers = [*SAMPLED.items(), *((name, line) for line in lines)]
+        async with served.client.get("/workflows", headers=headers) as response:
+            assert response.status == 401
+        (span,) = served.spans()
+        assert (ids(span)[0], parent(span)) == (TRACE_ID, PARENT_ID)
+        assert span.context is not None
+        assert not span.context.trace_state
+    assert [record for record in caplog.records if record.name.startswith("opentelemetry")] == []
+
+
 # -- Requests --------------------------------------------------------------------------------------
 
 

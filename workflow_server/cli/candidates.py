@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,12 +11,15 @@ import click
 from click.shell_completion import CompletionItem
 
 from workflow_server.cli.remote import DEFAULT_URL, Remote
-from workflow_server.errors import WorkflowServerError
+from workflow_server.printable import printable
 
 WAIT = 1.0
 """Seconds that a server gets to answer: somebody has pressed a key."""
 HANDLERS = "50"
 """The newest handlers of those that match."""
+_NAME = re.compile(r"[A-Za-z0-9._~][A-Za-z0-9._~-]{0,127}")
+"""The names and ids that servers give. A shell takes whatever else somebody's server sends as it comes: a semicolon
+into the command line, an escape to the terminal; and a dash at the beginning makes an option."""
 
 
 def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -39,7 +43,9 @@ def handlers(context: click.Context, _: click.Parameter, incomplete: str) -> lis
         matching = [("q", incomplete)] if incomplete else []
         page = await remote.get("handlers", query=[("limit", HANDLERS), ("order", "desc"), *matching])
         return [
-            CompletionItem(handler["handler_id"], help=f"{handler['workflow_name']}, {handler['status']}")
+            CompletionItem(
+                handler["handler_id"], help=printable(f"{handler['workflow_name']}, {handler['status']}", 200)
+            )
             for handler in page["handlers"]
         ]
 
@@ -57,6 +63,9 @@ def _of_server(
             return await ask(remote)
 
     try:
-        return [item for item in asyncio.run(asked()) if item.value.startswith(incomplete)]
-    except (WorkflowServerError, TimeoutError):
+        return [
+            item for item in asyncio.run(asked()) if item.value.startswith(incomplete) and _NAME.fullmatch(item.value)
+        ]
+    except Exception:
+        # Whatever answers there, a traceback in the command line that is being typed helps nobody.
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,18 +22,40 @@ if TYPE_CHECKING:
 LONGEST_STATE = 512
 """Characters of a tracestate that is kept: as many as the standard asks for."""
 
+MOST_STATES = 32
+"""Members of a tracestate, by the standard."""
+_STATE = re.compile(
+    r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
+
 _W3C = TraceContextTextMapPropagator()
 
 
 class _Headers(Getter["MultiMapping[str]"]):
-    """The headers of a request. A traceparent that is repeated is none: its sender cannot be told."""
+    """The headers of a request, which may come from anybody. A traceparent that is repeated is none: its sender cannot
+    be told.
+
+    OpenTelemetry logs each member of a list that it cannot read, with what was sent, and some versions take long to
+    split long ones. So it gets a tracestate that is valid, or none; and no baggage, which nothing here asks for.
+    """
 
     def get(self, carrier: MultiMapping[str], key: str) -> list[str] | None:
         found = carrier.getall(key, [])
-        return None if not found or (key == "traceparent" and len(found) > 1) else list(found)
+        if not found or key == "baggage" or (key == "traceparent" and len(found) > 1):
+            return None
+        return _valid_state(found) if key == "tracestate" else list(found)
 
     def keys(self, carrier: MultiMapping[str]) -> list[str]:
         return list(carrier.keys())
+
+
+def _valid_state(lines: list[str]) -> list[str] | None:
+    """Return a tracestate in one line, None where it is not valid."""
+    members = [member for line in lines for part in line.split(",") if (member := part.strip(" \t"))]
+    if not members or len(members) > MOST_STATES or not all(map(_STATE.fullmatch, members)):
+        return None
+    return [",".join(members)]
 
 
 _HEADERS = _Headers()

@@ -31,15 +31,19 @@ one that only holds it open does not."""
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read_body(request: web.Request, model: type[Body]) -> tuple[Body, IdempotencyKey | None]:
-    """Read the body as ``model``, and the ``Idempotency-Key``. An empty body means ``{}``.
+async def read_body(
+    request: web.Request, model: type[Body], *, limit: int | None = None
+) -> tuple[Body, IdempotencyKey | None]:
+    """Read the body as ``model``, and the ``Idempotency-Key``. An empty body means ``{}``. ``limit``: its largest size
+    in bytes, None for that of the settings.
 
     Raises:
         RequestRefused: the body is too large, too slow, not a JSON object or not valid as ``model``, or the key is
             not 1 to 255 visible ASCII characters.
     """
     key = idempotency_key(request)
-    raw = await _read_bytes(request)
+    longest = request.app[SETTINGS].max_body
+    raw = await _read_bytes(request, longest if limit is None else min(limit, longest))
     fields = parse_json(raw) if raw.strip() else {}
     if not isinstance(fields, dict):
         raise InvalidBody(f"The body must be a JSON object, not {_json_type(fields)}.")
@@ -70,14 +74,12 @@ def idempotency_key(request: web.Request) -> str | None:
     return key
 
 
-async def _read_bytes(request: web.Request) -> bytes:
-    settings = request.app[SETTINGS]
-    limit = settings.max_body
+async def _read_bytes(request: web.Request, limit: int) -> bytes:
     if request.content_length is not None and request.content_length > limit:
         raise BodyTooLarge(limit)
     try:
         if not request.content.is_eof():
-            return await _gathered(request.content, limit, settings.body_timeout)
+            return await _gathered(request.content, limit, request.app[SETTINGS].body_timeout)
         # All of it came with the head, as that of most requests does.
         raw = request.content.read_nowait()
     except web.RequestPayloadError:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -42,6 +44,22 @@ async def test_tokens_come_and_go_when_the_file_is_read_again(serve: Serve, file
     assert [await status(served, token) for token in (old, new)] == [200, 401]
     await served.server.reload()
     assert [await status(served, token) for token in (old, new)] == [401, 200]
+
+
+async def test_a_token_is_revoked_though_steps_occupy_all_threads(serve: Serve, file: Path) -> None:
+    token = add_token(file, "team", "read")
+    served = await serve(token_file=str(file))
+    over = threading.Event()
+    pool = ThreadPoolExecutor(max_workers=1)
+    asyncio.get_running_loop().set_default_executor(pool)
+    slow = asyncio.create_task(asyncio.to_thread(over.wait, 30))
+    try:
+        revoke_token(file, "team")
+        await asyncio.wait_for(served.server.reload(), 5)
+        assert await status(served, token) == 401
+    finally:
+        over.set()
+        await slow
 
 
 async def test_a_bad_file_is_one_line_and_the_old_tokens_stay(
@@ -118,6 +136,29 @@ async def test_streams_of_a_revoked_token_end_and_those_of_others_go_on(
         assert b"StopEvent" in await on.content.read()
         # Its run was started in time, and is answered.
         assert (await waiting)[0] == 200
+
+
+async def test_a_list_that_a_revoked_token_reads_slowly_breaks_off(serve: Serve, file: Path) -> None:
+    old, other = add_token(file, "old", "read"), add_token(file, "other", "run")
+    served = await serve(token_file=str(file), send_buffer=4_096)
+    body = {"start_event": {"text": "x" * 400_000}}
+    for _ in range(25):
+        assert (await served.post("/workflows/echo/run", json=body, headers=bearer(other)))[0] == 200
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=4_096)
+    try:
+        head = "GET /handlers HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        writer.write(f"{head}Authorization: Bearer {old}\r\n\r\n".encode())
+        assert b"200" in await reader.readline()
+        revoke_token(file, "old")
+        await served.server.reload()
+        read = b""
+        while part := await asyncio.wait_for(reader.read(65_536), 10):
+            read += part
+        # Of 10 MB, what the kernel had and the one write that was under way.
+        assert len(read) < 7_000_000
+        assert not read.endswith(b"0\r\n\r\n")
+    finally:
+        writer.close()
 
 
 async def test_a_token_expires_with_its_streams(serve: Serve, file: Path) -> None:

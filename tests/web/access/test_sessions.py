@@ -132,6 +132,17 @@ async def test_a_body_that_is_not_valid_is_400_and_not_quoted(guarded: Served, b
     assert TOKEN not in answer["detail"]
 
 
+@pytest.mark.parametrize("head", ["Content-Length: 8193", "Transfer-Encoding: chunked"])
+async def test_a_client_without_a_token_sends_little(guarded: Served, head: str) -> None:
+    chunk = f"{9_000:x}\r\n{' ' * 9_000}\r\n" if "chunked" in head else ""
+    answer = await guarded.raw(
+        "POST /session HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"{head}\r\n\r\n{chunk}".encode()
+    )
+    assert answer.split()[1] == b"413"
+    assert b"8192 bytes" in answer
+
+
 async def test_a_token_is_taken_from_body_or_header_never_from_the_url(guarded: Served) -> None:
     for path in (f"/session?token={TOKEN}", "/session"):
         assert (await guarded.post(path))[0] == 401

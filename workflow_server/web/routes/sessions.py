@@ -15,10 +15,13 @@ from workflow_server.web.exceptions import NoTokens, TokenRequired
 from workflow_server.web.responses import json_response
 from workflow_server.web.state import AUTHENTICATION, PRINCIPAL, SETTINGS
 
+LARGEST = 8_192
+"""Bytes of the body of a client that has no token yet. A token has a thousand characters at most."""
+
 
 async def begin_session(request: web.Request) -> web.Response:
     """POST /session."""
-    body, _ = await read_body(request, SessionBody)
+    body, _ = await read_body(request, SessionBody, limit=LARGEST)
     if not request.app[SETTINGS].needs_token:
         raise NoTokens
     sent = bearer(request)

@@ -9,8 +9,9 @@ from aiohttp import hdrs, web
 from workflow_server.errors import ShuttingDown
 from workflow_server.protocol.client_json import with_finite_numbers
 from workflow_server.protocol.handlers import ListedHandler
+from workflow_server.web.exceptions import AccessEnded
 from workflow_server.web.responses import JSON
-from workflow_server.web.state import SETTINGS
+from workflow_server.web.state import SETTINGS, STREAMS
 from workflow_server.web.streaming.bounded_writer import (
     WRITE_SIZE,
     BoundedWriter,
@@ -51,6 +52,7 @@ async def _write(request: web.Request, first: list[ListedHandler], pages: Pages)
     except ReaderLeft:
         # Nobody is there to read a response.
         return web.Response(status=204)
+    streams = request.app[STREAMS]
     writer = BoundedWriter(transport, stream, request.app[SETTINGS].write_timeout)
     try:
         await writer.write(b'{"handlers":[')
@@ -58,6 +60,7 @@ async def _write(request: web.Request, first: list[ListedHandler], pages: Pages)
         page = first
         while True:
             for piece in pieces(page, separator):
+                streams.check_access(request)
                 await writer.write(piece)
                 separator = b","
             if (following := await anext(pages, None)) is None:
@@ -68,7 +71,7 @@ async def _write(request: web.Request, first: list[ListedHandler], pages: Pages)
         return response
     except ReaderStalled:
         reset(transport)
-    except ShuttingDown:
+    except (ShuttingDown, AccessEnded):
         transport.close()
     except Exception:
         transport.abort()

@@ -99,13 +99,21 @@ class OpenStreams:
             self._check(request)
             raise ReaderLeft from None
 
+    def check_access(self, request: web.Request) -> None:
+        """Check, before each write, that the reader of ``request`` may read on.
+
+        Raises:
+            AccessEnded: its token was revoked or has expired, or its session has ended.
+        """
+        if not self._may_go_on(request):
+            raise AccessEnded
+
     def _check(self, request: web.Request) -> None:
         if self._closing:
             raise ShuttingDown
         if has_left(request):
             raise ReaderLeft
-        if not self._may_go_on(request):
-            raise AccessEnded
+        self.check_access(request)
 
     def _may_go_on(self, request: web.Request) -> bool:
         """Return whether a reader may read on. A run that was started is waited for in any case: its answer is due."""
