@@ -527,6 +527,36 @@ async def test_a_run_that_was_cancelled_in_the_queue_starts(managing: Managing) 
     assert workflow.ran == 2
 
 
+class Continued(Workflow):
+    """Counts its runs in the state that the next one is given."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None, num_concurrent_runs=1)
+        self.gate = asyncio.Event()
+
+    @step
+    async def work(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        await self.gate.wait()
+        async with ctx.store.edit_state() as state:
+            state["runs"] = state.get("runs", 0) + 1
+        return StopEvent(result=state["runs"])
+
+
+@pytest.mark.parametrize("fork", [False, True])
+async def test_a_run_that_never_began_keeps_the_state_it_was_given(managing: Managing, *, fork: bool) -> None:
+    workflow = Continued()
+    async with managing(w=workflow) as manager:
+        workflow.gate.set()
+        first = await run(manager)
+        workflow.gate.clear()
+        await manager.start("w", RunRequest())
+        await manager.start("w", RunRequest(handler_id=first.handler_id))
+        await manager.cancel(first.handler_id)
+        begun = await manager.retry(first.handler_id, RetryRequest(fork=fork))
+        workflow.gate.set()
+        assert result_of((await ended(manager, begun.handler_id))[0]) == 2
+
+
 # -- What beside the failed step was recorded ------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,8 +66,29 @@ async def retry_point(
     Raises:
         StepNotReached, NothingToRetry, JournalUnreadable: why there is none.
     """
-    try:
+    with _told_as_unreadable():
         point = await _point(served, stored, from_step, time, keeps_keys=keeps_keys)
+    if len(point.snapshot) > LARGEST_SNAPSHOT:
+        size = f"{len(point.snapshot):,} characters"
+        raise JournalUnreadable(f"what it holds takes {size}, more than the store takes at once")
+    return point
+
+
+def first_state(served: ServedWorkflow, stored: StoredRun) -> str | None:
+    """Return the record of ``ctx.store`` that a run was given and that never began: one that continues its handler has
+    the state of the run before. None where it was given none.
+
+    Raises:
+        JournalUnreadable: it cannot be read any more.
+    """
+    with _told_as_unreadable():
+        return _state_at(served, stored, -1, set())
+
+
+@contextmanager
+def _told_as_unreadable() -> Iterator[None]:
+    try:
+        yield
     except (StepNotReached, NothingToRetry, JournalUnreadable):
         raise
     except BaseException as error:
@@ -74,10 +96,6 @@ async def retry_point(
             raise
         # Not what the exception says: that may quote what is stored.
         raise JournalUnreadable(unreadable(error)) from None
-    if len(point.snapshot) > LARGEST_SNAPSHOT:
-        size = f"{len(point.snapshot):,} characters"
-        raise JournalUnreadable(f"what it holds takes {size}, more than the store takes at once")
-    return point
 
 
 async def _point(
