@@ -681,6 +681,119 @@ async def test_a_typed_state_is_as_before_its_first_write(managing: Managing, ki
         assert result_of(await retried(manager, failed.handler_id)) == ["x"]
 
 
+class Pair(BaseModel):
+    first: int
+    second: int
+    names: list[str] = []
+
+
+class Held(BaseModel):
+    pair: Pair | None = None
+
+
+class Shared(Workflow):
+    """Fails when another step has changed what its first attempt, the first that writes at all, had made."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.broken = True
+        self.attempts = 0
+
+    async def make(self, ctx: Context[Any]) -> StopEvent:
+        self.attempts += 1
+        if self.attempts == 1:
+            await ctx.store.set("pair", Pair(first=1, second=1))
+        if self.broken:
+            raise Broken
+        return StopEvent(result=repr(await ctx.store.get("pair")))
+
+    async def change(self, ctx: Context[Any]) -> None:
+        await until(lambda: self.attempts == 1)
+        pair = await ctx.store.get("pair")
+        pair.second += 1
+        pair.names.append("changed")
+
+
+class SharedByKeys(Shared):
+    @step
+    async def begin(self, ctx: Context, ev: StartEvent) -> First | Second | None:
+        ctx.send_event(First())
+        return Second()
+
+    @step(retry_policy=retry_policy(wait=wait_fixed(0.1), stop=stop_after_attempt(2)))
+    async def one(self, ctx: Context, ev: First) -> StopEvent:
+        return await self.make(ctx)
+
+    @step
+    async def other(self, ctx: Context, ev: Second) -> StopEvent | None:
+        await self.change(ctx)
+        return None
+
+
+class SharedTyped(Shared):
+    @step
+    async def begin(self, ctx: Context[Held], ev: StartEvent) -> First | Second | None:
+        ctx.send_event(First())
+        return Second()
+
+    @step(retry_policy=retry_policy(wait=wait_fixed(0.1), stop=stop_after_attempt(2)))
+    async def one(self, ctx: Context[Held], ev: First) -> StopEvent:
+        return await self.make(ctx)
+
+    @step
+    async def other(self, ctx: Context[Held], ev: Second) -> StopEvent | None:
+        await self.change(ctx)
+        return None
+
+
+@pytest.mark.parametrize("kind", [SharedByKeys, SharedTyped])
+async def test_an_object_of_a_failed_attempt_stays_as_it_was_changed(managing: Managing, kind: type[Shared]) -> None:
+    workflow = kind()
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        workflow.broken = False
+        over = await retried(manager, failed.handler_id)
+        assert result_of(over) == "Pair(first=1, second=2, names=['changed'])"
+
+
+class Background(Workflow):
+    """Fails twice beside a task that outlived its step, and writes."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.broken = True
+        self.written = 0
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def write(self, ctx: Context[Any]) -> None:
+        while self.written < 20:
+            await asyncio.sleep(0.01)
+            async with ctx.store.edit_state() as state:
+                state.names = [*state.names, str(self.written)]
+            self.written += 1
+
+    @step
+    async def begin(self, ctx: Context[Named], ev: StartEvent) -> Second:
+        self.tasks.append(asyncio.create_task(self.write(ctx)))
+        return Second()
+
+    @step(retry_policy=retry_policy(wait=wait_fixed(1), stop=stop_after_attempt(2)))
+    async def work(self, ctx: Context[Named], ev: Second) -> StopEvent:
+        if self.broken:
+            raise Broken
+        return StopEvent(result=(await ctx.store.get_state()).names)
+
+
+async def test_what_a_task_wrote_between_two_attempts_is_kept(managing: Managing) -> None:
+    workflow = Background()
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        assert workflow.written == 20
+        workflow.broken = False
+        over = await retried(manager, failed.handler_id)
+        assert result_of(over) == list(map(str, range(20)))
+
+
 class Mutating(Workflow):
     """Changes its event in place before it fails."""
 

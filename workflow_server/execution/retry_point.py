@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from workflow_server.execution.codec import Undecodable
 from workflow_server.execution.containment import is_cancelled
+from workflow_server.execution.earlier_state import state_at
 from workflow_server.execution.engine import (
     AddWaiter,
     BrokerState,
@@ -30,7 +31,6 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.exceptions import JournalUnreadable, NothingToRetry, StepNotReached
 from workflow_server.execution.journal import Journal
-from workflow_server.execution.patches import Json, Patch
 from workflow_server.execution.send_dedup import Item, executions, under_way
 from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.workflow import ServedWorkflow
@@ -82,7 +82,7 @@ def first_state(served: ServedWorkflow, stored: StoredRun) -> str | None:
         JournalUnreadable: it cannot be read any more.
     """
     with _told_as_unreadable():
-        return _state_at(served, stored, -1, set())
+        return state_at(served, stored, -1, set())
 
 
 @contextmanager
@@ -108,7 +108,7 @@ async def _point(
         raise Undecodable(f"its journal has no tick {read.missing}; an earlier step may still be named")
     last = read.last if from_step is None else _beginning(read, from_step)
     attempts = read.attempts_to_drop()
-    state = _state_at(served, stored, last, attempts.ticks)
+    state = state_at(served, stored, last, attempts.ticks)
     journal = served.journal(stored.run_id, start)
     broker = await _replayed(journal, stored, last, attempts.held)
     if from_step is None and stored.status == "failed" and is_stuck(broker):
@@ -238,36 +238,6 @@ def _beginning(read: _Reading, step: str) -> int:
 
 
 # -- The state at the point ------------------------------------------------------------------------
-
-
-def _state_at(served: ServedWorkflow, stored: StoredRun, last: int, dropped: set[int]) -> str | None:
-    """Return the record of ``ctx.store`` after the tick ``last``, without what was written with the ``dropped`` ones.
-
-    Raises:
-        ValueError: it cannot be read any more.
-        JournalUnreadable: it was written in full since, so that it is not known.
-    """
-    record = stored.state
-    if record is not None and record.tick > last:
-        if record.seq >= 0:
-            raise JournalUnreadable("what ctx.store held then is not kept; name a later step")
-        # The first record of a state, in full: before it there was none.
-        return None
-    patches: list[Patch] = [
-        json.loads(patch.patch) for patch in stored.patches if patch.tick <= last and patch.tick not in dropped
-    ]
-    if record is not None and record.tick in dropped and record.seq < 0:
-        record = None
-    tree, _ = served.state_tree(None if record is None else record.data, patches)
-    if tree is None:
-        return None
-    # Refused here, rather than when the run is loaded.
-    served.state_store(tree, unattended=_nowhere)
-    return served.state_record(tree)
-
-
-def _nowhere(patch: Json) -> None:
-    raise AssertionError(f"nothing is written to a state that is only read: {patch}")
 
 
 async def _replayed(journal: Journal, stored: StoredRun, last: int, without_held: set[int]) -> BrokerState:
