@@ -168,6 +168,42 @@ async def test_a_run_goes_back_to_an_earlier_step(managing: Managing) -> None:
         assert workflow.keys[4].startswith(f"{handler.run_id}:three:")
 
 
+class Gathers(Workflow):
+    """Collects a fan-out, and fails."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.broken = True
+        self.keys: list[str] = []
+
+    @step
+    async def spread(self, ev: StartEvent) -> list[Second]:
+        return [Second(number=number) for number in range(2)]
+
+    @step
+    async def work(self, ev: Second) -> Third:
+        return Third(number=ev.number)
+
+    @step
+    async def gather(self, evs: list[Third]) -> StopEvent:
+        self.keys.append(idempotency_key())
+        if self.broken:
+            raise Broken
+        return StopEvent()
+
+
+@pytest.mark.parametrize("from_step", [None, "work", "spread"])
+async def test_a_collection_keeps_its_key_where_it_had_begun(managing: Managing, from_step: str | None) -> None:
+    workflow = Gathers()
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        await retried(manager, failed.handler_id, from_step=from_step)
+        workflow.broken = False
+        assert (await retried(manager, failed.handler_id)).status == "completed"
+    assert (workflow.keys[0] == workflow.keys[1]) == (from_step is None)
+    assert workflow.keys[1] == workflow.keys[2]
+
+
 async def test_a_fork_leaves_its_handler_as_it_is(managing: Managing) -> None:
     workflow = Chain(broken="three")
     async with managing(w=workflow) as manager:

@@ -110,12 +110,13 @@ async def _point(
     attempts = read.attempts_to_drop()
     state = state_at(served, stored, last, attempts.ticks)
     journal = served.journal(stored.run_id, start)
+    journal.keys.is_old = stored.code_version is None
     broker = await _replayed(journal, stored, last, attempts.held)
     if from_step is None and stored.status == "failed" and is_stuck(broker):
         raise NothingToRetry
     _renew(journal, broker, attempts.items, time, goes_back=from_step is not None)
     if keeps_keys:
-        journal.keys.hand_on(stored.run_id, broker.work_item_seq)
+        journal.keys.hand_on(stored.run_id, broker.work_item_seq, _work_items(broker))
     else:
         journal.keys.forget()
     return RetryPoint(last, journal.snapshot(broker), state)
@@ -275,6 +276,14 @@ def _attempts(state: BrokerState) -> Iterator[tuple[Item, InProgressState | Even
         attempts: list[InProgressState | EventAttempt] = [*worker.in_progress, *worker.queue]
         for attempt in attempts:
             yield (str(step_id), attempt.work_item_id), attempt
+
+
+def _work_items(state: BrokerState) -> Iterator[str | None]:
+    """Yield the ids of the work items that the state holds."""
+    for worker in state.workers.values():
+        yield from (execution.work_item_id for execution in worker.in_progress)
+        yield from (attempt.work_item_id for attempt in worker.queue)
+        yield from (waiter.work_item_id for waiter in worker.collected_waiters)
 
 
 def _postpone(attempt: InProgressState | EventAttempt, seconds: float) -> None:
