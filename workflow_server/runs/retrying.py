@@ -109,7 +109,7 @@ class Retrier:
 
     async def _resume(self, handler_id: str, run_id: str, request: RetryRequest) -> HandlerData:
         """Try again to load a run that does not fit the code; it is the same run, and its tags stay."""
-        await resume_suspended(self._store, self._table, self._activation, handler_id)
+        await resume_suspended(self._store, self._table, self._activation, handler_id, by=request.by)
         answer = shown(self._table, await find_handler(self._store, handler_id))
         if request.key is not None:
             scope, key = f"retry:{handler_id}", request.key
