@@ -19,7 +19,7 @@ from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
 from workflows.runtime.types.internal_state import CollectionStreamInstance, Delivery
 
 from tests.harness.managing import Managing
-from tests.harness.runs import asked, ended, until
+from tests.harness.runs import asked, damage, ended, until
 from workflow_server import idempotency_key
 from workflow_server.errors import HandlerNotFound, KeyReused
 from workflow_server.execution import retry_point
@@ -958,6 +958,19 @@ async def test_a_run_without_a_kept_journal_says_so(managing: Managing, database
         with pytest.raises(JournalNotKept, match="older version"):
             await manager.retry(failed.handler_id, RetryRequest())
         assert await manager.get_handler(failed.handler_id) == failed
+
+
+async def test_an_undated_state_is_not_taken_for_an_earlier_one(managing: Managing, database: Path) -> None:
+    async with managing(w=Chain(broken="three")) as manager:
+        failed = await run(manager)
+    # Of what older versions wrote it is not known when.
+    damage(database, "UPDATE handlers SET code_version = NULL")
+    damage(database, "UPDATE state_patches SET tick = -1 WHERE seq < 2")
+    mended = Chain()
+    async with managing(w=mended) as manager:
+        with pytest.raises(JournalUnreadable, match="name a later step"):
+            await manager.retry(failed.handler_id, RetryRequest(from_step="two"))
+        assert result_of(await retried(manager, failed.handler_id)) == WHOLE
 
 
 async def test_a_journal_with_a_gap_is_retried_from_before_it(managing: Managing, database: Path) -> None:

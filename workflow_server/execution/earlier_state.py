@@ -10,6 +10,24 @@ from workflow_server.execution.patches import Json, Patch
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.records import StatePatched, StateReplaced, StoredRun
 
+NOT_KEPT = "what ctx.store held then is not kept; name a later step"
+
+
+def check_dated(stored: StoredRun, last: int) -> None:
+    """Check that the changes of ``ctx.store`` up to the tick ``last`` can be told from those after it: older builds did
+    not note with which tick they wrote one.
+
+    Raises:
+        JournalUnreadable: they cannot.
+    """
+    changes: list[StateReplaced | StatePatched] = [*stored.patches]
+    if stored.state is not None:
+        changes.append(stored.state)
+    # All that an older build wrote comes before what is dated.
+    is_known = any(0 <= change.tick <= last for change in changes)
+    if stored.code_version is None and not is_known and any(change.tick < 0 for change in changes):
+        raise JournalUnreadable(NOT_KEPT)
+
 
 def state_at(served: ServedWorkflow, stored: StoredRun, last: int, dropped: Collection[int]) -> str | None:
     """Return the record of ``ctx.store`` after the tick ``last``, without what was written with the ``dropped`` ones:
@@ -22,7 +40,7 @@ def state_at(served: ServedWorkflow, stored: StoredRun, last: int, dropped: Coll
     record = stored.state
     if record is not None and record.tick > last:
         if record.seq >= 0:
-            raise JournalUnreadable("what ctx.store held then is not kept; name a later step")
+            raise JournalUnreadable(NOT_KEPT)
         # The first record of a state, in full: before it there was none.
         return None
     stored_patches = [patch for patch in stored.patches if patch.tick <= last]

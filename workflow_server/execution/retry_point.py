@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from workflow_server.execution.codec import Undecodable
 from workflow_server.execution.containment import is_cancelled
-from workflow_server.execution.earlier_state import state_at
+from workflow_server.execution.earlier_state import check_dated, state_at
 from workflow_server.execution.engine import (
     AddWaiter,
     BrokerState,
@@ -106,7 +106,10 @@ async def _point(
     await read.to_end()
     if from_step is None and read.missing is not None:
         raise Undecodable(f"its journal has no tick {read.missing}; an earlier step may still be named")
-    last = read.last if from_step is None else _beginning(read, from_step)
+    last = read.last
+    if from_step is not None:
+        last = _beginning(read, from_step)
+        check_dated(stored, last)
     attempts = read.attempts_to_drop()
     state = state_at(served, stored, last, attempts.ticks)
     journal = served.journal(stored.run_id, start)
