@@ -263,6 +263,51 @@ async def test_a_step_that_is_interrupted_and_renamed_keeps_its_key(managing: Ma
     assert keys[0] == keys[1]
 
 
+class Share(Event):
+    n: int = 0
+
+
+class Portion(Event):
+    """``Share`` after the deploy."""
+
+    n: int = 0
+
+
+class Gathers(Workflow):
+    @step
+    async def spread(self, ev: StartEvent) -> list[Share]:
+        return [Share()]
+
+    @step
+    async def gather(self, evs: list[Share]) -> StopEvent:
+        keys.append(idempotency_key())
+        await asyncio.sleep(600)
+        return StopEvent()
+
+
+class Collects(Workflow):
+    @step
+    async def spread(self, ev: StartEvent) -> list[Portion]:
+        return [Portion()]
+
+    @step
+    async def collect(self, evs: list[Portion]) -> StopEvent:
+        keys.append(idempotency_key())
+        return StopEvent()
+
+
+async def test_a_collection_that_is_renamed_keeps_its_key(managing: Managing) -> None:
+    keys.clear()
+    async with managing(gathers=Gathers(timeout=None), grace=0.0) as manager:
+        handler_id = (await manager.start("gathers", RunRequest())).handler_id
+        await until(lambda: bool(keys))
+    renamed = {"gather": "collect", f"{HERE}.Share": Portion}
+    async with managing(renamed=renamed, gathers=Collects(timeout=None)) as manager:
+        assert (await ended(manager, handler_id))[0].status == "completed"
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+
+
 class Piece(Event):
     n: int = 0
 

@@ -452,6 +452,20 @@ async def test_what_an_unfinished_step_added_is_not_kept(value: Any, add: Callab
     assert differs(recording.durable()["v"], add(add(value, 2), 3)) is None
 
 
+async def test_changes_of_an_object_of_an_unfinished_step_count_once() -> None:
+    recording = Recording(DictState())
+    with step("unfinished"):
+        await recording.store.set("v", Typed(count=1, names=["a"]))
+    with step("other"):
+        async with recording.store.edit_state() as state:
+            state["v"].count += 1
+            state["v"].names.append("b")
+    recording.store.take("other")
+    assert recording.durable()["v"] == Typed(count=2, names=["a", "b"])
+    recording.store.take("unfinished")
+    assert recording.durable()["v"] == Typed(count=2, names=["a", "b"])
+
+
 @pytest.mark.parametrize(
     "held",
     [Note(text="a"), (1, 2), {1}, OrderedDict(a=1), ValueError("x"), {1: 2}],

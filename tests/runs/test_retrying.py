@@ -19,7 +19,7 @@ from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
 from workflows.runtime.types.internal_state import CollectionStreamInstance, Delivery
 
 from tests.harness.managing import Managing
-from tests.harness.runs import asked, ended, until
+from tests.harness.runs import asked, damage, ended, until
 from workflow_server import idempotency_key
 from workflow_server.errors import HandlerNotFound, KeyReused
 from workflow_server.execution import retry_point
@@ -166,6 +166,42 @@ async def test_a_run_goes_back_to_an_earlier_step(managing: Managing) -> None:
         # The step that had begun keeps its key. What comes behind is not sure to be the same again.
         assert workflow.keys[3] == before[1]
         assert workflow.keys[4].startswith(f"{handler.run_id}:three:")
+
+
+class Gathers(Workflow):
+    """Collects a fan-out, and fails."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.broken = True
+        self.keys: list[str] = []
+
+    @step
+    async def spread(self, ev: StartEvent) -> list[Second]:
+        return [Second(number=number) for number in range(2)]
+
+    @step
+    async def work(self, ev: Second) -> Third:
+        return Third(number=ev.number)
+
+    @step
+    async def gather(self, evs: list[Third]) -> StopEvent:
+        self.keys.append(idempotency_key())
+        if self.broken:
+            raise Broken
+        return StopEvent()
+
+
+@pytest.mark.parametrize("from_step", [None, "work", "spread"])
+async def test_a_collection_keeps_its_key_where_it_had_begun(managing: Managing, from_step: str | None) -> None:
+    workflow = Gathers()
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        await retried(manager, failed.handler_id, from_step=from_step)
+        workflow.broken = False
+        assert (await retried(manager, failed.handler_id)).status == "completed"
+    assert (workflow.keys[0] == workflow.keys[1]) == (from_step is None)
+    assert workflow.keys[1] == workflow.keys[2]
 
 
 async def test_a_fork_leaves_its_handler_as_it_is(managing: Managing) -> None:
@@ -527,6 +563,36 @@ async def test_a_run_that_was_cancelled_in_the_queue_starts(managing: Managing) 
     assert workflow.ran == 2
 
 
+class Continued(Workflow):
+    """Counts its runs in the state that the next one is given."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None, num_concurrent_runs=1)
+        self.gate = asyncio.Event()
+
+    @step
+    async def work(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        await self.gate.wait()
+        async with ctx.store.edit_state() as state:
+            state["runs"] = state.get("runs", 0) + 1
+        return StopEvent(result=state["runs"])
+
+
+@pytest.mark.parametrize("fork", [False, True])
+async def test_a_run_that_never_began_keeps_the_state_it_was_given(managing: Managing, *, fork: bool) -> None:
+    workflow = Continued()
+    async with managing(w=workflow) as manager:
+        workflow.gate.set()
+        first = await run(manager)
+        workflow.gate.clear()
+        await manager.start("w", RunRequest())
+        await manager.start("w", RunRequest(handler_id=first.handler_id))
+        await manager.cancel(first.handler_id)
+        begun = await manager.retry(first.handler_id, RetryRequest(fork=fork))
+        workflow.gate.set()
+        assert result_of((await ended(manager, begun.handler_id))[0]) == 2
+
+
 # -- What beside the failed step was recorded ------------------------------------------------------
 
 
@@ -649,6 +715,119 @@ async def test_a_typed_state_is_as_before_its_first_write(managing: Managing, ki
         failed = await run(manager)
         workflow.broken = False
         assert result_of(await retried(manager, failed.handler_id)) == ["x"]
+
+
+class Pair(BaseModel):
+    first: int
+    second: int
+    names: list[str] = []
+
+
+class Held(BaseModel):
+    pair: Pair | None = None
+
+
+class Shared(Workflow):
+    """Fails when another step has changed what its first attempt, the first that writes at all, had made."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.broken = True
+        self.attempts = 0
+
+    async def make(self, ctx: Context[Any]) -> StopEvent:
+        self.attempts += 1
+        if self.attempts == 1:
+            await ctx.store.set("pair", Pair(first=1, second=1))
+        if self.broken:
+            raise Broken
+        return StopEvent(result=repr(await ctx.store.get("pair")))
+
+    async def change(self, ctx: Context[Any]) -> None:
+        await until(lambda: self.attempts == 1)
+        pair = await ctx.store.get("pair")
+        pair.second += 1
+        pair.names.append("changed")
+
+
+class SharedByKeys(Shared):
+    @step
+    async def begin(self, ctx: Context, ev: StartEvent) -> First | Second | None:
+        ctx.send_event(First())
+        return Second()
+
+    @step(retry_policy=retry_policy(wait=wait_fixed(0.1), stop=stop_after_attempt(2)))
+    async def one(self, ctx: Context, ev: First) -> StopEvent:
+        return await self.make(ctx)
+
+    @step
+    async def other(self, ctx: Context, ev: Second) -> StopEvent | None:
+        await self.change(ctx)
+        return None
+
+
+class SharedTyped(Shared):
+    @step
+    async def begin(self, ctx: Context[Held], ev: StartEvent) -> First | Second | None:
+        ctx.send_event(First())
+        return Second()
+
+    @step(retry_policy=retry_policy(wait=wait_fixed(0.1), stop=stop_after_attempt(2)))
+    async def one(self, ctx: Context[Held], ev: First) -> StopEvent:
+        return await self.make(ctx)
+
+    @step
+    async def other(self, ctx: Context[Held], ev: Second) -> StopEvent | None:
+        await self.change(ctx)
+        return None
+
+
+@pytest.mark.parametrize("kind", [SharedByKeys, SharedTyped])
+async def test_an_object_of_a_failed_attempt_stays_as_it_was_changed(managing: Managing, kind: type[Shared]) -> None:
+    workflow = kind()
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        workflow.broken = False
+        over = await retried(manager, failed.handler_id)
+        assert result_of(over) == "Pair(first=1, second=2, names=['changed'])"
+
+
+class Background(Workflow):
+    """Fails twice beside a task that outlived its step, and writes."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.broken = True
+        self.written = 0
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def write(self, ctx: Context[Any]) -> None:
+        while self.written < 20:
+            await asyncio.sleep(0.01)
+            async with ctx.store.edit_state() as state:
+                state.names = [*state.names, str(self.written)]
+            self.written += 1
+
+    @step
+    async def begin(self, ctx: Context[Named], ev: StartEvent) -> Second:
+        self.tasks.append(asyncio.create_task(self.write(ctx)))
+        return Second()
+
+    @step(retry_policy=retry_policy(wait=wait_fixed(1), stop=stop_after_attempt(2)))
+    async def work(self, ctx: Context[Named], ev: Second) -> StopEvent:
+        if self.broken:
+            raise Broken
+        return StopEvent(result=(await ctx.store.get_state()).names)
+
+
+async def test_what_a_task_wrote_between_two_attempts_is_kept(managing: Managing) -> None:
+    workflow = Background()
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        assert workflow.written == 20
+        workflow.broken = False
+        over = await retried(manager, failed.handler_id)
+        assert result_of(over) == list(map(str, range(20)))
 
 
 class Mutating(Workflow):
@@ -779,6 +958,19 @@ async def test_a_run_without_a_kept_journal_says_so(managing: Managing, database
         with pytest.raises(JournalNotKept, match="older version"):
             await manager.retry(failed.handler_id, RetryRequest())
         assert await manager.get_handler(failed.handler_id) == failed
+
+
+async def test_an_undated_state_is_not_taken_for_an_earlier_one(managing: Managing, database: Path) -> None:
+    async with managing(w=Chain(broken="three")) as manager:
+        failed = await run(manager)
+    # Of what older versions wrote it is not known when.
+    damage(database, "UPDATE handlers SET code_version = NULL")
+    damage(database, "UPDATE state_patches SET tick = -1 WHERE seq < 2")
+    mended = Chain()
+    async with managing(w=mended) as manager:
+        with pytest.raises(JournalUnreadable, match="name a later step"):
+            await manager.retry(failed.handler_id, RetryRequest(from_step="two"))
+        assert result_of(await retried(manager, failed.handler_id)) == WHOLE
 
 
 async def test_a_journal_with_a_gap_is_retried_from_before_it(managing: Managing, database: Path) -> None:

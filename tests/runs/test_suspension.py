@@ -181,6 +181,16 @@ async def test_another_try_goes_on_or_says_why_not(managing: Managing) -> None:
             await manager.resume_suspended("nobody")
 
 
+async def retries(manager: RuntimeManager, handler_id: str) -> list[object]:
+    """Return who had the run begin again and why, and its resumes."""
+    entries = map(json.loads, (await manager.history(handler_id, None, 100))[0])
+    return [
+        (entry["by"], entry["reason"]) if entry["kind"] == "retried" else "resumed"
+        for entry in entries
+        if entry["kind"] in {"retried", "resumed"}
+    ]
+
+
 async def test_a_retry_of_a_suspended_run_is_another_try(managing: Managing) -> None:
     async with managing(asks=Asks(timeout=None)) as manager:
         handler_id = await waiting(manager)
@@ -194,9 +204,11 @@ async def test_a_retry_of_a_suspended_run_is_another_try(managing: Managing) -> 
         with pytest.raises(RunNotOver):
             await manager.retry(handler_id, RetryRequest(from_step="ask"))
         key = IdempotencyKey("k", "hash")
-        shown = await manager.retry(handler_id, RetryRequest(key=key))
+        shown = await manager.retry(handler_id, RetryRequest(key=key, by="alice"))
         assert (shown.run_id, shown.status, shown.suspended) == (run_id, "running", None)
         assert await manager.retry(handler_id, RetryRequest(key=key)) == shown
+        # Only the try that succeeded is told.
+        assert await retries(manager, handler_id) == [("alice", "it was suspended"), "resumed"]
         with pytest.raises(RunNotOver):
             await manager.retry(handler_id, RetryRequest())
         await manager.send(handler_id, REPLY, None, None)

@@ -167,7 +167,7 @@ class Journal:
             state = with_config(self._loop_of(data["loop"]), self._workflow)
         self.waits.restore(state, data, self._renaming)
         self.pulls.restore(data.get("pulls", {}))
-        self.keys.restore(data.get("keys", []))
+        self.keys.restore(data.get("keys", {}))
         return state
 
     def _loop_of(self, tree: Json) -> BrokerState:

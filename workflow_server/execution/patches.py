@@ -128,10 +128,17 @@ def apply(tree: Json, patch: Iterable[Operation], source: Json = None) -> Json:
     """Return the tree with the patch applied; ``tree`` itself is not changed.
 
     ``source`` is the tree that the patch led to. An object that the patch changes in part may be missing in ``tree``,
-    because an unfinished step created it: it is then copied whole from ``source``.
+    because an unfinished step created it: it is then copied whole from ``source``, once, with all of its changes.
     """
+    copied: list[Sequence[str | int]] = []
     for operation in patch:
-        tree = _apply(tree, operation["path"], operation, source)
+        path = operation["path"]
+        if copied and any(path[: len(place)] == place for place in copied):
+            continue
+        place = None if source is None else _copied_at(tree, path, source)
+        if place is not None:
+            copied.append(place)
+        tree = _apply(tree, path, operation, source)
     return tree
 
 
@@ -158,6 +165,15 @@ def _apply(node: Json, path: Sequence[str | int], operation: Operation, source: 
     else:
         copy[key] = _apply(copy.get(key, _MISSING), rest, operation, inside)
     return copy
+
+
+def _copied_at(node: Json, path: Sequence[str | int], source: Json) -> Sequence[str | int] | None:
+    """Return the path of the object that a change at ``path`` copies from ``source``; None where it copies none."""
+    for depth, key in enumerate(path):
+        if _is_other(node, source):
+            return path[:depth]
+        node, source = _part(node, key), _part(source, key)
+    return None
 
 
 def _is_other(node: Json, source: Json) -> bool:

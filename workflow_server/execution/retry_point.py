@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from workflow_server.execution.codec import Undecodable
 from workflow_server.execution.containment import is_cancelled
+from workflow_server.execution.earlier_state import check_dated, state_at
 from workflow_server.execution.engine import (
     AddWaiter,
     BrokerState,
@@ -29,7 +31,6 @@ from workflow_server.execution.engine import (
 )
 from workflow_server.execution.exceptions import JournalUnreadable, NothingToRetry, StepNotReached
 from workflow_server.execution.journal import Journal
-from workflow_server.execution.patches import Json, Patch
 from workflow_server.execution.send_dedup import Item, executions, under_way
 from workflow_server.execution.unreadable import unreadable
 from workflow_server.execution.workflow import ServedWorkflow
@@ -65,8 +66,29 @@ async def retry_point(
     Raises:
         StepNotReached, NothingToRetry, JournalUnreadable: why there is none.
     """
-    try:
+    with _told_as_unreadable():
         point = await _point(served, stored, from_step, time, keeps_keys=keeps_keys)
+    if len(point.snapshot) > LARGEST_SNAPSHOT:
+        size = f"{len(point.snapshot):,} characters"
+        raise JournalUnreadable(f"what it holds takes {size}, more than the store takes at once")
+    return point
+
+
+def first_state(served: ServedWorkflow, stored: StoredRun) -> str | None:
+    """Return the record of ``ctx.store`` that a run was given and that never began: one that continues its handler has
+    the state of the run before. None where it was given none.
+
+    Raises:
+        JournalUnreadable: it cannot be read any more.
+    """
+    with _told_as_unreadable():
+        return state_at(served, stored, -1, set())
+
+
+@contextmanager
+def _told_as_unreadable() -> Iterator[None]:
+    try:
+        yield
     except (StepNotReached, NothingToRetry, JournalUnreadable):
         raise
     except BaseException as error:
@@ -74,10 +96,6 @@ async def retry_point(
             raise
         # Not what the exception says: that may quote what is stored.
         raise JournalUnreadable(unreadable(error)) from None
-    if len(point.snapshot) > LARGEST_SNAPSHOT:
-        size = f"{len(point.snapshot):,} characters"
-        raise JournalUnreadable(f"what it holds takes {size}, more than the store takes at once")
-    return point
 
 
 async def _point(
@@ -88,16 +106,20 @@ async def _point(
     await read.to_end()
     if from_step is None and read.missing is not None:
         raise Undecodable(f"its journal has no tick {read.missing}; an earlier step may still be named")
-    last = read.last if from_step is None else _beginning(read, from_step)
+    last = read.last
+    if from_step is not None:
+        last = _beginning(read, from_step)
+        check_dated(stored, last)
     attempts = read.attempts_to_drop()
-    state = _state_at(served, stored, last, attempts.ticks)
+    state = state_at(served, stored, last, attempts.ticks)
     journal = served.journal(stored.run_id, start)
+    journal.keys.is_old = stored.code_version is None
     broker = await _replayed(journal, stored, last, attempts.held)
     if from_step is None and stored.status == "failed" and is_stuck(broker):
         raise NothingToRetry
     _renew(journal, broker, attempts.items, time, goes_back=from_step is not None)
     if keeps_keys:
-        journal.keys.hand_on(stored.run_id, broker.work_item_seq)
+        journal.keys.hand_on(stored.run_id, broker.work_item_seq, _work_items(broker))
     else:
         journal.keys.forget()
     return RetryPoint(last, journal.snapshot(broker), state)
@@ -222,36 +244,6 @@ def _beginning(read: _Reading, step: str) -> int:
 # -- The state at the point ------------------------------------------------------------------------
 
 
-def _state_at(served: ServedWorkflow, stored: StoredRun, last: int, dropped: set[int]) -> str | None:
-    """Return the record of ``ctx.store`` after the tick ``last``, without what was written with the ``dropped`` ones.
-
-    Raises:
-        ValueError: it cannot be read any more.
-        JournalUnreadable: it was written in full since, so that it is not known.
-    """
-    record = stored.state
-    if record is not None and record.tick > last:
-        if record.seq >= 0:
-            raise JournalUnreadable("what ctx.store held then is not kept; name a later step")
-        # The first record of a state, in full: before it there was none.
-        return None
-    patches: list[Patch] = [
-        json.loads(patch.patch) for patch in stored.patches if patch.tick <= last and patch.tick not in dropped
-    ]
-    if record is not None and record.tick in dropped and record.seq < 0:
-        record = None
-    tree, _ = served.state_tree(None if record is None else record.data, patches)
-    if tree is None:
-        return None
-    # Refused here, rather than when the run is loaded.
-    served.state_store(tree, unattended=_nowhere)
-    return served.state_record(tree)
-
-
-def _nowhere(patch: Json) -> None:
-    raise AssertionError(f"nothing is written to a state that is only read: {patch}")
-
-
 async def _replayed(journal: Journal, stored: StoredRun, last: int, without_held: set[int]) -> BrokerState:
     state = journal.restore(stored.snapshot.data if stored.snapshot is not None else None)
     for tick in stored.ticks:
@@ -287,6 +279,14 @@ def _attempts(state: BrokerState) -> Iterator[tuple[Item, InProgressState | Even
         attempts: list[InProgressState | EventAttempt] = [*worker.in_progress, *worker.queue]
         for attempt in attempts:
             yield (str(step_id), attempt.work_item_id), attempt
+
+
+def _work_items(state: BrokerState) -> Iterator[str | None]:
+    """Yield the ids of the work items that the state holds."""
+    for worker in state.workers.values():
+        yield from (execution.work_item_id for execution in worker.in_progress)
+        yield from (attempt.work_item_id for attempt in worker.queue)
+        yield from (waiter.work_item_id for waiter in worker.collected_waiters)
 
 
 def _postpone(attempt: InProgressState | EventAttempt, seconds: float) -> None:

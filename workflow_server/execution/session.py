@@ -98,6 +98,10 @@ class RunSession(EngineDriven):
         """Return the id of the run in which a work item began: of this one, or of one that it retries."""
         return self.writer.journal.keys.run_of(work_item_id, self.run_id)
 
+    def named(self, work_item_id: str | None) -> str | None:
+        """Return the name of a work item in idempotency keys."""
+        return self.writer.journal.keys.name_of(work_item_id)
+
     def now(self) -> float:
         """Return the time by which the run's deadlines are told."""
         return self._surroundings.clock.now()
@@ -127,6 +131,7 @@ class RunSession(EngineDriven):
         Raises:
             ResumeFailed: its journal or state cannot be read any more.
         """
+        self.writer.journal.keys.is_old = stored.code_version is None
         self._broker, weight = await replay(self.writer, stored)
         for _, waiter in all_waiters(self._broker):
             self._run.workflow.learn(waiter.waiting_for_event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -32,7 +32,7 @@ from workflow_server.execution.event_input import EventInput
 from workflow_server.execution.exceptions import InvalidEvent, NoRepresentation
 from workflow_server.execution.journal import Journal
 from workflow_server.execution.legacy import LegacyFormat, is_legacy_event
-from workflow_server.execution.patches import Json, Patch, apply
+from workflow_server.execution.patches import Json, Patch, apply, diff
 from workflow_server.execution.renaming import NOTHING_RENAMED, Renamed, Renaming
 from workflow_server.execution.schemas import json_schema
 from workflow_server.execution.serializer import RunSerializer
@@ -201,9 +201,12 @@ class ServedWorkflow:
             state, self.codec, durable=self._empty_state if fresh else tree, unattended=unattended
         )
 
-    def state_tree(self, record: str | None, patches: Sequence[Patch]) -> tuple[Json | None, bool]:
+    def state_tree(
+        self, record: str | None, patches: Sequence[Patch], left_out: Collection[int] = ()
+    ) -> tuple[Json | None, bool]:
         """The tree of a stored record and the patches after it, None where nothing was stored; and whether a first
-        build or the engine wrote it, so that it must be written anew before patches follow.
+        build or the engine wrote it, so that it must be written anew before patches follow. ``left_out``: the places of
+        patches that do not count.
 
         Raises:
             ValueError: it cannot be read any more.
@@ -212,14 +215,18 @@ class ServedWorkflow:
             return None, False
         if record is None:
             if not self.legacy.wrote(patches):
-                return _patched(self._empty_state, patches), False
+                return _patched(self._empty_state, patches, left_out), False
             payload = {"state_data": self.legacy.empty_state(self._state_type)}
         else:
             payload = json.loads(record)
             if "state" in payload:
-                return _patched(payload["state"], patches), False
-        tree = _patched(payload.get("state_data"), patches)
+                return _patched(payload["state"], patches, left_out), False
+        tree = _patched(payload.get("state_data"), patches, left_out)
         return encode_state(self.legacy.state({**payload, "state_data": tree}), self.codec), True
+
+    def changes_to(self, tree: Json) -> Patch:
+        """Return the patch that makes this state of the one that the workflow declares."""
+        return diff(self._empty_state, tree)
 
     def state_record(self, tree: Json) -> str:
         """A state's tree in full, for the store."""
@@ -251,9 +258,13 @@ class ServedWorkflow:
         return snapshot, self.state_record(tree)
 
 
-def _patched(tree: Json, patches: Sequence[Patch]) -> Json:
-    for patch in patches:
-        tree = apply(tree, patch)
+def _patched(tree: Json, patches: Sequence[Patch], left_out: Collection[int]) -> Json:
+    whole = tree
+    for place, patch in enumerate(patches):
+        whole = apply(whole, patch)
+        if place not in left_out:
+            # An object that a patch changes in part may be the work of one that is left out.
+            tree = apply(tree, patch, whole) if left_out else whole
     return tree
 
 

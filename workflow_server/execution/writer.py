@@ -19,6 +19,7 @@ from workflow_server.execution.engine import (
     Event,
     InternalDispatchEvent,
     StartEvent,
+    StepWorkerFailed,
     StopEvent,
     TickAddEvent,
     TickStepResult,
@@ -101,6 +102,8 @@ class RunWriter:
         self._patches = 0
         self._patch_characters = 0
         self._ended_again = False
+        self._wrote_nothing = False
+        """The tick that was recorded last is that of a failed attempt, which had not written to the state."""
         self._state: RecordingStateStore[Any] | None = None
         if run.workflow.has_typed_state:
             # Its defaults may depend on the time at which the run began.
@@ -183,6 +186,7 @@ class RunWriter:
             return
         records: list[Record] = [TickAppended(self._run_id, self._next_tick, entry)]
         self._next_tick += 1
+        self._wrote_nothing = not patch and _is_failure(tick)
         if isinstance(tick, TickStepResult):
             if patch:
                 records.append(self._patched(patch))
@@ -318,8 +322,14 @@ class RunWriter:
         return StateReplaced(self._run_id, self._next_patch - 1, data, self._next_tick - 1)
 
     def _write_unattended(self, patch: Patch) -> None:
-        if self.is_open:
-            self.append(self._patched(patch))
+        if not self.is_open:
+            return
+        records: list[Record] = [self._patched(patch)]
+        if self._wrote_nothing:
+            # A retry leaves out the first change with the tick of a failed attempt, unless one of them is empty.
+            records.append(self._patched([]))
+            self._wrote_nothing = False
+        self.append(*records)
 
     def compact(self, broker: BrokerState) -> None:
         """Let a snapshot stand for many ticks of the journal, and a full record for many patches of the state."""
@@ -367,6 +377,10 @@ async def durable(commit: Commit | None) -> None:
     """Return when the commit is; at once where there is none."""
     if commit is not None:
         await commit
+
+
+def _is_failure(tick: WorkflowTick) -> bool:
+    return isinstance(tick, TickStepResult) and any(isinstance(result, StepWorkerFailed) for result in tick.result)
 
 
 def _call(write: weakref.WeakMethod[Any], patch: Patch) -> None:

@@ -24,7 +24,7 @@ from workflow_server.execution.unreadable import why_suspended
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.history import Note, noted
 from workflow_server.log_context import begin_run
-from workflow_server.records import InboxPosted, Record, Status, StoredRun
+from workflow_server.records import HistoryNoted, InboxPosted, Record, Status, StoredRun
 from workflow_server.runs.admission import Admission
 from workflow_server.runs.events import EventLogs
 from workflow_server.runs.restoring import restore, told_as_unfit
@@ -87,17 +87,23 @@ class Activation:
                 return
             await self._load_admitted(run, stored, crashed=crashed)
 
-    async def load_suspended(self, run: Run) -> None:
-        """Load a run that is suspended, if it has or gets a slot. The caller holds its lock."""
+    async def load_suspended(self, run: Run, by: str | None) -> None:
+        """Load a run that is suspended, if it has or gets a slot. The caller holds its lock. ``by``: the name of the
+        token that asked for it."""
+        asked = noted(run.handler_id, run.run_id, Note("retried", reason="it was suspended"), by=by)
         if self.admission.admit(run):
-            await self._load_admitted(run, None, crashed=False)
+            await self._load_admitted(run, None, crashed=False, asked=asked)
+        else:
+            self._store.append(asked)
 
-    async def _load_admitted(self, run: Run, stored: StoredRun | None, *, crashed: bool) -> None:
+    async def _load_admitted(
+        self, run: Run, stored: StoredRun | None, *, crashed: bool, asked: HistoryNoted | None = None
+    ) -> None:
         self.timers.forget(run)
         previous, run.retry = run.retry, None
         crashed = crashed or (previous is not None and previous.crashed)
         try:
-            await self._load(run, stored, crashed=crashed)
+            await self._load(run, stored, crashed=crashed, asked=asked)
         except HandlerNotFound:
             run.end()
             self.leave(run)
@@ -118,7 +124,7 @@ class Activation:
             return self.admission.admit(run)
         return run.state is RunState.LOADING
 
-    async def _load(self, run: Run, stored: StoredRun | None, *, crashed: bool) -> None:
+    async def _load(self, run: Run, stored: StoredRun | None, *, crashed: bool, asked: HistoryNoted | None) -> None:
         if stored is not None:
             log = self._logs.of(stored)
         else:
@@ -134,6 +140,8 @@ class Activation:
                 await restore(run, stored, self._surroundings, log, crashed=crashed, made=partial(self._attach, run))
                 run.hand_over(stored.inbox)
                 if not run.has_ended and not self._closing.is_set():
+                    if asked is not None:
+                        self._store.append(asked)
                     run.begin()
                     has_begun_before = stored.alive_since is not None
                     if self._surroundings.tracing is not None and run.traced is not None and has_begun_before:

@@ -14,7 +14,7 @@ from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.execution.codec import text_of
 from workflow_server.execution.exceptions import JournalUnreadable, UnknownStep
 from workflow_server.execution.interface import Surroundings
-from workflow_server.execution.retry_point import RetryTime, retry_point
+from workflow_server.execution.retry_point import RetryTime, first_state, retry_point
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.history import Note
 from workflow_server.protocol.handlers import HandlerData, RetryRequest
@@ -109,7 +109,7 @@ class Retrier:
 
     async def _resume(self, handler_id: str, run_id: str, request: RetryRequest) -> HandlerData:
         """Try again to load a run that does not fit the code; it is the same run, and its tags stay."""
-        await resume_suspended(self._store, self._table, self._activation, handler_id)
+        await resume_suspended(self._store, self._table, self._activation, handler_id, by=request.by)
         answer = shown(self._table, await find_handler(self._store, handler_id))
         if request.key is not None:
             scope, key = f"retry:{handler_id}", request.key
@@ -203,7 +203,8 @@ class Retrier:
         if not stored.ticks and stored.snapshot is None:
             await self._check_never_began(stored)
             if request.from_step is None:
-                return []
+                state = first_state(served, stored)
+                return [] if state is None else [StateReplaced(run_id, -1, state)]
         over_for = 0.0 if handler.completed_at is None else time.time() - handler.completed_at.timestamp()
         at = RetryTime(self._clock.now(), max(0.0, over_for))
         point = await retry_point(served, stored, request.from_step, at, keeps_keys=not request.fork)

@@ -33,9 +33,10 @@ def suspensions(runs: Iterable[Run]) -> str:
 
 
 async def resume_suspended(
-    store: AbstractWorkflowStore, table: RunTable, activation: Activation, handler_id: str
+    store: AbstractWorkflowStore, table: RunTable, activation: Activation, handler_id: str, *, by: str | None = None
 ) -> None:
-    """Try again to load the handler's run, which is suspended since it does not fit the code.
+    """Try again to load the handler's run, which is suspended since it does not fit the code. ``by``: the name of the
+    client's token, for the history.
 
     Raises:
         HandlerNotFound, RunAlreadyEnded, RunNotSuspended: there is nothing to resume.
@@ -50,6 +51,6 @@ async def resume_suspended(
         if run is None or run.state is not RunState.SUSPENDED:
             raise RunNotSuspended(handler_id)
         if run.suspended not in _IN_WORDS:
-            await activation.load_suspended(run)
+            await activation.load_suspended(run, by)
         if run.state is RunState.SUSPENDED and run.suspended is not None:
             raise RunSuspended(handler_id, run.suspended)

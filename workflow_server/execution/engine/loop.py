@@ -49,6 +49,10 @@ class LoopObserver(Protocol):
         """Return the id of the run in which a work item began: of this one, or of one that it retries."""
         ...
 
+    def named(self, work_item_id: str | None) -> str | None:
+        """Return the name of a work item in idempotency keys."""
+        ...
+
     def now(self) -> float:
         """Return the time by which the run's deadlines are measured, in seconds."""
 

@@ -247,5 +247,5 @@ def idempotency_key() -> str:
     name, item, loop = step.state.step_name, step.state.work_item_id, running_loop.get()
     if loop is not None and loop.observer.run_id == run_id:
         # An effect of the step under an earlier name, or in the run that this one retries, must not be repeated.
-        name, run_id = loop.observer.earlier_name(name), loop.observer.begun_in(item)
+        name, run_id, item = loop.observer.earlier_name(name), loop.observer.begun_in(item), loop.observer.named(item)
     return f"{run_id}:{name}:{item}"
