@@ -84,6 +84,7 @@ class WorkflowServer:
         self._settings = settings if settings is not None else Settings.load()
         self._tracing = _traces(tracer_provider) if tracer_provider is not None or self._settings.tracing else None
         backoff = self._settings.persistence_backoff if persistence_backoff is None else persistence_backoff
+        self._has_own_store = workflow_store is not None
         self._store = workflow_store or SqliteWorkflowStore(
             self._settings.db,
             persistence_backoff=backoff,
@@ -145,6 +146,11 @@ class WorkflowServer:
     def workflow_names(self) -> list[str]:
         """The names of the registered workflows."""
         return self._manager.workflow_names()
+
+    @property
+    def has_own_store(self) -> bool:
+        """True if the store was given, so that the setting ``db`` does not apply."""
+        return self._has_own_store
 
     @property
     def app(self) -> web.Application:

@@ -90,6 +90,15 @@ def test_the_environment_is_obeyed_by_a_server_of_the_targets_own(tmp_path: Path
     assert (tmp_path / "given.sqlite3").exists()
 
 
+def test_a_database_that_does_not_apply_is_told(tmp_path: Path, start_server: StartServer) -> None:
+    store = "from workflow_server import SqliteWorkflowStore, WorkflowServer\n"
+    made = f"{store}server = WorkflowServer(workflow_store=SqliteWorkflowStore('own.db'))\n"
+    (tmp_path / "own.py").write_text(f"{FLOW}{made}server.add_workflow('flow', flow)\n")
+    server = start_server(f"{tmp_path}/own.py:server", db=tmp_path / "other.db")
+    assert "TARGET has a store of its own: --db does not apply" in server.log.read_text()
+    assert ((tmp_path / "own.db").exists(), (tmp_path / "other.db").exists()) == (True, False)
+
+
 def test_a_port_in_use_is_one_line(flows: Path, tmp_path: Path) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))

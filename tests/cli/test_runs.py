@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.test_cli import run
 from tests.conftest import ServerProcess, StartServer
+from tests.harness.certificates import certificate
 from tests.harness.plain_http import get_json
 from tests.harness.spawning import clean_environment, printed
 from workflow_server.cli.many import Action
@@ -310,3 +311,11 @@ def test_runs_are_retried_by_id_and_by_filters(tmp_path: Path, start_server: Sta
     assert done == [{"handler_id": handler_id, "status": "retried"} for handler_id in failed[1:]]
     for handler_id in failed:
         typed("runs", "watch", handler_id)
+
+
+def test_a_url_without_tls_of_a_server_with_it_is_told(tmp_path: Path, start_server: StartServer) -> None:
+    (tmp_path / "flows.py").write_text(FLOWS)
+    cert, key = certificate(tmp_path, "own")
+    server = start_server(tmp_path / "flows.py", "--tls-cert", str(cert), "--tls-key", str(key))
+    done = run("workflows", "list", "--url", server.url.replace("https", "http"), cwd=tmp_path)
+    assert (done.returncode, "not https://" in done.stderr) == (1, True), done.stderr

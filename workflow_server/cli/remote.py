@@ -181,6 +181,8 @@ def _refused(response: aiohttp.ClientResponse, data: bytes) -> Refused:
 def reason_of(error: BaseException) -> str:
     """Return why a server could not be reached, in one line."""
     text = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        text += " (a server with TLS does so where its URL begins with http:// and not https://)"
     return printable(text, 300)
 
 

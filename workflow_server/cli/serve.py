@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from workflow_server.cli.target import load_server
 from workflow_server.errors import SettingsError
 from workflow_server.logs import as_json_line, set_up_logging
 from workflow_server.settings import LogFormat, Settings, command_options
+
+logger = logging.getLogger(__name__)
 
 HELP = """Serve the workflows of TARGET until SIGTERM or SIGINT.
 
@@ -39,6 +42,8 @@ def serve(target: str, **options: Any) -> None:
         set_up_logging(settings.log_level, settings.log_format)
         with command_options(given(options)):
             server = load_server(target, settings)
+        if server.has_own_store and given(options).get("db") is not None:
+            logger.warning("TARGET has a store of its own: --db does not apply")
         loop = new_event_loop(settings.event_loop)
         try:
             run(server.serve(settings.host, settings.port, announce=_announce_as(settings.log_format)), loop)
