@@ -237,6 +237,48 @@ async def test_a_renamed_step_keeps_the_key_of_its_effects(
     assert ":settle_all:" in keys[2]
 
 
+class Again(Event):
+    """Another round."""
+
+
+async def paid(ctx: Context, ev: Event) -> Again | StopEvent:
+    keys.append(idempotency_key())
+    reply = await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent(), timeout=None)
+    return StopEvent() if reply.get("last", False) else Again()
+
+
+class PaysOften(Workflow):
+    @step
+    async def pay(self, ctx: Context, ev: StartEvent | Again) -> Again | StopEvent:
+        return await paid(ctx, ev)
+
+
+class SettlesOften(Workflow):
+    @step
+    async def settle(self, ctx: Context, ev: StartEvent | Again) -> Again | StopEvent:
+        return await paid(ctx, ev)
+
+
+@pytest.mark.parametrize("ticks", [1, 5, writer.SNAPSHOT_TICKS])
+async def test_a_key_is_the_same_after_a_rename_is_rolled_back(
+    managing: Managing, monkeypatch: pytest.MonkeyPatch, ticks: int
+) -> None:
+    monkeypatch.setattr(writer, "SNAPSHOT_TICKS", ticks)
+    keys.clear()
+    async with managing(pays=PaysOften(timeout=None)) as manager:
+        handler_id = (await manager.start("pays", RunRequest())).handler_id
+        await asked(manager, handler_id)
+    async with managing(renamed={"pay": "settle"}, pays=SettlesOften(timeout=None)) as manager:
+        await manager.send(handler_id, {"type": "HumanResponseEvent", "value": {}}, None, None)
+        await until(lambda: len(keys) == 3 and waits(manager, handler_id) == 1)
+    async with managing(renamed={"settle": "pay"}, pays=PaysOften(timeout=None)) as manager:
+        await manager.send(handler_id, {"type": "HumanResponseEvent", "value": {"last": True}}, None, None)
+        assert (await ended(manager, handler_id))[0].status == "completed"
+    first, first_again, second, second_again = keys
+    assert first == first_again
+    assert second == second_again
+
+
 class Works(Workflow):
     @step
     async def work(self, ev: StartEvent) -> StopEvent:

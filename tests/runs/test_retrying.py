@@ -277,6 +277,20 @@ async def test_a_key_retries_once(managing: Managing) -> None:
             await manager.retry(failed.handler_id, RetryRequest(key=IdempotencyKey("key", "other")))
 
 
+async def test_the_key_of_a_fork_lasts_as_long_as_its_origin(managing: Managing) -> None:
+    workflow = Chain(broken="two")
+    wanted = RetryRequest(fork=True, key=IdempotencyKey("key", "hash"))
+    async with managing(w=workflow, accept_handler_ids=True) as manager:
+        await manager.run("w", RunRequest(handler_id="origin"))
+        first = await manager.retry("origin", wanted)
+        await ended(manager, first.handler_id)
+        await manager.purge(first.handler_id)
+        assert await manager.retry("origin", wanted) == first
+        await manager.purge("origin")
+        await manager.run("w", RunRequest(handler_id="origin"))
+        assert (await manager.retry("origin", wanted)).handler_id != first.handler_id
+
+
 async def test_of_two_retries_at_once_one_is_refused(managing: Managing) -> None:
     workflow = Chain(broken="two")
     async with managing(w=workflow) as manager:

@@ -72,7 +72,7 @@ class Journal:
         self._held_inputs = HeldInputs(codec)
         self.waits = Waits()
         self.earlier_names: dict[str, str] = {}
-        """By the present names of steps: those under which the run came to them, where these are others."""
+        """By the present names of steps: those under which the run came to them first, where steps are renamed."""
         self.pulls = Pulls()
         self.keys = StepKeys()
 
@@ -133,7 +133,8 @@ class Journal:
         """
         if state.children:
             raise Unstorable(what="A child workflow of the engine", reason="the runs of its steps are not stored")
-        earlier = {"earlier": self.earlier_names} if self.earlier_names else {}
+        names = {present: name for present, name in self.earlier_names.items() if name != present}
+        earlier = {"earlier": names} if names else {}
         return text_of({
             **earlier,
             "loop": self._codec.encode(plain(state), "The state of the run"),
@@ -181,10 +182,10 @@ class Journal:
         return state
 
     def _note_names(self, steps: Iterable[str]) -> None:
-        for name in steps:
-            present = self._renaming.step(name)
-            if present != name:
-                self.earlier_names.setdefault(present, name)
+        if self._renaming:
+            for name in steps:
+                # The first is kept, also where it is the present one: the step may have had another between.
+                self.earlier_names.setdefault(self._renaming.step(name), name)
 
     def replay(self, state: BrokerState, data: str) -> BrokerState:
         """Return the state after one entry."""

@@ -156,7 +156,9 @@ class Retrier:
         note = Note("retried", step=request.from_step, reason=f"a fork of {handler_id}" if is_fork else None)
         first.append(log.note(new_run, note, by=request.by))
         if request.key is not None:
-            first.append(answered(f"retry:{handler_id}", request.key, started, answer.model_dump_json()))
+            # It lasts as long as the handler that is retried: the id may be another's when that is gone.
+            of = started._replace(handler_id=handler_id)
+            first.append(answered(f"retry:{handler_id}", request.key, of, answer.model_dump_json()))
         with self._quota.place(new_run):
             try:
                 await self._store.commit(started, *first)
