@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientError
 
 from tests.harness.certificates import Pair, certificate
 from tests.harness.waiting import until_seen
@@ -101,6 +102,31 @@ async def test_half_a_handshake_does_not_hold_up_others(secured: Secured) -> Non
         wrong.sendall(b"GET / HTTP/1.1\r\n\r\n" * 100)
         async with served.client.get("/health", ssl=pair.trusting()) as response:
             assert response.status == 200
+
+
+async def test_connections_count_before_their_handshake(secured: Secured) -> None:
+    served, pair = await secured(max_connections=5)
+    silent = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(5)]
+    try:
+        with socket.create_connection(("127.0.0.1", served.port)) as dropped:
+            dropped.settimeout(5)
+            assert await asyncio.to_thread(dropped.recv, 1) == b""
+        for one in silent[:2]:
+            # What was no handshake gives its place back at once, and so does a client that leaves.
+            one.sendall(b"GET / HTTP/1.1\r\n\r\n" * 100)
+        silent.pop().close()
+
+        async def has_room() -> bool:
+            try:
+                async with served.client.get("/health", ssl=pair.trusting()) as response:
+                    return response.status == 200
+            except ClientError:
+                return False
+
+        await until_seen(has_room, "handshakes that have failed hold their places")
+    finally:
+        for one in silent:
+            one.close()
 
 
 def test_a_key_with_a_password_is_refused_without_a_prompt(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from workflow_server.web.error_mapping import error_response
 from workflow_server.web.exceptions import ExpectationRefused, NotHttp
 from workflow_server.web.http_server.access_log import LOGGER as ACCESS_LOGGER
 from workflow_server.web.http_server.access_log import AccessLog
+from workflow_server.web.http_server.handshakes import SecureListener
 from workflow_server.web.responses import add_common_headers
 from workflow_server.web.state import SETTINGS, WebSettings
 from workflow_server.web.streaming.bounded_writer import buffer_nothing, limit_send_buffer, reset
@@ -44,10 +45,6 @@ ACCEPTED_AT_ONCE: Final = 16
 """The backlog for asyncio, which accepts as many at once, and without descriptors fails as often."""
 UNREAD: Final = 64 * 1024 * 1024
 """Bytes of responses that may wait for readers, over all connections. A single response may be larger."""
-HANDSHAKE_TIMEOUT: Final = 10.0
-"""Seconds for the TLS handshake of a connection, which does not count as one until it is made."""
-GOODBYE_TIMEOUT: Final = 5.0
-"""Seconds for the end of a TLS connection, which both sides confirm."""
 FULL_INTERVAL: Final = 60.0
 """Seconds between two warnings that there are too many connections."""
 
@@ -81,7 +78,7 @@ class HttpRunner(web.AppRunner):
 
 
 class _Site(web.SockSite):
-    """A socket whose clients have little time for a handshake: asyncio gives them a minute."""
+    """A socket; with TLS, its connections count from the beginning."""
 
     async def start(self) -> None:
         if self._ssl_context is None:
@@ -89,15 +86,8 @@ class _Site(web.SockSite):
             return
         await web_runner.BaseSite.start(self)
         server = self._runner.server
-        assert server is not None
-        self._server = await asyncio.get_running_loop().create_server(
-            server,
-            sock=self._sock,
-            ssl=self._ssl_context,
-            backlog=self._backlog,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
-            ssl_shutdown_timeout=GOODBYE_TIMEOUT,
-        )
+        assert isinstance(server, _HttpServer)
+        self._server = cast(asyncio.Server, SecureListener(server, self._sock, self._ssl_context))
 
 
 class _HttpServer(web.Server):
@@ -113,11 +103,13 @@ class _HttpServer(web.Server):
         self._unread: dict[_Connection, asyncio.Transport] = {}
         self._warned_at = -FULL_INTERVAL
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> _Connection:
         return _Connection(self)
 
     def admit(self, connection: _Connection) -> bool:
-        """Return whether there is room for a connection; one that was admitted must ``leave``."""
+        """Return whether there is room for a connection, or was before; one that was admitted must ``leave``."""
+        if connection in self._admitted:
+            return True
         if len(self._admitted) < self._max_connections:
             self._admitted.add(connection)
             return True
