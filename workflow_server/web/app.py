@@ -43,7 +43,11 @@ def create_app(
         TokenFileError: the file of tokens cannot be used.
     """
     tokens = Tokens(settings.tokens, settings.read_tokens, settings.token_file)
-    authentication = Authentication(tokens, max_wrong_tokens=settings.max_wrong_tokens)
+    authentication = Authentication(
+        tokens,
+        max_wrong_tokens=settings.max_wrong_tokens,
+        max_requests_per_second=settings.max_requests_per_second,
+    )
     roles = {route.handler: route.role for route in ROUTES}
     methods = READING | {route.method for route in ROUTES}
     requests = RequestSums(ROUTES)

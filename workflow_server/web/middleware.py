@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 from workflow_server.log_context import begin_request, principal
 from workflow_server.web.access.authentication import Authentication, check_role, client_of
 from workflow_server.web.access.hosts import Hosts, check_origins
-from workflow_server.web.access.limits import RequestRate, network_of
+from workflow_server.web.access.limits import network_of
 from workflow_server.web.access.proxies import TrustedProxies
 from workflow_server.web.error_mapping import answer_to
 from workflow_server.web.exceptions import ExpectationRefused, InvalidHeader, NotJson, OriginRefused, TokenRequired
@@ -93,8 +93,7 @@ class AccessControl:
         self._needs_token = settings.needs_token
         self._authentication = authentication
         self._roles = roles
-        rate = settings.max_requests_per_second
-        self._rate = None if rate is None else RequestRate(rate)
+        self._rate = authentication.rate
 
     def check(self, request: web.Request) -> web.Response | None:
         """Return the answer to a preflight; None for a request that may go on.

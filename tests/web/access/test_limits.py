@@ -144,6 +144,13 @@ async def test_requests_above_the_rate_are_429_by_token(serve: Serve, tmp_path: 
         assert (await served.get("/workflows"))[0] == 401
 
 
+async def test_the_beginning_of_a_session_is_a_request_of_its_token(serve: Serve, tmp_path: Path) -> None:
+    token = add_token(tmp_path / "tokens", "a", "read")
+    served = await serve(token_file=str(tmp_path / "tokens"), max_requests_per_second=1)
+    assert [(await served.post("/session", json={"token": token}))[0] for _ in range(3)] == [200, 429, 429]
+    assert (await served.get("/workflows", headers=sent(token, "")))[0] == 429
+
+
 async def test_without_tokens_the_rate_is_of_an_address(serve: Serve) -> None:
     served = await serve(max_requests_per_second=1, **PROXY)
     assert (await served.get("/workflows", headers={"X-Forwarded-For": "203.0.113.1"}))[0] == 200

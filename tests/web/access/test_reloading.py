@@ -20,7 +20,9 @@ from tests.web.conftest import Serve, Served
 from workflow_server.errors import StartupError
 from workflow_server.server import WorkflowServer
 from workflow_server.settings import Settings
-from workflow_server.web.access.token_file import add_token, revoke_token
+from workflow_server.web.access.token_file import add_token, read_token_file, revoke_token
+from workflow_server.web.access.tokens import Tokens
+from workflow_server.web.roles import Token
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -60,6 +62,31 @@ async def test_a_token_is_revoked_though_steps_occupy_all_threads(serve: Serve, 
     finally:
         over.set()
         await slow
+
+
+def test_of_two_reads_at_once_the_later_one_counts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = add_token(file, "team", "read")
+    tokens = Tokens(file=str(file))
+    has_read, goes_on = threading.Event(), threading.Event()
+
+    def held_up(path: str) -> list[Token]:
+        found = read_token_file(path)
+        if not has_read.is_set():
+            has_read.set()
+            goes_on.wait(5)
+        return found
+
+    monkeypatch.setattr("workflow_server.web.access.tokens.read_token_file", held_up)
+    first, second = threading.Thread(target=tokens.load), threading.Thread(target=tokens.load)
+    first.start()
+    assert has_read.wait(5)
+    revoke_token(file, "team")
+    second.start()
+    second.join(0.2)
+    goes_on.set()
+    first.join()
+    second.join()
+    assert tokens.find(token.encode()) is None
 
 
 async def test_a_bad_file_is_one_line_and_the_old_tokens_stay(

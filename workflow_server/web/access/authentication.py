@@ -7,7 +7,7 @@ import time
 from aiohttp import hdrs, web
 
 from workflow_server.web.access.hosts import check_own_page
-from workflow_server.web.access.limits import WrongTokens, network_of
+from workflow_server.web.access.limits import RequestRate, WrongTokens, network_of
 from workflow_server.web.access.sessions import Session, Sessions
 from workflow_server.web.access.token_file import digest_of
 from workflow_server.web.access.tokens import Tokens
@@ -21,10 +21,11 @@ SAFE_COOKIE = f"__Host-{COOKIE}"
 
 
 class Authentication:
-    """The tokens and sessions of a server, and the limit of wrong tokens."""
+    """The tokens and sessions of a server, and its limits of wrong tokens and of requests."""
 
-    def __init__(self, tokens: Tokens, *, max_wrong_tokens: int) -> None:
+    def __init__(self, tokens: Tokens, *, max_wrong_tokens: int, max_requests_per_second: int | None) -> None:
         self.tokens = tokens
+        self.rate = None if max_requests_per_second is None else RequestRate(max_requests_per_second)
         self.sessions = Sessions(tokens)
         self._wrong = WrongTokens(max_wrong_tokens)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 
 from pydantic import SecretStr
@@ -27,6 +28,7 @@ class Tokens:
         # A step may change the current folder before the file is read again.
         self._file = None if file is None else os.path.abspath(file)
         self._known: Mapping[bytes, Token] = self._chosen
+        self._loading = threading.Lock()
         self.load()
 
     @property
@@ -45,7 +47,10 @@ class Tokens:
         Raises:
             TokenFileError: it cannot be used; the tokens are what they were.
         """
-        if self._file is not None:
+        if self._file is None:
+            return
+        # Of two reads at once, the earlier must not come last: a token that was revoked between them would be back.
+        with self._loading:
             self._known = {**{token.digest: token for token in read_token_file(self._file)}, **self._chosen}
 
     def find(self, secret: bytes) -> Token | None:

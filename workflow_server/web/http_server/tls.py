@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+import threading
 
 from workflow_server.config_file import is_readable_by_others
 from workflow_server.printable import printable
@@ -27,6 +28,7 @@ class Certificate:
         self.context = self._loaded()
         """The context for sockets. Connections get the certificate that was loaded last."""
         self._newest = self.context
+        self._loading = threading.Lock()
         self.context.sni_callback = self._choose
 
     def load(self) -> None:
@@ -35,7 +37,8 @@ class Certificate:
         Raises:
             CertificateError: the files cannot be used; the certificate is what it was.
         """
-        self._newest = self._loaded()
+        with self._loading:
+            self._newest = self._loaded()
 
     def _choose(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
         """Give a connection the newest certificate. OpenSSL calls this at each handshake, also without a name in it."""

@@ -32,6 +32,9 @@ async def begin_session(request: web.Request) -> web.Response:
     authentication = request.app[AUTHENTICATION]
     token = authentication.check(request, sent)
     request[PRINCIPAL] = token
+    if authentication.rate is not None:
+        # Only here is it known whose request this is.
+        authentication.rate.take(token.name)
     secret, session = authentication.sessions.begin(token)
     response = json_response(SessionData(name=token.name, role=token.role, expires_at=_time(session.expires_at)))
     _set_cookie(request, response, secret, LIFETIME)

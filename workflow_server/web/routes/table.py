@@ -416,7 +416,7 @@ ROUTES: tuple[Route, ...] = (
             200: _json("The session has begun.", responses.SessionData),
             400: _error("The body is not valid, or the server has no tokens."),
             401: _error("Missing or unknown token."),
-            429: _error("Too many wrong tokens."),
+            429: _error("Too many wrong tokens, or too many requests."),
         },
         body=SessionBody,
         role=None,
