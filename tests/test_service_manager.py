@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -94,3 +95,17 @@ async def test_the_watchdog_of_another_process_is_left_alone(notices: Notices, a
         pass
     service.ready("Resumed 0 runs")
     assert notices.next()[0] == "READY=1"
+
+
+@pytest.mark.parametrize("microseconds", ["", "soon", "-1", "9" * 5_000, "\u0661"])
+async def test_a_watchdog_without_a_time_is_none(microseconds: str, tmp_path: Path) -> None:
+    service = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": microseconds})
+    with service.watched():
+        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_notices_that_are_lost_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    service = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "1"})
+    with service.watched():
+        await asyncio.sleep(0.3)
+    assert caplog.messages == ["The service manager was not told WATCHDOG=1: No such file or directory"]

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 EXTENSION = 30.0
 """Seconds by which systemd is asked, time and again, to wait longer for the start."""
+SHORTEST_WATCH = 0.1
+"""Seconds: nobody sets a watchdog that would take more of the event loop than the server does."""
 ABSTRACT = "@"
 """First character of an address in Linux's abstract namespace as NOTIFY_SOCKET has it; in the address, it is a NUL."""
 
@@ -31,6 +34,8 @@ class ServiceManager:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith(ABSTRACT) else address
         self._watchdog = _watchdog(environment)
+        self._is_lost = False
+        """The last notice could not be sent, which was logged."""
 
     def ready(self, status: str) -> None:
         """Tell that the server accepts requests, and in one line what ``systemctl status`` shows."""
@@ -76,7 +81,11 @@ class ServiceManager:
                 notices.setblocking(False)
                 notices.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
-            logger.warning("The service manager was not told %s: %s", lines[0], error.strerror)
+            if not self._is_lost:
+                logger.warning("The service manager was not told %s: %s", lines[0], error.strerror or error)
+            self._is_lost = True
+        else:
+            self._is_lost = False
 
 
 def _extension(seconds: float) -> str:
@@ -86,6 +95,7 @@ def _extension(seconds: float) -> str:
 def _watchdog(environment: Mapping[str, str]) -> float | None:
     """Return the seconds within which systemd expects to hear of this process, or None where it does not."""
     microseconds = environment.get("WATCHDOG_USEC", "")
-    if not microseconds.isdecimal() or environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+    is_own = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    if not is_own or not re.fullmatch("[0-9]{1,15}", microseconds):
         return None
-    return int(microseconds) / 1_000_000
+    return max(int(microseconds) / 1_000_000, SHORTEST_WATCH)
