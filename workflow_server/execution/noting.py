@@ -32,16 +32,14 @@ class Noting:
         self._traceback: str | None = None
         """That of the attempt that failed last: a step that fails the same way again need not repeat it."""
 
-    def notes_of(self, tick: WorkflowTick, state: BrokerState, took: float | None) -> Sequence[Note]:
-        """Return the entries of a tick that is about to be reduced into ``state``, and of which the waits have been
-        told. ``took``: seconds of the execution whose result it is."""
-        if isinstance(tick, TickStepResult):
-            for item in tick.result:
-                if isinstance(item, (AddWaiter, StepWorkerFailed)):
-                    return list(self._of_result(tick, state, took))
-            return NOTHING
-        if not self._waits.since:
-            return NOTHING
+    def of_result(self, tick: TickStepResult, state: BrokerState, took: float | None) -> Sequence[Note]:
+        """Return the entries of a result that is about to be reduced into ``state``, and of which the waits have been
+        told. ``took``: seconds of the execution."""
+        return list(self._of_result(tick, state, took))
+
+    def of_event(self, tick: WorkflowTick, state: BrokerState) -> Sequence[Note]:
+        """Return the entries of any other tick that is about to be reduced into ``state``, where something is waited
+        for."""
         if isinstance(tick, TickWaiterTimeout):
             return list(self._of_timeout(tick, state))
         if isinstance(tick, TickAddEvent) and (tick.emission is None or _is_new(state, tick.emission)):

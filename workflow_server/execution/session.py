@@ -25,6 +25,7 @@ from workflow_server.execution.engine import (
     ObservedLoop,
     StartEvent,
     StateStore,
+    StepWorkerFailed,
     StopEvent,
     TickAddEvent,
     TickStepResult,
@@ -37,7 +38,7 @@ from workflow_server.execution.engine_driven import EngineDriven
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import EventSink, RecordSink, RunOwner, Surroundings
 from workflow_server.execution.mailbox import Mailbox
-from workflow_server.execution.noting import Noting
+from workflow_server.execution.noting import NOTHING, Noting
 from workflow_server.execution.outcomes import LeftMemory, RunCancelled
 from workflow_server.execution.resuming import missed_time, replay
 from workflow_server.execution.routing import answers
@@ -228,13 +229,22 @@ class RunSession(EngineDriven):
         self._rested_at = -1
         self._mailbox.before(tick, state)
         self.writer.journal.before(tick, state)
-        took = None
+        self.writer.notes = NOTHING
         if isinstance(tick, TickStepResult):
             took = self.writer.took = self._gate.taken(tick)
             for item in tick.result:
-                if isinstance(item, AddWaiter):
-                    self._run.workflow.learn(item.event_type)
-        self.writer.notes = self._noting.notes_of(tick, state, took)
+                if isinstance(item, (AddWaiter, StepWorkerFailed)):
+                    self._look_at(tick, state, took)
+                    break
+        elif self.writer.journal.waits.since:
+            self.writer.notes = self._noting.of_event(tick, state)
+
+    def _look_at(self, tick: TickStepResult, state: BrokerState, took: float | None) -> None:
+        """Look at an execution that did not just end: it waits, or it has failed."""
+        for item in tick.result:
+            if isinstance(item, AddWaiter):
+                self._run.workflow.learn(item.event_type)
+        self.writer.notes = self._noting.of_result(tick, state, took)
 
     def send_again(self, ticks: list[WorkflowTick], before: BrokerState) -> None:
         """Send again what was on its way to the run; see ``Mailbox.send_again``."""

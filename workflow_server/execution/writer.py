@@ -186,10 +186,12 @@ class RunWriter:
             return
         records: list[Record] = [TickAppended(self._run_id, self._next_tick, entry)]
         self._next_tick += 1
-        self._wrote_nothing = not patch and _is_failure(tick)
+        self._wrote_nothing = False
         if isinstance(tick, TickStepResult):
             if patch:
                 records.append(self._patched(patch))
+            else:
+                self._wrote_nothing = _is_failure(tick)
             self._note_progress(records)
         elif isinstance(tick, TickAddEvent):
             posted = self.inbox.take(tick.event)
@@ -379,8 +381,8 @@ async def durable(commit: Commit | None) -> None:
         await commit
 
 
-def _is_failure(tick: WorkflowTick) -> bool:
-    return isinstance(tick, TickStepResult) and any(isinstance(result, StepWorkerFailed) for result in tick.result)
+def _is_failure(tick: TickStepResult) -> bool:
+    return any(isinstance(result, StepWorkerFailed) for result in tick.result)
 
 
 def _call(write: weakref.WeakMethod[Any], patch: Patch) -> None:

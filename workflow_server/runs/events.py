@@ -50,7 +50,8 @@ class EventLog:
         self._recent: deque[StoredEvent] | None = None
         """Made with the first reader, and dropped with the last."""
         self._recent_characters = 0
-        self._pages = SharedPages(self._read_stored)
+        self._pages: SharedPages | None = None
+        """Made when readers first share a page, and dropped with the last of them."""
         self._change: asyncio.Future[None] | None = None
         """Done at the next change; there is one while readers wait."""
         self._is_hurried = False
@@ -115,15 +116,15 @@ class EventLog:
         """Count a reader that has left: without any, no events are kept."""
         self._readers -= 1
         if self._readers <= 1:
-            self._pages.clear()
+            self._keep_no_pages()
         if not self._readers:
-            self._recent, self._recent_characters = None, 0
+            self._recent, self._recent_characters, self._pages = None, 0, None
 
     def delete(self) -> None:
         """Note that the handler was deleted: its readers get what is in memory, and end. Whatever the store has under
         its id from now on is another handler's."""
         self._is_deleted = True
-        self._pages.clear()
+        self._keep_no_pages()
         self.end()
 
     def end(self) -> None:
@@ -133,20 +134,29 @@ class EventLog:
 
     async def page(self, after: int) -> EventPage:
         """Return committed events past ``after``: at least one where there is one. Several readers share the page."""
-        is_shared = self._readers > 1
-        page = self._pages.find(after, self.committed) if is_shared else None
+        shared = self._shared_pages() if self._readers > 1 else None
+        page = None if shared is None else shared.find(after, self.committed)
         if page is not None:
             return page
         if self._recent and self._recent[0].sequence <= after + 1:
             page = first_page(islice(self._recent, max(0, after + 1 - self._recent[0].sequence), None))
-            if is_shared:
-                self._pages.keep(after, self.committed, page)
+            if shared is not None:
+                shared.keep(after, self.committed, page)
             return page
         if self._is_deleted:
             return EventPage(())
-        if is_shared:
-            return await self._pages.read(after, self.committed)
+        if shared is not None:
+            return await shared.read(after, self.committed)
         return EventPage(await self._read_stored(after))
+
+    def _shared_pages(self) -> SharedPages:
+        if self._pages is None:
+            self._pages = SharedPages(self._read_stored)
+        return self._pages
+
+    def _keep_no_pages(self) -> None:
+        if self._pages is not None:
+            self._pages.clear()
 
     async def _read_stored(self, after: int) -> list[StoredEvent]:
         """Return events past ``after`` that are committed and published.
@@ -166,7 +176,7 @@ class EventLog:
         self._waiting += 1
         if self._waiting >= self._readers:
             # All have passed what is kept for those that come later.
-            self._pages.clear()
+            self._keep_no_pages()
         try:
             done, _ = await asyncio.wait((self._change,), timeout=timeout)
         finally:

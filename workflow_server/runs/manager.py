@@ -297,7 +297,7 @@ class RuntimeManager:
         served = self.workflow(workflow_name)
         event = served.start_event(request.start_event)
         begin = partial(self._starter.start, served, event, request, run_id, answers_first=answers_first)
-        start = partial(self._within_quota, run_id, begin)
+        start = partial(self._within_quota, run_id, begin) if self._quota.is_limited else begin
         work = start() if request.key is None else self._once(f"run:{served.name}", request.key, start)
         return await self._activation.tasks.run(work, f"start {workflow_name}")
 

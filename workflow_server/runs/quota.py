@@ -20,6 +20,11 @@ class RunQuota:
         self._limit = limit
         self._starting: set[str] = set()
 
+    @property
+    def is_limited(self) -> bool:
+        """Return whether there is a limit."""
+        return self._limit is not None
+
     @contextmanager
     def place(self, run_id: str) -> Iterator[None]:
         """Hold a place for a run while it is being started; once it is in the table, it counts there.
