@@ -18,7 +18,7 @@ from tests.harness.managing import Managing
 from tests.harness.runs import asked, damage, ended, in_memory, released, suspended, until
 from workflow_server.errors import HandlerNotFound
 from workflow_server.protocol.handlers import IdempotencyKey, RetryRequest, RunRequest
-from workflow_server.runs.exceptions import RunAlreadyEnded, RunNotOver, RunNotSuspended, RunSuspended
+from workflow_server.runs.exceptions import RunNotOver, RunSucceeded, RunSuspended
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.suspension import suspensions
 
@@ -159,26 +159,26 @@ async def test_a_queued_run_is_suspended_when_it_gets_its_slot(managing: Managin
 async def test_another_try_goes_on_or_says_why_not(managing: Managing) -> None:
     async with managing(asks=Asks(timeout=None)) as manager:
         handler_id = await waiting(manager)
-        with pytest.raises(RunNotSuspended):
-            await manager.resume_suspended(handler_id)
+        with pytest.raises(RunNotOver):
+            await manager.retry(handler_id, RetryRequest())
         with pytest.raises(HandlerNotFound):
-            await manager.resume_suspended("nobody")
+            await manager.retry("nobody", RetryRequest())
     Moody.unfit = True
     async with managing(asks=Asks(timeout=None)) as manager:
         await suspended(manager, handler_id)
         with pytest.raises(RunSuspended, match="no longer accepts"):
-            await manager.resume_suspended(handler_id)
+            await manager.retry(handler_id, RetryRequest())
         await suspended(manager, handler_id)
         Moody.unfit = False
-        shown = await manager.resume_suspended(handler_id)
+        shown = await manager.retry(handler_id, RetryRequest())
         assert (shown.status, shown.suspended) == ("running", None)
         await manager.send(handler_id, REPLY, None, None)
         assert (await ended(manager, handler_id))[0].status == "completed"
-        with pytest.raises(RunAlreadyEnded):
-            await manager.resume_suspended(handler_id)
+        with pytest.raises(RunSucceeded):
+            await manager.retry(handler_id, RetryRequest())
     async with managing() as manager:
         with pytest.raises(HandlerNotFound):
-            await manager.resume_suspended("nobody")
+            await manager.retry("nobody", RetryRequest())
 
 
 async def retries(manager: RuntimeManager, handler_id: str) -> list[object]:
@@ -223,7 +223,7 @@ async def test_another_try_waits_for_a_slot_where_none_is_free(managing: Managin
         await suspended(manager, handler_id)
         Moody.unfit = False
         other = await waiting(manager)
-        shown = await manager.resume_suspended(handler_id)
+        shown = await manager.retry(handler_id, RetryRequest())
         assert "num_concurrent_runs" in str(shown.suspended)
         for handler in (other, handler_id):
             await manager.send(handler, REPLY, None, None)
@@ -236,7 +236,7 @@ async def test_a_run_of_no_registered_workflow_is_not_tried_again(managing: Mana
         handler_id = await waiting(manager)
     async with managing() as manager:
         with pytest.raises(RunSuspended, match="not registered"):
-            await manager.resume_suspended(handler_id)
+            await manager.retry(handler_id, RetryRequest())
         assert suspensions(manager.runs) == "1 suspended: 1 is of a workflow that is not registered"
 
 

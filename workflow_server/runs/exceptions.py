@@ -112,16 +112,6 @@ class RunSuperseded(Conflict):
 
 
 @dataclass(eq=False)
-class RunNotSuspended(Conflict):
-    """Raised for a run to resume that goes on already."""
-
-    handler_id: str
-
-    def __str__(self) -> str:
-        return f"The run of handler '{self.handler_id}' is not suspended: it goes on."
-
-
-@dataclass(eq=False)
 class RunSuspended(Conflict):
     """Raised for an operation that needs a run which does not proceed on this server."""
 

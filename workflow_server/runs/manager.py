@@ -47,7 +47,6 @@ from workflow_server.runs.readiness import why_not_ready
 from workflow_server.runs.retention import Retention, RetentionRules
 from workflow_server.runs.retrying import Retrier
 from workflow_server.runs.starting import Starter
-from workflow_server.runs.suspension import resume_suspended
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
 from workflow_server.runs.waiters import EndWaiters
@@ -373,20 +372,6 @@ class RuntimeManager:
             status = await self._activation.cancel(handler_id, by=by)
             if status is not None:
                 raise HandlerNotRunning(handler_id, status)
-
-    async def resume_suspended(self, handler_id: str) -> HandlerData:
-        """Try again to load a run that is suspended; returns its handler, whose run goes on or waits for its slot.
-
-        Raises:
-            HandlerNotFound: there is none.
-            RunAlreadyEnded, RunNotSuspended: there is nothing to resume.
-            RunSuspended: it still cannot go on, for the reason that the error names.
-            ShuttingDown: the server stops.
-        """
-        self._check_open()
-        work = resume_suspended(self.store, self.runs, self._activation, handler_id)
-        await self._activation.tasks.run(work, f"resume {handler_id}")
-        return await self.get_handler(handler_id)
 
     async def purge(self, handler_id: str) -> None:
         """Delete a handler with all that belongs to it; one that runs is cancelled first.

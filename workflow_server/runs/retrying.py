@@ -91,9 +91,6 @@ class Retrier:
         """
         if request.handler_id is not None and not request.fork:
             raise HandlerIdBesideNoFork
-        run = self._table.get(handler_id)
-        if run is not None and run.state is RunState.SUSPENDED and not request.fork and request.from_step is None:
-            return await self._resume(handler_id, run.run_id, request)
         new_id = handler_id
         if request.fork:
             new_id = request.handler_id or new_handler_id()
@@ -105,17 +102,19 @@ class Retrier:
                 raise ShuttingDown
             if request.handler_id is not None:
                 await self._check_new(request.handler_id)
+            run = self._table.get(handler_id)
+            if run is not None and run.state is RunState.SUSPENDED and not request.fork and request.from_step is None:
+                return await self._resume(run, request)
             return await self._retry(handler_id, new_id, request, run_id)
 
-    async def _resume(self, handler_id: str, run_id: str, request: RetryRequest) -> HandlerData:
+    async def _resume(self, run: Run, request: RetryRequest) -> HandlerData:
         """Try again to load a run that does not fit the code; it is the same run, and its tags stay."""
-        await resume_suspended(self._store, self._table, self._activation, handler_id, by=request.by)
-        answer = shown(self._table, await find_handler(self._store, handler_id))
+        await resume_suspended(self._activation, run, by=request.by)
+        answer = shown(self._table, await find_handler(self._store, run.handler_id))
         if request.key is not None:
-            scope, key = f"retry:{handler_id}", request.key
-            response = answer.model_dump_json()
+            scope, key, response = f"retry:{run.handler_id}", request.key, answer.model_dump_json()
             await self._store.commit(
-                KeyAnswered(scope, key.key, handler_id, run_id, key.body_hash, response, time.time())
+                KeyAnswered(scope, key.key, run.handler_id, run.run_id, key.body_hash, response, time.time())
             )
         return answer
 

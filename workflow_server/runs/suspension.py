@@ -6,12 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 from workflow_server.runs.activation import Activation
-from workflow_server.runs.exceptions import RunAlreadyEnded, RunNotSuspended, RunSuspended
+from workflow_server.runs.exceptions import RunSuspended
 from workflow_server.runs.run import Run
 from workflow_server.runs.states import PROBATION, UNREGISTERED, RunState
-from workflow_server.runs.table import RunTable
-from workflow_server.runs.views import find_handler
-from workflow_server.store.base import AbstractWorkflowStore
 
 _IN_WORDS = {
     UNREGISTERED: ("is of a workflow that is not registered", "are of workflows that are not registered"),
@@ -32,25 +29,14 @@ def suspensions(runs: Iterable[Run]) -> str:
     return f"{counts.total()} suspended: {', '.join(parts)}"
 
 
-async def resume_suspended(
-    store: AbstractWorkflowStore, table: RunTable, activation: Activation, handler_id: str, *, by: str | None = None
-) -> None:
-    """Try again to load the handler's run, which is suspended since it does not fit the code. ``by``: the name of the
-    client's token, for the history.
+async def resume_suspended(activation: Activation, run: Run, *, by: str | None = None) -> None:
+    """Try again to load a run that is suspended. The caller holds its handler's lock. ``by``: the name of the client's
+    token, for the history.
 
     Raises:
-        HandlerNotFound, RunAlreadyEnded, RunNotSuspended: there is nothing to resume.
-        RunSuspended: it still cannot go on.
+        RunSuspended: it still cannot go on, for the reason that the error names.
     """
-    async with table.lock(handler_id):
-        run = await activation.settled(handler_id)
-        if run is None:
-            handler = await find_handler(store, handler_id)
-            if handler.status != "running":
-                raise RunAlreadyEnded(handler_id, handler.status)
-        if run is None or run.state is not RunState.SUSPENDED:
-            raise RunNotSuspended(handler_id)
-        if run.suspended not in _IN_WORDS:
-            await activation.load_suspended(run, by)
-        if run.state is RunState.SUSPENDED and run.suspended is not None:
-            raise RunSuspended(handler_id, run.suspended)
+    if run.suspended not in _IN_WORDS:
+        await activation.load_suspended(run, by)
+    if run.state is RunState.SUSPENDED and run.suspended is not None:
+        raise RunSuspended(run.handler_id, run.suspended)

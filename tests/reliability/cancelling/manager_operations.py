@@ -11,7 +11,7 @@ from tests.reliability.cancelling.operation import Http, Operation, key_of, last
 from tests.reliability.cancelling.store_operations import rows_of
 from workflow_server.protocol.handlers import HandlerData, RetryRequest
 from workflow_server.records import InboxPosted, ListFilter, RunEnded, RunLoaded, RunStarted
-from workflow_server.runs.exceptions import HandlerNotRunning, RunAlreadyEnded, RunNotSuspended
+from workflow_server.runs.exceptions import HandlerNotRunning, RunAlreadyEnded, RunNotOver
 from workflow_server.store import SqliteWorkflowStore
 from workflow_server.store.internal_records import PurgeMarked
 
@@ -187,7 +187,7 @@ class SendWithoutKey(Send):
 class ResumeSuspended(Operation):
     """A cancelled try to resume a suspended run has loaded it, or the next try does; nothing posted to it is lost."""
 
-    covers = ("RuntimeManager.resume_suspended",)
+    covers = ("RuntimeManager.retry",)
 
     async def prepare(self) -> None:
         self.handler_id = await self.listen(out_of_memory=True)
@@ -202,7 +202,7 @@ class ResumeSuspended(Operation):
         damage(self.path, f"{what} FROM {table} WHERE handler_id = ?{where}", self.handler_id)
 
     async def work(self) -> HandlerData:
-        return await self.manager.resume_suspended(self.handler_id)
+        return await self.manager.retry(self.handler_id, RetryRequest())
 
     def http(self) -> Http | None:
         return Http(f"/handlers/{self.handler_id}/retry", RunLoaded)
@@ -215,7 +215,7 @@ class ResumeSuspended(Operation):
 
     async def check(self, outcome: Outcome) -> None:
         if outcome.cancelled:
-            with suppress(RunNotSuspended):
+            with suppress(RunNotOver):
                 await self.work()
         await self.manager.send(self.handler_id, told("last"), None, None)
         assert '"result":["once","beside","last"]' in await last_event(self.manager, self.handler_id)
