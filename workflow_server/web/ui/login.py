@@ -7,7 +7,7 @@ import hashlib
 
 from aiohttp import hdrs, web
 
-from workflow_server.web.ui.page import HEADERS, STYLE, policy
+from workflow_server.web.ui.page import HEADERS, document, policy
 
 _SCRIPT = """
 document.querySelector("form").addEventListener("submit", async (event) => {
@@ -21,18 +21,8 @@ document.querySelector("form").addEventListener("submit", async (event) => {
 """
 _SCRIPT_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
 
-_PAGE = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>workflow_server</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>workflow_server</h1>
-<p>This server needs a token. If this browser has a session already, <a href="">open the page</a>.</p>
+_PAGE = document(f"""<p>This server needs a token.
+If this browser has a session already, <a href="">open the page</a>.</p>
 <h2>Token</h2>
 <form>
 <input name="token" type="password" required autofocus autocomplete="current-password" aria-label="Token">
@@ -40,10 +30,7 @@ _PAGE = f"""<!DOCTYPE html>
 <output></output>
 </form>
 </main>
-<script>{_SCRIPT}</script>
-</body>
-</html>
-"""
+<script>{_SCRIPT}</script>""")
 
 
 def login_page() -> web.Response:

@@ -47,10 +47,8 @@ _API = (
 )
 
 
-def render(workflow_names: list[str]) -> str:
-    """Return the page for these workflows. Its links are relative, so that it works in a mounted application."""
-    workflows = "\n".join(_workflow(name) for name in workflow_names) or "<li>None yet.</li>"
-    api = "\n".join(f'<li><strong><a href="{path}">/{path}</a></strong> {text}</li>' for path, text in _API)
+def document(main: str) -> str:
+    """Return an HTML page with this content of its own."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -62,7 +60,17 @@ def render(workflow_names: list[str]) -> str:
 <body>
 <main>
 <h1>workflow_server</h1>
-<p>Runs go on where they were, whatever happens to the process.</p>
+{main}
+</body>
+</html>
+"""
+
+
+def render(workflow_names: list[str]) -> str:
+    """Return the page for these workflows. Its links are relative, so that it works in a mounted application."""
+    workflows = "\n".join(_workflow(name) for name in workflow_names) or "<li>None yet.</li>"
+    api = "\n".join(f'<li><strong><a href="{path}">/{path}</a></strong> {text}</li>' for path, text in _API)
+    return document(f"""<p>Runs go on where they were, whatever happens to the process.</p>
 <h2>Workflows</h2>
 <ul>
 {workflows}
@@ -71,10 +79,7 @@ def render(workflow_names: list[str]) -> str:
 <ul>
 {api}
 </ul>
-</main>
-</body>
-</html>
-"""
+</main>""")
 
 
 def _workflow(name: str) -> str:
