@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartServer
-from workflow_server.service_manager import ServiceManager
+from workflow_server.service_manager import SHORTEST_WATCH, ServiceManager, _watchdog
 
 FLOW = """
 from workflows import Workflow, step
@@ -109,3 +109,8 @@ async def test_notices_that_are_lost_are_logged_once(tmp_path: Path, caplog: pyt
     with service.watched():
         await asyncio.sleep(0.3)
     assert caplog.messages == ["The service manager was not told WATCHDOG=1: No such file or directory"]
+
+
+def test_a_watchdog_of_a_moment_is_not_fed_all_the_time() -> None:
+    assert _watchdog({"WATCHDOG_USEC": "1"}) == SHORTEST_WATCH
+    assert _watchdog({"WATCHDOG_USEC": "30000000"}) == 30.0

@@ -108,6 +108,19 @@ async def released(served: Traced, handler_id: str) -> None:
 # -- One trace -------------------------------------------------------------------------------------
 
 
+async def test_a_retry_is_in_the_trace_of_its_own_request(traced: Trace) -> None:
+    async with traced(fail=Fail()) as served:
+        handler_id = await served.finish("fail")
+        other = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+        async with served.client.post(f"/handlers/{handler_id}/retry", headers=other) as response:
+            assert response.status == 200
+        await ended(served, handler_id)
+        runs = [span for span in served.spans() if span.name == "run fail"]
+        request = served.span("POST /handlers/{handler_id}/retry")
+        assert [ids(run)[0] for run in runs] == [TRACE_ID, "ab" * 16]
+        assert parent(runs[1]) == ids(request)[1]
+
+
 @pytest.mark.parametrize("control_loop", ["lean", "engine"])
 async def test_request_run_and_steps_are_one_trace(traced: Trace, control_loop: str) -> None:
     async with traced(chain=Chain(), settings={"control_loop": control_loop}) as served:

@@ -144,3 +144,20 @@ async def test_runs_of_before_count_and_are_all_resumed(serve: Serve, tmp_path: 
         assert (await served.post(f"/handlers/{handler_id}/cancel"))[0] == 200
     assert (await start(served))[0] == 200
     assert (await start(served))[0] == 429
+
+
+async def test_a_retry_needs_a_place_like_a_start(serve: Serve) -> None:
+    served = await serve(max_running_runs=1)
+    _, first = await start(served)
+    assert (await served.post(f"/handlers/{first['handler_id']}/cancel"))[0] == 200
+    _, second = await start(served)
+    assert (await served.post(f"/handlers/{first['handler_id']}/retry"))[0] == 429
+    status, done = await served.post("/bulk/retry?status=cancelled")
+    assert (status, done["handler_ids"], [told["handler_id"] for told in done["refused"]]) == (
+        200,
+        [],
+        [first["handler_id"]],
+    )
+    assert await running(served) == [second["handler_id"]]
+    assert (await served.post(f"/handlers/{second['handler_id']}/cancel"))[0] == 200
+    assert (await served.post(f"/handlers/{first['handler_id']}/retry"))[0] == 200
