@@ -19,8 +19,9 @@ from workflow_server.web.middleware import READING, access_control, defer_expect
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.responses import add_common_headers
 from workflow_server.web.routes.table import ROUTES
-from workflow_server.web.state import AUTHENTICATION, EXPORTER, MANAGER, OPENAPI, SETTINGS, STREAMS, WebSettings
+from workflow_server.web.state import ASSETS, AUTHENTICATION, EXPORTER, MANAGER, OPENAPI, SETTINGS, STREAMS, WebSettings
 from workflow_server.web.streaming.open_requests import OpenStreams
+from workflow_server.web.ui.assets import Assets
 from workflow_server.web.watching import RequestSums, watched
 
 if TYPE_CHECKING:
@@ -62,13 +63,14 @@ def create_app(
         has_access=authentication.has_access,
     )
     app[EXPORTER] = Exporter(manager.figures, lambda: app[STREAMS].number, requests, max_series=settings.metrics_series)
+    app[ASSETS] = Assets()
     app[OPENAPI] = json.dumps(openapi_schema(needs_token=settings.needs_token)).encode()
     for route in ROUTES:
         # This adds HEAD, too.
         if route.method == "GET":
-            app.router.add_get(route.path, route.handler, expect_handler=defer_expect)
+            app.router.add_get(route.pattern, route.handler, expect_handler=defer_expect)
         else:
-            app.router.add_route(route.method, route.path, route.handler, expect_handler=defer_expect)
+            app.router.add_route(route.method, route.pattern, route.handler, expect_handler=defer_expect)
     allowed = frozenset(settings.cors_origins)
     withheld: set[object] = set()
 

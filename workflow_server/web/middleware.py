@@ -21,10 +21,9 @@ from workflow_server.web.error_mapping import answer_to
 from workflow_server.web.exceptions import ExpectationRefused, InvalidHeader, NotJson, OriginRefused, TokenRequired
 from workflow_server.web.responses import JSON
 from workflow_server.web.roles import Role
+from workflow_server.web.routes.page import index, login
 from workflow_server.web.routes.route import RouteHandler
-from workflow_server.web.routes.server import index
 from workflow_server.web.state import CLIENT, FORWARDED_HOST, PRINCIPAL, SCHEME, WebSettings
-from workflow_server.web.ui.login import login_page
 
 READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
@@ -58,7 +57,7 @@ def access_control(
             return await handler(request)
         except Exception as error:
             if _asks_for_session(request, error):
-                return login_page()
+                return login(request)
             return answer_to(request, error)
 
     return controlled

@@ -26,6 +26,8 @@ _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 _PATH_DESCRIPTIONS = {
     "name": "The name of a workflow.",
     "handler_id": "The id of a handler, from the response to its start.",
+    "version": "The version of the files, from the start page.",
+    "path": "The path of a file; it may hold slashes.",
 }
 
 _EVERYWHERE = {

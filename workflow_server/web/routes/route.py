@@ -51,3 +51,8 @@ class Route:
     """The role that a token needs for it; None where it needs no token."""
     waits: bool = False
     """True if it is answered when a run has ended, or its reader has read: the time says nothing about the server."""
+
+    @property
+    def pattern(self) -> str:
+        """The path as the router takes it: a parameter named ``path`` may hold slashes."""
+        return self.path.replace("{path}", "{path:.+}")

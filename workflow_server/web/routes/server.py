@@ -1,4 +1,4 @@
-"""The request handlers about the server itself: its health, readiness and metrics, its description and its page."""
+"""The request handlers about the server itself: its health, readiness and metrics, and its description."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from workflow_server.printable import printable
 from workflow_server.protocol.responses import Healthy, Ready, Unhealthy, Unready
 from workflow_server.web.responses import JSON, json_response
 from workflow_server.web.state import EXPORTER, MANAGER, OPENAPI
-from workflow_server.web.ui.page import CONTENT_SECURITY_POLICY, HEADERS, render
 
 MAX_PROBLEM = 500
 """Characters of the reason why the server is unhealthy."""
@@ -39,13 +38,3 @@ async def metrics(request: web.Request) -> web.Response:
 async def get_openapi(request: web.Request) -> web.Response:
     """GET /openapi.json."""
     return web.Response(body=request.app[OPENAPI], content_type=JSON)
-
-
-async def index(request: web.Request) -> web.Response:
-    """GET /."""
-    return web.Response(
-        text=render(request.app[MANAGER].workflow_names()),
-        content_type="text/html",
-        charset="utf-8",
-        headers={**HEADERS, "Content-Security-Policy": CONTENT_SECURITY_POLICY},
-    )

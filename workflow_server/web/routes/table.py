@@ -15,10 +15,11 @@ from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
 from workflow_server.web.responses import JSON
-from workflow_server.web.routes import events, handlers, server, sessions, workflows
+from workflow_server.web.routes import events, handlers, page, server, sessions, workflows
 from workflow_server.web.routes.route import Parameter, Response, Route
 from workflow_server.web.streaming.ndjson import NDJSON
 from workflow_server.web.streaming.sse import SSE
+from workflow_server.web.ui.assets import CONTENT_TYPES
 
 
 def _json(description: str, *models: type[BaseModel]) -> Response:
@@ -465,12 +466,24 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/",
-        server.index,
+        page.index,
         "Get the start page.",
         {
             200: Response("The page.", {"text/html": {"type": "string"}}),
             401: Response("A form for the token, for browsers.", {"text/html": {"type": "string"}, JSON: _ERROR}),
         },
         role="read",
+    ),
+    Route(
+        "GET",
+        "/static/{version}/{path}",
+        page.get_asset,
+        "Get a file of the start page. Needs no token: it is the same on every server of this version.",
+        {
+            200: Response("The file.", {kind: {"type": "string"} for kind in CONTENT_TYPES}),
+            304: Response("The client has it."),
+            404: _error("There is no such file."),
+        },
+        role=None,
     ),
 )
