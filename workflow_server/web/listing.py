@@ -38,6 +38,7 @@ class PageAsked(NamedTuple):
     limit: int
     cursor: ListCursor | None
     with_results: bool
+    with_now: bool
 
 
 class BulkAsked(NamedTuple):
@@ -75,12 +76,16 @@ def page_asked(request: web.Request) -> PageAsked | None:
         InvalidParameter: a parameter is not valid.
     """
     limit = _limit(request)
-    included = _choice(request, "include", ("result",), "result")
+    included = values(request, "include") or ()
+    if not set(included) <= {"result", "now"}:
+        raise InvalidParameter("include", "result or now")
     if limit is None:
         if single(request, "cursor") is not None:
             raise InvalidParameter("cursor", "a limit beside it")
+        if "now" in included:
+            raise InvalidParameter("include", "a limit beside now")
         return None
-    return PageAsked(limit, _cursor(request), included is not None)
+    return PageAsked(limit, _cursor(request), with_results="result" in included, with_now="now" in included)
 
 
 def bulk_asked(request: web.Request) -> BulkAsked:

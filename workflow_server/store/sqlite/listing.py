@@ -11,6 +11,7 @@ from itertools import product
 from operator import itemgetter
 from typing import Any
 
+from workflow_server.protocol.phrases import HEAD, summary_of
 from workflow_server.records import HandlerCount, HandlersPage, ListCursor, ListFilter, Status, StoredHandler
 from workflow_server.store.sqlite.connection import DAMAGED
 from workflow_server.store.sqlite.reads import READS
@@ -35,22 +36,35 @@ _BEHIND_ALL_IDS = "\U0010ffff"
 
 
 def read_page(
-    connection: sqlite3.Connection, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool
+    connection: sqlite3.Connection,
+    wanted: ListFilter,
+    cursor: ListCursor | None,
+    limit: int,
+    *,
+    with_results: bool,
+    with_now: bool = False,
 ) -> HandlersPage:
     """Return the next handlers of the list, read in one transaction; see ``AbstractWorkflowStore.list_page``."""
     # Without a call of ``text`` for each value, which only a damaged one needs.
     careful, connection.text_factory = connection.text_factory, str
+    how = {"with_results": with_results, "with_now": with_now}
     try:
-        return _read_page(connection, wanted, cursor, limit, with_results=with_results)
+        return _read_page(connection, wanted, cursor, limit, **how)
     except sqlite3.OperationalError:
         connection.text_factory = careful
-        return _read_page(connection, wanted, cursor, limit, with_results=with_results)
+        return _read_page(connection, wanted, cursor, limit, **how)
     finally:
         connection.text_factory = careful
 
 
 def _read_page(
-    connection: sqlite3.Connection, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool
+    connection: sqlite3.Connection,
+    wanted: ListFilter,
+    cursor: ListCursor | None,
+    limit: int,
+    *,
+    with_results: bool,
+    with_now: bool,
 ) -> HandlersPage:
     connection.execute("BEGIN")
     try:
@@ -58,9 +72,9 @@ def _read_page(
         if begun is None:
             return HandlersPage([], None)
         rows, place = _rows(connection, wanted, _within(begun, wanted), limit)
-        if not with_results:
-            return HandlersPage([_without_result(row) for row in rows], _at(begun, place))
-        handlers = _with_results(connection, rows)
+        handlers = _with_results(connection, rows) if with_results else [_without_result(row) for row in rows]
+        if with_now:
+            handlers = present_of(connection, handlers)
     finally:
         connection.execute("ROLLBACK")
     if len(handlers) < len(rows):
@@ -172,7 +186,7 @@ def _handler(row: Row, result: str | None, *, damaged: bool) -> StoredHandler:
     *fields, tags = row[1:]
     # Only what is JSON may stand in the JSON of a list.
     checked = None if tags is None else json.dumps(tags_of(tags), ensure_ascii=False, separators=(",", ":"))
-    return StoredHandler._make((*fields, checked, result, damaged))
+    return StoredHandler._make((*fields, checked, result, damaged, None, None))
 
 
 def _with_results(connection: sqlite3.Connection, rows: list[Row]) -> list[StoredHandler]:
@@ -190,6 +204,32 @@ def _with_results(connection: sqlite3.Connection, rows: list[Row]) -> list[Store
             break
     results.close()
     return handlers
+
+
+# -- The present -----------------------------------------------------------------------------------
+
+
+def present_of(connection: sqlite3.Connection, handlers: list[StoredHandler]) -> list[StoredHandler]:
+    """Return the handlers, or the first of them, with where they stand and with their results in a phrase."""
+    found: list[StoredHandler] = []
+    size = 0
+    ids = json.dumps([handler.handler_id for handler in handlers])
+    rows = connection.execute(READS["listed_present"], {"handler_ids": ids})
+    for handler, (standing, result) in zip(handlers, rows, strict=False):
+        found.append(handler._replace(standing=standing, summary=_summary(connection, result)))
+        size += len(standing or "")
+        if size >= CHARACTERS:
+            break
+    rows.close()
+    return found
+
+
+def _summary(connection: sqlite3.Connection, payload: int | None) -> str | None:
+    """Return the result in this row in a phrase. Only its first bytes are read: a column would be read whole."""
+    if payload is None:
+        return None
+    with connection.blobopen("payloads", "result", payload, readonly=True) as result:
+        return summary_of(result.read(HEAD), is_whole=len(result) <= HEAD)
 
 
 # -- Counts ----------------------------------------------------------------------------------------

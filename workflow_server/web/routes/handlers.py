@@ -39,6 +39,9 @@ from workflow_server.web.streaming.handler_list import page_response, write_list
 
 logger = logging.getLogger(__name__)
 
+RECENTLY = 86_400.0
+"""Seconds for which a failure is recent."""
+
 
 async def get_handler(request: web.Request) -> web.Response:
     """GET /handlers/{handler_id}."""
@@ -61,7 +64,7 @@ async def list_handlers(request: web.Request) -> web.StreamResponse:
     manager = request.app[MANAGER]
     if page is not None:
         handlers, following = await manager.handler_page(
-            wanted, page.cursor, page.limit, with_results=page.with_results
+            wanted, page.cursor, page.limit, with_results=page.with_results, with_now=page.with_now
         )
         return page_response(handlers, None if following is None else cursor_text(wanted, following))
     with request.app[STREAMS].admitted(request):
@@ -85,7 +88,9 @@ async def get_history(request: web.Request) -> web.Response:
 async def count_handlers(request: web.Request) -> web.Response:
     """GET /handlers/stats."""
     check_known(request, ())
-    return json_response(HandlerStats.of(await request.app[MANAGER].count_handlers()))
+    manager = request.app[MANAGER]
+    counts, failed = await manager.count_handlers(), await manager.count_failed(RECENTLY)
+    return json_response(HandlerStats.of(counts, await manager.count_now(), failed))
 
 
 async def cancel_matching(request: web.Request) -> web.Response:

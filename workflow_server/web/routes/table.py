@@ -135,8 +135,9 @@ _LISTING = (
     Parameter("cursor", "With limit: the next_cursor of the page before.", {"type": "string"}),
     Parameter(
         "include",
-        "With limit, results are null unless they are included.",
-        {"type": "string", "enum": ["result"]},
+        "With limit, results are null unless they are included. now, which needs a limit, adds what each run does at "
+        "present, as the key now.",
+        {"type": "array", "items": {"type": "string", "enum": ["result", "now"]}},
     ),
 )
 
@@ -266,7 +267,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/handlers/stats",
         handlers.count_handlers,
-        "Count the handlers by workflow and status.",
+        "Count the handlers by workflow, by status and by what they do.",
         {
             200: _json("The numbers.", responses.HandlerStats),
             400: _error("Unknown parameter."),
