@@ -450,6 +450,8 @@ class ListFilter(NamedTuple):
     text: str | None = None
     """A part of the handler's id, its run's, its workflow's name, its error or one of its tags, in any case."""
     newest_first: bool = False
+    handler_ids: frozenset[str] | None = None
+    """Those of which a handler is one; any for None."""
 
 
 class ListCursor(NamedTuple):

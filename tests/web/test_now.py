@@ -200,6 +200,35 @@ async def test_runs_are_counted_by_what_they_do(serve: Serve) -> None:
     assert answer["failed_recently"] == 2
 
 
+async def test_a_list_can_be_limited_to_what_runs_do(serve: Serve) -> None:
+    served = await serve(workflows=flows(), idle_timeout=None, grace_period=0.1)
+    ids = await start_each(served)
+    await served.finish("echo")
+    for states, names in {
+        "now=waiting": {"waiting"},
+        "now=queued": {"queued"},
+        "now=stalled&now=waiting": {"stalled", "waiting"},
+        "now=running": {"retrying", "running", "first"},
+        "now=running&workflow_name=one": {"first"},
+        "now=suspended": set(),
+        "now=released": set(),
+        "now=waiting&status=completed": set(),
+        "now=waiting&status=running": {"waiting"},
+        "now=": {*ids, "echo"},
+    }.items():
+        for query in (states, f"{states}&limit=500", f"{states}&order=desc&limit=500"):
+            handlers = (await served.get(f"/handlers?{query}"))[1]["handlers"]
+            found = {handler["handler_id"] for handler in handlers}
+            assert {name for name, handler_id in ids.items() if handler_id in found} == names - {"echo"}, query
+            assert len(handlers) == len(names)
+
+
+async def test_a_state_that_there_is_not_is_400(served: Served) -> None:
+    status, answer = await served.get("/handlers?now=waiting&now=sleeping")
+    assert (status, "now" in answer["detail"], "stalled" in answer["detail"]) == (400, True, True)
+    assert (await served.post("/bulk/cancel?now=waiting&running=true"))[0] == 400
+
+
 async def test_the_present_and_results_can_both_be_included(served: Served) -> None:
     handler_id = await served.finish("echo", text="é" * 10_000)
     _, answer = await served.get("/handlers?limit=1&include=result&include=now")

@@ -42,7 +42,7 @@ from workflow_server.runs.figures import Figures, standings
 from workflow_server.runs.history import history_page
 from workflow_server.runs.idempotency import IdempotencyKeys
 from workflow_server.runs.lifecycle import Lifecycle
-from workflow_server.runs.now import count_now, now_listed
+from workflow_server.runs.now import count_now, handlers_now, now_listed
 from workflow_server.runs.posting import Message, Postbox
 from workflow_server.runs.quota import RunQuota
 from workflow_server.runs.readiness import why_not_ready
@@ -241,6 +241,13 @@ class RuntimeManager:
         """Return the handlers of these statuses and workflows, oldest first; None stands for all."""
         query = HandlerQuery(status_in=statuses, workflow_name_in=workflow_names)
         return await map_cooperatively(partial(shown, self.runs), await self.store.query(query))
+
+    async def doing(self, wanted: ListFilter, states: Sequence[NowState]) -> ListFilter:
+        """Return the list of those handlers of a list whose runs do one of these at present; all of them without any.
+
+        It is a list of the handlers that are found now, also where its pages are read later.
+        """
+        return wanted._replace(handler_ids=await handlers_now(self.runs, states)) if states else wanted
 
     def handler_pages(self, wanted: ListFilter) -> AsyncGenerator[list[ListedHandler], None]:
         """Yield a list page by page: one page at a time is in memory, and no result is parsed."""

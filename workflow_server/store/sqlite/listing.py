@@ -132,12 +132,15 @@ def _rows(
 
 def _in_order(connection: sqlite3.Connection, wanted: ListFilter, part: ListCursor) -> Iterator[sqlite3.Cursor]:
     """Yield what has to be merged: an index orders the handlers of each status, of each workflow, of each tag
-    and of each version of the code."""
+    and of each version of the code. Few that are named are sorted."""
     direction = "reverse" if wanted.newest_first else "order"
     place = part._asdict()
     statuses = dict.fromkeys(wanted.statuses)
     names = dict.fromkeys(wanted.workflow_names or ())
-    if wanted.tags:
+    if wanted.handler_ids is not None and len(wanted.handler_ids) <= READ:
+        ids = json.dumps(list(wanted.handler_ids))
+        yield connection.execute(READS[f"named_in_{direction}"], {**place, "handler_ids": ids})
+    elif wanted.tags:
         yield connection.execute(READS[f"tagged_in_{direction}"], {**place, "tag": wanted.tags[0]})
     elif wanted.code_versions and len(wanted.code_versions) <= MERGED:
         for version in dict.fromkeys(wanted.code_versions):
@@ -157,13 +160,14 @@ def _condition(wanted: ListFilter) -> Callable[[Row], bool]:
     names = None if wanted.workflow_names is None else frozenset(wanted.workflow_names)
     tags = frozenset(wanted.tags)
     versions = frozenset(wanted.code_versions)
+    ids = wanted.handler_ids
     text = None if wanted.text is None else wanted.text.casefold()
 
     def belongs(row: Row) -> bool:
         _, handler_id, name, status, run_id, error, *_, version, stored_tags = row
         if status not in statuses or (names is not None and name not in names):
             return False
-        if versions and version not in versions:
+        if (versions and version not in versions) or (ids is not None and handler_id not in ids):
             return False
         own_tags = tags_of(stored_tags) if (tags or text is not None) and stored_tags else ()
         if not tags.issubset(own_tags):

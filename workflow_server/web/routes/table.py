@@ -10,7 +10,7 @@ from workflow_server.protocol import responses
 from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.history import HistoryPageData
 from workflow_server.protocol.requests import EventBody, RetryBody, RunBody, SessionBody
-from workflow_server.records import HISTORY_CURSOR, STATUSES
+from workflow_server.records import HISTORY_CURSOR, NOW_STATES, STATUSES
 from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
@@ -121,6 +121,12 @@ _FILTERS = (
 )
 _LISTING = (
     *_FILTERS,
+    Parameter(
+        "now",
+        "Running runs that do one of these at present: see the key now that include=now adds. Empty values are "
+        "ignored.",
+        {"type": "array", "items": {"type": "string", "enum": [*NOW_STATES, ""]}},
+    ),
     Parameter(
         "order",
         "asc for the oldest first, by their start; desc for the newest first.",

@@ -235,6 +235,28 @@ WHERE t.tag = :tag
     AND h.purging = 0
 ORDER BY t.started_at DESC, t.handler_id DESC;
 
+-- name: named_in_order
+SELECT
+    coalesce(h.started_at, 0.0), h.handler_id, h.workflow_name, h.status, h.run_id, h.error, h.started_at, h.updated_at,
+    h.completed_at, h.code_version, h.tags
+FROM json_each(:handler_ids) CROSS JOIN handlers AS h ON h.handler_id = json_each.value
+WHERE coalesce(h.started_at, 0.0) BETWEEN :at AND :end_at
+    AND (coalesce(h.started_at, 0.0) > :at OR h.handler_id > :handler_id)
+    AND (coalesce(h.started_at, 0.0) < :end_at OR h.handler_id <= :end_id)
+    AND h.purging = 0
+ORDER BY coalesce(h.started_at, 0.0), h.handler_id;
+
+-- name: named_in_reverse
+SELECT
+    coalesce(h.started_at, 0.0), h.handler_id, h.workflow_name, h.status, h.run_id, h.error, h.started_at, h.updated_at,
+    h.completed_at, h.code_version, h.tags
+FROM json_each(:handler_ids) CROSS JOIN handlers AS h ON h.handler_id = json_each.value
+WHERE coalesce(h.started_at, 0.0) BETWEEN :end_at AND :at
+    AND (coalesce(h.started_at, 0.0) < :at OR h.handler_id < :handler_id)
+    AND (coalesce(h.started_at, 0.0) > :end_at OR h.handler_id >= :end_id)
+    AND h.purging = 0
+ORDER BY coalesce(h.started_at, 0.0) DESC, h.handler_id DESC;
+
 -- name: versioned_in_order
 SELECT
     coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
