@@ -315,8 +315,9 @@ class StoredEntry(NamedTuple):
     kind: str | None
     by: str | None
     data: str | None
-    """Of an event its envelope, or, where it is not whole, as much of its end as tells its type; of another entry what
-    else there is to say, as JSON."""
+    """Of an event its envelope, or, where it is not whole, as much of its end as tells its type; of the start of a run,
+    at the place START, its start event, where values are asked for; of another entry what else there is to say, as
+    JSON."""
     internal: bool = False
     took: float | None = None
     is_whole: bool = True
@@ -325,6 +326,7 @@ class StoredEntry(NamedTuple):
 class HistoryPage(NamedTuple):
     """Entries of a history, in its order, and the place behind which the next page begins; None where none is left."""
 
+    workflow_name: str
     entries: list[StoredEntry]
     following: HistoryPlace | None
 

@@ -233,7 +233,7 @@ class RuntimeManager:
             HandlerNotFound: there is no such handler.
         """
         how = {"newest_first": newest_first, "with_values": with_values}
-        return await history_page(self.store, handler_id, after, limit, **how)
+        return await history_page(self.store, self._registry.find, handler_id, after, limit, **how)
 
     async def list_handlers(self, statuses: list[Status] | None, workflow_names: list[str] | None) -> list[HandlerData]:
         """Return the handlers of these statuses and workflows, oldest first; None stands for all."""
