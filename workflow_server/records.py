@@ -475,6 +475,25 @@ class HandlerCount(NamedTuple):
     number: int
 
 
+class VersionCount(NamedTuple):
+    """The number of unfinished runs of a workflow that began with a version of its code."""
+
+    workflow_name: str
+    code_version: str | None
+    """None for runs from before versions were noted."""
+    number: int
+
+
+class RunningCounts(NamedTuple):
+    """The unfinished runs, counted."""
+
+    versions: list[VersionCount]
+    released_waiting: int
+    """Those that are released and wait for an answer."""
+    released_stalled: int
+    """Those that are released and in which nothing can happen any more."""
+
+
 class InboxLoad(NamedTuple):
     """The load of a run's inbox: the events that only a wait can take are ``early``, the others ``waiting``."""
 

@@ -46,6 +46,7 @@ from workflow_server.runs.quota import RunQuota
 from workflow_server.runs.readiness import why_not_ready
 from workflow_server.runs.retention import Retention, RetentionRules
 from workflow_server.runs.retrying import Retrier
+from workflow_server.runs.server_state import ServerState, server_state
 from workflow_server.runs.starting import Starter
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
@@ -187,7 +188,15 @@ class RuntimeManager:
             sizes=self.store.sizes(),
             lag=self._lifecycle.lag,
             swept=self._retention.swept,
+            started_at=self._lifecycle.started_at,
+            resumed=self._lifecycle.resumed,
+            suspended_at_start=self._lifecycle.suspended,
         )
+
+    async def server_state(self) -> ServerState:
+        """Return the runs that have not ended by what they do, the versions of their code, and those that make no
+        progress."""
+        return await server_state(self.store, self.runs, self._registry)
 
     def workflow_names(self) -> list[str]:
         """Return the names of the workflows, in the order in which they were added."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from workflow_server.web.access.authentication import Authentication
     from workflow_server.web.metrics import Exporter
     from workflow_server.web.streaming.open_requests import OpenStreams
+    from workflow_server.web.watching import RequestSums
 
 
 class WebSettings(BaseModel):
@@ -60,6 +61,7 @@ MANAGER: web.AppKey[RuntimeManager] = web.AppKey("manager")
 SETTINGS = web.AppKey("settings", WebSettings)
 STREAMS: web.AppKey[OpenStreams] = web.AppKey("streams")
 OPENAPI = web.AppKey("openapi", bytes)
+REQUESTS: web.AppKey[RequestSums] = web.AppKey("requests")
 EXPORTER: web.AppKey[Exporter] = web.AppKey("exporter")
 AUTHENTICATION: web.AppKey[Authentication] = web.AppKey("authentication")
 

@@ -275,6 +275,27 @@ FROM handlers INDEXED BY handlers_purging
 WHERE purging = 1
 GROUP BY status, workflow_name;
 
+-- Of at most so many unfinished runs, found by an index, each row is read.
+
+-- name: running_versions
+SELECT workflow_name, code_version, count(*) AS number
+FROM (SELECT workflow_name, code_version FROM handlers WHERE status = 'running' AND purging = 0 LIMIT :most)
+GROUP BY workflow_name, code_version
+ORDER BY number DESC, workflow_name, code_version
+LIMIT :versions;
+
+-- name: released_standings
+-- A standing is the array of waits, retries and whether the run is stalled; one that is damaged says nothing.
+SELECT
+    coalesce(sum(json_array_length(standing, '$[0]') > 0), 0),
+    coalesce(sum(json_array_length(standing, '$[0]') = 0 AND json_extract(standing, '$[2]') IS 1), 0)
+FROM (
+    SELECT CASE WHEN json_valid(standing) THEN standing ELSE '[]' END AS standing
+    FROM handlers
+    WHERE status = 'running' AND released = 1 AND purging = 0
+    LIMIT :most
+);
+
 -- Ended handlers in the order of their ends, up to a place. "status <> 'running'" is what the index says of itself.
 
 -- name: ended_handlers
