@@ -1,8 +1,9 @@
 // What narrows the list: search, workflows, tags, time; and chips of what is set.
 import { html, useEffect, useRef, useState } from "../../lib.js";
+import { Menu } from "../../components/menu.js";
 import { go, href } from "../../router.js";
 import { SPANS, cleared, isNarrowed, toHash } from "./filter.js";
-import { Choices, Menu } from "./menu.js";
+import { Choices } from "./menu.js";
 
 const TYPING = 250; // Milliseconds without a key, after which is searched.
 
@@ -63,7 +64,8 @@ function toField(iso) {
 const fromField = (text) => (text === "" ? null : new Date(text).toISOString());
 
 function Times({ filter, onChange }) {
-  const title = filter.since ? SPANS[filter.since].title : filter.after || filter.before ? "Time: set" : "Any time";
+  const isSet = Boolean(filter.since || filter.after || filter.before);
+  const label = filter.since ? SPANS[filter.since].title : isSet ? "Time: set" : "Any time";
   const submit = (event, close) => {
     event.preventDefault();
     const data = new FormData(event.target);
@@ -75,7 +77,7 @@ function Times({ filter, onChange }) {
     close();
   };
   const panel = (close) => html`
-    <div class="menu-options" role="group" aria-label="Started">
+    <div class="menu-options">
       ${[[null, { title: "Any time" }], ...Object.entries(SPANS)].map(([since, span]) => html`
         <button type="button" key=${since} class="btn quiet" aria-pressed=${filter.since === since ? "true" : "false"}
           onClick=${() => choose(since, close)}>${span.title}</button>`)}
@@ -85,7 +87,7 @@ function Times({ filter, onChange }) {
       <label>Started before <input type="datetime-local" name="before" defaultValue=${toField(filter.before)} /></label>
       <button class="btn small">Apply</button>
     </form>`;
-  return html`<${Menu} title=${title} panel=${panel} isSet=${Boolean(filter.since || filter.after || filter.before)} />`;
+  return html`<${Menu} label=${html`<span class=${isSet ? "set" : ""}>${label}</span>`} title="Started" small=${false}>${panel}</${Menu}>`;
 }
 
 /** Return how often each value occurs, the most frequent first, as options of a menu. */

@@ -40,7 +40,7 @@ export function BulkBar({ filter, rows, chosen, total, onChosen, onDone }) {
     danger, run: () => ask(action, { filter }),
   }));
   return html`<div class="bulk"><span class="soft">${total === null ? "" : `${count(total, "run")}`}</span>
-    <${Actions} title="Bulk actions" actions=${actions} align="end" />${dialog}</div>`;
+    <${Actions} title="Bulk actions" actions=${actions} />${dialog}</div>`;
 }
 
 const VERBS = { cancel: "all that run", retry: "all that failed", purge: "all of this list" };
@@ -110,7 +110,7 @@ function BulkDialog({ action, target, onClose }) {
     ${phase === "ready" && meant > 0 && html`<${Button} primary=${!danger} danger=${danger} onClick=${begin}>${verb} ${told}</${Button}>`}
     ${phase === "working" && error === null && html`<${Button} onClick=${stop}>Stop</${Button}>`}`;
   return html`<${Dialog} title=${`${verb} runs`} onClose=${close} actions=${actions} wide>
-    <p class="bulk-target">${target.handlers ? `The ${count(target.handlers.length, "selected run")}.` : html`<bdi>${capital(inWords(target.filter))}</bdi>.`}</p>
+    <p class="bulk-target">Among ${target.handlers ? `the ${count(target.handlers.length, "selected run")}` : html`<bdi>${inWords(target.filter)}</bdi>`}:</p>
     <${Failure} error=${error} onRetry=${phase === "working" ? begin : recount} />
     ${phase === "counting" && !error && html`<p role="status">Counting … <span class="num">${number(state.counted)}</span></p>`}
     ${phase === "ready" && html`<${Question} state=${state} parts=${parts} told=${told} meant=${meant} done=${done}
@@ -118,8 +118,6 @@ function BulkDialog({ action, target, onClose }) {
     ${(phase === "working" || isOver) && html`<${Progress} state=${state} meant=${meant} outcome=${outcome} />`}
   </${Dialog}>`;
 }
-
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 function Question({ state, parts, told, meant, done, explained, danger, setAlso }) {
   const sample = parts.flatMap((part) => part.sample).slice(0, 5);

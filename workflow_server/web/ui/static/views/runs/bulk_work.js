@@ -68,10 +68,12 @@ export async function survey(action, target, { signal, onCount }) {
   const parts = [];
   let before = 0;
   for (const part of partsOf(action, target.filter.show)) {
-    const query = { ...parameters(target.filter, at), ...part.query, now: null, status: part.statuses };
-    const found = await counted(ACTIONS[action].path, query, { signal, onCount: (n) => onCount(before + n) });
+    const query = { ...parameters(target.filter, at), status: part.statuses };
+    const asked = { ...query, ...part.query };
+    const found = await counted(ACTIONS[action].path, asked, { signal, onCount: (n) => onCount(before + n) });
+    const sample = await get("handlers", { ...query, limit: SAMPLE, include: "now" }, { signal });
     before += found.count;
-    parts.push({ ...part, ...found, asked: query, cursor: null });
+    parts.push({ ...part, ...found, sample: sample.handlers, asked, cursor: null });
   }
   return parts;
 }
@@ -91,16 +93,13 @@ async function listed(filter, at, { signal, onCount }) {
 async function counted(path, query, { signal, onCount }) {
   let count = 0;
   let cursor = null;
-  const first = [];
   do {
     const page = await post(path, {}, { query: { ...query, dry_run: true, limit: COUNTED, cursor }, signal });
-    first.push(...page.handler_ids.slice(0, SAMPLE - first.length));
     count += page.handler_ids.length;
     cursor = page.next_cursor;
     onCount(count);
   } while (cursor !== null && count < MOST);
-  const found = await Promise.all(first.map((id) => get(["handlers", id], {}, { signal }).catch(() => null)));
-  return { count, isMore: cursor !== null, sample: found.filter(Boolean) };
+  return { count, isMore: cursor !== null };
 }
 
 /**

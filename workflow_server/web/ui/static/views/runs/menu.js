@@ -1,37 +1,8 @@
-// A button that opens a small panel below it: Escape, a click elsewhere or leaving it closes it.
-import { html, useEffect, useRef, useState } from "../../lib.js";
+// What the menus above the list hold: check boxes, or actions.
+import { html } from "../../lib.js";
 import { Button } from "../../components/basics.js";
+import { Menu } from "../../components/menu.js";
 import { number } from "../../format.js";
-
-/** `title` names the button; `panel(close)` draws what it opens. */
-export function Menu({ title, panel, isSet = false, align = "start", ...rest }) {
-  const [isOpen, setOpen] = useState(false);
-  const box = useRef(null);
-  const close = (giveBack = true) => {
-    setOpen(false);
-    if (giveBack) box.current?.querySelector("button")?.focus();
-  };
-  useEffect(() => {
-    if (!isOpen) return undefined;
-    box.current.querySelector(".menu-panel :is(input, button, a)")?.focus();
-    const elsewhere = (event) => box.current?.contains(event.target) || close(false);
-    document.addEventListener("pointerdown", elsewhere);
-    return () => document.removeEventListener("pointerdown", elsewhere);
-  }, [isOpen]);
-  const onKeyDown = (event) => {
-    if (event.key !== "Escape" || !isOpen) return;
-    event.stopPropagation();
-    close();
-  };
-  const onFocusOut = ({ relatedTarget }) => {
-    if (isOpen && relatedTarget !== null && !box.current.contains(relatedTarget)) close(false);
-  };
-  return html`<div class="menu ${align}" ref=${box} onKeyDown=${onKeyDown} onFocusOut=${onFocusOut}>
-    <${Button} class=${`btn${isSet ? " set" : ""}`} aria-expanded=${isOpen ? "true" : "false"} onClick=${() => setOpen(!isOpen)} ...${rest}>
-      ${title} <span class="arrow" aria-hidden="true">▾</span></${Button}>
-    ${isOpen && html`<div class="menu-panel">${panel(close)}</div>`}
-  </div>`;
-}
 
 /**
  * A menu of check boxes. `options` are { value, label, count }; `chosen` are values, also such as no option has. With
@@ -53,20 +24,20 @@ export function Choices({ title, options, chosen, onChange, other = null, empty 
       <input name="value" aria-label=${other} placeholder=${other} maxlength="100" autocomplete="off" />
       <button class="btn small">Add</button></form>`}
     ${all.length === 0 && html`<p class="soft">${empty}</p>`}
-    <div class="menu-options" role="group" aria-label=${title}>${all.map(({ value, label, count }) => html`
+    <div class="menu-options">${all.map(({ value, label, count }) => html`
       <label key=${value}><input type="checkbox" checked=${chosen.includes(value)} onChange=${() => toggle(value)} />
         <bdi>${label ?? value}</bdi>${count !== undefined && html`<span class="num faint">${number(count)}</span>`}</label>`)}
     </div>`;
-  const told = chosen.length === 0 ? title : `${title}: ${chosen.length}`;
-  return html`<${Menu} title=${told} panel=${panel} isSet=${chosen.length > 0} />`;
+  const label = chosen.length === 0 ? title : html`<span class="set">${title}: ${chosen.length}</span>`;
+  return html`<${Menu} label=${label} title=${title} small=${false}>${panel}</${Menu}>`;
 }
 
 /** A menu of actions: `actions` are { label, run, danger }. */
-export function Actions({ title, actions, ...rest }) {
+export function Actions({ title, actions }) {
   const panel = (close) => html`<div class="menu-options">${actions.map(({ label, run, danger }) => html`
     <${Button} key=${label} quiet class=${`btn quiet${danger ? " danger" : ""}`} onClick=${() => {
       close();
       run();
     }}>${label}</${Button}>`)}</div>`;
-  return html`<${Menu} title=${title} panel=${panel} ...${rest} />`;
+  return html`<${Menu} label=${title} title=${title}>${panel}</${Menu}>`;
 }
