@@ -78,7 +78,7 @@ export function RunsView({ query }) {
       ${runs.rows.length > 0 && mayRun && html`<${BulkBar} filter=${filter} rows=${runs.rows} chosen=${chosen} total=${total}
         onChosen=${setChosen} onDone=${runs.refresh} />`}
       ${runs.rows.length > 0
-        ? html`<${Table} rows=${runs.rows} gone=${runs.gone} news=${runs.news} filter=${filter} chosen=${chosen}
+        ? html`<${Table} rows=${runs.rows} gone=${runs.gone} news=${runs.news} filter=${runs.filter} chosen=${chosen}
             onChosen=${mayRun ? setChosen : null} label="Runs" isBusy=${isOther} />`
         : html`<${Nothing} runs=${runs} filter=${filter} stats=${stats} isOther=${isOther} />`}
     </section>

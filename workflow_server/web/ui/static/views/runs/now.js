@@ -3,6 +3,7 @@ import { html } from "../../lib.js";
 import { ago, duration, line, toMs } from "../../format.js";
 import { clock, useStore } from "../../store.js";
 
+const LONG = 60_000; // Milliseconds after which it is told how long a step has been running.
 const FAILED_IN = /^(.*) \(?in step ([\w.]+)\)?(.*)$/s;
 
 /** Return steps with how often each runs, the most frequent first: "search × 8, summarise". */
@@ -13,9 +14,8 @@ export function stepsInWords(steps) {
   return sorted.map(([step, times]) => (times > 1 ? `${step} × ${times}` : step)).join(", ");
 }
 
-/** Return how long something has lasted: "for 12 min". */
-function lasting(iso, now) {
-  const since = toMs(iso);
+/** Return how long something has lasted since a time in milliseconds: "for 12 min". */
+function lasting(since, now) {
   if (since === null) return null;
   const text = ago(since, now);
   return text === "just now" ? "since just now" : `for ${text.replace(/ ago$/, "")}`;
@@ -25,7 +25,7 @@ function waits(waiting, total, now) {
   const [first] = waiting;
   const deadline = toMs(first.deadline);
   const details = [
-    `${first.event}${lasting(first.since, now) ? `, ${lasting(first.since, now)}` : ""}`,
+    [first.event, lasting(toMs(first.since), now)].filter(Boolean).join(", "),
     deadline !== null && (deadline > now ? `${duration((deadline - now) / 1000)} left` : "the deadline is over"),
     total > 1 && `and ${total - 1} more`,
   ];
@@ -37,7 +37,8 @@ function works(now, running, retrying, at) {
   const count = Math.max(now.running_count ?? 0, running.length);
   const retries = Math.max(now.retrying_count ?? 0, retrying.length);
   const next = retrying.length > 0 ? toMs(retrying[0].at) : null;
-  const details = [];
+  const oldest = Math.min(...running.map(({ since }) => toMs(since) ?? at));
+  const details = [at - oldest >= LONG && lasting(oldest, at)];
   if (count > running.length) details.push(`${count} steps side by side`);
   if (running.length > 0 && retries > 0) details.push(retries === 1 ? `${retrying[0].step} begins again soon` : `${retries} begin again soon`);
   if (running.length > 0) return { main: stepsInWords(running), details };
@@ -85,6 +86,6 @@ export function Now({ handler }) {
   const told = details.filter(Boolean);
   const name = isError ? "now-error" : soft ? "soft" : "";
   return html`<span class="now" title=${[main, ...told].join(" · ")}>
-    <bdi class=${name}>${main}</bdi>${told.length > 0 && html` <span class="soft">${main && "· "}<bdi>${told.join(" · ")}</bdi></span>`}
+    <bdi class="now-main ${name}">${main}</bdi>${told.length > 0 && html` <span class="now-more soft">${main && "· "}<bdi>${told.join(" · ")}</bdi></span>`}
   </span>`;
 }
