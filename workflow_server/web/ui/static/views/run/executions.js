@@ -10,8 +10,8 @@ const ENDS = new Set(["completed", "failed", "cancelled", "timed_out"]);
  *
  * An execution: { id, runId, step, worker, attempt, again, begin, end, outcome, event, returned, duration, error,
  * traceback, beginSequence, endSequence }; times in milliseconds, `duration` in seconds as the server measured it.
- * A span: { id, kind, step, begin, end, event, reason, until, question, most }; kinds wait, retry, down, released,
- * suspended and queued; `until` is a deadline, or when a retry is due; `most` is the most that were queued at once.
+ * A span: { id, kind, step, begin, end, event, reason, until, question, now, most }; kinds wait, retry, down, released,
+ * suspended and queued; `until` is a deadline, or when a retry is due; `now` and `most` count what is queued.
  * A mark: { id, kind, time, reason }: started, resumed, retried, cancel_requested, and the ends of runs.
  */
 export function createDerivation() {
@@ -53,7 +53,7 @@ function change(list, index, patch) {
 function addSpan(made, kind, entry, begin, more = {}) {
   made.spans.push({
     id: `${kind}-${entry.cursor}`, kind, runId: entry.run_id, step: entry.step, begin, end: null, event: entry.event,
-    reason: entry.reason, until: toMs(entry.until), question: entry.question, most: null, ...more,
+    reason: entry.reason, until: toMs(entry.until), question: entry.question, now: 0, most: 0, ...more,
   });
   return made.spans.length - 1;
 }
@@ -81,8 +81,8 @@ function addExecution(made, entry, begin, more) {
 function queued(made, run, entry, time) {
   const step = ofStep(run, entry.step);
   step.queued += 1;
-  if (step.queue === null) step.queue = addSpan(made, "queued", entry, time, { most: 1 });
-  else if (made.spans[step.queue].most < step.queued) change(made.spans, step.queue, { most: step.queued });
+  if (step.queue === null) step.queue = addSpan(made, "queued", entry, time);
+  change(made.spans, step.queue, { now: step.queued, most: Math.max(made.spans[step.queue].most, step.queued) });
 }
 
 function began(made, run, entry, time) {
@@ -101,6 +101,7 @@ function began(made, run, entry, time) {
 function leaveQueue(made, step, time) {
   if (step.queued === 0) return;
   step.queued -= 1;
+  change(made.spans, step.queue, { now: step.queued });
   if (step.queued > 0) return;
   change(made.spans, step.queue, { end: time });
   step.queue = null;

@@ -6,7 +6,7 @@ const PAGE = 500;
 
 /**
  * Return the history of a handler: its newest page first, then what is older and what is new. `publish` gets { entries,
- * complete, executions, spans, marks }. What is new costs no more than itself; what is older is derived anew when it
+ * complete, loading, executions, spans, marks }. What is new costs no more than itself; what is older is derived anew when it
  * has doubled what was known, so that all of it together costs as much as twice its length.
  */
 export function createHistory(id, publish) {
@@ -18,7 +18,7 @@ export function createHistory(id, publish) {
   let loadingOlder = null;
 
   const page = (query, signal) => get(["handlers", id, "history"], { limit: PAGE, ...query }, { signal });
-  const tell = () => publish({ entries: [...entries], complete: isComplete, ...derivation.value() });
+  const tell = () => publish({ entries: [...entries], complete: isComplete, loading: loadingOlder !== null, ...derivation.value() });
 
   function append(news) {
     for (const entry of news) entries.push(entry);
@@ -68,6 +68,7 @@ export function createHistory(id, publish) {
     } finally {
       mergeOlder();
       loadingOlder = null;
+      publish({ loading: false });
     }
   }
 
@@ -75,7 +76,10 @@ export function createHistory(id, publish) {
     loadNew,
     /** Load what is older, until there are `most` entries. */
     loadOlder(most, signal) {
-      if (!isComplete && cursor !== null) loadingOlder ??= readOlder(most, signal);
+      if (!isComplete && cursor !== null && entries.length < most) {
+        publish({ loading: true });
+        loadingOlder ??= readOlder(most, signal);
+      }
       return loadingOlder ?? Promise.resolve();
     },
   };

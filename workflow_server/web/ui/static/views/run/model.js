@@ -21,12 +21,13 @@ export function useRun(id) {
 
 /**
  * Return { id, store, select, reload, loadInput, loadMore, follow }. The value of the store: { handler, missing, error,
- * graph, entries, complete, executions, spans, marks, input, selection }. `follow()` begins to load, and returns how to end.
+ * graph, entries, complete, loading, executions, spans, marks, input, selection }; `loading` is true while older entries
+ * come. `follow()` begins to load, and returns how to end.
  */
 export function createRun(id) {
   const store = createStore({
     handler: null, missing: false, error: null, graph: null, entries: [], complete: false, executions: [], spans: [], marks: [],
-    input: null, selection: selectionOfHash(place.get().query),
+    loading: false, input: null, selection: selectionOfHash(place.get().query),
   });
   const history = createHistory(id, (value) => store.set(resolved(store, value)));
   let most = MOST;
@@ -105,7 +106,7 @@ export function createRun(id) {
 }
 
 function resolved(store, value) {
-  return { ...value, selection: resolveSelection(store.get().selection, value) };
+  return { ...value, selection: resolveSelection(store.get().selection, { ...store.get(), ...value }) };
 }
 
 function unlessRefused(error) {
