@@ -4,9 +4,11 @@ import { html, useMemo } from "../../lib.js";
 export function StepTable({ graph, states, selected, onSelect, unknown }) {
   const rows = useMemo(() => rowsOf(graph), [graph]);
   return html`<div class="graph-table" tabindex="0" role="region" aria-label="Steps"><table>
-    <thead><tr><th scope="col">Step</th>${states !== null && html`<th scope="col">State</th>`}<th scope="col">Takes</th><th scope="col">Returns</th></tr></thead>
+    <thead><tr><th scope="col">Step</th>${states !== null && html`<th scope="col">State</th>`}<th scope="col">Takes</th>
+      <th scope="col">Returns</th></tr></thead>
     <tbody>${rows.map(({ id, label, takes, returns }) => html`<tr key=${id} class=${selected === id ? "selected" : ""}>
-      <th scope="row"><button type="button" class="graph-choose" aria-pressed=${selected === id} onClick=${() => onSelect(id)}><bdi>${label}</bdi></button></th>
+      <th scope="row"><button type="button" class="graph-choose" aria-pressed=${selected === id} onClick=${() => onSelect(id)}>
+        <bdi>${label}</bdi></button></th>
       ${states !== null && html`<td class="graph-state ${states[id]?.kind ?? "idle"}">${states[id]?.text ?? unknown}</td>`}
       <td><bdi>${takes.join(", ") || "–"}</bdi></td><td><bdi>${returns.join(", ") || "–"}</bdi></td></tr>`)}</tbody>
   </table></div>`;

@@ -41,31 +41,38 @@ export function Timeline({ run }) {
     chart.current.show(begin - margin, (end ?? Date.now()) + margin);
   };
   const onKeyDown = (event) => {
-    const act = event.key === "Enter" && event.target === box.current && chosen ? () => zoomTo(chosen) : keyAction(event, chart.current, { move, leave: () => select(null) });
+    const isZoom = event.key === "Enter" && event.target === box.current && chosen !== null;
+    const act = isZoom ? () => zoomTo(chosen) : keyAction(event, chart.current, { move, leave: () => select(null) });
     if (act === undefined) return;
     event.preventDefault();
+    setTip(null);
     act();
   };
+  const height = Math.min(HIGHEST, layout.height + AXIS + 4);
   const isEmpty = executions.length === 0 && spans.length === 0;
   return html`<${Panel} title="Timeline" class="timeline-panel" hint=${html`<${Hint} layout=${layout} view=${view} />`}
     actions=${html`<${Tools} chart=${chart} view=${view} setShorten=${setShorten} />`}>
-    ${isEmpty && html`<p class="timeline-empty soft">${entries.length === 0 ? "Loading the history …" : "No step has begun yet."}</p>`}
+    ${isEmpty && html`<p class="timeline-hint soft">${entries.length === 0 ? "Loading the history …" : "No step has begun yet."}</p>`}
     <div class="timeline" hidden=${isEmpty}>
       <div class="timeline-box" ref=${box} tabindex="0" role="group" aria-label="Timeline of the steps" aria-describedby="timeline-keys"
-        style=${{ height: `${Math.min(HIGHEST, layout.height + AXIS + 4)}px` }} onKeyDown=${onKeyDown} onScroll=${() => chart.current?.invalidate()}>
+        style=${{ height: `${height}px` }} onKeyDown=${onKeyDown} onScroll=${() => chart.current?.invalidate()}>
         <div class="timeline-space" style=${{ height: `${layout.height + AXIS}px` }}>
           <div class="timeline-corner"></div>
-          <canvas class="timeline-canvas" ref=${canvas} aria-hidden="true" style=${{ height: `${Math.min(HIGHEST, layout.height + AXIS + 4) - 2}px` }}></canvas>
-          ${layout.lanes.map((lane) => html`<${LaneLabel} key=${lane.step} lane=${lane} isSelected=${selection?.step === lane.step} run=${run} />`)}
+          <canvas class="timeline-canvas" ref=${canvas} aria-hidden="true" style=${{ height: `${height - 2}px` }}></canvas>
+          ${layout.lanes.map((lane) => html`
+            <${LaneLabel} key=${lane.step} lane=${lane} isSelected=${selection?.step === lane.step} run=${run} />`)}
         </div>
       </div>
       ${tip && html`<${Tip} ...${tip} now=${Date.now()} />`}
     </div>
-    <p class="offscreen" id="timeline-keys">Arrow keys choose an execution, plus and minus zoom, 0 shows all, Shift and arrows move, Enter zooms to the chosen one.</p>
+    <p class="offscreen" id="timeline-keys">Arrow keys choose an execution, plus and minus zoom, 0 shows all, Shift and arrows move, Enter
+      zooms to the chosen one.</p>
     ${!complete && entries.length > 0 && html`<${Older} run=${run} loading=${loading} />`}
     <${Legend} executions=${executions} spans=${spans} />
-    ${!isEmpty && !chosen && html`<p class="timeline-empty soft">Select a bar to see its times, events and error: with a click, or with the arrow keys.</p>`}
-    ${chosen && html`<${Details} execution=${chosen} begin=${layout.begin} onMove=${move} onZoom=${() => zoomTo(chosen)} onClose=${() => select(null)} />`}
+    ${!isEmpty && !chosen && html`<p class="timeline-hint soft">Select a bar to see its times, events and error: with a click, or with the
+      arrow keys.</p>`}
+    ${chosen && html`<${Details} execution=${chosen} begin=${layout.begin} onMove=${move} onZoom=${() => zoomTo(chosen)}
+      onClose=${() => select(null)} />`}
   </${Panel}>`;
 }
 
@@ -108,8 +115,8 @@ function useRevealed(chart, box, { lanes }, selection) {
     if (selection.time !== null && selection.time !== undefined) chart.current.reveal(selection.time);
     const lane = lanes.find((one) => one.step === selection.step);
     if (!lane) return;
-    const row = Math.max(0, lane.rows.findIndex((items) => items.some((item) => item.execution !== null && item.execution.id === selection.execution)));
-    const top = lane.top + row * lane.size.row;
+    const isThere = (items) => items.some((item) => item.execution !== null && item.execution.id === selection.execution);
+    const top = lane.top + Math.max(0, lane.rows.findIndex(isThere)) * lane.size.row;
     const { scrollTop, clientHeight } = box.current;
     if (top < scrollTop || top + 30 > scrollTop + clientHeight - AXIS) box.current.scrollTo(0, Math.max(0, top - clientHeight / 3));
   }, [selection, lanes.length]);
@@ -132,20 +139,26 @@ function Hint({ layout: { begin, end }, view }) {
 }
 
 function Tools({ chart, view, setShorten }) {
-  return html`${view?.hasPauses && html`<${Button} small aria-pressed=${view.isShort} onClick=${() => setShorten(!view.isShort)}>Shorten pauses</${Button}>`}
-    <${Button} small aria-label="Zoom out of the timeline" disabled=${!view?.isZoomed} onClick=${() => chart.current.zoom(1 / 1.5)}>−</${Button}>
+  const isAll = !view?.isZoomed;
+  return html`${view?.hasPauses && html`
+      <${Button} small aria-pressed=${view.isShort} onClick=${() => setShorten(!view.isShort)}>Shorten pauses</${Button}>`}
+    <${Button} small aria-label="Zoom out of the timeline" disabled=${isAll} onClick=${() => chart.current.zoom(1 / 1.5)}>−</${Button}>
     <${Button} small aria-label="Zoom into the timeline" onClick=${() => chart.current.zoom(1.5)}>+</${Button}>
-    <${Button} small aria-label="Show all of the timeline" disabled=${!view?.isZoomed} onClick=${() => chart.current.fit()}>Fit</${Button}>`;
+    <${Button} small aria-label="Show all of the timeline" disabled=${isAll} onClick=${() => chart.current.fit()}>Fit</${Button}>`;
 }
 
 function Older({ run, loading }) {
-  if (loading) return html`<p class="timeline-empty soft">Loading what is older …</p>`;
-  return html`<p class="timeline-empty soft">What is older is not loaded. <${Button} small onClick=${run.loadMore}>Load more</${Button}></p>`;
+  if (loading) return html`<p class="timeline-hint soft">Loading what is older …</p>`;
+  return html`<p class="timeline-hint soft">What is older is not loaded.
+    <${Button} small onClick=${run.loadMore}>Load more</${Button}></p>`;
 }
 
 /** The kinds that are seen in this run. */
 function Legend({ executions, spans }) {
-  const kinds = useMemo(() => new Set([...executions.map((one) => one.outcome), ...spans.filter((one) => one.end !== one.begin).map((one) => one.kind)]), [executions, spans]);
+  const kinds = useMemo(() => {
+    const seen = spans.filter((one) => one.end !== one.begin).map((one) => one.kind);
+    return new Set([...executions.map((one) => one.outcome), ...seen]);
+  }, [executions, spans]);
   return html`<ul class="timeline-legend" aria-label="Legend">${LEGEND.filter(([kind]) => kinds.has(kind)).map(([kind, text]) => html`
     <li key=${kind}><i class="swatch ${kind}"></i>${text}</li>`)}</ul>`;
 }

@@ -1,4 +1,5 @@
 // A timeline on a canvas: which part of it is seen, and what lies under the pointer.
+import { connection } from "../../store.js";
 import { draw, readColours } from "./timeline_draw.js";
 import { firstAfter } from "./timeline_layout.js";
 import { pausesOf, scaleOf, ticksOf } from "./timeline_scale.js";
@@ -31,7 +32,9 @@ export function createChart(canvas, box, onView) {
   function scaleNow(now) {
     const begin = data.begin ?? now;
     const end = Math.max(data.end ?? now, begin + CLOSEST);
-    if (kept.key !== data.executions || data.end === null) kept = { key: data.executions, pauses: pausesOf(data.executions, begin, end) };
+    if (kept.key !== data.executions || data.end === null) {
+      kept = { key: data.executions, pauses: pausesOf(data.executions, begin, end) };
+    }
     const shortened = scaleOf(begin, end, kept.pauses);
     const hasPauses = kept.pauses.pauses.length > 0;
     const isShort = hasPauses && (data.shorten ?? shortened.length < (end - begin) * WORTH);
@@ -39,14 +42,17 @@ export function createChart(canvas, box, onView) {
   }
 
   function look() {
-    const now = Math.max(Date.now(), data.executions.at(-1)?.begin ?? 0);
+    const { state, since } = connection.get();
+    // Without a server, what is seen is as of then.
+    const now = Math.max(state === "lost" ? since : Date.now(), data.executions.at(-1)?.begin ?? 0);
     const base = scaleNow(now);
     const from = seen === null ? 0 : Math.max(0, base.scale.to(seen.from));
     const to = seen === null ? base.scale.length : Math.min(base.scale.length, base.scale.to(seen.to));
     const span = Math.max(to - from, 0.5);
     // A run that goes on keeps a little room at its end.
     const room = size.width - (data.end === null ? 10 : 6);
-    return { ...base, now: data.end ?? now, view: { from, to: from + span, perPixel: span / room, x: (place) => ((place - from) / span) * room } };
+    const view = { from, to: from + span, perPixel: span / room, x: (place) => ((place - from) / span) * room };
+    return { ...base, now: data.end ?? now, view };
   }
 
   function paint() {
@@ -60,7 +66,8 @@ export function createChart(canvas, box, onView) {
       canvas.height = Math.round(size.height * ratio);
     }
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    draw(context, { ...data, ...current, ...size, ticks: ticksOf(scale, begin, view), hovered, range, colours, axis: AXIS, scroll: box.scrollTop });
+    const ticks = ticksOf(scale, begin, view);
+    draw(context, { ...data, ...current, ...size, ticks, hovered, range, colours, axis: AXIS, scroll: box.scrollTop });
     const tells = { from: scale.from(view.from), to: scale.from(view.to), isZoomed: seen !== null, isShort, hasPauses };
     const key = `${Math.round(tells.from / 1000)} ${Math.round(tells.to / 1000)} ${tells.isZoomed} ${isShort} ${hasPauses}`;
     if (key !== told) onView(tells);

@@ -19,8 +19,9 @@ const took = ({ duration: measured, begin, end }) => duration(measured ?? (end -
 
 export function Details({ execution, begin, onMove, onZoom, onClose }) {
   const now = useNow();
+  const began = `${moment(execution.begin, now, { seconds: true })} · ${duration((execution.begin - begin) / 1000)} after the start`;
   const facts = [
-    ["Began", `${moment(execution.begin, now, { seconds: true })} · ${duration((execution.begin - begin) / 1000)} after the start`, exact(execution.begin)],
+    ["Began", began, exact(execution.begin)],
     ["Took", execution.end === null ? "still running" : took(execution)],
     ["Event", execution.event],
     ["Returned", execution.returned],
@@ -28,15 +29,18 @@ export function Details({ execution, begin, onMove, onZoom, onClose }) {
     ["Worker", execution.worker],
   ].filter(([, value]) => value !== null);
   return html`<section class="timeline-details" aria-label="Selected execution">
-    <header><h3><bdi>${execution.step}</bdi></h3><span class="timeline-outcome ${execution.outcome}" aria-live="polite">${phrase(execution, now)}</span>
+    <header><h3><bdi>${execution.step}</bdi></h3>
+      <span class="timeline-outcome ${execution.outcome}" aria-live="polite">${phrase(execution, now)}</span>
       <span class="actions">
         <${Button} small quiet aria-label="Previous execution" onClick=${() => onMove("before")}>‹</${Button}>
         <${Button} small quiet aria-label="Next execution" onClick=${() => onMove("after")}>›</${Button}>
         <${Button} small quiet onClick=${onZoom}>Zoom to it</${Button}>
         <${Button} small quiet aria-label="Close the details" onClick=${onClose}>×</${Button}></span></header>
-    <dl>${facts.map(([name, value, title]) => html`<div key=${name}><dt>${name}</dt><dd title=${title}><bdi>${value}</bdi></dd></div>`)}</dl>
+    <dl>${facts.map(([name, value, title]) => html`
+      <div key=${name}><dt>${name}</dt><dd title=${title}><bdi>${value}</bdi></dd></div>`)}</dl>
     ${execution.error !== null && html`<p class="timeline-error"><bdi>${execution.error}</bdi></p>`}
-    ${execution.traceback !== null && html`<details><summary>Traceback</summary><${Copy} text=${execution.traceback} label="Copy the traceback" />
+    ${execution.traceback !== null && html`<details><summary>Traceback</summary>
+      <${Copy} text=${execution.traceback} label="Copy the traceback" />
       <pre class="mono" tabindex="0"><bdi>${execution.traceback}</bdi></pre></details>`}
   </section>`;
 }
@@ -46,7 +50,8 @@ export function Tip({ item, x, y, now }) {
   const { execution, span } = item;
   const text = execution !== null ? phrase(execution, now) : spanPhrase(item, span, now);
   const style = { left: `${x + 14}px`, top: `${y + 14}px` };
-  return html`<div class="timeline-tip" style=${style} aria-hidden="true"><b><bdi>${item.step || "run"}</bdi></b>${execution?.attempt > 1 && ` · attempt ${execution.attempt}`}
+  return html`<div class="timeline-tip" style=${style} aria-hidden="true">
+    <b><bdi>${item.step || "run"}</bdi></b>${execution?.attempt > 1 && ` · attempt ${execution.attempt}`}
     <div>${text}</div>${execution?.error && html`<div class="soft"><bdi>${execution.error.slice(0, 160)}</bdi></div>`}</div>`;
 }
 

@@ -1,5 +1,6 @@
 // The drawing of a timeline on a canvas: only what is in sight, and what lies within one pixel once.
 import { duration } from "../../format.js";
+import { PAINT, hatch, label, line, outline } from "./timeline_bars.js";
 import { firstAfter } from "./timeline_layout.js";
 
 const NARROWEST = 3; // Pixels of the shortest bar.
@@ -89,118 +90,37 @@ function drawLane(context, scene, lane, top) {
 }
 
 function drawRow(context, scene, row, y, bar, visible) {
-  const { view, scale, now, selection, hovered, colours } = scene;
-  let drawnTo = -Infinity;
-  let drawnKind = null;
+  const { view, scale, now, selection, hovered, colours, width } = scene;
+  let open = null; // Neighbours of one kind without a visible gap are drawn as one bar.
+  let chosen = null;
+  const flush = () => {
+    if (open === null) return;
+    const from = Math.max(-4, open.from);
+    PAINT[open.item.kind](context, from, y, Math.min(width + 4, open.to) - from, bar, colours, open.item);
+    open = null;
+  };
   for (let index = firstAfter(row, visible.from); index < row.length; index += 1) {
     const item = row[index];
     if (item.begin > visible.to) break;
-    const x = view.x(scale.to(item.begin));
-    const to = Math.max(x + (item.kind === "retry" ? 0 : NARROWEST), view.x(scale.to(item.end ?? now)));
+    const from = view.x(scale.to(item.begin));
+    const to = Math.max(from + (item.kind === "retry" ? 0 : NARROWEST), view.x(scale.to(item.end ?? now)));
+    if (open !== null && open.item.kind === item.kind && from <= open.to + 0.7 && Math.min(to - from, open.last) < 8) {
+      open.to = Math.max(open.to, to);
+      open.last = to - from;
+    } else {
+      flush();
+      open = { from, to, last: to - from, item };
+    }
     const isChosen = item.execution !== null && item.execution.id === selection?.execution;
-    // What would be drawn over what is there already, alike, is seen anyway.
-    if (to <= drawnTo + 0.5 && item.kind === drawnKind && !isChosen) continue;
-    const from = Math.max(-4, x);
-    PAINT[item.kind](context, from, y, Math.min(scene.width + 4, to) - from, bar, colours, item);
-    if (isChosen || item === hovered) outline(context, from, y, Math.min(scene.width + 4, to) - from, bar, isChosen ? colours.accent : colours.ink);
-    drawnTo = to;
-    drawnKind = item.kind;
+    if (isChosen || (item === hovered && chosen === null)) chosen = { from: Math.max(-4, from), to: Math.min(width + 4, to), isChosen };
   }
+  flush();
+  if (chosen) outline(context, chosen.from, y, chosen.to - chosen.from, bar, chosen.isChosen ? colours.accent : colours.ink);
 }
 
-function box(context, x, y, width, height, fill, stroke, dash = []) {
-  const radius = Math.min(3, width / 2, height / 2);
-  context.beginPath();
-  context.roundRect(x + 0.5, y + 0.5, Math.max(1, width - 1), height - 1, radius);
-  if (fill !== null) {
-    context.fillStyle = fill;
-    context.fill();
-  }
-  if (stroke === null) return;
-  context.strokeStyle = stroke;
-  context.setLineDash(dash);
-  context.lineWidth = 1.2;
-  context.stroke();
-  context.setLineDash([]);
-}
-
-function line(context, x, y, toX, toY) {
-  context.lineWidth = 1;
-  context.beginPath();
-  context.moveTo(x, y);
-  context.lineTo(toX, toY);
-  context.stroke();
-}
-
-function hatch(context, x, y, width, height, colour, apart) {
-  context.save();
-  context.beginPath();
-  context.rect(x, y, width, height);
-  context.clip();
-  context.strokeStyle = colour;
-  context.lineWidth = 1;
-  context.beginPath();
-  for (let at = x - height; at < x + width; at += apart) {
-    context.moveTo(at, y + height);
-    context.lineTo(at + height, y);
-  }
-  context.stroke();
-  context.restore();
-}
-
-function label(context, text, x, y, colour, colours, size = 11) {
-  context.font = `${size}px ${colours.font}`;
-  context.fillStyle = colour;
-  context.fillText(text, x, y);
-}
-
-function outline(context, x, y, width, height, colour) {
-  context.strokeStyle = colour;
-  context.lineWidth = 2;
-  context.strokeRect(x - 2, y - 2, width + 4, height + 4);
-}
-
-/** Each kind has a colour and a form: filled, striped, hollow, dashed, or with a sign. */
-const PAINT = {
-  done: (context, x, y, width, height, colours) => box(context, x, y, width, height, colours.done, null),
-  running(context, x, y, width, height, colours) {
-    box(context, x, y, width, height, colours["running-soft"], colours.running);
-    if (width > 6) hatch(context, x + 1, y + 1, width - 2, height - 2, colours.running, 5);
-  },
-  failed(context, x, y, width, height, colours) {
-    box(context, x, y, width, height, colours.failed, colours.failed);
-    if (width < 14 || height < 9) return;
-    context.strokeStyle = colours.panel;
-    const [middle, centre] = [x + width / 2, y + height / 2];
-    context.lineWidth = 1.8;
-    context.beginPath();
-    for (const way of [-1, 1]) {
-      context.moveTo(middle - 3, centre - 3 * way);
-      context.lineTo(middle + 3, centre + 3 * way);
-    }
-    context.stroke();
-  },
-  retried: (context, x, y, width, height, colours) => box(context, x, y, width, height, colours["failed-soft"], colours.failed),
-  interrupted: (context, x, y, width, height, colours) => box(context, x, y, width, height, null, colours.failed, [3, 2]),
-  cancelled: (context, x, y, width, height, colours) => box(context, x, y, width, height, colours.sunken, colours.idle),
-  waiting: (context, x, y, width, height, colours) => box(context, x, y, width, height, colours.waiting, null),
-  wait(context, x, y, width, height, colours, item) {
-    box(context, x, y, width, height, colours["waiting-soft"], colours.waiting);
-    const text = item.event === null ? "waits" : `waits for ${item.event}`;
-    context.font = `11px ${colours.font}`;
-    if (height >= 12 && width > context.measureText(text).width + 12) {
-      label(context, text, Math.max(x, 0) + 6, y + height / 2 + 0.5, colours.waiting, colours);
-    }
-  },
-  retry(context, x, y, width, height, colours) {
-    context.strokeStyle = colours.failed;
-    context.setLineDash([1.5, 3]);
-    line(context, x, y + height / 2, x + width, y + height / 2);
-    context.setLineDash([]);
-  },
+const SIGNS = {
+  resumed: "▲", retried: "↻", cancel_requested: "✕", failed: "✕", timed_out: "✕", cancelled: "✕", completed: "✓",
 };
-
-const SIGNS = { resumed: "▲", retried: "↻", cancel_requested: "✕", failed: "✕", timed_out: "✕", cancelled: "✕", completed: "✓" };
 const MARKED = { resumed: "soft", retried: "accent", failed: "failed", timed_out: "failed", completed: "done" };
 
 /** Lines at the moments that concern the whole run, their signs in the axis. */

@@ -91,26 +91,28 @@ export function ticksOf(scale, origin, { from, to, x, perPixel }) {
   for (const segment of scale.segments) {
     if (segment.to < from || segment.from > to) continue;
     if (segment.isPause) {
+      // The length of the pause is written here, not the time of a tick right before it.
+      if (ticks.length > 0 && ticks.at(-1).text && x(segment.from) - ticks.at(-1).x < APART * 0.7) ticks.at(-1).text = "";
       ticks.push({ x: x(segment.from), width: x(segment.to) - x(segment.from), pause: segment.end - segment.begin });
       last = Math.max(last, x(segment.to) - APART / 2);
       continue;
     }
     const begin = Math.max(segment.begin, scale.from(Math.max(from, segment.from)));
     const end = Math.min(segment.end, scale.from(Math.min(to, segment.to)));
-    for (let time = origin + Math.ceil((begin - origin) / step) * step; time <= end; time += step) {
+    // Far from the beginning, the time since then does not tell near ticks apart: the time of day does.
+    const zero = isTold(end - origin, step) ? origin : 0;
+    for (let time = zero + Math.ceil((begin - zero) / step) * step; time <= end; time += step) {
       const at = x(scale.to(time));
       if (at - last < APART * 0.9) continue;
-      ticks.push({ x: at, text: labelOf(time, origin, step) });
+      ticks.push({ x: at, text: zero === 0 ? exact(time) : sinceOf(time - origin) });
       last = at;
     }
   }
   return ticks;
 }
 
-/** Return the label of a tick: the time since the beginning, or of the day where that would not tell ticks apart. */
-function labelOf(time, origin, step) {
-  const since = (time - origin) / 1000;
-  if (since === 0) return "0";
-  const isFine = (step < SECOND && since >= 10) || (step < MINUTE && since >= 3600) || (step < HOUR && since >= 86_400);
-  return isFine ? exact(time) : duration(since);
-}
+/** Return whether times since the beginning, as they are written, tell ticks apart. */
+const isTold = (since, step) =>
+  !((step < SECOND && since >= 10 * SECOND) || (step < MINUTE && since >= HOUR) || (step < HOUR && since >= DAY));
+
+const sinceOf = (milliseconds) => (Math.abs(milliseconds) < 0.5 ? "0" : duration(milliseconds / 1000));
