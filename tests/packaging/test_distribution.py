@@ -21,12 +21,12 @@ def shipped_files() -> set[str]:
     package = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "workflow_server").rglob("*")
-        if path.suffix in {".py", ".sql"} or path.name == "py.typed"
+        if path.suffix in {".py", ".sql"} or path.name == "py.typed" or (path.is_file() and "static" in path.parts)
     }
     return package | {f"workflow_server/migrations/{path.name}" for path in (ROOT / "migrations").glob("*.*")}
 
 
-def test_the_wheel_has_modules_sql_and_type_marker_and_no_more(built: Built) -> None:
+def test_the_wheel_has_modules_sql_and_the_page_and_no_more(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         entry_points = wheel.read(next(n for n in wheel.namelist() if n.endswith("entry_points.txt"))).decode()

@@ -12,8 +12,8 @@ import pytest
 from tests.web.conftest import Serve, Served
 from workflow_server.web.access.token_file import add_token
 from workflow_server.web.roles import ROLES, Role
+from workflow_server.web.routes.page import index
 from workflow_server.web.routes.route import Response, Route
-from workflow_server.web.routes.server import index
 from workflow_server.web.routes.table import ROUTES
 
 ROLES_NEEDED: dict[tuple[str, str], Role | None] = {
@@ -42,6 +42,7 @@ ROLES_NEEDED: dict[tuple[str, str], Role | None] = {
     ("DELETE", "/session"): None,
     ("GET", "/openapi.json"): "read",
     ("GET", "/"): "read",
+    ("GET", "/static/{version}/{path}"): None,
 }
 """The role that each route needs, as it is promised; None where it is open."""
 SAY_SO = "a route comes or goes in web/routes/table.py and in ROLES_NEEDED of this test, with its role"
