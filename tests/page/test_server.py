@@ -38,9 +38,7 @@ async def test_the_server_tells_that_it_is_well(examples: DurableServer, open_pa
     await expect(page.get_by_text("healthy")).to_be_visible()
     await expect(page.get_by_text("Every run that goes on fits the code that is served.")).to_be_visible()
     live = page.get_by_role("region", name="The last minutes")
-    await expect(
-        live.get_by_role("img", name=re.compile("Commits over the last minutes, now [0-9.]+"))
-    ).to_be_visible()
+    await expect(live.get_by_role("img", name=re.compile("Commits over the last minutes, now [0-9.]+"))).to_be_visible()
     assert await is_accessible(page)
     working = asyncio.create_task(_work(examples))
     await expect(live.get_by_role("img", name=re.compile("A commit takes .* now [0-9.]+ m?s"))).to_be_visible()

@@ -20,6 +20,7 @@ STATUSES: dict[tuple[str, str], set[str]] = {
     ("get", "/workflows/{name}/events"): {"200", "404"},
     ("get", "/workflows/{name}/schema"): {"200", "404"},
     ("get", "/workflows/{name}/representation"): {"200", "404"},
+    ("get", "/workflows/{name}/stats"): {"200", "400", "404", "503"},
     ("post", "/workflows/{name}/run"): {"200", "400", "404", "409", "413", "415", "422", "500", "503", "507"},
     ("post", "/workflows/{name}/run-nowait"): {"200", "400", "404", "409", "413", "415", "422", "503", "507"},
     ("get", "/handlers"): {"200", "400"},
