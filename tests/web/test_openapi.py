@@ -16,7 +16,7 @@ STATUSES: dict[tuple[str, str], set[str]] = {
     ("get", "/ready"): {"200", "503"},
     ("get", "/metrics"): {"200"},
     ("get", "/workflows"): {"200"},
-    ("get", "/workflows/{name}/events"): {"200", "404"},
+    ("get", "/workflows/{name}/events"): {"200", "400", "404"},
     ("get", "/workflows/{name}/schema"): {"200", "404"},
     ("get", "/workflows/{name}/representation"): {"200", "404"},
     ("post", "/workflows/{name}/run"): {"200", "400", "404", "409", "413", "415", "422", "500", "503", "507"},

@@ -16,6 +16,7 @@ from workflows.events import StartEvent, StopEvent
 
 from tests.harness.plain_http import post_json
 from tests.web.conftest import Serve, Served
+from tests.web.workflows import Ask
 
 
 class Blocking(Workflow):
@@ -44,6 +45,27 @@ async def test_event_schemas_are_the_same_on_every_call(served: Served) -> None:
     assert "Answered" in {schema["title"] for schema in first["events"]}
     for _ in range(3):
         assert await served.get("/workflows/ask/events") == (200, first)
+
+
+async def test_events_that_only_a_wait_has_named_are_described_if_asked(serve: Serve) -> None:
+    served = await serve(workflows={"asking": Ask(timeout=None)})
+    path = "/workflows/asking/events"
+    assert "Answered" not in await titles(served, f"{path}?include=waited_for")
+    handler_id = await served.start("asking")
+    async with asyncio.timeout(10):
+        while not (await served.get(f"/handlers/{handler_id}"))[1]["waiting_for"]:  # noqa: ASYNC110 runs have no event
+            await asyncio.sleep(0.01)
+    assert "Answered" in await titles(served, f"{path}?include=waited_for")
+    assert "Answered" not in await titles(served, path)
+    status, answer = await served.get(f"{path}?include=all")
+    assert status == 400
+    assert "waited_for" in answer["detail"]
+
+
+async def titles(served: Served, path: str) -> set[str]:
+    status, answer = await served.get(path)
+    assert status == 200
+    return {schema["title"] for schema in answer["events"]}
 
 
 async def test_the_schemas_name_the_workflows_own_start_and_stop(served: Served) -> None:
