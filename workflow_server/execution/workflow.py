@@ -75,7 +75,6 @@ class ServedWorkflow:
         self.has_typed_state = self._state_type is not DictState
         """The state is a model that the steps declare, and no dictionary."""
         self._listed = list(dict.fromkeys([*workflow.events, *additional_events]))
-        self._waited_for: dict[type[Event], None] = {}
         self.waits = KnownWaits(workflow)
         self.step_sums = defaultdict(StepSums, {step: StepSums() for step in step_functions(workflow)})
         """By step; a step that was added to the workflow later comes in when it first runs."""
@@ -102,7 +101,6 @@ class ServedWorkflow:
         """A run waits for events of this type: they may be sent to it, and steps may wait for them again."""
         self._input.learn(kind)
         self.waits.learn(kind)
-        self._waited_for[kind] = None
 
     def knows(self, data: object) -> bool:
         """Return whether this is an envelope that names a known type."""
@@ -110,9 +108,9 @@ class ServedWorkflow:
 
     def event_schemas(self, *, with_waited_for: bool = False) -> list[dict[str, Any]]:
         """The JSON schemas of the workflow's events, in a fixed order; behind them, if asked for, those of the events
-        that only ``wait_for_event`` of a run has named so far."""
-        learned = [kind for kind in self._waited_for if kind not in self._listed] if with_waited_for else []
-        return [json_schema(kind) for kind in (*self._listed, *learned)]
+        for which steps wait, as far as that is known."""
+        waited_for = [kind for kind in self.waits.kinds() if kind not in self._listed] if with_waited_for else []
+        return [json_schema(kind) for kind in (*self._listed, *waited_for)]
 
     def start_schema(self) -> dict[str, Any]:
         """The JSON schema of the start event."""

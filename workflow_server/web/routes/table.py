@@ -213,7 +213,7 @@ ROUTES: tuple[Route, ...] = (
         (
             Parameter(
                 "include",
-                "waited_for: also the events that only wait_for_event of a run has named since the server's start.",
+                "waited_for: also the events for which steps wait, as far as the code or a run has told.",
                 {"type": "string", "enum": ["waited_for", ""]},
             ),
         ),
