@@ -17,7 +17,7 @@ STATUSES: dict[tuple[str, str], set[str]] = {
     ("get", "/metrics"): {"200"},
     ("get", "/server"): {"200", "400", "503"},
     ("get", "/workflows"): {"200"},
-    ("get", "/workflows/{name}/events"): {"200", "404"},
+    ("get", "/workflows/{name}/events"): {"200", "400", "404"},
     ("get", "/workflows/{name}/schema"): {"200", "404"},
     ("get", "/workflows/{name}/representation"): {"200", "404"},
     ("get", "/workflows/{name}/stats"): {"200", "400", "404", "503"},

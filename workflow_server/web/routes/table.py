@@ -228,7 +228,18 @@ ROUTES: tuple[Route, ...] = (
         "/workflows/{name}/events",
         workflows.list_event_schemas,
         "Get the JSON schemas of a workflow's events.",
-        {200: _json("The schemas.", responses.EventSchemas), 404: _UNKNOWN_WORKFLOW},
+        {
+            200: _json("The schemas.", responses.EventSchemas),
+            400: _error("Unknown or invalid parameter."),
+            404: _UNKNOWN_WORKFLOW,
+        },
+        (
+            Parameter(
+                "include",
+                "waited_for: also the events for which steps wait, as far as the code or a run has told.",
+                {"type": "string", "enum": ["waited_for", ""]},
+            ),
+        ),
         role="read",
     ),
     Route(

@@ -14,6 +14,8 @@ from workflow_server.protocol.responses import EventSchemas, WorkflowNames, Work
 from workflow_server.protocol.strict_json import parse_json
 from workflow_server.runs.statistics import period_until
 from workflow_server.web.bodies import read_body
+from workflow_server.web.exceptions import InvalidParameter
+from workflow_server.web.parameters import single
 from workflow_server.web.responses import handler_response, json_response
 from workflow_server.web.state import HANDLER_ID, MANAGER, STREAMS
 from workflow_server.web.statistics import period_asked, statistics_data
@@ -28,7 +30,10 @@ async def list_workflows(request: web.Request) -> web.Response:
 async def list_event_schemas(request: web.Request) -> web.Response:
     """GET /workflows/{name}/events."""
     workflow = request.app[MANAGER].workflow(request.match_info["name"])
-    return json_response(EventSchemas(events=workflow.event_schemas()))
+    include = single(request, "include") or None
+    if include not in (None, "waited_for"):
+        raise InvalidParameter("include", "waited_for")
+    return json_response(EventSchemas(events=workflow.event_schemas(with_waited_for=include is not None)))
 
 
 async def get_schema(request: web.Request) -> web.Response:
