@@ -318,7 +318,13 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     async def list_page(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int | None = None, *, with_results: bool = True
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int | None = None,
+        *,
+        with_results: bool = True,
+        with_now: bool = False,
     ) -> HandlersPage:
         """Return the next page of a list: at most ``limit`` handlers, None for as many as the store reads at once.
 
@@ -326,12 +332,17 @@ class AbstractWorkflowStore(ABC):
         short, or empty. A page is bounded in number and size, but for its last handler, and so is the number of
         handlers that are looked at for it. A handler that is started or continued while the list is read is left out
         where it was not reached yet: so a list has an end, and no handler is in it twice. Without ``with_results`` the
-        results are None.
+        results are None. With ``with_now``, handlers have their ``standing`` and ``summary``, at a cost that does not
+        depend on the sizes of their results.
         """
 
     @abstractmethod
     async def count_handlers(self) -> list[HandlerCount]:
         """Return how many handlers there are of each workflow and status, ordered by both; none of a number of 0."""
+
+    @abstractmethod
+    async def count_ended(self, status: Status, after: float) -> int:
+        """Return how many handlers of an ended status ended later than this."""
 
     @abstractmethod
     async def ended_handlers(

@@ -262,13 +262,23 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         return await map_cooperatively(handler_from_row, rows)
 
     async def list_page(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int | None = None, *, with_results: bool = True
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int | None = None,
+        *,
+        with_results: bool = True,
+        with_now: bool = False,
     ) -> HandlersPage:
         most = PAGE if limit is None else min(limit, PAGE)
-        return await self._read(lambda sqlite: read_page(sqlite, wanted, cursor, most, with_results=with_results))
+        how = {"with_results": with_results, "with_now": with_now}
+        return await self._read(lambda sqlite: read_page(sqlite, wanted, cursor, most, **how))
 
     async def count_handlers(self) -> list[HandlerCount]:
         return await self._read(count_handlers)
+
+    async def count_ended(self, status: Status, after: float) -> int:
+        return await self._read(lambda sqlite: reads.count_ended(sqlite, status, after))
 
     async def ended_handlers(
         self, status: Status, after: EndedHandler, until: EndedHandler, limit: int
