@@ -321,8 +321,9 @@ class StoredEntry(NamedTuple):
     kind: str | None
     by: str | None
     data: str | None
-    """Of an event its envelope, or, where it is not whole, as much of its end as tells its type; of another entry what
-    else there is to say, as JSON."""
+    """Of an event its envelope, or, where it is not whole, as much of its end as tells its type; of the start of a run,
+    at the place START, its start event, where values are asked for; of another entry what else there is to say, as
+    JSON."""
     internal: bool = False
     took: float | None = None
     is_whole: bool = True
@@ -331,6 +332,7 @@ class StoredEntry(NamedTuple):
 class HistoryPage(NamedTuple):
     """Entries of a history, in its order, and the place behind which the next page begins; None where none is left."""
 
+    workflow_name: str
     entries: list[StoredEntry]
     following: HistoryPlace | None
 
@@ -485,6 +487,25 @@ class HandlerCount(NamedTuple):
     workflow_name: str
     status: Status
     number: int
+
+
+class VersionCount(NamedTuple):
+    """The number of unfinished runs of a workflow that began with a version of its code."""
+
+    workflow_name: str
+    code_version: str | None
+    """None for runs from before versions were noted."""
+    number: int
+
+
+class RunningCounts(NamedTuple):
+    """The unfinished runs, counted."""
+
+    versions: list[VersionCount]
+    released_waiting: int
+    """Those that are released and wait for an answer."""
+    released_stalled: int
+    """Those that are released and in which nothing can happen any more."""
 
 
 class InboxLoad(NamedTuple):

@@ -18,10 +18,23 @@ class Response(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
+class InvalidFieldData(Response):
+    """A field of a request that is not valid."""
+
+    path: list[str | int] = Field(
+        description="The keys and places that lead to it: of an event, 'start_event' or 'event', and then the way "
+        "within its fields."
+    )
+    message: str = Field(description="Its rule.")
+
+
 class ErrorDetail(Response):
     """The body of every error response."""
 
     detail: str = Field(description="What is wrong, and what would be right.")
+    errors: list[InvalidFieldData] | None = Field(
+        None, description="Of a body with fields that are not valid: those of them that there is room for."
+    )
 
 
 class Healthy(Response):

@@ -48,6 +48,7 @@ from workflow_server.runs.quota import RunQuota
 from workflow_server.runs.readiness import why_not_ready
 from workflow_server.runs.retention import Retention, RetentionRules
 from workflow_server.runs.retrying import Retrier
+from workflow_server.runs.server_state import ServerState, server_state
 from workflow_server.runs.starting import Starter
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
@@ -189,7 +190,15 @@ class RuntimeManager:
             sizes=self.store.sizes(),
             lag=self._lifecycle.lag,
             swept=self._retention.swept,
+            started_at=self._lifecycle.started_at,
+            resumed=self._lifecycle.resumed,
+            suspended_at_start=self._lifecycle.suspended,
         )
+
+    async def server_state(self) -> ServerState:
+        """Return the runs that have not ended by what they do, the versions of their code, and those that make no
+        progress."""
+        return await server_state(self.store, self.runs, self._registry)
 
     def workflow_names(self) -> list[str]:
         """Return the names of the workflows, in the order in which they were added."""
@@ -235,7 +244,7 @@ class RuntimeManager:
             HandlerNotFound: there is no such handler.
         """
         how = {"newest_first": newest_first, "with_values": with_values}
-        return await history_page(self.store, handler_id, after, limit, **how)
+        return await history_page(self.store, self._registry.find, handler_id, after, limit, **how)
 
     async def list_handlers(self, statuses: list[Status] | None, workflow_names: list[str] | None) -> list[HandlerData]:
         """Return the handlers of these statuses and workflows, oldest first; None stands for all."""

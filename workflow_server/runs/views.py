@@ -156,6 +156,11 @@ def from_end(before: HandlerData, over: RunEnded) -> HandlerData:
     return before.model_copy(update={**changes, "suspended": None})
 
 
+def iso_time(timestamp: float | None) -> str | None:
+    """Return a time in seconds since the epoch as clients read it."""
+    return iso(from_timestamp(timestamp))
+
+
 def iso(time: datetime | None) -> str | None:
     """Return a time as clients read it."""
     return time.astimezone(UTC).isoformat() if time is not None else None

@@ -27,6 +27,7 @@ from workflow_server.records import (
     ListCursor,
     ListFilter,
     Record,
+    RunningCounts,
     RunningRun,
     ServerAlive,
     Status,
@@ -96,11 +97,16 @@ class Committed(NamedTuple):
     """The number of them that took up to each of ``COMMIT_LIMITS`` and more than the one before; the last is that of
     those that took longer than all."""
 
-    def plus(self, units: int, seconds: float) -> Committed:
-        """Return the sums with one more transaction of so many units."""
+    records: int = 0
+    """The records of these units."""
+
+    def plus(self, units: int, seconds: float, records: int = 0) -> Committed:
+        """Return the sums with one more transaction of so many units and records."""
         place = bisect_left(COMMIT_LIMITS, seconds)
         within = (*self.within[:place], self.within[place] + 1, *self.within[place + 1 :])
-        return Committed(self.transactions + 1, self.units + units, self.seconds + seconds, within)
+        return Committed(
+            self.transactions + 1, self.units + units, self.seconds + seconds, within, self.records + records
+        )
 
 
 class Sizes(NamedTuple):
@@ -184,6 +190,10 @@ class AbstractWorkflowStore(ABC):
 
     def sizes(self) -> Sizes | None:
         """Return the sizes of its files; None where it has none, or cannot tell."""
+        return None
+
+    def free_space(self) -> int | None:
+        """Return the bytes that are free where its files are; None where it has none, or cannot tell."""
         return None
 
     @property
@@ -343,6 +353,11 @@ class AbstractWorkflowStore(ABC):
     @abstractmethod
     async def count_ended(self, status: Status, after: float) -> int:
         """Return how many handlers of an ended status ended later than this."""
+
+    @abstractmethod
+    async def count_running(self) -> RunningCounts:
+        """Return the runs that have not ended by workflow and version of the code, and the released ones among them by
+        what they wait for. The number of runs that are looked at is bounded."""
 
     @abstractmethod
     async def ended_handlers(

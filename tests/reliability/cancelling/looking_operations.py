@@ -22,6 +22,7 @@ class Look(Operation):
         "RuntimeManager.count_handlers",
         "RuntimeManager.count_now",
         "RuntimeManager.count_failed",
+        "RuntimeManager.server_state",
         "RuntimeManager.history",
         "RuntimeManager.misfits",
     )
@@ -46,6 +47,9 @@ class Look(Operation):
         stored = await self.manager.store.load_run(self.handler_id)
         assert stored is not None
         if await self.manager.misfits([stored]):
+            return False
+        state = await self.manager.server_state()
+        if "once" not in {versions.workflow_name for versions in state.code_versions}:
             return False
         counts = await self.manager.count_handlers()
         if len(newest) != 1 or not any(count.workflow_name == "once" for count in counts):

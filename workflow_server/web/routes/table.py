@@ -10,6 +10,7 @@ from workflow_server.protocol import responses
 from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.history import HistoryPageData
 from workflow_server.protocol.requests import EventBody, RetryBody, RunBody, SessionBody
+from workflow_server.protocol.server import ServerData
 from workflow_server.records import HISTORY_CURSOR, NOW_STATES, STATUSES
 from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
@@ -197,6 +198,18 @@ ROUTES: tuple[Route, ...] = (
         server.metrics,
         "Get the metrics of the server, for Prometheus.",
         {200: Response("All series.", {"text/plain": {"type": "string"}, OPENMETRICS: {"type": "string"}})},
+        role="read",
+    ),
+    Route(
+        "GET",
+        "/server",
+        server.get_server,
+        "Get the state of the server: versions, sizes, commits, and what its runs do.",
+        {
+            200: _json("The state.", ServerData),
+            400: _error("Unknown parameter."),
+            503: _WRITING[503],
+        },
         role="read",
     ),
     Route(

@@ -71,7 +71,8 @@ FROM handlers AS h
 WHERE h.handler_id = :handler_id AND h.purging = 0;
 
 -- The history of a handler: the events of its log, the start of its current run, and the entries beside those. Of an
--- event with more than :whole characters only the end is read, which tells its type.
+-- event with more than :whole characters only the end is read, which tells its type. The data of a start, at the place
+-- -1, is its start event, a value as those of events.
 
 -- name: history_events
 SELECT
@@ -94,21 +95,29 @@ ORDER BY e.sequence DESC
 LIMIT :limit;
 
 -- name: history_entries
-SELECT e.after_sequence, e.place, e.run_id, e.time, e.kind, e.actor, e.data
+SELECT
+    e.after_sequence, e.place, e.run_id, e.time, e.kind, e.actor,
+    CASE WHEN e.place >= 0 OR :with_values THEN e.data END
 FROM handlers AS h CROSS JOIN history AS e ON e.number = h.number
 WHERE h.handler_id = :handler_id AND h.purging = 0 AND (e.after_sequence, e.place) > (:sequence, :place)
 ORDER BY e.after_sequence, e.place
 LIMIT :limit;
 
 -- name: history_entries_back
-SELECT e.after_sequence, e.place, e.run_id, e.time, e.kind, e.actor, e.data
+SELECT
+    e.after_sequence, e.place, e.run_id, e.time, e.kind, e.actor,
+    CASE WHEN e.place >= 0 OR :with_values THEN e.data END
 FROM handlers AS h CROSS JOIN history AS e ON e.number = h.number
 WHERE h.handler_id = :handler_id AND h.purging = 0 AND (e.after_sequence, e.place) < (:sequence, :place)
 ORDER BY e.after_sequence DESC, e.place DESC
 LIMIT :limit;
 
 -- name: history_start
-SELECT first_sequence - 1, coalesce(run_id, handler_id), started_at, started_by
+SELECT
+    workflow_name, first_sequence - 1, coalesce(run_id, handler_id), started_at, started_by,
+    CASE WHEN :with_values THEN
+        (SELECT p.start_event FROM payloads AS p WHERE p.handler_id = handlers.handler_id)
+    END
 FROM handlers
 WHERE handler_id = :handler_id AND purging = 0;
 
@@ -289,6 +298,27 @@ SELECT workflow_name, status, count(*)
 FROM handlers INDEXED BY handlers_purging
 WHERE purging = 1
 GROUP BY status, workflow_name;
+
+-- Of at most so many unfinished runs, found by an index, each row is read.
+
+-- name: running_versions
+SELECT workflow_name, code_version, count(*) AS number
+FROM (SELECT workflow_name, code_version FROM handlers WHERE status = 'running' AND purging = 0 LIMIT :most)
+GROUP BY workflow_name, code_version
+ORDER BY number DESC, workflow_name, code_version
+LIMIT :versions;
+
+-- name: released_standings
+-- A standing is the array of waits, retries and whether the run is stalled; one that is damaged says nothing.
+SELECT
+    coalesce(sum(json_array_length(standing, '$[0]') > 0), 0),
+    coalesce(sum(json_array_length(standing, '$[0]') = 0 AND json_extract(standing, '$[2]') IS 1), 0)
+FROM (
+    SELECT CASE WHEN json_valid(standing) THEN standing ELSE '[]' END AS standing
+    FROM handlers
+    WHERE status = 'running' AND released = 1 AND purging = 0
+    LIMIT :most
+);
 
 -- Ended handlers in the order of their ends, up to a place. "status <> 'running'" is what the index says of itself.
 
