@@ -10,6 +10,7 @@ The names of this module are stored with the runs that caught such an error: the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class WorkflowServerError(Exception):
@@ -27,7 +28,22 @@ class InvalidRequest(RequestRefused):
     """Base of the errors in what a request says."""
 
 
-class InvalidBody(InvalidRequest):
+class FieldProblem(NamedTuple):
+    """A field that is not valid: the keys and places that lead to it, and its rule."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+class InvalidFields(InvalidRequest):
+    """Base of the errors that may tell which fields are not valid; ``str`` of one tells all of it in a line."""
+
+    def __init__(self, message: str, problems: tuple[FieldProblem, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+class InvalidBody(InvalidFields):
     """Raised with a message for the client: the body of a request is not valid."""
 
 

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType, TypedDict
 from workflows.events import Event, SerializableEvent
 
-from workflow_server.protocol.explaining import MAX_ERRORS, MAX_PLACE, MAX_RULE, explain, holds_secrets
+from workflow_server.protocol.explaining import MAX_ERRORS, MAX_PLACE, MAX_RULE, explain, explained, holds_secrets
 
 CANARY = "canary-7f3"
 
@@ -201,3 +201,13 @@ def test_secrets_are_found_wherever_they_are_in_a_class() -> None:
     assert holds_secrets(WithSecret)
     assert holds_secrets(Tree)
     assert not holds_secrets(Animals)
+
+
+def test_the_fields_that_are_not_valid_are_told_by_their_paths() -> None:
+    data = {"pet": {"kind": "dog", "int": [1, CANARY]}, "by_name": {"a.b": {"kind": "cat"}}}
+    with pytest.raises(ValidationError) as error:
+        Animals.model_validate(data)
+    text, problems = explained(error.value, data, Animals)
+    assert [problem.path for problem in problems if problem.path[0] == "by_name"] == [("by_name", "a.b", "lives")]
+    assert ("pet", "int", 1) in [problem.path for problem in problems]
+    assert all(problem.message in text for problem in problems)

@@ -170,3 +170,31 @@ async def test_what_is_no_utf_8_in_a_header_is_refused_in_json(served: Served) -
     answer = await served.raw(b"GET /health HTTP/1.1\r\nConnection: close\r\nHost: localhost\xff\r\n\r\n")
     assert answer.split()[1] == b"403"
     assert "host" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+
+
+async def test_fields_that_are_not_valid_are_named_by_their_path(served: Served) -> None:
+    async with served.client.post(
+        "/workflows/count/run-nowait", json={"start_event": {"n": "x", "text": 1}}
+    ) as response:
+        assert response.status == 400
+        answer = await response.json()
+    assert [problem["path"] for problem in answer["errors"]] == [["start_event", "n"], ["start_event", "text"]]
+    for problem in answer["errors"]:
+        assert f"'{problem['path'][-1]}': {problem['message']}" in answer["detail"]
+    status, answer = await served.post("/workflows/count/run-nowait", json={"tags": ["a", " b"]})
+    assert (status, [problem["path"] for problem in answer["errors"]]) == (400, [["tags", 1]])
+    handler_id = await served.start("ask")
+    event = {"type": "Answered", "value": {}}
+    status, answer = await served.post(f"/events/{handler_id}", json={"event": event})
+    assert (status, answer["errors"]) == (400, [{"path": ["event", "text"], "message": "Field required"}])
+
+
+def test_an_answer_names_as_many_fields_as_it_has_room_for() -> None:
+    problems = tuple(errors.FieldProblem(("start_event", "\x1b" * 90, n), "\U0001f600" * 20) for n in range(10))
+    body = error_response(InvalidEvent("wrong", problems)).body
+    assert isinstance(body, bytes)
+    assert len(body) <= MAX_ANSWER
+    answer = json.loads(body)
+    assert answer["detail"] == "wrong"
+    assert 0 < len(answer["errors"]) < 10
+    assert "\x1b" not in answer["errors"][0]["path"][1]

@@ -14,12 +14,12 @@ from typing import Any
 from pydantic import AliasChoices, AliasPath, ValidationError
 from workflows.events import HumanResponseEvent, InputRequiredEvent
 
-from workflow_server.errors import InvalidBody
+from workflow_server.errors import FieldProblem, InvalidBody
 from workflow_server.execution.engine import Event, StartEvent, StopEvent, Workflow, accepted_events
 from workflow_server.execution.exceptions import InvalidEvent, StepRefusesEvent, UnknownStep
 from workflow_server.execution.serializer import RunSerializer
 from workflow_server.protocol.bounded import try_first
-from workflow_server.protocol.explaining import explain
+from workflow_server.protocol.explaining import explained
 from workflow_server.protocol.strict_json import parse_json
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,9 @@ class EventInput:
                 try_first(kind, fields)
                 return _aliased(kind, fields) if _aliases(kind) else kind.model_validate(fields)
         except ValidationError as error:
-            raise InvalidEvent(f"{where}: {explain(error, fields, kind)}") from None
+            text, problems = explained(error, fields, kind)
+            placed = tuple(FieldProblem((where, *path), message) for path, message in problems)
+            raise InvalidEvent(f"{where}: {text}", placed) from None
         except BaseException as error:
             # Nothing here suspends, so that even a CancelledError comes from a validator.
             logger.debug("The fields of a '%s' raised %s", kind.__name__, type(error).__name__)

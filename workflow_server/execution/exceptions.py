@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workflow_server.errors import Conflict, InvalidRequest, NotFound, StartupError, TooManyEvents
+from workflow_server.errors import Conflict, InvalidFields, InvalidRequest, NotFound, StartupError, TooManyEvents
 
 
-class InvalidEvent(InvalidRequest):
+class InvalidEvent(InvalidFields):
     """Raised with a message for the client: an event is not valid."""
 
 

@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
+from workflow_server.errors import FieldProblem
 from workflow_server.printable import printable
 
 MAX_ERRORS = 10
@@ -92,37 +93,52 @@ _QUOTATION = re.compile(r"""(?P<mark>['"`])(?P<text>(?:(?!(?P=mark)).)*)(?P=mark
 """Parts of a sentence that look like values: names that are not plain words, and quoted text."""
 
 
+class Explanation(NamedTuple):
+    """A validation error as one line, and the same by field."""
+
+    text: str
+    problems: tuple[FieldProblem, ...]
+
+
 def explain(error: ValidationError, data: Any = None, kind: type[BaseModel] | None = None) -> str:
-    """Return ``'place': rule`` for each of the first errors, joined by semicolons.
+    """Return the text of ``explained``."""
+    return explained(error, data, kind).text
+
+
+def explained(error: ValidationError, data: Any = None, kind: type[BaseModel] | None = None) -> Explanation:
+    """Return ``'place': rule`` for each of the first errors, joined by semicolons, and the same by field.
 
     With ``data``, the JSON that was validated, places name only its fields; without it, the branches of a union are
     recognized by their names. ``kind`` is the class that was validated, in case it holds secrets.
     """
     if error.error_count() > MAX_COUNTED:
-        return f"{error.error_count()} of its values are not valid"
+        return Explanation(f"{error.error_count()} of its values are not valid", ())
     secret = kind is not None and holds_secrets(kind)
-    problems: dict[str, list[str]] = {}
+    problems: dict[tuple[str | int, ...], list[str]] = {}
     left = 0
     for problem in error.errors(include_url=False):
         # A union reports each of its branches at the same place.
-        place = _place(problem, data)
-        rules = problems.get(place, [])
+        path = _path(problem, data)
+        rules = problems.get(path, [])
         if sum(map(len, problems.values())) >= MAX_ERRORS:
             left = error.error_count() - MAX_ERRORS
             break
         rule = _rule(problem, data, secret=secret)
         if rule not in rules:
-            problems[place] = [*rules, rule]
-    told = [
-        f"'{place}': {', or: '.join(rules)}" if place else ", or: ".join(rules) for place, rules in problems.items()
-    ]
+            problems[path] = [*rules, rule]
+    by_field = tuple(FieldProblem(path, ", or: ".join(rules)) for path, rules in problems.items())
+    told = [f"'{_place(path)}': {message}" if path else message for path, message in by_field]
     if left:
         told.append(f"and {left} more")
-    return "; ".join(told)
+    return Explanation("; ".join(told), by_field)
 
 
-def _place(problem: ErrorDetails, data: Any) -> str:
-    parts: list[str] = []
+def _place(path: tuple[str | int, ...]) -> str:
+    return printable(".".join(map(str, path)), MAX_PLACE)
+
+
+def _path(problem: ErrorDetails, data: Any) -> tuple[str | int, ...]:
+    parts: list[str | int] = []
     here = data
     last = len(problem["loc"]) - 1
     for position, part in enumerate(problem["loc"]):
@@ -134,8 +150,8 @@ def _place(problem: ErrorDetails, data: Any) -> str:
             here = None
         elif part == "[key]" or data is not None or _TAG.fullmatch(part):
             continue
-        parts.append(str(part)[: MAX_PLACE + 1])
-    return printable(".".join(parts), MAX_PLACE)
+        parts.append(part if isinstance(part, int) else part[: MAX_PLACE + 1])
+    return tuple(parts)
 
 
 def _rule(problem: ErrorDetails, data: Any, *, secret: bool) -> str:

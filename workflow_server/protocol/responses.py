@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from workflow_server.protocol.events import EventEnvelope, PublishedEvent
-from workflow_server.protocol.handlers import HandlerData
-from workflow_server.records import STATUSES, HandlerCount, Status
+from workflow_server.protocol.handlers import HandlerData, HandlerInList
+from workflow_server.records import STATUSES, HandlerCount, NowState, Status
 
 
 class Response(BaseModel):
@@ -18,10 +18,23 @@ class Response(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
+class InvalidFieldData(Response):
+    """A field of a request that is not valid."""
+
+    path: list[str | int] = Field(
+        description="The keys and places that lead to it: of an event, 'start_event' or 'event', and then the way "
+        "within its fields."
+    )
+    message: str = Field(description="Its rule.")
+
+
 class ErrorDetail(Response):
     """The body of every error response."""
 
     detail: str = Field(description="What is wrong, and what would be right.")
+    errors: list[InvalidFieldData] | None = Field(
+        None, description="Of a body with fields that are not valid: those of them that there is room for."
+    )
 
 
 class Healthy(Response):
@@ -78,7 +91,7 @@ class WorkflowRepresentation(Response):
 class HandlersList(Response):
     """A list of handlers."""
 
-    handlers: list[HandlerData]
+    handlers: list[HandlerInList]
     next_cursor: str | None = Field(
         None, description="With limit: the cursor of the next page, null after the last one. Absent without limit."
     )
@@ -89,15 +102,17 @@ class HandlerStats(Response):
 
     total: dict[Status, int] = Field(description="Of all workflows, by status.")
     workflows: dict[str, dict[Status, int]] = Field(description="Of each workflow that has any, by status.")
+    now: dict[NowState, int] = Field(description="Of running runs, by what they do, as in a list with include=now.")
+    failed_recently: int = Field(description="Of runs that failed or timed out in the last 24 hours.")
 
     @classmethod
-    def of(cls, counts: Iterable[HandlerCount]) -> HandlerStats:
+    def of(cls, counts: Iterable[HandlerCount], now: dict[NowState, int], failed_recently: int) -> HandlerStats:
         """Return these numbers; a status that a workflow has no handlers of is 0."""
         workflows: dict[str, dict[Status, int]] = {}
         for name, status, number in counts:
             workflows.setdefault(name, dict.fromkeys(STATUSES, 0))[status] = number
         total: dict[Status, int] = {status: sum(of[status] for of in workflows.values()) for status in STATUSES}
-        return cls(total=total, workflows=workflows)
+        return cls(total=total, workflows=workflows, now=now, failed_recently=failed_recently)
 
 
 class EventSent(Response):

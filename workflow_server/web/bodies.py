@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from workflow_server.errors import InvalidBody
 from workflow_server.printable import printable
-from workflow_server.protocol.explaining import MAX_ERRORS, MAX_PLACE, explain
+from workflow_server.protocol.explaining import MAX_ERRORS, MAX_PLACE, explained
 from workflow_server.protocol.handlers import IdempotencyKey
 from workflow_server.protocol.strict_json import canonical_json, parse_json
 from workflow_server.web.exceptions import BodyTooLarge, BodyTooSlow, InvalidHeader
@@ -51,7 +51,8 @@ async def read_body(
     try:
         body = model.model_validate(fields)
     except ValidationError as error:
-        raise InvalidBody(f"The body is not valid. {explain(error, fields)}.") from None
+        text, problems = explained(error, fields)
+        raise InvalidBody(f"The body is not valid. {text}.", problems) from None
     if key is None:
         return body, None
     return body, IdempotencyKey(key, hashlib.sha256(canonical_json(fields)).hexdigest())

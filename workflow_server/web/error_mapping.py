@@ -91,7 +91,8 @@ def error_response(error: Exception) -> web.Response:
         headers[hdrs.ALLOW] = error.allowed
     if isinstance(error, (exceptions.TooManyWrongTokens, exceptions.TooManyRequests)):
         headers[hdrs.RETRY_AFTER] = str(error.seconds)
-    return _detail(status, detail, headers)
+    problems = error.problems if isinstance(error, errors.InvalidFields) else ()
+    return _detail(status, detail, headers, problems)
 
 
 def answer_to(request: web.Request, error: Exception) -> web.StreamResponse:
@@ -127,16 +128,31 @@ def _translated(request: web.Request, answer: web.HTTPException) -> web.StreamRe
     return _detail(answer.status, answer.text or answer.reason, kept)
 
 
-def _detail(status: int, detail: str, headers: dict[str, str]) -> web.Response:
-    return web.Response(status=status, body=_bounded(detail), content_type=JSON, headers=headers)
+def _detail(
+    status: int, detail: str, headers: dict[str, str], problems: tuple[errors.FieldProblem, ...] = ()
+) -> web.Response:
+    return web.Response(status=status, body=_bounded(detail, problems), content_type=JSON, headers=headers)
 
 
-def _bounded(detail: str) -> bytes:
-    """Return ``detail`` as JSON of at most ``MAX_ANSWER`` bytes, whatever others wrote into it."""
+def _bounded(detail: str, problems: tuple[errors.FieldProblem, ...]) -> bytes:
+    """Return the errors as JSON of at most ``MAX_ANSWER`` bytes, whatever others wrote into them."""
     text = printable(detail, MAX_ANSWER)
     body = json.dumps({"detail": text}).encode()
     while len(body) > MAX_ANSWER:
         # A character takes 12 bytes at most.
         text = text[: -1 - max(1, (len(body) - MAX_ANSWER) // 12)] + "…"
         body = json.dumps({"detail": text}).encode()
+    return _with_fields(text, problems, body)
+
+
+def _with_fields(detail: str, problems: tuple[errors.FieldProblem, ...], body: bytes) -> bytes:
+    """Return ``body`` with the fields that are not valid, as many as there is room for."""
+    fields: list[dict[str, object]] = []
+    for path, message in problems:
+        parts = [part if isinstance(part, int) else printable(part) for part in path]
+        fields.append({"path": parts, "message": message})
+        longer = json.dumps({"detail": detail, "errors": fields}).encode()
+        if len(longer) > MAX_ANSWER:
+            break
+        body = longer
     return body

@@ -27,6 +27,9 @@ export function url(path, query = {}) {
   return made;
 }
 
+/** A body that is a text is JSON already. */
+const asJson = (body) => (typeof body === "string" ? body : JSON.stringify(body));
+
 async function request(method, path, { query, body, headers, signal } = {}) {
   let response;
   try {
@@ -34,7 +37,7 @@ async function request(method, path, { query, body, headers, signal } = {}) {
       method,
       signal,
       headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined ? undefined : asJson(body),
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
@@ -69,14 +72,14 @@ function markLive() {
 /** Answers whose body is a handler have the status of its run: 202, and 500 for one that failed. */
 const isHandler = (body) => body !== null && typeof body === "object" && "handler_id" in body;
 
-async function read(response) {
-  return parse(response, await response.text());
+async function read(response, parse = JSON.parse) {
+  return parsed(response, await response.text(), parse);
 }
 
-function parse(response, text) {
+function parsed(response, text, parse = JSON.parse) {
   let body = null;
   try {
-    body = text === "" ? null : JSON.parse(text);
+    body = text === "" ? null : parse(text);
   } catch {
     throw new ApiError(response.status, `The answer is not JSON: ${text.slice(0, 200)}`);
   }
@@ -84,12 +87,12 @@ function parse(response, text) {
   throw new ApiError(response.status, body?.detail ?? `Status ${response.status}`, body);
 }
 
-/** Return the JSON at a path. Throws ApiError. */
-export async function get(path, query, { signal } = {}) {
-  return read(await request("GET", path, { query, signal }));
+/** Return the JSON at a path, as `parse` reads it. Throws ApiError. */
+export async function get(path, query, { signal, parse } = {}) {
+  return read(await request("GET", path, { query, signal }), parse);
 }
 
-/** Post JSON. `key` is an Idempotency-Key: repeating the call with it does nothing twice. Throws ApiError. */
+/** Post JSON; a text is JSON already. `key` is an Idempotency-Key: repeating the call with it does nothing twice. Throws ApiError. */
 export async function post(path, body = {}, { query, key, signal } = {}) {
   const headers = key === undefined ? {} : { "Idempotency-Key": key };
   return read(await request("POST", path, { query, body, headers, signal }));
@@ -108,7 +111,7 @@ export function newKey() {
 export async function getText(path, query, { signal } = {}) {
   const response = await request("GET", path, { query, signal });
   const text = await response.text();
-  if (!response.ok) parse(response, text);
+  if (!response.ok) parsed(response, text);
   return text;
 }
 
@@ -220,6 +223,6 @@ export function curl(method, path, { query, body, key } = {}) {
   if (method !== "GET") parts.push("-X", method);
   parts.push(quoted(url(path, query).href));
   if (key !== undefined) parts.push("-H", quoted(`Idempotency-Key: ${key}`));
-  if (body !== undefined) parts.push("-H", quoted("Content-Type: application/json"), "-d", quoted(JSON.stringify(body)));
+  if (body !== undefined) parts.push("-H", quoted("Content-Type: application/json"), "-d", quoted(asJson(body)));
   return parts.join(" ");
 }

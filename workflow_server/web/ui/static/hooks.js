@@ -6,9 +6,9 @@ import { useCallback, useEffect, useRef, useState } from "./lib.js";
 /**
  * Load a path and keep it: { value, error, loading, reload }. It is loaded again when `path` or `query` change, when
  * the connection is back, and every `every` milliseconds while the page is seen. An error keeps the last value.
- * A path of null loads nothing.
+ * A path of null loads nothing. `parse` reads the JSON.
  */
-export function useLoaded(path, query = {}, { every = null } = {}) {
+export function useLoaded(path, query = {}, { every = null, parse } = {}) {
   const key = JSON.stringify([path, query]);
   const [state, setState] = useState({ value: null, error: null, loading: true, key });
   const controller = useRef(null);
@@ -19,7 +19,7 @@ export function useLoaded(path, query = {}, { every = null } = {}) {
     controller.current = mine;
     setState((before) => ({ ...before, loading: true }));
     try {
-      const value = await get(path, query, { signal: mine.signal });
+      const value = await get(path, query, { signal: mine.signal, parse });
       if (!mine.signal.aborted) setState({ value, error: null, loading: false, key });
     } catch (error) {
       if (!mine.signal.aborted) setState((before) => ({ ...before, error, loading: false, key }));
