@@ -33,6 +33,7 @@ export function VirtualList(props) {
   const atEnd = useRef(true);
   const latest = useRef(null);
   const { space, ratio } = measure(count, height, view.size);
+  const ratioBefore = useRef(ratio);
   latest.current = { count, height, ratio, follow, onScroll };
 
   const note = () => {
@@ -73,8 +74,10 @@ export function VirtualList(props) {
   }, []);
   useLayoutEffect(() => {
     if (follow && atEnd.current) toEnd();
-    else note();
-  }, [count, follow, height]);
+    else if (ratio !== ratioBefore.current) box.current.scrollTop *= ratioBefore.current / ratio; // The same rows stay in sight.
+    ratioBefore.current = ratio;
+    note();
+  }, [count, follow, height, ratio]);
   useLayoutEffect(() => {
     if (reveal !== null && reveal >= 0 && !seen(reveal)) toRow(reveal);
   }, [reveal]);

@@ -4,6 +4,7 @@ import { setQuery, usePlace } from "../../router.js";
 import { useStore } from "../../store.js";
 import { createEventLog } from "./events.js";
 import { createRows, indexOf, marksOf } from "./log_rows.js";
+import { contextOf } from "./sentences.js";
 
 const TYPING = 250; // Milliseconds after the last key until the link follows.
 
@@ -112,5 +113,7 @@ export function useLog(run, handler, filters, list) {
     list.current.toRow(Math.max(0, rows.rowOf(anchor.current.sequence)), anchor.current.share);
     anchor.current = null;
   });
-  return { log, state, rows, isSearching, marks, startOf: startsOf(marks, state.items) };
+  const { executions, spans } = run.store.get();
+  const context = useMemo(() => contextOf(executions, spans), [executions, spans]);
+  return { log, state, rows, isSearching, marks, context, startOf: startsOf(marks, state.items) };
 }
