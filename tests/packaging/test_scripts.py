@@ -51,7 +51,7 @@ def test_run_serves_the_examples_and_keeps_their_runs(clone: Path, tmp_path: Pat
     assert (clone / ".venv/.installed").stat().st_mtime_ns == installed
 
 
-SCRIPTS = ("run", "setup", "test", "matrix", "lock", "pythons", "reliability", "interop", "bench", "large")
+SCRIPTS = ("run", "setup", "test", "chromium", "matrix", "lock", "pythons", "reliability", "interop", "bench", "large")
 
 
 @pytest.mark.parametrize("script", [*(f"scripts/{name}" for name in SCRIPTS), ".ci/run"])
@@ -74,6 +74,7 @@ def test_scripts_are_executable_and_stop_at_the_first_error(script: str) -> None
         (("matrix", "--sqlite", "nowhere"), "--sqlite takes a folder with a libsqlite3.so.0."),
         (("setup", "tests"), "Usage: scripts/setup [test | agent]"),
         (("setup", "test", "agent"), "Usage: scripts/setup [test | agent]"),
+        (("chromium", "--find"), "Usage: scripts/chromium [--found]"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, tuple) else "",
 )
@@ -92,7 +93,7 @@ def test_a_mistaken_option_is_told_in_a_sentence(command: tuple[str, ...], told:
     assert "line " not in done.stderr
 
 
-@pytest.mark.parametrize("script", ["test", "matrix", "reliability", "interop"])
+@pytest.mark.parametrize("script", ["test", "chromium", "matrix", "reliability", "interop"])
 def test_help_is_told_and_nothing_is_done(script: str) -> None:
     done = subprocess.run(
         [str(ROOT / "scripts" / script), "--help"], capture_output=True, text=True, env=clean_environment(), check=True

@@ -18,7 +18,7 @@ def test_a_result_that_is_no_event_is_refused_by_name() -> None:
 def test_a_transaction_counts_up_to_the_limit_it_does_not_exceed() -> None:
     committed = Committed()
     for seconds in (0.0, *COMMIT_LIMITS, 60.0):
-        committed = committed.plus(2, seconds)
+        committed = committed.plus(2, seconds, 5)
     assert committed.within == (2, 1, 1, 1, 1)
-    assert (committed.transactions, committed.units) == (6, 12)
+    assert (committed.transactions, committed.units, committed.records) == (6, 12, 30)
     assert committed.seconds == sum(COMMIT_LIMITS) + 60.0

@@ -20,6 +20,7 @@ ROLES_NEEDED: dict[tuple[str, str], Role | None] = {
     ("GET", "/health"): None,
     ("GET", "/ready"): None,
     ("GET", "/metrics"): "read",
+    ("GET", "/server"): "read",
     ("GET", "/workflows"): "read",
     ("GET", "/workflows/{name}/events"): "read",
     ("GET", "/workflows/{name}/schema"): "read",

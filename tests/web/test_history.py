@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,19 @@ class Publishes(Workflow):
     async def publish(self, ctx: Context, ev: StartEvent) -> StopEvent:
         ctx.write_event_to_stream(Login(user="ann", password=SecretStr("hunter2")))
         return StopEvent(result=[1, "two"])
+
+
+class Signs(StartEvent):
+    name: str
+    password: SecretStr = SecretStr("")
+
+
+class MayFail(Workflow):
+    @step
+    async def sign(self, ev: Signs) -> StopEvent:
+        if ev.name == "bob":
+            raise ValueError("not bob")
+        return StopEvent(result=ev.name)
 
 
 @pytest.fixture
@@ -59,6 +73,49 @@ async def test_pages_have_each_entry_once_in_either_order(served: Served) -> Non
     for place, entry in enumerate(entries):
         _, page = await served.get(f"/handlers/{handler_id}/history?cursor={entry['cursor']}")
         assert page == {"history": entries[place + 1 :], "next_cursor": None}
+
+
+async def starts(served: Served, handler_id: str) -> list[Any]:
+    """The start events of all runs of a handler."""
+    entries = await history(served, handler_id, "include=value")
+    assert {entry["value"] for entry in await history(served, handler_id, "") if entry["kind"] == "started"} == {None}
+    return [entry["value"] for entry in entries if entry["kind"] == "started"]
+
+
+async def test_a_run_can_be_started_again_with_its_input(served: Served) -> None:
+    handler_id = await served.finish("count", n=2, text="ein Wort")
+    _, page = await served.get(f"/handlers/{handler_id}/history?limit=1&include=value")
+    (started,) = page["history"]
+    assert started["kind"] == "started"
+    assert started["value"] == {
+        "value": {"n": 2, "text": "ein Wort"},
+        "type": "CountTo",
+        "types": ["StartEvent"],
+        "qualified_name": "tests.web.workflows.CountTo",
+    }
+    status, again = await served.post("/workflows/count/run", json={"start_event": started["value"]})
+    assert (status, again["result"]["value"]) == (200, {"total": 2})
+    assert await starts(served, again["handler_id"]) == [started["value"]]
+
+
+async def test_each_run_of_a_handler_keeps_its_start_event(serve: Serve) -> None:
+    served = await serve(workflows={"signing": MayFail()})
+    handler_id = await served.finish("signing", name="ann", password="hunter2")
+    body = {"handler_id": handler_id, "start_event": {"name": "bob"}}
+    assert (await served.post("/workflows/signing/run", json=body))[0] == 500
+    assert (await served.post(f"/handlers/{handler_id}/retry", json={}))[0] == 200
+    found = [event["value"] for event in await starts(served, handler_id)]
+    ann, bob = {"name": "ann", "password": "**********"}, {"name": "bob", "password": ""}
+    assert found == [ann, bob, bob]
+
+
+async def test_a_start_event_that_cannot_be_read_is_null(serve: Serve, tmp_path: Path) -> None:
+    first = await serve(db=tmp_path / "runs.sqlite3", workflows={"signing": MayFail()})
+    handler_id = await first.finish("signing", name="ann")
+    await first.runner.cleanup()
+    second = await serve(db=tmp_path / "runs.sqlite3")
+    assert await starts(second, handler_id) == [None]
+    assert (await second.get(f"/handlers/{handler_id}"))[0] == 200
 
 
 async def test_values_are_those_of_the_stream_with_secrets_masked(publishing: Served) -> None:

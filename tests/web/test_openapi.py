@@ -15,6 +15,7 @@ STATUSES: dict[tuple[str, str], set[str]] = {
     ("get", "/health"): {"200", "503"},
     ("get", "/ready"): {"200", "503"},
     ("get", "/metrics"): {"200"},
+    ("get", "/server"): {"200", "400", "503"},
     ("get", "/workflows"): {"200"},
     ("get", "/workflows/{name}/events"): {"200", "400", "404"},
     ("get", "/workflows/{name}/schema"): {"200", "404"},

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from workflow_server.execution.containment import ContainedTask, Execution
 from workflow_server.execution.failures import indented, is_machinery
 from workflow_server.execution.step_containment import contain
-from workflow_server.execution.sums import LAG_LIMITS, Durations
+from workflow_server.execution.sums import Lags
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class LoopWatch:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self.lag = Durations(LAG_LIMITS)
+        self.lag = Lags()
         """The time that the loop took to respond at each look."""
         self._turned = threading.Event()
         self._stopped = threading.Event()

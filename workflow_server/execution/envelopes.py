@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, get_args
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 from workflows.events import StepState, StepStateChanged
 
+from workflow_server.execution.containment import is_cancelled
 from workflow_server.execution.failures import message_of, said
 from workflow_server.execution.unwritable import LONGEST_NUMBER, NO_JSON, has_unreadable_number, unwritable
 from workflow_server.protocol.client_json import to_client_json
@@ -33,6 +35,17 @@ def envelope(event: BaseModel) -> str:
     if len(value) >= LONGEST_NUMBER and has_unreadable_number(value):
         raise unwritable(event)
     return f'{{"value":{value},{_type_of(type(event))}}}'
+
+
+def stored_envelope(data: str, read: Callable[[str], BaseModel]) -> str | None:
+    """Return a stored event as clients read it; None where it cannot be read any more, or not be written as JSON."""
+    try:
+        return envelope(read(data))
+    except BaseException as error:
+        # The event's own code may raise anything.
+        if is_cancelled(error):
+            raise
+        return None
 
 
 @lru_cache(maxsize=4096)

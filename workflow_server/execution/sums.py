@@ -6,6 +6,7 @@ They are kept where things happen, by plain additions on the event loop, and rea
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from workflow_server.execution.engine import StepWorkerFailed, TickStepResult
 
@@ -31,6 +32,37 @@ class Durations:
         """Add a duration."""
         self.within[bisect_left(self.limits, seconds)] += 1
         self.seconds += seconds
+
+
+class Lags(Durations):
+    """Sums over durations, with the longest."""
+
+    __slots__ = ("longest",)
+
+    def __init__(self) -> None:
+        super().__init__(LAG_LIMITS)
+        self.longest = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Add a duration."""
+        super().add(seconds)
+        self.longest = max(self.longest, seconds)
+
+
+def quantile(share: float, limits: Sequence[float], within: Sequence[int]) -> float | None:
+    """Return the duration that this share of all do not exceed, estimated as Prometheus' ``histogram_quantile`` does:
+    within a bucket they are taken to be spread evenly, and above the last limit to be at it. None without any.
+
+    ``within`` are the numbers of durations up to each limit and above the limit before, as in ``Durations``.
+
+    https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
+    """
+    rank, below, lower = share * sum(within), 0, 0.0
+    for limit, number in zip(limits, within, strict=False):
+        if number and below + number >= rank:
+            return lower + (limit - lower) * (rank - below) / number
+        below, lower = below + number, limit
+    return limits[-1] if sum(within) else None
 
 
 class StepSums:

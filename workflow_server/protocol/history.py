@@ -74,7 +74,10 @@ class HistoryEntry(BaseModel):
     )
     by: str | None = Field(None, description="The name of the token that asked for it.")
     value: dict[str, Any] | None = Field(
-        None, description="With include=value, the value of an event, as in the stream; otherwise null."
+        None,
+        description="With include=value, the value of an event, as in the stream; of started, the whole envelope of "
+        "the start event, null where it is not kept, cannot be read any more, or where the workflow is not "
+        "registered. Otherwise null.",
     )
 
     def to_json(self, value: str | None) -> str:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from workflow_server.protocol.events import EventEnvelope, PublishedEvent
-from workflow_server.protocol.handlers import HandlerData
-from workflow_server.records import STATUSES, HandlerCount, Status
+from workflow_server.protocol.handlers import HandlerData, HandlerInList
+from workflow_server.records import STATUSES, HandlerCount, NowState, Status
 
 
 class Response(BaseModel):
@@ -91,7 +91,7 @@ class WorkflowRepresentation(Response):
 class HandlersList(Response):
     """A list of handlers."""
 
-    handlers: list[HandlerData]
+    handlers: list[HandlerInList]
     next_cursor: str | None = Field(
         None, description="With limit: the cursor of the next page, null after the last one. Absent without limit."
     )
@@ -102,15 +102,17 @@ class HandlerStats(Response):
 
     total: dict[Status, int] = Field(description="Of all workflows, by status.")
     workflows: dict[str, dict[Status, int]] = Field(description="Of each workflow that has any, by status.")
+    now: dict[NowState, int] = Field(description="Of running runs, by what they do, as in a list with include=now.")
+    failed_recently: int = Field(description="Of runs that failed or timed out in the last 24 hours.")
 
     @classmethod
-    def of(cls, counts: Iterable[HandlerCount]) -> HandlerStats:
+    def of(cls, counts: Iterable[HandlerCount], now: dict[NowState, int], failed_recently: int) -> HandlerStats:
         """Return these numbers; a status that a workflow has no handlers of is 0."""
         workflows: dict[str, dict[Status, int]] = {}
         for name, status, number in counts:
             workflows.setdefault(name, dict.fromkeys(STATUSES, 0))[status] = number
         total: dict[Status, int] = {status: sum(of[status] for of in workflows.values()) for status in STATUSES}
-        return cls(total=total, workflows=workflows)
+        return cls(total=total, workflows=workflows, now=now, failed_recently=failed_recently)
 
 
 class EventSent(Response):

@@ -20,6 +20,7 @@ from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.outcomes import ended, failed_event
 from workflow_server.execution.registry import Registry
 from workflow_server.execution.session import RunSession
+from workflow_server.execution.standing import Doing
 from workflow_server.execution.unreadable import why_suspended
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.history import Note, noted
@@ -297,10 +298,11 @@ class Activation:
         *,
         held_events: int = 0,
         trace: RunTrace | None = None,
+        left_as: Doing | None = None,
     ) -> Run:
         """Take a run into the table that is running in the store."""
         served = self._registry.find(workflow_name)
-        run = Run(self, handler_id, run_id, served, held_events=held_events, trace=trace)
+        run = Run(self, handler_id, run_id, served, held_events=held_events, trace=trace, left_as=left_as)
         self._table.add(run)
         if run.served is None:
             self.suspend(run, UNREGISTERED)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
-from workflow_server.execution.sums import Durations, StepSums
+from workflow_server.execution.sums import Lags, StepSums
 from workflow_server.records import EventAppended, InboxPosted, Record, RunEnded, RunStarted, Status
 from workflow_server.runs.run import Run
 from workflow_server.runs.states import RunState
@@ -70,10 +70,15 @@ class Figures(NamedTuple):
     backlog: int
     """Records that wait for their commit."""
     sizes: Sizes | None
-    lag: Durations | None
+    lag: Lags | None
     """The time by which the event loop was late; None while the server does not run."""
     swept: int
     """Handlers that retention has deleted."""
+    started_at: float | None
+    """The time of the start, by the wall clock; None before it."""
+    resumed: int | None
+    suspended_at_start: int | None
+    """The runs that went on at the start, and those that had a reason not to; None before."""
     commit_limits: tuple[float, ...] = COMMIT_LIMITS
     """Seconds: the bounds of ``committed.within``."""
 

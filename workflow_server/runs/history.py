@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, get_args
@@ -11,10 +12,12 @@ from pydantic import ValidationError
 
 from workflow_server.concurrency import map_cooperatively
 from workflow_server.errors import HandlerNotFound
+from workflow_server.execution.envelopes import stored_envelope
+from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.protocol.client_json import with_finite_numbers
 from workflow_server.protocol.events import time_as_json
 from workflow_server.protocol.history import EntryKind, HistoryEntry
-from workflow_server.records import HistoryPlace, StoredEntry
+from workflow_server.records import START, HistoryPlace, StoredEntry
 from workflow_server.store.base import AbstractWorkflowStore
 
 Json = dict[str, Any]
@@ -38,6 +41,7 @@ ENGINE = "workflows.events."
 
 async def history_page(
     store: AbstractWorkflowStore,
+    find_workflow: Callable[[str], ServedWorkflow | None],
     handler_id: str,
     after: HistoryPlace | None,
     limit: int,
@@ -53,21 +57,29 @@ async def history_page(
     page = await store.read_history(handler_id, after, limit, newest_first=newest_first, with_values=with_values)
     if page is None:
         raise HandlerNotFound(handler_id)
-    return await map_cooperatively(partial(_listed, with_value=with_values), page.entries), page.following
+    listed = partial(_listed, find_workflow(page.workflow_name), with_value=with_values)
+    return await map_cooperatively(listed, page.entries), page.following
 
 
-def _listed(stored: StoredEntry, *, with_value: bool) -> str:
+def _listed(served: ServedWorkflow | None, stored: StoredEntry, *, with_value: bool) -> str:
     fields: Json = {
         "cursor": stored.place.to_text(),
         "time": json.loads(time_as_json(stored.time)),
         "run_id": stored.run_id,
     }
+    if stored.place.place == START:
+        return _entry({**fields, "by": stored.by}, {"kind": "started"}).to_json(_start_event(served, stored.data))
     if stored.kind is not None:
         return _entry({**fields, "by": stored.by}, _noted(stored.kind, stored.data)).to_json(None)
     value, about = _parts(stored)
     fields |= {"sequence": stored.place.sequence, "duration": None if stored.took is None else round(stored.took, 6)}
     entry = _entry(fields, _of_event(value, about, internal=stored.internal))
     return entry.to_json(with_finite_numbers(value) if with_value and value is not None else None)
+
+
+def _start_event(served: ServedWorkflow | None, data: str | None) -> str | None:
+    """Return a start event as clients read it, as JSON; None where it is not known, or is not to be told."""
+    return None if served is None or data is None else stored_envelope(data, served.stored_event)
 
 
 def _entry(fields: Json, told: Json) -> HistoryEntry:

@@ -12,10 +12,11 @@ from workflow_server.execution.blocking import LoopWatch
 from workflow_server.execution.containment import TaskContainment
 from workflow_server.execution.engine import rescue_of
 from workflow_server.execution.interface import Surroundings
-from workflow_server.execution.sums import Durations
+from workflow_server.execution.sums import Lags
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.figures import RunSums
 from workflow_server.runs.recovery import Recovery
+from workflow_server.runs.states import RunState
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.traced_ends import TracedEnds
 
@@ -37,6 +38,11 @@ class Lifecycle:
     ) -> None:
         self.resume_seconds: float | None = None
         """The time until all runs that were running went on, or had a reason not to; None before that."""
+        self.started_at: float | None = None
+        """The time at which it began to resume them, by the wall clock."""
+        self.resumed: int | None = None
+        self.suspended: int | None = None
+        """The runs that went on at the start, and those that had a reason not to; None before that."""
         self.sums = RunSums(table.get)
         self._store = surroundings.store
         self._tracing = surroundings.tracing
@@ -64,10 +70,12 @@ class Lifecycle:
     async def resume(self) -> int:
         """Resume every running run; returns how many go on."""
         begun = time.monotonic()
+        self.started_at = time.time()
         self._watch = LoopWatch()
         self._watch.start()
         self._activation.inbox_records.next_id = self._store.next_inbox_id
         resumed = await self._recovery.resume(crashed=not self._store.stopped_cleanly)
+        self.resumed, self.suspended = resumed, sum(run.state is RunState.SUSPENDED for run in self._table)
         for name, service in {
             "wake released runs": self._activation.timers.run(),
             "note that the server is alive": self._note_alive(),
@@ -78,7 +86,7 @@ class Lifecycle:
         return resumed
 
     @property
-    def lag(self) -> Durations | None:
+    def lag(self) -> Lags | None:
         """Return how late the event loop was; None while nobody looks."""
         return None if self._watch is None else self._watch.lag
 

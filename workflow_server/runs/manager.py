@@ -7,6 +7,7 @@ the manager: a client that goes away in the middle leaves nothing half done.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from workflow_server.protocol.handlers import (
     RetryRequest,
     RunRequest,
 )
-from workflow_server.records import HandlerCount, HistoryPlace, ListCursor, ListFilter, Status, StoredRun
+from workflow_server.records import HandlerCount, HistoryPlace, ListCursor, ListFilter, NowState, Status, StoredRun
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.bulk import BulkActions, Page, RetriedPage
 from workflow_server.runs.checking import Misfit, misfits
@@ -41,11 +42,13 @@ from workflow_server.runs.figures import Figures, standings
 from workflow_server.runs.history import history_page
 from workflow_server.runs.idempotency import IdempotencyKeys
 from workflow_server.runs.lifecycle import Lifecycle
+from workflow_server.runs.now import count_now, handlers_now, now_listed
 from workflow_server.runs.posting import Message, Postbox
 from workflow_server.runs.quota import RunQuota
 from workflow_server.runs.readiness import why_not_ready
 from workflow_server.runs.retention import Retention, RetentionRules
 from workflow_server.runs.retrying import Retrier
+from workflow_server.runs.server_state import ServerState, server_state
 from workflow_server.runs.starting import Starter
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
@@ -187,7 +190,15 @@ class RuntimeManager:
             sizes=self.store.sizes(),
             lag=self._lifecycle.lag,
             swept=self._retention.swept,
+            started_at=self._lifecycle.started_at,
+            resumed=self._lifecycle.resumed,
+            suspended_at_start=self._lifecycle.suspended,
         )
+
+    async def server_state(self) -> ServerState:
+        """Return the runs that have not ended by what they do, the versions of their code, and those that make no
+        progress."""
+        return await server_state(self.store, self.runs, self._registry)
 
     def workflow_names(self) -> list[str]:
         """Return the names of the workflows, in the order in which they were added."""
@@ -233,26 +244,42 @@ class RuntimeManager:
             HandlerNotFound: there is no such handler.
         """
         how = {"newest_first": newest_first, "with_values": with_values}
-        return await history_page(self.store, handler_id, after, limit, **how)
+        return await history_page(self.store, self._registry.find, handler_id, after, limit, **how)
 
     async def list_handlers(self, statuses: list[Status] | None, workflow_names: list[str] | None) -> list[HandlerData]:
         """Return the handlers of these statuses and workflows, oldest first; None stands for all."""
         query = HandlerQuery(status_in=statuses, workflow_name_in=workflow_names)
         return await map_cooperatively(partial(shown, self.runs), await self.store.query(query))
 
+    async def doing(self, wanted: ListFilter, states: Sequence[NowState]) -> ListFilter:
+        """Return the list of those handlers of a list whose runs do one of these at present; all of them without any.
+
+        It is a list of the handlers that are found now, also where its pages are read later.
+        """
+        return wanted._replace(handler_ids=await handlers_now(self.runs, states)) if states else wanted
+
     def handler_pages(self, wanted: ListFilter) -> AsyncGenerator[list[ListedHandler], None]:
         """Yield a list page by page: one page at a time is in memory, and no result is parsed."""
         return listed_pages(self.store, self.runs, wanted)
 
     async def handler_page(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool, with_now: bool = False
     ) -> tuple[list[ListedHandler], ListCursor | None]:
         """Return one page of a list, and where the next begins; see ``AbstractWorkflowStore.list_page``."""
-        return await listed_page(self.store, self.runs, wanted, cursor, limit, with_results=with_results)
+        now = partial(now_listed, self.runs, behind=self._clock.behind()) if with_now else None
+        return await listed_page(self.store, self.runs, wanted, cursor, limit, with_results=with_results, now=now)
 
     async def count_handlers(self) -> list[HandlerCount]:
         """Return how many handlers there are of each workflow and status."""
         return await self.store.count_handlers()
+
+    async def count_now(self) -> dict[NowState, int]:
+        """Return how many of the runs that go on do what."""
+        return await count_now(self.runs)
+
+    async def count_failed(self, seconds: float) -> int:
+        """Return how many handlers have failed or timed out in the last seconds."""
+        return await self.store.count_ended("failed", time.time() - seconds)
 
     # -- Starting ------------------------------------------------------------------------------
 

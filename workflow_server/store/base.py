@@ -27,6 +27,7 @@ from workflow_server.records import (
     ListCursor,
     ListFilter,
     Record,
+    RunningCounts,
     RunningRun,
     ServerAlive,
     Status,
@@ -96,11 +97,16 @@ class Committed(NamedTuple):
     """The number of them that took up to each of ``COMMIT_LIMITS`` and more than the one before; the last is that of
     those that took longer than all."""
 
-    def plus(self, units: int, seconds: float) -> Committed:
-        """Return the sums with one more transaction of so many units."""
+    records: int = 0
+    """The records of these units."""
+
+    def plus(self, units: int, seconds: float, records: int = 0) -> Committed:
+        """Return the sums with one more transaction of so many units and records."""
         place = bisect_left(COMMIT_LIMITS, seconds)
         within = (*self.within[:place], self.within[place] + 1, *self.within[place + 1 :])
-        return Committed(self.transactions + 1, self.units + units, self.seconds + seconds, within)
+        return Committed(
+            self.transactions + 1, self.units + units, self.seconds + seconds, within, self.records + records
+        )
 
 
 class Sizes(NamedTuple):
@@ -184,6 +190,10 @@ class AbstractWorkflowStore(ABC):
 
     def sizes(self) -> Sizes | None:
         """Return the sizes of its files; None where it has none, or cannot tell."""
+        return None
+
+    def free_space(self) -> int | None:
+        """Return the bytes that are free where its files are; None where it has none, or cannot tell."""
         return None
 
     @property
@@ -318,7 +328,13 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     async def list_page(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int | None = None, *, with_results: bool = True
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int | None = None,
+        *,
+        with_results: bool = True,
+        with_now: bool = False,
     ) -> HandlersPage:
         """Return the next page of a list: at most ``limit`` handlers, None for as many as the store reads at once.
 
@@ -326,12 +342,22 @@ class AbstractWorkflowStore(ABC):
         short, or empty. A page is bounded in number and size, but for its last handler, and so is the number of
         handlers that are looked at for it. A handler that is started or continued while the list is read is left out
         where it was not reached yet: so a list has an end, and no handler is in it twice. Without ``with_results`` the
-        results are None.
+        results are None. With ``with_now``, handlers have their ``standing`` and ``summary``, at a cost that does not
+        depend on the sizes of their results.
         """
 
     @abstractmethod
     async def count_handlers(self) -> list[HandlerCount]:
         """Return how many handlers there are of each workflow and status, ordered by both; none of a number of 0."""
+
+    @abstractmethod
+    async def count_ended(self, status: Status, after: float) -> int:
+        """Return how many handlers of an ended status ended later than this."""
+
+    @abstractmethod
+    async def count_running(self) -> RunningCounts:
+        """Return the runs that have not ended by workflow and version of the code, and the released ones among them by
+        what they wait for. The number of runs that are looked at is bounded."""
 
     @abstractmethod
     async def ended_handlers(

@@ -223,19 +223,21 @@ class GroupCommit:
         """Try once to store the batch; settle it, or leave it as it is."""
         units = batch.units
         payload = [unit.entries for unit in units if unit.entries]
-        refusals = await self._counted(self._backend.commit(payload), len(payload)) if payload else {}
+        refusals = await self._counted(self._backend.commit(payload), payload) if payload else {}
         self.problem = None
         self._waits_for_room, self._full_until = False, 0.0
         error = self._show(units, refusals)
         batch.settle()
         self._report(units, error)
 
-    async def _counted(self, transaction: Awaitable[Refusals], units: int) -> Refusals:
-        """Await a transaction of so many units, and count it where it has stored any."""
+    async def _counted(self, transaction: Awaitable[Refusals], units: Sequence[Entries]) -> Refusals:
+        """Await a transaction of these units, and count it where it has stored any."""
         begun = monotonic()
         refusals = await transaction
-        if len(refusals) < units:
-            self.committed = self.committed.plus(units - len(refusals), monotonic() - begun)
+        if len(refusals) < len(units):
+            took = monotonic() - begun
+            records = sum(map(len, units)) - sum(len(units[place]) for place in refusals)
+            self.committed = self.committed.plus(len(units) - len(refusals), took, records)
         return refusals
 
     def _show(self, units: Sequence[Unit], refusals: Refusals) -> Exception | None:
@@ -294,8 +296,8 @@ class GroupCommit:
         if not units:
             return
         try:
-            urgent = self._backend.commit_urgent([unit.entries for unit in units])
-            refusals = await self._counted(urgent, len(units))
+            payload = [unit.entries for unit in units]
+            refusals = await self._counted(self._backend.commit_urgent(payload), payload)
         except StoreGone as gone:
             self._fail(gone, cause=gone)
         except TransactionError as failure:

@@ -19,7 +19,17 @@ from workflow_server.web.middleware import READING, access_control, defer_expect
 from workflow_server.web.openapi import openapi_schema
 from workflow_server.web.responses import add_common_headers
 from workflow_server.web.routes.table import ROUTES
-from workflow_server.web.state import ASSETS, AUTHENTICATION, EXPORTER, MANAGER, OPENAPI, SETTINGS, STREAMS, WebSettings
+from workflow_server.web.state import (
+    ASSETS,
+    AUTHENTICATION,
+    EXPORTER,
+    MANAGER,
+    OPENAPI,
+    REQUESTS,
+    SETTINGS,
+    STREAMS,
+    WebSettings,
+)
 from workflow_server.web.streaming.open_requests import OpenStreams
 from workflow_server.web.ui.assets import Assets
 from workflow_server.web.watching import RequestSums, watched
@@ -62,6 +72,7 @@ def create_app(
         share=lambda: settings.streams_of_a_token(tokens.number),
         has_access=authentication.has_access,
     )
+    app[REQUESTS] = requests
     app[EXPORTER] = Exporter(manager.figures, lambda: app[STREAMS].number, requests, max_series=settings.metrics_series)
     app[ASSETS] = Assets()
     app[OPENAPI] = json.dumps(openapi_schema(needs_token=settings.needs_token)).encode()

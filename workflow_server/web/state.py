@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workflow_server.web.metrics import Exporter
     from workflow_server.web.streaming.open_requests import OpenStreams
     from workflow_server.web.ui.assets import Assets
+    from workflow_server.web.watching import RequestSums
 
 
 class WebSettings(BaseModel):
@@ -62,6 +63,7 @@ SETTINGS = web.AppKey("settings", WebSettings)
 STREAMS: web.AppKey[OpenStreams] = web.AppKey("streams")
 OPENAPI = web.AppKey("openapi", bytes)
 ASSETS: web.AppKey[Assets] = web.AppKey("assets")
+REQUESTS: web.AppKey[RequestSums] = web.AppKey("requests")
 EXPORTER: web.AppKey[Exporter] = web.AppKey("exporter")
 AUTHENTICATION: web.AppKey[Authentication] = web.AppKey("authentication")
 

@@ -20,6 +20,9 @@ class Look(Operation):
         "RuntimeManager.handler_page",
         "RuntimeManager.handlers_matching",
         "RuntimeManager.count_handlers",
+        "RuntimeManager.count_now",
+        "RuntimeManager.count_failed",
+        "RuntimeManager.server_state",
         "RuntimeManager.history",
         "RuntimeManager.misfits",
     )
@@ -34,7 +37,9 @@ class Look(Operation):
         wanted = ListFilter(["completed"], ["once"], newest_first=True)
         pages = [page async for page in self.manager.handler_pages(wanted)]
         paged = [json.loads(f"{before}null{after}")["handler_id"] for page in pages for before, _, after in page]
-        newest, _ = await self.manager.handler_page(wanted, None, 1, with_results=False)
+        newest, _ = await self.manager.handler_page(wanted, None, 1, with_results=False, with_now=True)
+        if min((await self.manager.count_now()).values()) < 0 or await self.manager.count_failed(60.0) < 0:
+            return False
         matching = await self.manager.handlers_matching(wanted._replace(text=self.handler_id), None, 10)
         assert matching.handler_ids == [self.handler_id]
         entries, following = await self.manager.history(self.handler_id, None, 1)
@@ -42,6 +47,9 @@ class Look(Operation):
         stored = await self.manager.store.load_run(self.handler_id)
         assert stored is not None
         if await self.manager.misfits([stored]):
+            return False
+        state = await self.manager.server_state()
+        if "once" not in {versions.workflow_name for versions in state.code_versions}:
             return False
         counts = await self.manager.count_handlers()
         if len(newest) != 1 or not any(count.workflow_name == "once" for count in counts):

@@ -105,6 +105,20 @@ async def test_a_page_is_bounded_and_long_events_are_cut(store: AbstractWorkflow
     assert [(one.data, one.is_whole) for one in page.entries] == [(long, True)]
 
 
+async def test_starts_have_their_start_events_as_values(store: AbstractWorkflowStore) -> None:
+    events = [f'{{"n":{number}}}' for number in range(3)]
+    for number, data in enumerate(events):
+        await store.append(run_started("a", run=str(number), first=number)._replace(start_event=data))
+        await store.append(event("a", number, run=str(number)), run_ended("a", run=str(number)))
+    for newest_first in (False, True):
+        page = await store.read_history("a", None, 100, newest_first=newest_first, with_values=True)
+        assert page is not None
+        assert page.workflow_name == run_started("a").workflow_name
+        starts = [one.data for one in page.entries if one.place.place == START]
+        assert starts == (events[::-1] if newest_first else events)
+    assert {one.data for one in await history(store, "a") if one.place.place == START} == {None}
+
+
 async def test_the_history_goes_with_its_handler(store: AbstractWorkflowStore) -> None:
     await with_two_runs(store)
     assert await store.delete(HandlerQuery(handler_id_in=["a"])) == 1

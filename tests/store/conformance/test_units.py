@@ -39,12 +39,13 @@ async def test_units_of_many_tasks_are_each_stored(store: AbstractWorkflowStore)
 
 async def test_what_was_committed_is_counted(store: AbstractWorkflowStore) -> None:
     before = store.committed
-    stored = [store.append(run_started(name)) for name in ("a", "b")]
+    stored = [store.append(run_started(name), event(name, 0)) for name in ("a", "b")]
     await stored[-1]
     with pytest.raises(UnitRefused):
         await store.append(event("nobody", 0))
     after = store.committed
     assert (after.transactions - before.transactions, after.units - before.units) == (1, 2)
+    assert after.records - before.records == 4
     assert after.seconds > before.seconds
 
 

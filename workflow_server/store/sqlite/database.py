@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from pathlib import Path
 
@@ -108,6 +109,16 @@ class Database:
             return Sizes(self._path.stat().st_size, sidecar(self._path, "-wal").stat().st_size)
         except OSError:
             return None
+
+    def free_space(self) -> int | None:
+        """Return the bytes that are free where the database is; None in memory, or where there is no database."""
+        if self._path is None:
+            return None
+        try:
+            found = os.statvfs(self._path)
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize
 
     async def close(self) -> None:
         """Close all connections, remove the ballast and give the lock back; may be called twice."""

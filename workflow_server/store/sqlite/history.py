@@ -36,7 +36,8 @@ def read_history(
     """Return the entries behind a place, read in one transaction; see ``AbstractWorkflowStore.read_history``."""
     connection.execute("BEGIN")
     try:
-        start = connection.execute(READS["history_start"], {"handler_id": handler_id}).fetchone()
+        one = {"handler_id": handler_id, "with_values": with_values}
+        start = connection.execute(READS["history_start"], one).fetchone()
         if start is None:
             return None
         if after is None:
@@ -46,35 +47,35 @@ def read_history(
         # One more than asked for tells whether any are left.
         query = {"handler_id": handler_id, "limit": limit + 1}
         about_events = {"sequence": past, "whole": _ANY_LENGTH if with_values else WHOLE}
+        about_entries = {**after._asdict(), "with_values": with_values}
         name_of = "{}_back" if newest_first else "{}"
         with (
             closing(connection.execute(READS[name_of.format("history_events")], {**query, **about_events})) as events,
-            closing(
-                connection.execute(READS[name_of.format("history_entries")], {**query, **after._asdict()})
-            ) as noted,
+            closing(connection.execute(READS[name_of.format("history_entries")], {**query, **about_entries})) as noted,
         ):
             begun = [found for found in (_start(start),) if (found[0] < after if newest_first else found[0] > after)]
             sources = (map(_event, events), map(_entry, noted), begun)
-            return _page(merge(*sources, key=itemgetter(0), reverse=newest_first), limit)
+            entries, following = _page(merge(*sources, key=itemgetter(0), reverse=newest_first), limit)
+            return HistoryPage(start[0], entries, following)
     finally:
         connection.execute("ROLLBACK")
 
 
-def _page(found: Iterable[Found], limit: int) -> HistoryPage:
+def _page(found: Iterable[Found], limit: int) -> tuple[list[StoredEntry], HistoryPlace | None]:
     page: list[StoredEntry] = []
     size = 0
     for _, entry, characters in found:
         if page and (len(page) == limit or size >= CHARACTERS):
-            return HistoryPage(page, page[-1].place)
+            return page, page[-1].place
         page.append(entry)
         size += characters
-    return HistoryPage(page, None)
+    return page, None
 
 
 def _start(row: tuple[Any, ...]) -> Found:
-    sequence, run_id, time, by = row
+    _, sequence, run_id, time, by, data = row
     place = HistoryPlace(sequence, START)
-    return place, StoredEntry(place, run_id, time, "started", by, None), 0
+    return place, StoredEntry(place, run_id, time, "started", by, data), len(data or "")
 
 
 def _event(row: tuple[Any, ...]) -> Found:

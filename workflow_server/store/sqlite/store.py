@@ -24,6 +24,7 @@ from workflow_server.records import (
     ListCursor,
     ListFilter,
     Record,
+    RunningCounts,
     RunningRun,
     ServerAlive,
     Status,
@@ -39,6 +40,7 @@ from workflow_server.store.listeners import CommitListener, CommitListeners
 from workflow_server.store.sqlite import reads
 from workflow_server.store.sqlite.connection import ConnectionFactory
 from workflow_server.store.sqlite.database import MEMORY, Database
+from workflow_server.store.sqlite.figures import count_running
 from workflow_server.store.sqlite.history import read_history
 from workflow_server.store.sqlite.listing import PAGE, count_handlers, read_page
 from workflow_server.store.sqlite.open import Opened
@@ -158,6 +160,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     def sizes(self) -> Sizes | None:
         return self._database.sizes()
 
+    def free_space(self) -> int | None:
+        return self._database.free_space()
+
     @property
     def last_alive(self) -> ServerAlive | None:
         return self._opened.last_alive
@@ -262,13 +267,26 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
         return await map_cooperatively(handler_from_row, rows)
 
     async def list_page(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int | None = None, *, with_results: bool = True
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int | None = None,
+        *,
+        with_results: bool = True,
+        with_now: bool = False,
     ) -> HandlersPage:
         most = PAGE if limit is None else min(limit, PAGE)
-        return await self._read(lambda sqlite: read_page(sqlite, wanted, cursor, most, with_results=with_results))
+        how = {"with_results": with_results, "with_now": with_now}
+        return await self._read(lambda sqlite: read_page(sqlite, wanted, cursor, most, **how))
 
     async def count_handlers(self) -> list[HandlerCount]:
         return await self._read(count_handlers)
+
+    async def count_ended(self, status: Status, after: float) -> int:
+        return await self._read(lambda sqlite: reads.count_ended(sqlite, status, after))
+
+    async def count_running(self) -> RunningCounts:
+        return await self._read(count_running)
 
     async def ended_handlers(
         self, status: Status, after: EndedHandler, until: EndedHandler, limit: int

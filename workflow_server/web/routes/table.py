@@ -10,7 +10,8 @@ from workflow_server.protocol import responses
 from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.history import HistoryPageData
 from workflow_server.protocol.requests import EventBody, RetryBody, RunBody, SessionBody
-from workflow_server.records import HISTORY_CURSOR, STATUSES
+from workflow_server.protocol.server import ServerData
+from workflow_server.records import HISTORY_CURSOR, NOW_STATES, STATUSES
 from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
@@ -123,6 +124,12 @@ _FILTERS = (
 _LISTING = (
     *_FILTERS,
     Parameter(
+        "now",
+        "Running runs that do one of these at present: see the key now that include=now adds. Empty values are "
+        "ignored.",
+        {"type": "array", "items": {"type": "string", "enum": [*NOW_STATES, ""]}},
+    ),
+    Parameter(
         "order",
         "asc for the oldest first, by their start; desc for the newest first.",
         {"type": "string", "enum": ["asc", "desc"], "default": "asc"},
@@ -136,8 +143,9 @@ _LISTING = (
     Parameter("cursor", "With limit: the next_cursor of the page before.", {"type": "string"}),
     Parameter(
         "include",
-        "With limit, results are null unless they are included.",
-        {"type": "string", "enum": ["result"]},
+        "With limit, results are null unless they are included. now, which needs a limit, adds what each run does at "
+        "present, as the key now.",
+        {"type": "array", "items": {"type": "string", "enum": ["result", "now"]}},
     ),
 )
 
@@ -190,6 +198,18 @@ ROUTES: tuple[Route, ...] = (
         server.metrics,
         "Get the metrics of the server, for Prometheus.",
         {200: Response("All series.", {"text/plain": {"type": "string"}, OPENMETRICS: {"type": "string"}})},
+        role="read",
+    ),
+    Route(
+        "GET",
+        "/server",
+        server.get_server,
+        "Get the state of the server: versions, sizes, commits, and what its runs do.",
+        {
+            200: _json("The state.", ServerData),
+            400: _error("Unknown parameter."),
+            503: _WRITING[503],
+        },
         role="read",
     ),
     Route(
@@ -278,7 +298,7 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/handlers/stats",
         handlers.count_handlers,
-        "Count the handlers by workflow and status.",
+        "Count the handlers by workflow, by status and by what they do.",
         {
             200: _json("The numbers.", responses.HandlerStats),
             400: _error("Unknown parameter."),

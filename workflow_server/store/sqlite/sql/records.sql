@@ -1,14 +1,17 @@
 -- The statements of each record, under its name; the parameters are its fields.
 
 -- name: RunStarted
--- Continuing a handler removes all records of the run before but its events and its history, which keeps its start.
+-- Continuing a handler removes all records of the run before but its events and its history, which keeps its start with
+-- the start event.
 DELETE FROM ticks WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM snapshots WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM state_records WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM state_patches WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
 DELETE FROM inbox WHERE run_id IN (SELECT run_id FROM handlers WHERE handler_id = :handler_id);
-INSERT INTO history (number, after_sequence, place, run_id, time, kind, actor)
-SELECT number, first_sequence - 1, -1, run_id, started_at, 'started', started_by
+INSERT INTO history (number, after_sequence, place, run_id, time, kind, actor, data)
+SELECT
+    number, first_sequence - 1, -1, run_id, started_at, 'started', started_by,
+    (SELECT p.start_event FROM payloads AS p WHERE p.handler_id = handlers.handler_id)
 FROM handlers
 WHERE handler_id = :handler_id AND run_id IS NOT NULL AND run_id <> :run_id AND number IS NOT NULL
 ON CONFLICT DO NOTHING;

@@ -5,6 +5,10 @@ import { useEffect, useRef } from "./lib.js";
 const listeners = new Set();
 let stop = null;
 let cursor = null;
+let isFollowing = false;
+
+/** Return whether the stream tells of changes: where it does not, whoever follows something has to look for himself. */
+export const following = () => isFollowing;
 
 /**
  * Call `listener` with each batch of changes: { handlers, purged, reset }: handlers as in the list with include=now,
@@ -20,6 +24,7 @@ export function onChanges(listener) {
       if (listeners.size > 0 || stop === null) return;
       stop();
       stop = null;
+      isFollowing = false;
     }, 1000);
   };
 }
@@ -34,7 +39,11 @@ function begin() {
   let isFirst = true;
   stop = follow(["handlers", "stream"], {
     query: () => ({ cursor }),
+    onRefused() {
+      isFollowing = false;
+    },
     onItems(items) {
+      isFollowing = true;
       const changes = { handlers: [], purged: [], reset: false };
       for (const item of items) {
         if (item.handler) changes.handlers.push(item.handler);

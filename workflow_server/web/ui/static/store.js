@@ -24,11 +24,13 @@ export function createStore(initial) {
 export function useStore(store, select = (value) => value) {
   const [, redraw] = useReducer((count) => count + 1, 0);
   const chosen = useRef();
+  const latest = useRef(select);
+  latest.current = select;
   chosen.current = select(store.get());
   useEffect(
     () => {
       const check = () => {
-        if (!Object.is(chosen.current, select(store.get()))) redraw();
+        if (!Object.is(chosen.current, latest.current(store.get()))) redraw();
       };
       check(); // It may have changed between drawing and now.
       return store.subscribe(check);
