@@ -73,7 +73,10 @@ function markLive() {
 const isHandler = (body) => body !== null && typeof body === "object" && "handler_id" in body;
 
 async function read(response, parse = JSON.parse) {
-  const text = await response.text();
+  return parsed(response, await response.text(), parse);
+}
+
+function parsed(response, text, parse = JSON.parse) {
   let body = null;
   try {
     body = text === "" ? null : parse(text);
@@ -104,31 +107,47 @@ export function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Yield the values of an NDJSON answer in batches, one for each chunk that arrives. Throws ApiError. */
-async function* batches(path, query, signal) {
+/** Return the text of an answer as it was sent: numbers that JavaScript cannot hold stay what they are. Throws ApiError. */
+export async function getText(path, query, { signal } = {}) {
+  const response = await request("GET", path, { query, signal });
+  const text = await response.text();
+  if (!response.ok) parsed(response, text);
+  return text;
+}
+
+/**
+ * Yield the lines of an NDJSON answer in batches, one for each chunk that arrives, and null where the server says that
+ * nothing is left (204). A long line that comes in many chunks is joined once. Throws ApiError.
+ */
+export async function* lines(path, query, signal) {
   const response = await request("GET", path, { query, signal, headers: { Accept: "application/x-ndjson" } });
+  if (response.status === 204) yield null;
   if (response.status === 204) return;
   if (!response.ok) await read(response);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let begun = [];
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    const parsed = lines.filter((line) => line.trim() !== "").map((line) => JSON.parse(line));
-    if (parsed.length > 0) yield parsed;
+    const found = value.split("\n");
+    begun.push(found.shift());
+    if (found.length === 0) continue;
+    found.unshift(begun.join(""));
+    begun = [found.pop()];
+    const whole = found.filter((line) => line.trim() !== "");
+    if (whole.length > 0) yield whole;
   }
 }
 
 /**
  * Follow an NDJSON stream through lost connections, restarts of the server and times out of sight.
  *
- * `query()` makes the parameters of each request: it knows the cursor. `onItems(items)` gets what arrives, in order.
+ * `query()` makes the parameters of each request: it knows the cursor. `onItems(items)` gets what arrives, in order, as
+ * lines that are not parsed if `raw`; nothing further is read until a promise that it returns is fulfilled.
  * `onEnd()` is called when the server has nothing more to say (204, or the stream ended and `isOver()` is true).
  * `onRefused(error)` gets an ApiError of status 4xx: it is not tried again, but for 429. Returns a function that ends it.
  */
-export function follow(path, { query, onItems, onEnd = () => {}, onRefused = () => {}, isOver = () => false }) {
+export function follow(path, { query, onItems, onEnd = () => {}, onRefused = () => {}, isOver = () => false, raw = false }) {
   let current = new AbortController();
   let ended = false;
   let wake = () => {};
@@ -152,9 +171,9 @@ export function follow(path, { query, onItems, onEnd = () => {}, onRefused = () 
 
   const once = async () => {
     current = new AbortController();
-    for await (const items of batches(path, query(), current.signal)) {
-      if (ended) return true;
-      onItems(items);
+    for await (const found of lines(path, query(), current.signal)) {
+      if (ended || found === null) return true;
+      await onItems(raw ? found : found.map((line) => JSON.parse(line)));
     }
     return isOver();
   };

@@ -1,5 +1,6 @@
 // A JSON value as a tree that is opened part by part: only what is open is drawn.
 import { html, useState } from "../lib.js";
+import { visible } from "../format.js";
 import { Copy } from "./basics.js";
 
 const LONGEST = 400; // Characters of a text before "show all".
@@ -41,7 +42,7 @@ export function preview(value, most = 120) {
 /** A value. `open` is how many levels are open at first. */
 export function JsonTree({ value, name = null, open = 1 }) {
   if (value !== null && typeof value === "object") return html`<${Branch} value=${value} name=${name} open=${open} />`;
-  return html`<div class="json-leaf">${name !== null && html`<span class="json-key">${name}: </span>`}
+  return html`<div class="json-leaf">${name !== null && html`<span class="json-key"><bdi>${visible(name)}</bdi>: </span>`}
     ${typeof value === "string" ? html`<${LongText} text=${value} />` : html`<span class="json-atom">${String(value)}</span>`}</div>`;
 }
 
@@ -59,9 +60,9 @@ function Branch({ value, name, open }) {
   return html`<div class="json-branch">
     <button type="button" class="json-toggle" aria-expanded=${isOpen} onClick=${() => setOpen(!isOpen)}>
       <span class="json-arrow" aria-hidden="true">${isOpen ? "▾" : "▸"}</span>
-      ${name !== null && html`<span class="json-key">${name}: </span>`}
+      ${name !== null && html`<span class="json-key"><bdi>${visible(name)}</bdi>: </span>`}
       ${isOpen ? html`<span class="faint">${isList ? `[${keys.length}]` : `{${keys.length}}`}</span>`
-               : html`<bdi class="json-preview">${preview(value)}</bdi>`}
+               : html`<bdi class="json-preview">${visible(preview(value))}</bdi>`}
     </button>
     ${isOpen && html`<div class="json-members">${members}
       ${keys.length > shown && html`<button type="button" class="json-more" onClick=${() => setMost(most * 4)}>
@@ -72,7 +73,7 @@ function Branch({ value, name, open }) {
 function LongText({ text }) {
   const [all, setAll] = useState(false);
   const shown = text.slice(0, all ? MOST_SHOWN : LONGEST);
-  return html`<bdi class="json-text">"${shown}"</bdi>${text.length > shown.length && html`
+  return html`"<bdi class="json-text">${visible(shown)}</bdi>"${text.length > shown.length && html`
     <span class="faint"> … ${text.length} characters </span>
     ${!all && html`<button type="button" class="json-more" onClick=${() => setAll(true)}>show ${text.length > MOST_SHOWN ? "more" : "all"}</button>`}
     <${Copy} text=${text} />`}`;

@@ -4,6 +4,7 @@ import { html, useEffect, useRef, useState } from "../lib.js";
 /** `children` may be a function of `close`. `label` is the button's text, `title` the panel's name. */
 export function Menu({ label, title, children, small = true }) {
   const [isOpen, setOpen] = useState(false);
+  const [fromLeft, setFromLeft] = useState(false);
   const root = useRef(null);
   const button = useRef(null);
   const close = () => {
@@ -16,6 +17,7 @@ export function Menu({ label, title, children, small = true }) {
       if (!root.current?.contains(event.target)) setOpen(false);
     };
     document.addEventListener("pointerdown", outside);
+    setFromLeft(root.current.querySelector(".menu-panel").getBoundingClientRect().left < 4);
     root.current?.querySelector(".menu-panel input, .menu-panel button, .menu-panel a")?.focus();
     return () => document.removeEventListener("pointerdown", outside);
   }, [isOpen]);
@@ -30,7 +32,7 @@ export function Menu({ label, title, children, small = true }) {
   return html`<div class="menu" ref=${root} onKeyDown=${onKey} onFocusOut=${onFocusOut}>
     <button type="button" ref=${button} class="btn ${small ? "small" : ""}" aria-expanded=${isOpen} onClick=${() => setOpen(!isOpen)}>
       ${label} <span aria-hidden="true">▾</span></button>
-    ${isOpen && html`<div class="menu-panel" role="group" aria-label=${title}>
+    ${isOpen && html`<div class="menu-panel ${fromLeft ? "from-left" : ""}" role="group" aria-label=${title}>
       ${typeof children === "function" ? children(close) : children}</div>`}
   </div>`;
 }
