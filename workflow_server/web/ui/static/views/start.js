@@ -2,7 +2,7 @@
 import { curl, newKey, post } from "../api.js";
 import { announce, Button, Copy, Empty, Failure, Notice } from "../components/basics.js";
 import { parseExact, writeExact } from "../forms/exact_json.js";
-import { initialValue, SchemaForm } from "../forms/schema_form.js";
+import { focusFirst, initialValue, SchemaForm } from "../forms/schema_form.js";
 import { useAction, useLoaded, useTitle } from "../hooks.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib.js";
 import { go, href } from "../router.js";
@@ -87,7 +87,7 @@ function StartForm({ name, schema, given, tags }) {
     event.preventDefault();
     setChecked(true);
     if (problem === null) start.run();
-    else form.current.querySelector("[aria-invalid=true]")?.focus();
+    else focusFirst(form.current);
   };
   const { own, others } = useMemo(() => split(start.error), [start.error]);
   return html`<form class="start-form" ref=${form} onSubmit=${submit} novalidate onDragOver=${keepPage} onDrop=${keepPage} aria-label=${`Start ${name}`}>

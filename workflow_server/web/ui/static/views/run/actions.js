@@ -16,8 +16,7 @@ export function Actions({ run }) {
   const mayPurge = useMay("full");
   const close = () => setOpen(null);
   const isMended = handler.status === "failed" || handler.status === "cancelled" || handler.suspended;
-  return html`<div class="run-actions">
-    <${Copy} text=${() => startAsCurl(handler)} title="The command that starts a run with the same input">Copy as curl</${Copy}>
+  return html`    <${Copy} text=${() => startAsCurl(handler)} title="The command that starts a run with the same input">Copy as curl</${Copy}>
     ${mayRun && html`<a class="btn" href=${href(["start", handler.workflow_name], { from: handler.handler_id })}
       title="A new run with the same input, which you can change first">Start again</a>`}
     ${mayRun && isMended && html`<${Button} primary=${hasEnded(handler)} onClick=${() => setOpen("retry")}>Retry…</${Button}>`}
@@ -25,8 +24,7 @@ export function Actions({ run }) {
     ${mayPurge && hasEnded(handler) && html`<${Button} danger onClick=${() => setOpen("purge")}>Purge…</${Button}>`}
     ${open === "cancel" && html`<${Cancel} run=${run} onClose=${close} />`}
     ${open === "retry" && html`<${Retry} run=${run} handler=${handler} onClose=${close} />`}
-    ${open === "purge" && html`<${Purge} run=${run} onClose=${close} />`}
-  </div>`;
+    ${open === "purge" && html`<${Purge} run=${run} onClose=${close} />`}`;
 }
 
 async function startAsCurl(handler) {

@@ -1,7 +1,7 @@
 // What a run waits for: the question, until when, and a form of the answer.
 import { announce, Button, Copy, Failure, Notice, Time } from "../../components/basics.js";
 import { parseExact } from "../../forms/exact_json.js";
-import { initialValue, SchemaForm } from "../../forms/schema_form.js";
+import { focusFirst, initialValue, SchemaForm } from "../../forms/schema_form.js";
 import { count, duration, toMs } from "../../format.js";
 import { useLoaded } from "../../hooks.js";
 import { html, useEffect, useMemo, useRef, useState } from "../../lib.js";
@@ -95,7 +95,7 @@ function Card({ run, wait, events, isSent, onSent, onAgain, isOnly, place }) {
     event.preventDefault();
     setChecked(true);
     if (problem === null) sending.send();
-    else form.current.querySelector("[aria-invalid=true]")?.focus();
+    else focusFirst(form.current);
   };
   const again = () => {
     sending.renew();
@@ -110,7 +110,7 @@ function Card({ run, wait, events, isSent, onSent, onAgain, isOnly, place }) {
     ${!mayRun && html`<p class="soft">Your token may not answer: it has the role read.</p>`}
     ${mayRun && !isSent && html`<form ref=${form} onSubmit=${submit} novalidate aria-label=${wait.event} onDragOver=${keepPage} onDrop=${keepPage}>
       <${SchemaForm} schema=${schema} value=${fields} onChange=${setFields} prefilled=${prefilled} errors=${sending.errors} onProblem=${setProblem}
-        isChecked=${isChecked} label=${wait.event} />
+        isChecked=${isChecked} label=${wait.event} compact />
       ${untold.length > 0 && html`<p class="soft">The run waits for a certain value of ${untold.join(", ")}, which is too long or of a kind that cannot be shown.</p>`}
       <${Refusal} error=${sending.error} onRetry=${sending.send} />
       <div class="ask-actions"><${Button} primary type="submit" busy=${sending.busy}>${sending.busy ? "Sending…" : `Send ${wait.event}`}</${Button}>
