@@ -30,7 +30,7 @@ def timeline(page: Page) -> Locator:
 
 
 def details(page: Page) -> Locator:
-    """What is told of the execution that is chosen."""
+    """The panel about the execution that is chosen."""
     return page.get_by_role("region", name="Selected execution")
 
 

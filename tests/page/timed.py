@@ -68,7 +68,7 @@ class Packing(Workflow):
 
 
 class Wanted(StartEvent):
-    """How many items there are."""
+    """The number of items."""
 
     size: int
 
