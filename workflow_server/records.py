@@ -508,6 +508,51 @@ class RunningCounts(NamedTuple):
     """Those that are released and in which nothing can happen any more."""
 
 
+class Period(NamedTuple):
+    """A time of which statistics are asked for, in buckets of the same width; seconds since the epoch."""
+
+    since: float
+    width: float
+    buckets: int
+
+    @property
+    def until(self) -> float:
+        """Return its end, which does not belong to it."""
+        return self.since + self.width * self.buckets
+
+
+class Took(NamedTuple):
+    """The durations of runs that completed, in seconds; None without any. Percentiles are exact: between two durations
+    they are interpolated."""
+
+    p50: float | None = None
+    p95: float | None = None
+    longest: float | None = None
+
+
+class Bucket(NamedTuple):
+    """The handlers whose runs started and ended in a part of a period."""
+
+    started: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    took: Took = Took()
+
+
+class WorkflowPeriod(NamedTuple):
+    """The handlers of a workflow in a period, each with its current run."""
+
+    is_known: bool
+    """There are any handlers of it, at whatever time."""
+    running: int
+    """Those that have not ended, whenever they started."""
+    buckets: list[Bucket]
+    took: Took
+    sampled: bool
+    """More would have had to be looked at: only those are counted that started last."""
+
+
 class InboxLoad(NamedTuple):
     """The load of a run's inbox: the events that only a wait can take are ``early``, the others ``waiting``."""
 

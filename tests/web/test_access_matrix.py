@@ -25,6 +25,7 @@ ROLES_NEEDED: dict[tuple[str, str], Role | None] = {
     ("GET", "/workflows/{name}/events"): "read",
     ("GET", "/workflows/{name}/schema"): "read",
     ("GET", "/workflows/{name}/representation"): "read",
+    ("GET", "/workflows/{name}/stats"): "read",
     ("POST", "/workflows/{name}/run"): "run",
     ("POST", "/workflows/{name}/run-nowait"): "run",
     ("GET", "/handlers"): "read",

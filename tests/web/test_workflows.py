@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workflows import Workflow, step
-from workflows.events import StartEvent, StopEvent
+from workflows import Context, Workflow, step
+from workflows.events import Event, StartEvent, StopEvent
 
 from tests.harness.plain_http import post_json
 from tests.web.conftest import Serve, Served
+from tests.web.workflows import Ask
 
 
 class Blocking(Workflow):
@@ -44,6 +45,44 @@ async def test_event_schemas_are_the_same_on_every_call(served: Served) -> None:
     assert "Answered" in {schema["title"] for schema in first["events"]}
     for _ in range(3):
         assert await served.get("/workflows/ask/events") == (200, first)
+
+
+class Hidden(Event):
+    """An event that no code of a step names."""
+
+
+KINDS: list[type[Event]] = [Hidden]
+
+
+class AskForHidden(Workflow):
+    @step
+    async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        return StopEvent(result=str(await ctx.wait_for_event(KINDS[0], timeout=None)))
+
+
+async def test_events_that_only_a_wait_names_are_described_if_asked(serve: Serve) -> None:
+    served = await serve(workflows={"asking": Ask(timeout=None), "other": AskForHidden(timeout=None)})
+    assert "Answered" in await titles(served, "/workflows/asking/events?include=waited_for")
+    assert await titles(served, "/workflows/asking/events") == await titles(served, "/workflows/ask/events") - {
+        "Answered"
+    }
+    path = "/workflows/other/events"
+    assert "Hidden" not in await titles(served, f"{path}?include=waited_for")
+    handler_id = await served.start("other")
+    async with asyncio.timeout(10):
+        while not (await served.get(f"/handlers/{handler_id}"))[1]["waiting_for"]:  # noqa: ASYNC110 runs have no event
+            await asyncio.sleep(0.01)
+    assert "Hidden" in await titles(served, f"{path}?include=waited_for")
+    assert "Hidden" not in await titles(served, path)
+    status, answer = await served.get(f"{path}?include=all")
+    assert status == 400
+    assert "waited_for" in answer["detail"]
+
+
+async def titles(served: Served, path: str) -> set[str]:
+    status, answer = await served.get(path)
+    assert status == 200
+    return {schema["title"] for schema in answer["events"]}
 
 
 async def test_the_schemas_name_the_workflows_own_start_and_stop(served: Served) -> None:

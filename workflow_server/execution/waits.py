@@ -14,7 +14,7 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
-from workflows.events import HumanResponseEvent, InputRequiredEvent
+from workflows.events import HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
 from workflow_server.execution.engine import (
     AddWaiter,
@@ -37,6 +37,7 @@ from workflow_server.execution.renaming import NOTHING_RENAMED, Renaming
 WaitKey = tuple[str, str]
 """The step and the waiter id of a wait."""
 WAITING = "wait_for_event"
+_NEVER_AWAITED = (StartEvent, StopEvent, InputRequiredEvent)
 MOST_FUNCTIONS = 200
 """Functions that are looked into for a step: beyond these it is in the code of libraries."""
 
@@ -175,7 +176,9 @@ class KnownWaits:
     def __init__(self, workflow: Workflow) -> None:
         self._kinds: set[type[Event]] = {HumanResponseEvent}
         self._begun: set[str] = set()
-        self._named = {name: _names(step, workflow) for name, step in step_functions(workflow).items()}
+        steps = step_functions(workflow)
+        self._named = {name: _names(step, workflow) for name, step in steps.items()}
+        self._scopes = {name: getattr(step, "__globals__", {}) for name, step in steps.items()}
 
     def learn(self, kind: type[Event]) -> None:
         """A run waits for events of this type."""
@@ -191,6 +194,18 @@ class KnownWaits:
             return True
         named = self._named.get(step, frozenset())
         return WAITING in named and any(kind.__name__ in named for kind in type(event).__mro__)
+
+    def kinds(self) -> list[type[Event]]:
+        """Return the events for which runs have waited, and those that the code of steps that wait names, by name."""
+        found = self._kinds | {kind for name in self._named for kind in self._named_kinds(name)}
+        return sorted(found - {HumanResponseEvent}, key=_type_name)
+
+    def _named_kinds(self, step: str) -> Iterator[type[Event]]:
+        named = self._named[step]
+        for name in named if WAITING in named else ():
+            kind = self._scopes[step].get(name)
+            if isinstance(kind, type) and issubclass(kind, Event) and not issubclass(kind, _NEVER_AWAITED):
+                yield kind
 
 
 def _names(step: Callable[..., Any], workflow: Workflow) -> frozenset[str]:

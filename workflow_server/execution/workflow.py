@@ -106,9 +106,11 @@ class ServedWorkflow:
         """Return whether this is an envelope that names a known type."""
         return self._input.knows(data)
 
-    def event_schemas(self) -> list[dict[str, Any]]:
-        """The JSON schemas of the workflow's events, in a fixed order."""
-        return [json_schema(kind) for kind in self._listed]
+    def event_schemas(self, *, with_waited_for: bool = False) -> list[dict[str, Any]]:
+        """The JSON schemas of the workflow's events, in a fixed order; behind them, if asked for, those of the events
+        for which steps wait, as far as that is known."""
+        waited_for = [kind for kind in self.waits.kinds() if kind not in self._listed] if with_waited_for else []
+        return [json_schema(kind) for kind in (*self._listed, *waited_for)]
 
     def start_schema(self) -> dict[str, Any]:
         """The JSON schema of the start event."""

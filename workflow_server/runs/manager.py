@@ -30,7 +30,16 @@ from workflow_server.protocol.handlers import (
     RetryRequest,
     RunRequest,
 )
-from workflow_server.records import HandlerCount, HistoryPlace, ListCursor, ListFilter, NowState, Status, StoredRun
+from workflow_server.records import (
+    HandlerCount,
+    HistoryPlace,
+    ListCursor,
+    ListFilter,
+    NowState,
+    Period,
+    Status,
+    StoredRun,
+)
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.bulk import BulkActions, Page, RetriedPage
 from workflow_server.runs.checking import Misfit, misfits
@@ -50,6 +59,7 @@ from workflow_server.runs.retention import Retention, RetentionRules
 from workflow_server.runs.retrying import Retrier
 from workflow_server.runs.server_state import ServerState, server_state
 from workflow_server.runs.starting import Starter
+from workflow_server.runs.statistics import WorkflowStatistics, workflow_statistics
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
 from workflow_server.runs.waiters import EndWaiters
@@ -194,6 +204,14 @@ class RuntimeManager:
             resumed=self._lifecycle.resumed,
             suspended_at_start=self._lifecycle.suspended,
         )
+
+    async def workflow_statistics(self, workflow_name: str, period: Period) -> WorkflowStatistics:
+        """Return what a workflow's runs did in a period, and its steps since the start.
+
+        Raises:
+            WorkflowNotFound: it is not registered, and has no handlers either.
+        """
+        return await workflow_statistics(self.store, self._registry, workflow_name, period)
 
     async def server_state(self) -> ServerState:
         """Return the runs that have not ended by what they do, the versions of their code, and those that make no

@@ -26,6 +26,7 @@ from workflow_server.records import (
     InboxLoad,
     ListCursor,
     ListFilter,
+    Period,
     Record,
     RunningCounts,
     RunningRun,
@@ -35,6 +36,7 @@ from workflow_server.records import (
     StoredEvent,
     StoredRun,
     UntakenEvent,
+    WorkflowPeriod,
 )
 from workflow_server.store.listeners import CommitListener
 
@@ -358,6 +360,10 @@ class AbstractWorkflowStore(ABC):
     async def count_running(self) -> RunningCounts:
         """Return the runs that have not ended by workflow and version of the code, and the released ones among them by
         what they wait for. The number of runs that are looked at is bounded."""
+
+    @abstractmethod
+    async def read_period(self, workflow_name: str, period: Period) -> WorkflowPeriod:
+        """Return what the handlers of a workflow did in a period. The number of those that are looked at is bounded."""
 
     @abstractmethod
     async def ended_handlers(

@@ -23,6 +23,7 @@ from workflow_server.records import (
     InboxLoad,
     ListCursor,
     ListFilter,
+    Period,
     Record,
     RunningCounts,
     RunningRun,
@@ -32,6 +33,7 @@ from workflow_server.records import (
     StoredEvent,
     StoredRun,
     UntakenEvent,
+    WorkflowPeriod,
 )
 from workflow_server.store.base import AbstractWorkflowStore, Commit, Committed, HandlerQuery, PersistentHandler, Sizes
 from workflow_server.store.group_commit import GroupCommit
@@ -40,7 +42,7 @@ from workflow_server.store.listeners import CommitListener, CommitListeners
 from workflow_server.store.sqlite import reads
 from workflow_server.store.sqlite.connection import ConnectionFactory
 from workflow_server.store.sqlite.database import MEMORY, Database
-from workflow_server.store.sqlite.figures import count_running
+from workflow_server.store.sqlite.figures import count_running, read_period
 from workflow_server.store.sqlite.history import read_history
 from workflow_server.store.sqlite.listing import PAGE, count_handlers, read_page
 from workflow_server.store.sqlite.open import Opened
@@ -287,6 +289,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
 
     async def count_running(self) -> RunningCounts:
         return await self._read(count_running)
+
+    async def read_period(self, workflow_name: str, period: Period) -> WorkflowPeriod:
+        return await self._read(lambda sqlite: read_period(sqlite, workflow_name, period))
 
     async def ended_handlers(
         self, status: Status, after: EndedHandler, until: EndedHandler, limit: int

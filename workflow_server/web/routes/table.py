@@ -11,7 +11,10 @@ from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.history import HistoryPageData
 from workflow_server.protocol.requests import EventBody, RetryBody, RunBody, SessionBody
 from workflow_server.protocol.server import ServerData
+from workflow_server.protocol.statistics import WorkflowStatisticsData
 from workflow_server.records import HISTORY_CURSOR, NOW_STATES, STATUSES
+from workflow_server.runs.statistics import PERIODS
+from workflow_server.web import statistics
 from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
@@ -225,7 +228,18 @@ ROUTES: tuple[Route, ...] = (
         "/workflows/{name}/events",
         workflows.list_event_schemas,
         "Get the JSON schemas of a workflow's events.",
-        {200: _json("The schemas.", responses.EventSchemas), 404: _UNKNOWN_WORKFLOW},
+        {
+            200: _json("The schemas.", responses.EventSchemas),
+            400: _error("Unknown or invalid parameter."),
+            404: _UNKNOWN_WORKFLOW,
+        },
+        (
+            Parameter(
+                "include",
+                "waited_for: also the events for which steps wait, as far as the code or a run has told.",
+                {"type": "string", "enum": ["waited_for", ""]},
+            ),
+        ),
         role="read",
     ),
     Route(
@@ -242,6 +256,26 @@ ROUTES: tuple[Route, ...] = (
         workflows.get_representation,
         "Get a workflow as a graph.",
         {200: _json("The graph.", responses.WorkflowRepresentation), 404: _UNKNOWN_WORKFLOW},
+        role="read",
+    ),
+    Route(
+        "GET",
+        "/workflows/{name}/stats",
+        workflows.get_statistics,
+        "Get what a workflow's runs did in a period, and its steps since the start.",
+        {
+            200: _json("The statistics.", WorkflowStatisticsData),
+            400: _error("Unknown or invalid parameter."),
+            404: _error("The workflow is not registered, and has no handlers either."),
+            503: _WRITING[503],
+        },
+        (
+            Parameter(
+                "period",
+                "The time up to now, in 60, 48, 56 or 30 buckets.",
+                {"type": "string", "enum": list(PERIODS), "default": statistics.USUAL},
+            ),
+        ),
         role="read",
     ),
     Route(

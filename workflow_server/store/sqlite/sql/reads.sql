@@ -320,6 +320,107 @@ FROM (
     LIMIT :most
 );
 
+-- The statistics of a workflow in a period. What ended in it is found by the order of the ends, of all workflows, or among
+-- the newest handlers of the workflow: whichever are fewer. Both are counted first, by their indexes alone.
+
+-- name: workflow_handlers
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status IN ('running', 'completed', 'failed', 'cancelled') AND workflow_name = :workflow_name
+    LIMIT :most
+);
+
+-- name: ended_since
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM handlers INDEXED BY handlers_by_end
+    WHERE status = 'completed' AND status <> 'running' AND purging = 0
+        AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+    UNION ALL
+    SELECT 1
+    FROM handlers INDEXED BY handlers_by_end
+    WHERE status = 'failed' AND status <> 'running' AND purging = 0
+        AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+    UNION ALL
+    SELECT 1
+    FROM handlers INDEXED BY handlers_by_end
+    WHERE status = 'cancelled' AND status <> 'running' AND purging = 0
+        AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+    LIMIT :most
+);
+
+-- name: workflow_running
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status = 'running' AND workflow_name = :workflow_name AND purging = 0
+    LIMIT :most
+);
+
+-- name: workflow_period
+-- By bucket: how many started and how many ended with each status; and what each took that completed, in order.
+WITH newest AS MATERIALIZED (
+    SELECT status, coalesce(started_at, 0.0) AS began_at, coalesce(completed_at, updated_at, started_at, 0.0) AS ended_at
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status = 'running' AND workflow_name = :workflow_name AND coalesce(started_at, 0.0) >= :began_after
+        AND purging = 0
+    UNION ALL
+    SELECT status, coalesce(started_at, 0.0) AS began_at, coalesce(completed_at, updated_at, started_at, 0.0) AS ended_at
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status = 'completed' AND workflow_name = :workflow_name AND coalesce(started_at, 0.0) >= :began_after
+        AND purging = 0
+    UNION ALL
+    SELECT status, coalesce(started_at, 0.0) AS began_at, coalesce(completed_at, updated_at, started_at, 0.0) AS ended_at
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status = 'failed' AND workflow_name = :workflow_name AND coalesce(started_at, 0.0) >= :began_after
+        AND purging = 0
+    UNION ALL
+    SELECT status, coalesce(started_at, 0.0) AS began_at, coalesce(completed_at, updated_at, started_at, 0.0) AS ended_at
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status = 'cancelled' AND workflow_name = :workflow_name AND coalesce(started_at, 0.0) >= :began_after
+        AND purging = 0
+    ORDER BY began_at DESC
+    LIMIT :most
+),
+ended AS MATERIALIZED (
+    SELECT status, CAST((ended_at - :since) / :width AS INTEGER) AS bucket, max(0.0, ended_at - began_at) AS took
+    FROM (
+        SELECT status, began_at, ended_at FROM newest WHERE NOT :by_end AND status <> 'running' AND ended_at >= :since
+        UNION ALL
+        SELECT status, coalesce(started_at, 0.0), coalesce(completed_at, updated_at, started_at, 0.0)
+        FROM handlers INDEXED BY handlers_by_end
+        WHERE :by_end AND status = 'completed' AND status <> 'running' AND purging = 0
+            AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+            AND workflow_name = :workflow_name
+        UNION ALL
+        SELECT status, coalesce(started_at, 0.0), coalesce(completed_at, updated_at, started_at, 0.0)
+        FROM handlers INDEXED BY handlers_by_end
+        WHERE :by_end AND status = 'failed' AND status <> 'running' AND purging = 0
+            AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+            AND workflow_name = :workflow_name
+        UNION ALL
+        SELECT status, coalesce(started_at, 0.0), coalesce(completed_at, updated_at, started_at, 0.0)
+        FROM handlers INDEXED BY handlers_by_end
+        WHERE :by_end AND status = 'cancelled' AND status <> 'running' AND purging = 0
+            AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+            AND workflow_name = :workflow_name
+    )
+    WHERE ended_at < :until
+)
+SELECT 'started' AS kind, CAST((began_at - :since) / :width AS INTEGER) AS bucket, count(*) AS number
+FROM newest
+WHERE began_at >= :since AND began_at < :until
+GROUP BY bucket
+UNION ALL
+SELECT status, bucket, count(*) FROM ended GROUP BY status, bucket
+UNION ALL
+SELECT 'took', bucket, took FROM ended WHERE status = 'completed'
+ORDER BY kind, bucket, number;
+
 -- Ended handlers in the order of their ends, up to a place. "status <> 'running'" is what the index says of itself.
 
 -- name: count_ended

@@ -1,0 +1,139 @@
+// What a run waits for: the question, until when, and a form of the answer.
+import { announce, Button, Copy, Failure, Notice, Time } from "../../components/basics.js";
+import { parseExact } from "../../forms/exact_json.js";
+import { initialValue, SchemaForm } from "../../forms/schema_form.js";
+import { count, duration, toMs } from "../../format.js";
+import { useLoaded } from "../../hooks.js";
+import { html, useEffect, useMemo, useRef, useState } from "../../lib.js";
+import { hasEnded } from "../../status.js";
+import { useMay, useNow, useStore } from "../../store.js";
+import { Question } from "./question.js";
+import { explainRefusal, useSending } from "./sending.js";
+import { SendDialog } from "./send_event.js";
+
+/** Return waits with an `id` each, which stays as long as the wait does. */
+function identified(waits) {
+  const seen = new Map();
+  return waits.map((wait) => {
+    const name = JSON.stringify([wait.step, wait.event, wait.requirements, wait.since ?? wait.deadline]);
+    seen.set(name, (seen.get(name) ?? 0) + 1);
+    return { ...wait, id: `${name} ${seen.get(name)}` };
+  });
+}
+
+const titleOf = (wait) => wait.prompt ?? `This run waits for ${wait.event}.`;
+
+/** All that a run waits for, a card each; below, what is held, and what else can be sent. */
+export function Answer({ run }) {
+  const handler = useStore(run.store, (value) => value.handler);
+  const waits = useMemo(() => (hasEnded(handler) ? [] : identified(handler.waiting_for ?? [])), [handler]);
+  const mayRun = useMay("run");
+  const { value, error, reload } = useEvents(mayRun && !hasEnded(handler) ? handler.workflow_name : null, waits);
+  const [sent, setSent] = useState([]);
+  const [isSending, setSending] = useState(false);
+  const closed = useClosed(waits, sent);
+  const onSent = (wait) => {
+    setSent((before) => [...before, wait.id]);
+    announce(`${wait.event} sent`);
+    run.reload();
+  };
+  if (hasEnded(handler) && closed.waits.length === 0) return null;
+  const events = value?.events ?? (error?.status === 404 ? [] : null);
+  return html`<div class="answers">
+    ${closed.waits.map((wait) => html`<${Notice} key=${wait.id} kind="info" onClose=${() => closed.forget(wait)}>${sent.includes(wait.id)
+      ? html`<b>${wait.event}</b> sent. ${hasEnded(handler) ? "The run has ended." : "The run goes on with it."}`
+      : html`No longer asked: <bdi>${titleOf(wait)}</bdi> ${hasEnded(handler) ? "The run has ended." : "It was answered elsewhere, or its time was over."}`}</${Notice}>`)}
+    <${Failure} error=${error?.status === 404 ? null : error} onRetry=${reload} />
+    ${(events || !mayRun) && waits.map((wait, index) => html`<${Card} key=${wait.id} run=${run} wait=${wait} events=${events ?? []} isSent=${sent.includes(wait.id)}
+      onSent=${() => onSent(wait)} onAgain=${() => setSent(sent.filter((id) => id !== wait.id))} isOnly=${waits.length === 1} place=${index} />`)}
+    ${!hasEnded(handler) && html`<div class="answers-more">
+      ${handler.held_events > 0 && html`<span class="soft">${count(handler.held_events, "event")} held until the run waits for ${handler.held_events === 1 ? "it" : "them"}.</span>`}
+      ${mayRun && events && html`<${Button} small quiet onClick=${() => setSending(true)}>Send another event…</${Button}>`}</div>`}
+    ${isSending && html`<${SendDialog} run=${run} events=${events} onClose=${() => setSending(false)} />`}
+  </div>`;
+}
+
+/** Load the schemas of a workflow's events, again when a run waits for one that was not known before. */
+function useEvents(name, waits) {
+  const path = name === null ? null : ["workflows", name, "events"];
+  const loaded = useLoaded(path, { include: "waited_for" }, { parse: parseExact });
+  const known = loaded.value?.events.map(({ title }) => title) ?? null;
+  const unknown = known && waits.map(({ event }) => event).filter((event) => !known.includes(event)).join();
+  useEffect(() => {
+    if (unknown) loaded.reload();
+  }, [unknown]);
+  return loaded;
+}
+
+/** Return the waits that are over since this page was opened, for as long as nobody closes the notes about them. */
+function useClosed(waits, sent) {
+  const [closed, setClosed] = useState([]);
+  const before = useRef([]);
+  useEffect(() => {
+    const gone = before.current.filter((wait) => !waits.some(({ id }) => id === wait.id));
+    before.current = waits;
+    if (gone.length > 0) setClosed((all) => [...all, ...gone].slice(-3));
+  }, [waits]);
+  return { waits: closed, forget: (wait) => setClosed(closed.filter(({ id }) => id !== wait.id)), sent };
+}
+
+/** Requirements are told in parentheses where JSON cannot express them: nobody can fill these in. */
+const isTold = (value) => !(typeof value === "string" && /^\([\w. ]+\)$/.test(value));
+
+function Card({ run, wait, events, isSent, onSent, onAgain, isOnly, place }) {
+  const mayRun = useMay("run");
+  const schema = useMemo(() => events.find((one) => one.title === wait.event) ?? { title: wait.event }, [events, wait.event]);
+  const required = Object.entries(wait.requirements ?? {});
+  const prefilled = useMemo(() => Object.fromEntries(required.filter(([, value]) => isTold(value))), [wait.id]);
+  const untold = required.filter(([, value]) => !isTold(value)).map(([name]) => name);
+  const [fields, setFields] = useState(() => initialValue(schema, prefilled));
+  const [problem, setProblem] = useState(null);
+  const [isChecked, setChecked] = useState(false);
+  const form = useRef(null);
+  const sending = useSending(run.id, () => ({ event: { type: wait.event, value: fields } }), onSent);
+  const submit = (event) => {
+    event.preventDefault();
+    setChecked(true);
+    if (problem === null) sending.send();
+    else form.current.querySelector("[aria-invalid=true]")?.focus();
+  };
+  const again = () => {
+    sending.renew();
+    onAgain();
+  };
+  const title = titleOf(wait);
+  return html`<section class="ask" aria-labelledby=${`ask-${place}`}>
+    <h2 id=${`ask-${place}`}><bdi>${title}</bdi></h2>
+    <${Standing} wait=${wait} />
+    <${Question} run=${run} wait=${wait} isOnly=${isOnly} />
+    ${isSent && html`<p class="ask-sent" role="status"><b>${wait.event} sent.</b> The run takes it up in a moment. <${Button} small quiet onClick=${again}>Answer again</${Button}></p>`}
+    ${!mayRun && html`<p class="soft">Your token may not answer: it has the role read.</p>`}
+    ${mayRun && !isSent && html`<form ref=${form} onSubmit=${submit} novalidate aria-label=${wait.event} onDragOver=${keepPage} onDrop=${keepPage}>
+      <${SchemaForm} schema=${schema} value=${fields} onChange=${setFields} prefilled=${prefilled} errors=${sending.errors} onProblem=${setProblem}
+        isChecked=${isChecked} label=${wait.event} />
+      ${untold.length > 0 && html`<p class="soft">The run waits for a certain value of ${untold.join(", ")}, which is too long or of a kind that cannot be shown.</p>`}
+      <${Refusal} error=${sending.error} onRetry=${sending.send} />
+      <div class="ask-actions"><${Button} primary type="submit" busy=${sending.busy}>${sending.busy ? "Sending…" : `Send ${wait.event}`}</${Button}>
+        <${Copy} text=${sending.asCurl}>Copy as curl</${Copy}>${problem !== null && html`<span class="field-error">First mend the JSON.</span>`}</div>
+    </form>`}
+  </section>`;
+}
+
+const keepPage = (event) => event.preventDefault();
+
+export function Refusal({ error, onRetry }) {
+  if (!error) return null;
+  const { text, canRetry } = explainRefusal(error);
+  return html`<${Notice} onRetry=${canRetry ? onRetry : undefined}><bdi>${text}</bdi></${Notice}>`;
+}
+
+/** Since when it is asked, and until when. */
+function Standing({ wait }) {
+  const now = useNow();
+  const deadline = toMs(wait.deadline);
+  const left = deadline === null ? null : (deadline - now) / 1000;
+  return html`<p class="ask-standing num">
+    ${wait.since && html`asked <${Time} iso=${wait.since} relative /> · `}step <bdi class="mono">${wait.step}</bdi> ·
+    ${" "}${left === null ? "no deadline" : html`<span class=${left < 60 ? "ask-late" : ""}>${left > 0 ? `${duration(left)} left` : "its time is over"}</span>
+      <span class="faint"> (until <${Time} iso=${wait.deadline} />)</span>`}</p>`;
+}
