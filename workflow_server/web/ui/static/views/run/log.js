@@ -41,7 +41,7 @@ function Log({ run, handler }) {
   const isLive = !state.ended;
   const wasOver = useRef(false);
   wasOver.current ||= state.ended;
-  const follows = isLive && !shown.isSearching && (opensAtEnd || wasOver.current);
+  const follows = isLive && (opensAtEnd || wasOver.current);
   const hint = `${hintOf(shown, filters)}${follows && isAtEnd && rows.count > 0 && !state.loading ? ", following" : ""}`;
   return html`<${Panel} title="Log" class="log" hint=${hint}
       actions=${html`<${LogTools} filters=${filters} shown=${shown} handler=${handler} />`}>
