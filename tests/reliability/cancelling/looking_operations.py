@@ -21,6 +21,7 @@ class Look(Operation):
         "RuntimeManager.handlers_matching",
         "RuntimeManager.count_handlers",
         "RuntimeManager.server_state",
+        "RuntimeManager.state",
         "RuntimeManager.workflow_statistics",
         "RuntimeManager.history",
         "RuntimeManager.misfits",
@@ -44,6 +45,8 @@ class Look(Operation):
         stored = await self.manager.store.load_run(self.handler_id)
         assert stored is not None
         if await self.manager.misfits([stored]):
+            return False
+        if json.loads(await self.manager.state(self.handler_id))["handler_id"] != self.handler_id:
             return False
         state = await self.manager.server_state()
         if "once" not in {versions.workflow_name for versions in state.code_versions}:
