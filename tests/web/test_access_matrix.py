@@ -32,6 +32,7 @@ ROLES_NEEDED: dict[tuple[str, str], Role | None] = {
     ("GET", "/handlers/stats"): "read",
     ("GET", "/handlers/{handler_id}"): "read",
     ("GET", "/handlers/{handler_id}/history"): "read",
+    ("GET", "/handlers/{handler_id}/state"): "run",
     ("GET", "/results/{handler_id}"): "read",
     ("GET", "/events/{handler_id}"): "read",
     ("POST", "/events/{handler_id}"): "run",

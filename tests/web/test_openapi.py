@@ -29,6 +29,7 @@ STATUSES: dict[tuple[str, str], set[str]] = {
     ("post", "/bulk/retry"): {"200", "400"},
     ("get", "/handlers/{handler_id}"): {"200", "202", "404", "500"},
     ("get", "/handlers/{handler_id}/history"): {"200", "400", "404", "503"},
+    ("get", "/handlers/{handler_id}/state"): {"200", "400", "404", "409", "503"},
     ("get", "/results/{handler_id}"): {"200", "202", "404", "500"},
     ("get", "/events/{handler_id}"): {"200", "204", "400", "404", "409", "429"},
     ("post", "/events/{handler_id}"): {"200", "400", "404", "409", "413", "415", "422", "503", "507"},

@@ -23,6 +23,7 @@ class Look(Operation):
         "RuntimeManager.count_now",
         "RuntimeManager.count_failed",
         "RuntimeManager.server_state",
+        "RuntimeManager.state",
         "RuntimeManager.workflow_statistics",
         "RuntimeManager.history",
         "RuntimeManager.misfits",
@@ -48,6 +49,8 @@ class Look(Operation):
         stored = await self.manager.store.load_run(self.handler_id)
         assert stored is not None
         if await self.manager.misfits([stored]):
+            return False
+        if json.loads(await self.manager.state(self.handler_id))["handler_id"] != self.handler_id:
             return False
         state = await self.manager.server_state()
         if "once" not in {versions.workflow_name for versions in state.code_versions}:

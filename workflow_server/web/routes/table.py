@@ -11,6 +11,7 @@ from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.history import HistoryPageData
 from workflow_server.protocol.requests import EventBody, RetryBody, RunBody, SessionBody
 from workflow_server.protocol.server import ServerData
+from workflow_server.protocol.state import StateData
 from workflow_server.protocol.statistics import WorkflowStatisticsData
 from workflow_server.records import HISTORY_CURSOR, NOW_STATES, STATUSES
 from workflow_server.runs.statistics import PERIODS
@@ -350,6 +351,20 @@ ROUTES: tuple[Route, ...] = (
         },
         _HISTORY,
         role="read",
+    ),
+    Route(
+        "GET",
+        "/handlers/{handler_id}/state",
+        handlers.get_state,
+        "Get the contents of ctx.store of a handler's current run, without secrets.",
+        {
+            200: _json("The state, as of the run's last commit.", StateData),
+            400: _error("Unknown parameter."),
+            404: _UNKNOWN_HANDLER,
+            409: _error("Nothing is known of it; or it is too large, or does not fit the workflow's code any more."),
+            503: _WRITING[503],
+        },
+        role="run",
     ),
     Route(
         "GET",

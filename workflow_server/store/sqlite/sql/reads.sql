@@ -28,6 +28,16 @@ SELECT run_id, seq, data, tick FROM state_records WHERE run_id = :run_id;
 -- name: patches
 SELECT run_id, seq, patch, tick FROM state_patches WHERE run_id = :run_id AND seq > :after ORDER BY seq;
 
+-- name: state_of_handler
+SELECT
+    h.workflow_name, h.run_id, h.status,
+    CASE WHEN h.status <> 'running' THEN coalesce(h.completed_at, h.updated_at) END,
+    EXISTS (SELECT 1 FROM payloads AS p WHERE p.handler_id = h.handler_id AND p.start_event IS NOT NULL),
+    coalesce(h.run_id, h.handler_id),
+    (SELECT s.rowid FROM state_records AS s WHERE s.run_id = coalesce(h.run_id, h.handler_id))
+FROM handlers AS h
+WHERE h.handler_id = :handler_id AND h.purging = 0;
+
 -- name: inbox
 SELECT inbox_id, handler_id, run_id, event, step, event_type, size, early, hold, held
 FROM inbox WHERE run_id = :run_id ORDER BY inbox_id;
