@@ -382,6 +382,22 @@ class StoredRun(NamedTuple):
     inbox: list[InboxPosted]
 
 
+class StoredState(NamedTuple):
+    """The contents of ``ctx.store`` of a handler's current run, read in one consistent view."""
+
+    workflow_name: str
+    run_id: str | None
+    status: Status
+    ended_at: float | None
+    """By the wall clock; None while it runs."""
+    is_started: bool
+    """A server has started it: where nothing is stored, its steps have written nothing."""
+    size: int
+    """Bytes of the record and the patches. Where there are more than was asked for, these are left out."""
+    record: str | None
+    patches: list[str]
+
+
 class RunningRun(NamedTuple):
     """A run that the store holds as running, as recovery needs it."""
 
@@ -506,6 +522,51 @@ class RunningCounts(NamedTuple):
     """Those that are released and wait for an answer."""
     released_stalled: int
     """Those that are released and in which nothing can happen any more."""
+
+
+class Period(NamedTuple):
+    """A time of which statistics are asked for, in buckets of the same width; seconds since the epoch."""
+
+    since: float
+    width: float
+    buckets: int
+
+    @property
+    def until(self) -> float:
+        """Return its end, which does not belong to it."""
+        return self.since + self.width * self.buckets
+
+
+class Took(NamedTuple):
+    """The durations of runs that completed, in seconds; None without any. Percentiles are exact: between two durations
+    they are interpolated."""
+
+    p50: float | None = None
+    p95: float | None = None
+    longest: float | None = None
+
+
+class Bucket(NamedTuple):
+    """The handlers whose runs started and ended in a part of a period."""
+
+    started: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    took: Took = Took()
+
+
+class WorkflowPeriod(NamedTuple):
+    """The handlers of a workflow in a period, each with its current run."""
+
+    is_known: bool
+    """There are any handlers of it, at whatever time."""
+    running: int
+    """Those that have not ended, whenever they started."""
+    buckets: list[Bucket]
+    took: Took
+    sampled: bool
+    """More would have had to be looked at: only those are counted that started last."""
 
 
 class InboxLoad(NamedTuple):

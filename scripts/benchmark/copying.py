@@ -73,7 +73,7 @@ def _tables(connection: sqlite3.Connection) -> dict[str, list[str]]:
 def _plan(connection: sqlite3.Connection, total: int, old: int) -> None:
     """Say of each copy which handler it is made of, and what it has of its own."""
     models = connection.execute(
-        "SELECT handler_id, run_id, number FROM handlers WHERE status <> 'running' ORDER BY number"
+        "SELECT handler_id, run_id, number, completed_at FROM handlers WHERE status <> 'running' ORDER BY number"
     ).fetchall()
     first: int = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM handlers").fetchone()[0]
     chance, now = random.Random(1), time.time()
@@ -81,16 +81,17 @@ def _plan(connection: sqlite3.Connection, total: int, old: int) -> None:
     def copies() -> Iterator[tuple[object, ...]]:
         for place in range(total):
             age = OLD - place / old if place < old else DAY * (1 - place / total)
+            *ids, completed_at = models[place % len(models)]
             yield (
-                *models[place % len(models)],
+                *ids,
                 "".join(chance.choices(_ALPHABET, k=10)),
                 f"{place:018}",
                 first + place,
-                now - age,
+                now - age - completed_at,
             )
 
     connection.execute(
-        "CREATE TEMP TABLE copies (old_id, old_run, old_number, new_id, new_run, new_number INTEGER PRIMARY KEY, at)"
+        "CREATE TEMP TABLE copies (old_id, old_run, old_number, new_id, new_run, new_number INTEGER PRIMARY KEY, later)"
     )
     connection.executemany("INSERT INTO copies VALUES (?, ?, ?, ?, ?, ?, ?)", copies())
 
@@ -114,5 +115,5 @@ def _value(table: str, column: str) -> str:
     if column in _IDS:
         return f"c.{_IDS[column]}"
     if column in _TIMES:
-        return f"CASE WHEN t.{column} IS NULL THEN NULL ELSE c.at END"
+        return f"t.{column} + c.later"
     return "c.new_id" if (table, column) == ("answers", "key") else f"t.{column}"

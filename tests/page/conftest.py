@@ -27,11 +27,13 @@ Other windows, on any server, come of ``open_page``; each has cookies and storag
 
 tests/harness/browser.py has what else is needed: ``down(server, problems)``, within which a server is dead while its
 pages are open; ``screenshot(page, "run-dark")``, which writes where the variable SCREENSHOTS names a folder;
-``is_accessible(page)``, a scan by axe-core; and ``first_paint(page)``. ``server.ledger`` opens the gates of flows.py.
+``is_accessible(page)``, a scan by axe-core; and ``first_paint(page)``. tests/page/seeds.py fills databases: 10,000
+handlers, a run of 10,000 executions of steps, and one of 100,000 events.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -46,6 +48,8 @@ from tests.harness.spawning import ROOT
 HERE = Path(__file__).parent
 EXAMPLES = str(ROOT / "examples" / "app.py")
 FLOWS = str(HERE / "flows.py")
+
+sys.path.insert(0, str(ROOT / "scripts"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

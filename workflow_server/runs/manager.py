@@ -30,7 +30,16 @@ from workflow_server.protocol.handlers import (
     RetryRequest,
     RunRequest,
 )
-from workflow_server.records import HandlerCount, HistoryPlace, ListCursor, ListFilter, NowState, Status, StoredRun
+from workflow_server.records import (
+    HandlerCount,
+    HistoryPlace,
+    ListCursor,
+    ListFilter,
+    NowState,
+    Period,
+    Status,
+    StoredRun,
+)
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.bulk import BulkActions, Page, RetriedPage
 from workflow_server.runs.checking import Misfit, misfits
@@ -50,6 +59,8 @@ from workflow_server.runs.retention import Retention, RetentionRules
 from workflow_server.runs.retrying import Retrier
 from workflow_server.runs.server_state import ServerState, server_state
 from workflow_server.runs.starting import Starter
+from workflow_server.runs.state_view import StateView
+from workflow_server.runs.statistics import WorkflowStatistics, workflow_statistics
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
 from workflow_server.runs.waiters import EndWaiters
@@ -87,6 +98,7 @@ class RuntimeManager:
         self.runs = RunTable(self._logs, self._waiters)
         """The runs that go on, to look at."""
         self._registry = Registry(DurableRuntime(around.clock, engine_loop=engine_loop))
+        self._state_view = StateView(store, self._registry)
         self._activation = Activation(around, self._registry, self.runs, self._logs, self._closing)
         self._postbox = Postbox(around, self.runs, self._logs, self._activation)
         continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
@@ -195,6 +207,14 @@ class RuntimeManager:
             suspended_at_start=self._lifecycle.suspended,
         )
 
+    async def workflow_statistics(self, workflow_name: str, period: Period) -> WorkflowStatistics:
+        """Return what a workflow's runs did in a period, and its steps since the start.
+
+        Raises:
+            WorkflowNotFound: it is not registered, and has no handlers either.
+        """
+        return await workflow_statistics(self.store, self._registry, workflow_name, period)
+
     async def server_state(self) -> ServerState:
         """Return the runs that have not ended by what they do, the versions of their code, and those that make no
         progress."""
@@ -245,6 +265,14 @@ class RuntimeManager:
         """
         how = {"newest_first": newest_first, "with_values": with_values}
         return await history_page(self.store, self._registry.find, handler_id, after, limit, **how)
+
+    async def state(self, handler_id: str) -> str:
+        """Return the state of the handler's current run as JSON; see ``StateView.show``.
+
+        Raises:
+            HandlerNotFound, StateNotKept, StateTooLarge, StateNotReadable: why it cannot be shown.
+        """
+        return await self._state_view.show(handler_id)
 
     async def list_handlers(self, statuses: list[Status] | None, workflow_names: list[str] | None) -> list[HandlerData]:
         """Return the handlers of these statuses and workflows, oldest first; None stands for all."""

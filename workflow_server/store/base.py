@@ -26,6 +26,7 @@ from workflow_server.records import (
     InboxLoad,
     ListCursor,
     ListFilter,
+    Period,
     Record,
     RunningCounts,
     RunningRun,
@@ -34,7 +35,9 @@ from workflow_server.records import (
     StoredAnswer,
     StoredEvent,
     StoredRun,
+    StoredState,
     UntakenEvent,
+    WorkflowPeriod,
 )
 from workflow_server.store.listeners import CommitListener
 
@@ -266,6 +269,11 @@ class AbstractWorkflowStore(ABC):
         """
 
     @abstractmethod
+    async def load_state(self, handler_id: str, most: int) -> StoredState | None:
+        """Return what is stored of the ``ctx.store`` of a handler's current run, of at most so many bytes; None where
+        there is no such handler."""
+
+    @abstractmethod
     async def running_runs(self) -> list[RunningRun]:
         """Return all runs that are running, in the order in which they were requested."""
 
@@ -358,6 +366,10 @@ class AbstractWorkflowStore(ABC):
     async def count_running(self) -> RunningCounts:
         """Return the runs that have not ended by workflow and version of the code, and the released ones among them by
         what they wait for. The number of runs that are looked at is bounded."""
+
+    @abstractmethod
+    async def read_period(self, workflow_name: str, period: Period) -> WorkflowPeriod:
+        """Return what the handlers of a workflow did in a period. The number of those that are looked at is bounded."""
 
     @abstractmethod
     async def ended_handlers(

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.reliability.cancelling.instrumented_loop import LIMIT, Outcome
 from tests.reliability.cancelling.operation import Operation, last_event, request, told
-from workflow_server.records import ListFilter
+from workflow_server.records import ListFilter, Period
 
 
 class Look(Operation):
@@ -23,6 +23,8 @@ class Look(Operation):
         "RuntimeManager.count_now",
         "RuntimeManager.count_failed",
         "RuntimeManager.server_state",
+        "RuntimeManager.state",
+        "RuntimeManager.workflow_statistics",
         "RuntimeManager.history",
         "RuntimeManager.misfits",
     )
@@ -48,8 +50,13 @@ class Look(Operation):
         assert stored is not None
         if await self.manager.misfits([stored]):
             return False
+        if json.loads(await self.manager.state(self.handler_id))["handler_id"] != self.handler_id:
+            return False
         state = await self.manager.server_state()
         if "once" not in {versions.workflow_name for versions in state.code_versions}:
+            return False
+        found = await self.manager.workflow_statistics("once", Period(0.0, 1e10, 2))
+        if not sum(bucket.completed for bucket in found.runs.buckets):
             return False
         counts = await self.manager.count_handlers()
         if len(newest) != 1 or not any(count.workflow_name == "once" for count in counts):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tests.harness.runs import until
 from tests.reliability.cancelling.instrumented_loop import LIMIT, InstrumentedLoop, Outcome, Point, ended_tasks
 from tests.store.making import event, run_started
-from workflow_server.records import EndedHandler, KeyAnswered, ListCursor, ListFilter, RunBegan
+from workflow_server.records import EndedHandler, KeyAnswered, ListCursor, ListFilter, Period, RunBegan
 from workflow_server.store import HandlerQuery, PersistentHandler, SqliteWorkflowStore
 from workflow_server.store.sqlite.connection import run_on
 from workflow_server.store.sqlite.readers import READERS
@@ -176,6 +176,9 @@ OPERATIONS: dict[str, StoreOperation] = {
         lambda store, name: store.load_runs([name], 1), lambda name, runs: [run.run_id for run in runs] == [f"{name}-1"]
     ),
     "load_run": reading(lambda store, name: store.load_run(name), lambda name, run: run.run_id == f"{name}-1"),
+    "load_state": reading(
+        lambda store, name: store.load_state(name, 1_000), lambda name, state: state.run_id == f"{name}-1"
+    ),
     "running_runs": reading(
         lambda store, name: store.running_runs(), lambda name, runs: name in {run.handler_id for run in runs}
     ),
@@ -206,6 +209,10 @@ OPERATIONS: dict[str, StoreOperation] = {
     "count_running": reading(
         lambda store, name: store.count_running(),
         lambda name, counts: sum(count.number for count in counts.versions) > 0,
+    ),
+    "read_period": reading(
+        lambda store, name: store.read_period("flow", Period(0.0, 100.0, 30)),
+        lambda name, found: found.is_known and sum(bucket.started for bucket in found.buckets) > 0,
     ),
     "ended_handlers": reading(
         lambda store, name: store.ended_handlers("completed", EndedHandler(0.0, ""), EndedHandler(9e9, ""), 9),

@@ -26,7 +26,7 @@ SERVED = re.compile(
     r"|SCAN (migrations|sqlite_schema)\b"  # a handful of rows, read once at start
     r"|USING (COVERING )?INDEX handlers_purging"  # holds only the handlers that are being purged
     r"|SCAN handlers USING COVERING INDEX handlers_by_workflow"  # counts them
-    r"|SCAN \(subquery-\d+\)"  # what another SELECT of the statement has found
+    r"|SCAN (\(subquery-\d+\)|newest|ended)"  # what another SELECT of the statement has found
     r"|SCAN CONSTANT ROW"
     r"|SCAN (indexes|keys) VIRTUAL TABLE"  # what the schema says of one table
     r"|SCAN pragma_\w+ VIRTUAL TABLE"  # one row

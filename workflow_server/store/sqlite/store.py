@@ -23,6 +23,7 @@ from workflow_server.records import (
     InboxLoad,
     ListCursor,
     ListFilter,
+    Period,
     Record,
     RunningCounts,
     RunningRun,
@@ -31,7 +32,9 @@ from workflow_server.records import (
     StoredAnswer,
     StoredEvent,
     StoredRun,
+    StoredState,
     UntakenEvent,
+    WorkflowPeriod,
 )
 from workflow_server.store.base import AbstractWorkflowStore, Commit, Committed, HandlerQuery, PersistentHandler, Sizes
 from workflow_server.store.group_commit import GroupCommit
@@ -40,7 +43,7 @@ from workflow_server.store.listeners import CommitListener, CommitListeners
 from workflow_server.store.sqlite import reads
 from workflow_server.store.sqlite.connection import ConnectionFactory
 from workflow_server.store.sqlite.database import MEMORY, Database
-from workflow_server.store.sqlite.figures import count_running
+from workflow_server.store.sqlite.figures import count_running, read_period
 from workflow_server.store.sqlite.history import read_history
 from workflow_server.store.sqlite.listing import PAGE, count_handlers, read_page
 from workflow_server.store.sqlite.open import Opened
@@ -219,6 +222,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def load_runs(self, handler_ids: Sequence[str], characters: int) -> list[StoredRun | None]:
         return await self._read(lambda sqlite: reads.load_runs(sqlite, handler_ids, characters))
 
+    async def load_state(self, handler_id: str, most: int) -> StoredState | None:
+        return await self._read(lambda sqlite: reads.load_state(sqlite, handler_id, most))
+
     async def running_runs(self) -> list[RunningRun]:
         return await self._read(reads.running_runs)
 
@@ -287,6 +293,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
 
     async def count_running(self) -> RunningCounts:
         return await self._read(count_running)
+
+    async def read_period(self, workflow_name: str, period: Period) -> WorkflowPeriod:
+        return await self._read(lambda sqlite: read_period(sqlite, workflow_name, period))
 
     async def ended_handlers(
         self, status: Status, after: EndedHandler, until: EndedHandler, limit: int

@@ -11,7 +11,11 @@ from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.history import HistoryPageData
 from workflow_server.protocol.requests import EventBody, RetryBody, RunBody, SessionBody
 from workflow_server.protocol.server import ServerData
+from workflow_server.protocol.state import StateData
+from workflow_server.protocol.statistics import WorkflowStatisticsData
 from workflow_server.records import HISTORY_CURSOR, NOW_STATES, STATUSES
+from workflow_server.runs.statistics import PERIODS
+from workflow_server.web import statistics
 from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
@@ -256,6 +260,26 @@ ROUTES: tuple[Route, ...] = (
         role="read",
     ),
     Route(
+        "GET",
+        "/workflows/{name}/stats",
+        workflows.get_statistics,
+        "Get what a workflow's runs did in a period, and its steps since the start.",
+        {
+            200: _json("The statistics.", WorkflowStatisticsData),
+            400: _error("Unknown or invalid parameter."),
+            404: _error("The workflow is not registered, and has no handlers either."),
+            503: _WRITING[503],
+        },
+        (
+            Parameter(
+                "period",
+                "The time up to now, in 60, 48, 56 or 30 buckets.",
+                {"type": "string", "enum": list(PERIODS), "default": statistics.USUAL},
+            ),
+        ),
+        role="read",
+    ),
+    Route(
         "POST",
         "/workflows/{name}/run",
         workflows.run,
@@ -327,6 +351,20 @@ ROUTES: tuple[Route, ...] = (
         },
         _HISTORY,
         role="read",
+    ),
+    Route(
+        "GET",
+        "/handlers/{handler_id}/state",
+        handlers.get_state,
+        "Get the contents of ctx.store of a handler's current run, without secrets.",
+        {
+            200: _json("The state, as of the run's last commit.", StateData),
+            400: _error("Unknown parameter."),
+            404: _UNKNOWN_HANDLER,
+            409: _error("Nothing is known of it; or it is too large, or does not fit the workflow's code any more."),
+            503: _WRITING[503],
+        },
+        role="run",
     ),
     Route(
         "GET",

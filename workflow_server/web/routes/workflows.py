@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from aiohttp import web
 
 from workflow_server.errors import InvalidBody
@@ -10,11 +12,13 @@ from workflow_server.protocol.handlers import RunRequest
 from workflow_server.protocol.requests import RunBody
 from workflow_server.protocol.responses import EventSchemas, WorkflowNames, WorkflowRepresentation, WorkflowSchema
 from workflow_server.protocol.strict_json import parse_json
+from workflow_server.runs.statistics import period_until
 from workflow_server.web.bodies import read_body
 from workflow_server.web.exceptions import InvalidParameter
 from workflow_server.web.parameters import single
 from workflow_server.web.responses import handler_response, json_response
 from workflow_server.web.state import HANDLER_ID, MANAGER, STREAMS
+from workflow_server.web.statistics import period_asked, statistics_data
 from workflow_server.web.streaming.bounded_writer import ReaderLeft
 
 
@@ -42,6 +46,13 @@ async def get_representation(request: web.Request) -> web.Response:
     """GET /workflows/{name}/representation."""
     workflow = request.app[MANAGER].workflow(request.match_info["name"])
     return json_response(WorkflowRepresentation(graph=workflow.representation()))
+
+
+async def get_statistics(request: web.Request) -> web.Response:
+    """GET /workflows/{name}/stats."""
+    name, period = request.match_info["name"], period_asked(request)
+    found = await request.app[MANAGER].workflow_statistics(name, period_until(time.time(), period))
+    return json_response(statistics_data(name, period, found))
 
 
 async def run(request: web.Request) -> web.Response:

@@ -28,6 +28,16 @@ SELECT run_id, seq, data, tick FROM state_records WHERE run_id = :run_id;
 -- name: patches
 SELECT run_id, seq, patch, tick FROM state_patches WHERE run_id = :run_id AND seq > :after ORDER BY seq;
 
+-- name: state_of_handler
+SELECT
+    h.workflow_name, h.run_id, h.status,
+    CASE WHEN h.status <> 'running' THEN coalesce(h.completed_at, h.updated_at) END,
+    EXISTS (SELECT 1 FROM payloads AS p WHERE p.handler_id = h.handler_id AND p.start_event IS NOT NULL),
+    coalesce(h.run_id, h.handler_id),
+    (SELECT s.rowid FROM state_records AS s WHERE s.run_id = coalesce(h.run_id, h.handler_id))
+FROM handlers AS h
+WHERE h.handler_id = :handler_id AND h.purging = 0;
+
 -- name: inbox
 SELECT inbox_id, handler_id, run_id, event, step, event_type, size, early, hold, held
 FROM inbox WHERE run_id = :run_id ORDER BY inbox_id;
@@ -319,6 +329,107 @@ FROM (
     WHERE status = 'running' AND released = 1 AND purging = 0
     LIMIT :most
 );
+
+-- The statistics of a workflow in a period. What ended in it is found by the order of the ends, of all workflows, or among
+-- the newest handlers of the workflow: whichever are fewer. Both are counted first, by their indexes alone.
+
+-- name: workflow_handlers
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status IN ('running', 'completed', 'failed', 'cancelled') AND workflow_name = :workflow_name
+    LIMIT :most
+);
+
+-- name: ended_since
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM handlers INDEXED BY handlers_by_end
+    WHERE status = 'completed' AND status <> 'running' AND purging = 0
+        AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+    UNION ALL
+    SELECT 1
+    FROM handlers INDEXED BY handlers_by_end
+    WHERE status = 'failed' AND status <> 'running' AND purging = 0
+        AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+    UNION ALL
+    SELECT 1
+    FROM handlers INDEXED BY handlers_by_end
+    WHERE status = 'cancelled' AND status <> 'running' AND purging = 0
+        AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+    LIMIT :most
+);
+
+-- name: workflow_running
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status = 'running' AND workflow_name = :workflow_name AND purging = 0
+    LIMIT :most
+);
+
+-- name: workflow_period
+-- By bucket: how many started and how many ended with each status; and what each took that completed, in order.
+WITH newest AS MATERIALIZED (
+    SELECT status, coalesce(started_at, 0.0) AS began_at, coalesce(completed_at, updated_at, started_at, 0.0) AS ended_at
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status = 'running' AND workflow_name = :workflow_name AND coalesce(started_at, 0.0) >= :began_after
+        AND purging = 0
+    UNION ALL
+    SELECT status, coalesce(started_at, 0.0) AS began_at, coalesce(completed_at, updated_at, started_at, 0.0) AS ended_at
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status = 'completed' AND workflow_name = :workflow_name AND coalesce(started_at, 0.0) >= :began_after
+        AND purging = 0
+    UNION ALL
+    SELECT status, coalesce(started_at, 0.0) AS began_at, coalesce(completed_at, updated_at, started_at, 0.0) AS ended_at
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status = 'failed' AND workflow_name = :workflow_name AND coalesce(started_at, 0.0) >= :began_after
+        AND purging = 0
+    UNION ALL
+    SELECT status, coalesce(started_at, 0.0) AS began_at, coalesce(completed_at, updated_at, started_at, 0.0) AS ended_at
+    FROM handlers INDEXED BY handlers_by_workflow
+    WHERE status = 'cancelled' AND workflow_name = :workflow_name AND coalesce(started_at, 0.0) >= :began_after
+        AND purging = 0
+    ORDER BY began_at DESC
+    LIMIT :most
+),
+ended AS MATERIALIZED (
+    SELECT status, CAST((ended_at - :since) / :width AS INTEGER) AS bucket, max(0.0, ended_at - began_at) AS took
+    FROM (
+        SELECT status, began_at, ended_at FROM newest WHERE NOT :by_end AND status <> 'running' AND ended_at >= :since
+        UNION ALL
+        SELECT status, coalesce(started_at, 0.0), coalesce(completed_at, updated_at, started_at, 0.0)
+        FROM handlers INDEXED BY handlers_by_end
+        WHERE :by_end AND status = 'completed' AND status <> 'running' AND purging = 0
+            AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+            AND workflow_name = :workflow_name
+        UNION ALL
+        SELECT status, coalesce(started_at, 0.0), coalesce(completed_at, updated_at, started_at, 0.0)
+        FROM handlers INDEXED BY handlers_by_end
+        WHERE :by_end AND status = 'failed' AND status <> 'running' AND purging = 0
+            AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+            AND workflow_name = :workflow_name
+        UNION ALL
+        SELECT status, coalesce(started_at, 0.0), coalesce(completed_at, updated_at, started_at, 0.0)
+        FROM handlers INDEXED BY handlers_by_end
+        WHERE :by_end AND status = 'cancelled' AND status <> 'running' AND purging = 0
+            AND coalesce(completed_at, updated_at, started_at, 0.0) >= :since
+            AND workflow_name = :workflow_name
+    )
+    WHERE ended_at < :until
+)
+SELECT 'started' AS kind, CAST((began_at - :since) / :width AS INTEGER) AS bucket, count(*) AS number
+FROM newest
+WHERE began_at >= :since AND began_at < :until
+GROUP BY bucket
+UNION ALL
+SELECT status, bucket, count(*) FROM ended GROUP BY status, bucket
+UNION ALL
+SELECT 'took', bucket, took FROM ended WHERE status = 'completed'
+ORDER BY kind, bucket, number;
 
 -- Ended handlers in the order of their ends, up to a place. "status <> 'running'" is what the index says of itself.
 

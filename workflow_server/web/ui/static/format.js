@@ -87,7 +87,7 @@ export function line(text, most = 200) {
 export const shortName = (name) => String(name ?? "").split(/[.:]/).pop();
 
 // Controls, and characters that turn the direction of a text: shown as they are, they would hide what it says.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+const HIDDEN = /\r(?!\n)|[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
 const escape = (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
 /** Return a text whose control characters can be seen; line ends and tabs stay. */

@@ -66,12 +66,15 @@ function Lost() {
   return html`<${Notice} kind="warning">${problem} What you see is as of ${Math.round((now - since) / 1000)} s ago; it goes on by itself.</${Notice}>`;
 }
 
+/** Return the name of a view: that of the runs is what is seen without one. */
+const nameOf = ({ path }) => path.join("/") || "runs";
+
 function Main({ children, place }) {
   const main = useRef(null);
   const [error, reset] = useErrorBoundary();
-  const before = useRef(place.path.join("/"));
+  const before = useRef(nameOf(place));
   useEffect(() => {
-    const now = place.path.join("/");
+    const now = nameOf(place);
     if (now === before.current) return;
     before.current = now;
     if (error) reset();

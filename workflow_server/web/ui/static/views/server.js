@@ -81,9 +81,9 @@ function versionsOf({ workflow_name: name, registered, runs }) {
 
 function Database({ server }) {
   const { database, commits } = server;
-  return html`<${Panel} title="Database"><dl class="facts-list">
+  return html`<${Panel} title="Database"><dl class="figures">
     <dt>File</dt><dd class="num">${bytes(database.file_bytes)}</dd>
-    <dt>Free inside of it</dt><dd class="num">${bytes(database.free_bytes)}</dd>
+    <dt>Free on the disk</dt><dd class="num">${bytes(database.free_bytes)}</dd>
     <dt>Write-ahead log</dt><dd class="num">${bytes(database.wal_bytes)}</dd>
     <dt>Commits since the start</dt><dd class="num">${number(commits.count)} <span class="soft">of ${number(commits.records)} records</span></dd>
     <dt>A commit takes</dt><dd class="num">p50 ${duration(commits.p50)}, p95 ${duration(commits.p95)}, p99 ${duration(commits.p99)}</dd>
@@ -91,7 +91,7 @@ function Database({ server }) {
 }
 
 function Versions({ server }) {
-  return html`<${Panel} title="Process"><dl class="facts-list">
+  return html`<${Panel} title="Process"><dl class="figures">
     <dt>Started</dt><dd><${Time} iso=${server.started_at} relative=${true} /></dd>
     <dt>Memory</dt><dd class="num">${bytes(server.memory_bytes)}</dd>
     <dt>workflow_server</dt><dd class="num">${server.version}</dd>

@@ -69,12 +69,7 @@ const timeFacts = (ms, base) => [
 ];
 
 function Frame({ title, tone, onClose, onStep, actions, children }) {
-  const close = (event) => {
-    if (event.key !== "Escape") return;
-    event.stopPropagation();
-    onClose();
-  };
-  return html`<aside class="event-pane" aria-label="Selected event" onKeyDown=${close}>
+  return html`<aside class="event-pane" aria-label="Selected event">
     <header><h3 class="tone ${tone}"><bdi>${title}</bdi></h3>
       <span class="actions">${actions}
         <${Button} small quiet aria-label="Previous event" onClick=${() => onStep(-1)}>↑</${Button}>
@@ -111,12 +106,12 @@ export function EventPane({ id, event, base, onClose, onStep }) {
   </${Frame}>`;
 }
 
-export function MarkPane({ mark, base, onClose, onStep }) {
+export function MarkPane({ mark, base, context, onClose, onStep }) {
   const { entry } = mark;
   return html`<${Frame} title=${wordOf(entry)} tone=${toneOf(entry)} onClose=${onClose} onStep=${onStep}
       actions=${html`<${Copy} text=${JSON.stringify(entry, null, 2)} label="Copy the entry">Copy</${Copy}>`}>
     <${Facts} facts=${[...timeFacts(toMs(entry.time), base), entry.by && ["By", html`<bdi>${entry.by}</bdi>`]]} />
-    <div class="payload-body"><p><${Sentence} entry=${entry} />.</p>
+    <div class="payload-body"><p><${Sentence} entry=${entry} context=${context(entry)} />.</p>
       ${entry.traceback && html`<pre class="raw" tabindex="0" aria-label="Traceback"><bdi>${entry.traceback}</bdi></pre>`}</div>
   </${Frame}>`;
 }

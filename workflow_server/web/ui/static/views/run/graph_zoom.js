@@ -19,7 +19,7 @@ export function useZoom(layout) {
   const zoom = (factor, at = { x: size.width / 2, y: size.height / 2 }) => {
     const element = box.current;
     if (!element) return;
-    const next = Math.min(LARGEST, Math.max(SMALLEST, scale * factor));
+    const next = Math.min(LARGEST, Math.max(Math.min(SMALLEST, whole), scale * factor));
     anchor.current = { x: (element.scrollLeft + at.x) * (next / scale) - at.x, y: (element.scrollTop + at.y) * (next / scale) - at.y };
     setAsked(next);
   };
@@ -37,7 +37,7 @@ export function useZoom(layout) {
   const latest = useRef(zoom);
   latest.current = zoom;
   useWheel(box, latest);
-  const fit = () => setAsked(Math.max(SMALLEST, whole));
+  const fit = () => setAsked(whole);
   const onKeyDown = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const act = { "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(1 / 1.25), 0: fit }[event.key];

@@ -4,7 +4,7 @@ import { count, duration, exact, number, toMs } from "../../format.js";
 import { html, useMemo, useState } from "../../lib.js";
 import { setQuery, usePlace } from "../../router.js";
 import { useStore } from "../../store.js";
-import { Sentence, toneOf } from "./sentences.js";
+import { contextOf, Sentence, toneOf } from "./sentences.js";
 
 const PAGE = 200; // Entries that are drawn at first, and more each time.
 
@@ -19,18 +19,18 @@ const GROUPS = [
 
 export function History({ run }) {
   const { query } = usePlace();
-  const { entries, complete, executions } = useStore(run.store);
+  const { entries, complete, executions, spans } = useStore(run.store);
   const only = query.get("kind");
   const isNewestFirst = query.get("order") === "desc";
   const [most, setMost] = useState(PAGE);
-  const executionOf = useMemo(() => new Map(executions.map((execution) => [execution.beginSequence, execution])), [executions]);
+  const context = useMemo(() => contextOf(executions, spans), [executions, spans]);
   const story = useMemo(() => tell(entries, only, isNewestFirst), [entries, only, isNewestFirst]);
   const hint = `${count(entries.length, "entry", "entries")}${complete ? "" : " so far"}`;
   const older = !complete && html`<${Older} run=${run} />`;
-  return html`<${Panel} title="History" class="history" hint=${html`<span role="status">${hint}</span>`} actions=${html`<${Order} isNewestFirst=${isNewestFirst} />`}>
+  return html`<${Panel} title="History" class="history" hint=${hint} actions=${html`<${Order} isNewestFirst=${isNewestFirst} />`}>
     <${Filter} entries=${entries} only=${only} />
     ${!isNewestFirst && older}
-    ${story.count === 0 ? html`<${Nothing} entries=${entries} />` : html`<${Story} run=${run} story=${story} most=${most} executionOf=${executionOf} />`}
+    ${story.count === 0 ? html`<${Nothing} entries=${entries} />` : html`<${Story} run=${run} story=${story} most=${most} context=${context} />`}
     ${story.count > most && html`<p class="more"><${Button} onClick=${() => setMost(most + PAGE * 2)}>Show more: ${number(story.count - most)} are left</${Button}></p>`}
     ${isNewestFirst && story.count <= most && older}
   </${Panel}>`;
@@ -91,7 +91,7 @@ function Nothing({ entries }) {
   return html`<${Empty} title="No history yet"><p>What happens to this run is told here, and stays until its handler is deleted.</p></${Empty}>`;
 }
 
-function Story({ run, story, most, executionOf }) {
+function Story({ run, story, most, context }) {
   const handler = useStore(run.store, (value) => value.handler);
   let left = most;
   return story.runs.filter((one) => one.entries.length > 0).map((one) => {
@@ -101,7 +101,7 @@ function Story({ run, story, most, executionOf }) {
     return html`<section key=${one.first.cursor} aria-label=${`Run ${one.number}`}>
       ${(story.runs.length > 1 || handler?.run_id !== one.id) && html`<${RunHead} one=${one} />`}
       <ol class="story">${entries.map((entry, index) => html`<${Entry} key=${entry.cursor} entry=${entry} run=${run} start=${one.start}
-        before=${entries[index - 1]} execution=${executionOf.get(entry.sequence) ?? null} />`)}</ol>
+        before=${entries[index - 1]} context=${context(entry)} />`)}</ol>
     </section>`;
   });
 }
@@ -115,7 +115,7 @@ function RunHead({ one }) {
 
 const dayOf = (entry) => entry?.time && new Date(toMs(entry.time)).toDateString();
 
-function Entry({ entry, run, start, before, execution }) {
+function Entry({ entry, run, start, before, context }) {
   const isSelected = useStore(run.store, ({ selection }) => entry.sequence !== null && selection?.sequence === entry.sequence);
   const ms = toMs(entry.time);
   const select = () => run.select({ sequence: entry.sequence, time: ms, step: entry.step });
@@ -124,7 +124,7 @@ function Entry({ entry, run, start, before, execution }) {
     <li class="entry ${isSelected ? "selected" : ""} ${entry.kind}" aria-current=${isSelected ? "true" : undefined}>
       ${ms === null ? html`<span class="faint">–</span>` : html`<button type="button" class="at num" title=${`${new Date(ms).toString()}: show it in the graph and the timeline`} onClick=${select}>${exact(ms)}</button>
       <span class="num faint">+${duration((ms - start) / 1000)}</span>`}
-      <span class="said ${toneOf(entry)}"><${Sentence} entry=${entry} execution=${execution} />.
+      <span class="said ${toneOf(entry)}"><${Sentence} entry=${entry} context=${context} />.
         ${entry.traceback && html`<details><summary>traceback</summary><pre class="raw"><bdi>${entry.traceback}</bdi></pre></details>`}</span>
     </li>`;
 }

@@ -41,12 +41,12 @@ function Log({ run, handler }) {
   const isLive = !state.ended;
   const wasOver = useRef(false);
   wasOver.current ||= state.ended;
-  const follows = isLive && !shown.isSearching && (opensAtEnd || wasOver.current);
+  const follows = isLive && (opensAtEnd || wasOver.current);
   const hint = `${hintOf(shown, filters)}${follows && isAtEnd && rows.count > 0 && !state.loading ? ", following" : ""}`;
-  return html`<${Panel} title="Log" class="log" hint=${html`<span role="status">${hint}</span>`}
+  return html`<${Panel} title="Log" class="log" hint=${hint}
       actions=${html`<${LogTools} filters=${filters} shown=${shown} handler=${handler} />`}>
     ${state.error && html`<div class="inner"><${Failure} error=${state.error} onRetry=${shown.log.resume} /></div>`}
-    <div class="log-body ${selection.open ? "with-pane" : ""}">
+    <div class="log-body ${selection.open ? "with-pane" : ""}" onKeyDown=${(event) => selection.open && event.key === "Escape" && selection.close()}>
       <div class="log-list">
         <${Rows} list=${list} shown=${shown} selection=${selection} follows=${follows} onScroll=${setAtEnd} run=${run} />
         <${ToEnd} list=${list} isAtEnd=${isAtEnd || rows.count === 0} isLive=${isLive} />
@@ -61,7 +61,7 @@ function hintOf({ state, rows, isSearching }, filters) {
   const total = state.items.length + state.forgotten;
   if (state.loading) return "loading …";
   const isFiltered = filters.text !== "" || filters.types.length > 0;
-  const text = isFiltered || rows.shown < total ? `${number(rows.shown)} of ${count(total, "event")}` : count(total, "event");
+  const text = isFiltered || (!isSearching && rows.shown < total) ? `${number(rows.shown)} of ${count(total, "event")}` : count(total, "event");
   if (isSearching && filters.text !== "") return `${text}, ${Math.floor((rows.searched / state.items.length) * 100)} % searched`;
   return state.switching ? `${text}, loading more …` : text;
 }
@@ -74,7 +74,7 @@ function keyOf(selection) {
 }
 
 /** The part of a log that the rest of the page shares: what is selected. Another part's selection is scrolled to. */
-function useSelection(run, { state, rows }, list) {
+function useSelection(run, { state, rows, isSearching }, list) {
   const selection = useStore(run.store, (value) => value.selection);
   const [mark, setMark] = useState(null);
   const [active, setActive] = useState(null);
@@ -88,7 +88,7 @@ function useSelection(run, { state, rows }, list) {
   }, [key]);
   const near = rowOfSelection(selection, rows);
   useEffect(() => {
-    if (!waits.current || near < 0 || !list.current) return;
+    if (!waits.current || near < 0 || !list.current || isSearching) return;
     if (!state.ended && (selection.sequence ?? -1) > (state.items.at(-1)?.sequence ?? -1)) return; // It is still to come.
     waits.current = false;
     list.current.reveal(near);
@@ -146,7 +146,7 @@ function Rows({ list, shown, selection, follows, onScroll }) {
     const isNear = selection.mark === null && selection.near === index;
     const name = `${isSelected ? "selected" : isNear ? "near" : ""} ${selection.active === index ? "active" : ""}`;
     return html`<${Row} key=${row.event ? row.event.sequence : `m${row.mark.entry.cursor}`} row=${row} id=${id(index)} find=${rows.find} selected=${isSelected}
-      name=${name} base=${startOf((row.event ?? row.mark).sequence)} onClick=${() => selection.choose(index)} />`;
+      name=${name} base=${startOf((row.event ?? row.mark).sequence)} context=${shown.context} onClick=${() => selection.choose(index)} />`;
   };
   return html`<${VirtualList} handle=${list} count=${rows.count} height=${height} row=${draw} follow=${follows} onScroll=${onScroll} label="Events"
     class="rows-${height}" idOf=${id} active=${selection.active} onActive=${move} onChoose=${selection.choose} fit />`;
@@ -167,7 +167,7 @@ function Pane({ selection, shown, id, list }) {
     list.current.reveal(at);
   };
   const rest = { onClose: selection.close, onStep: step, base: shown.startOf((event ?? mark).sequence) };
-  return mark ? html`<${MarkPane} mark=${mark} ...${rest} />` : html`<${EventPane} id=${id} event=${event} ...${rest} />`;
+  return mark ? html`<${MarkPane} mark=${mark} context=${shown.context} ...${rest} />` : html`<${EventPane} id=${id} event=${event} ...${rest} />`;
 }
 
 function Nothing({ shown, filters, handler }) {

@@ -57,7 +57,7 @@ function Cells({ ms, base }) {
 }
 
 /** An option of the listbox. `name` holds what is true of it: selected, near, active. */
-export function Row({ row, id, base, find, selected, name, onClick }) {
+export function Row({ row, id, base, find, selected, name, context, onClick }) {
   const { event, mark } = row;
   const own = event ? "log-row" : "log-row log-mark";
   const tone = event ? event.kind.tone : toneOf(mark.entry);
@@ -66,6 +66,6 @@ export function Row({ row, id, base, find, selected, name, onClick }) {
     ${event
       ? html`<b class="tone ${tone} ${event.kind.internal ? "internal" : ""}" title=${event.kind.qualified ?? event.kind.type}><${Marked} text=${event.kind.type} find=${find} /></b>
         <span class="mono payload"><${Marked} text=${find === null ? payloadLine(event) : payloadAround(event, find)} find=${find} /></span>`
-      : html`<b class="tone ${tone}">${wordOf(mark.entry)}</b><span class="payload"><${Sentence} entry=${mark.entry} /></span>`}
+      : html`<b class="tone ${tone}">${wordOf(mark.entry)}</b><span class="payload"><${Sentence} entry=${mark.entry} context=${context(mark.entry)} /></span>`}
   </div>`;
 }

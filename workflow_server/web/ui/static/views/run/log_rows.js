@@ -132,6 +132,14 @@ export function createRows(onChange) {
       const index = matches[row - before];
       return index === undefined ? null : { event: items[index] };
     },
+    /** Return { row, sequence } of the first event at or behind a row, null where there is none. */
+    eventFrom(row) {
+      for (let at = row; at < this.count; at += 1) {
+        const event = this.at(at)?.event;
+        if (event) return { row: at, sequence: event.sequence };
+      }
+      return null;
+    },
     /** Return the row of an event, or of the first one behind its place; -1 where there is none. */
     rowOf(sequence) {
       const index = indexOf(matches, sequence, (place) => items[place].sequence);

@@ -14,18 +14,42 @@ const wait = (entry) => duration((toMs(entry.until) - toMs(entry.time)) / 1000);
 const reason = (entry) => entry.reason && html`: ${plain(entry.reason)}`;
 
 /** How often a step was tried, where it is not the first time. */
-const again = (execution) => execution?.attempt > 1 && html` again (attempt ${execution.attempt})`;
+const again = (execution) => (execution?.attempt > 1 ? ` again (attempt ${execution.attempt})` : execution?.again ? " again" : "");
 
 const RESUMED = {
-  crash: "It was resumed: the server had crashed, and was started again",
-  restart: "It was resumed: the server was restarted",
-  release: "It is in memory again: something came for it",
+  crash: ["It was resumed", ": the server had crashed, and was started again"],
+  restart: ["It was resumed", ": the server was restarted"],
+  release: ["It is in memory again", ": something came for it"],
 };
+
+function resumed(entry, { down, interrupted }) {
+  const [said, why] = RESUMED[entry.reason] ?? ["It was resumed", reason(entry)];
+  const names = [...new Set(interrupted)].slice(0, 3).map((name, index) => html`${index > 0 && ", "}${strong(name)}`);
+  return html`${said}${down > 0 && html` after ${duration(down / 1000)}`}${why}${
+    names.length > 0 && html`. Interrupted: ${names}${interrupted.length > names.length ? ` (${interrupted.length} executions)` : ""}`}`;
+}
+
+/** Return what tells more of an entry than itself: { execution, down, interrupted }, from what was derived of the history. */
+export function contextOf(executions, spans) {
+  const begun = new Map(executions.map((execution) => [execution.beginSequence, execution]));
+  const interrupted = new Map();
+  for (const { outcome, end, step: name } of executions) {
+    if (outcome === "interrupted") interrupted.set(end, [...(interrupted.get(end) ?? []), name]);
+  }
+  const downs = new Map(spans.filter((span) => span.kind === "down").map((span) => [span.id, span]));
+  return (entry) => {
+    const down = entry.kind === "resumed" ? downs.get(`down-${entry.cursor}`) : null;
+    return { execution: entry.kind === "step_began" ? begun.get(entry.sequence) : null, down: down ? down.end - down.begin : 0,
+      interrupted: down ? (interrupted.get(down.begin) ?? []) : [] };
+  };
+}
+
+const NOTHING = { execution: null, down: 0, interrupted: [] };
 
 const SENTENCES = {
   started: (entry) => html`The run was started${entry.event && html` with ${event(entry.event)}`}${by(entry)}`,
   step_queued: (entry) => html`${step(entry)} waits for a free worker${entry.event && html`, with ${event(entry.event)}`}`,
-  step_began: (entry, execution) => html`${step(entry)} began${again(execution)}${entry.event && html` with ${event(entry.event)}`}`,
+  step_began: (entry, { execution }) => html`${step(entry)} began${again(execution)}${entry.event && html` with ${event(entry.event)}`}`,
   step_ended: (entry) => entry.returned === null
     ? html`${step(entry)} was left${took(entry)}, without a return`
     : html`${step(entry)} ended${took(entry)}${entry.returned === "None" ? ", and returned nothing" : html`, and returned ${event(entry.returned)}`}`,
@@ -39,8 +63,8 @@ const SENTENCES = {
   event_published: (entry) => html`${event(entry.event)} was published`,
   event_unhandled: (entry) => html`No step took ${event(entry.event)}`,
   idle: () => "The run only waits",
-  released: (entry) => html`It left memory${entry.until && html`, for ${wait(entry)} at most`}`,
-  resumed: (entry) => RESUMED[entry.reason] ?? html`It was resumed${reason(entry)}`,
+  released: (entry) => html`It left memory while it waits${entry.until && html`, for ${wait(entry)} at most`}`,
+  resumed,
   suspended: (entry) => html`It makes no progress${reason(entry)}`,
   retried: (entry) => html`It began again${entry.step && html` from ${step(entry)}`}${by(entry)}${reason(entry)}`,
   cancel_requested: (entry) => html`It was cancelled${by(entry)}`,
@@ -63,7 +87,7 @@ const TONES = { failed: "failed", attempt_failed: "failed", wait_timed_out: "fai
 /** Return the colour of an entry, by the tokens of the states; "" for most. */
 export const toneOf = (entry) => (entry.kind === "attempt_failed" && entry.until ? "waiting" : (TONES[entry.kind] ?? ""));
 
-/** An entry as a sentence without its full stop. `execution`: that of a step's begin, where it is known. */
-export function Sentence({ entry, execution = null }) {
-  return (SENTENCES[entry.kind] ?? SENTENCES.other)(entry, execution);
+/** An entry as a sentence without its full stop. `context` is that of contextOf. */
+export function Sentence({ entry, context = NOTHING }) {
+  return (SENTENCES[entry.kind] ?? SENTENCES.other)(entry, context);
 }

@@ -59,9 +59,10 @@ function drawBreak(context, { x, width }, axis, height, colours) {
   context.setLineDash([]);
 }
 
-const BANDS = { down: "server down", released: "out of memory", suspended: "suspended" };
+/** Kinds of times in which nothing could run. */
+export const BANDS = { down: "server down", released: "out of memory", suspended: "suspended" };
 
-/** Times in which nothing could run, behind the bars; their names in front of them. */
+/** Those times behind the bars, their names in front of them. */
 function drawBands(context, scene, isName) {
   const { spans, view, scale, now, height, axis, colours, width } = scene;
   for (const span of spans) {

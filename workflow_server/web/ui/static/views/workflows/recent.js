@@ -19,10 +19,10 @@ export function RecentRuns({ name }) {
     <${Failure} error=${error} onRetry=${reload} />
     ${value === null && loading && html`<p class="inner soft">Loading …</p>`}
     ${value !== null && value.handlers.length === 0 && html`<p class="inner soft">No runs yet: <a class="link" href=${href(["start", name])}>start one</a>.</p>`}
-    ${value !== null && value.handlers.length > 0 && html`<table class="rows"><tbody>${value.handlers.map((handler) => html`
+    ${value !== null && value.handlers.length > 0 && html`<table class="rows recent"><tbody>${value.handlers.map((handler) => html`
       <tr key=${handler.handler_id}><td><${Status} handler=${handler} /></td>
         <td><a class="link mono" href=${href(["runs", handler.handler_id])}><bdi>${handler.handler_id}</bdi></a></td>
-        <td class="soft"><${Text}>${line(handler.error ?? handler.now?.summary ?? "", 60)}</${Text}></td>
+        <td class="soft recent-now"><${Text}>${line(handler.error ?? handler.now?.summary ?? "", 160)}</${Text}></td>
         <td class="r num soft"><${Time} iso=${handler.started_at} relative=${true} /></td></tr>`)}</tbody></table>`}
   </${Panel}>`;
 }
