@@ -136,6 +136,10 @@ class Codec:
         text = self._plain.text(value)
         return text_of(self.encode(value, what)) if text is None else text
 
+    def plain_text(self, value: Any, level: int) -> str | None:
+        """Return the text of a value as a part of others, so many levels within them; None where its place matters."""
+        return self._plain.text(value, level)
+
     def loads(self, text: str) -> Any:
         """Return the value of a text; see ``decode``."""
         try:
