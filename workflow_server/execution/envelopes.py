@@ -50,12 +50,12 @@ def stored_envelope(data: str, read: Callable[[str], BaseModel]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def step_state_envelope(
-    step_state: StepState, name: str, worker_id: str, input_event_name: str, output_event_name: str | None = None
+    step_state: str, name: str, worker_id: str, input_event_name: str, output_event_name: str | None = None
 ) -> str:
     """Return the envelope of a ``StepStateChanged``, the same text as ``envelope`` gives: each step has two, and few
-    of them differ."""
+    of them differ. ``step_state``: the value of the member, whose own hash is computed in Python."""
     event = StepStateChanged(
-        step_state=step_state,
+        step_state=StepState(step_state),
         name=name,
         worker_id=worker_id,
         input_event_name=input_event_name,
@@ -73,7 +73,7 @@ def _of_step_state(event: StepStateChanged) -> str | None:
     is_plain = type(name) is type(worker_id) is type(input_name) is str and type(step_state) is StepState
     if not is_plain or (type(output_name) is not str and output_name is not None):
         return None
-    return step_state_envelope(step_state, name, worker_id, input_name, output_name)
+    return step_state_envelope(step_state._value_, name, worker_id, input_name, output_name)
 
 
 _STEP_STATE_FIELDS = ["name", "step_state", "worker_id", "input_event_name", "output_event_name"]
