@@ -11,12 +11,17 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 from workflows.events import StepState, StepStateChanged
 
+from workflow_server.errors import Unstorable
+from workflow_server.execution.codec import Codec, tree_of
 from workflow_server.execution.containment import is_cancelled
 from workflow_server.execution.failures import message_of, said
 from workflow_server.execution.unwritable import LONGEST_NUMBER, NO_JSON, has_unreadable_number, unwritable
 from workflow_server.protocol.client_json import to_client_json
 from workflow_server.protocol.client_plain import plain_json
 from workflow_server.protocol.events import event_base_names
+
+LARGEST_SHOWN = 1_000_000
+"""Bytes of the fields of an event that its class does not write."""
 
 
 def envelope(event: BaseModel) -> str:
@@ -37,15 +42,28 @@ def envelope(event: BaseModel) -> str:
     return f'{{"value":{value},{_type_of(type(event))}}}'
 
 
-def stored_envelope(data: str, read: Callable[[str], BaseModel]) -> str | None:
+def stored_envelope(data: str, read: Callable[[str], BaseModel], codec: Codec) -> str | None:
     """Return a stored event as clients read it; None where it cannot be read any more, or not be written as JSON."""
     try:
-        return envelope(read(data))
+        event = read(data)
+        try:
+            return envelope(event)
+        except Unstorable:
+            # Its class does not write each event that it accepts: that of agents writes fields that were not given.
+            return _shown(data, type(event), codec)
     except BaseException as error:
         # The event's own code may raise anything.
         if is_cancelled(error):
             raise
         return None
+
+
+def _shown(data: str, kind: type[BaseModel], codec: Codec) -> str | None:
+    showing = codec.showing(LARGEST_SHOWN)
+    value = showing.value(tree_of(data))
+    if showing.truncated or not isinstance(value, dict):
+        return None
+    return f'{{"value":{to_json(value).decode()},{_type_of(kind)}}}'
 
 
 @lru_cache(maxsize=4096)
