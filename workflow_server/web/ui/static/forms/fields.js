@@ -57,7 +57,8 @@ function LeafField(props) {
   return html`<div class="field" onFocusOut=${() => setLeft(true)} ...${file.box}>
     <${Head} ...${props}>${!isSet && canLeaveOut && shape.kind !== "boolean" && shape.kind !== "enum" && html`<span class="faint">not set</span>`}
       <span class="field-actions">${file.button}${isText && isSet && canLeaveOut && html`<${LeaveOut} label=${label} onClick=${() => onChange(unset)} />`}${actions}</span></${Head}>
-    <${Input} ...${{ id, value, onChange, shape, label, unset, required, canLeaveOut }} attributes=${attributesOf(notes)} />
+    <${Input} ...${{ id, value, onChange, shape, label, unset, required, canLeaveOut }}
+      attributes=${{ ...attributesOf(notes), ...(props.rename && { "aria-label": label }) }} />
     ${file.said}
     <${Notes} ...${notes} />
   </div>`;

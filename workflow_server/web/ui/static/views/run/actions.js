@@ -6,7 +6,7 @@ import { parseExact, writeExact } from "../../forms/exact_json.js";
 import { useAction } from "../../hooks.js";
 import { html, useRef, useState } from "../../lib.js";
 import { go, href } from "../../router.js";
-import { hasEnded } from "../../status.js";
+import { hasEnded, isQueued } from "../../status.js";
 import { useMay, useStore } from "../../store.js";
 
 export function Actions({ run }) {
@@ -15,11 +15,11 @@ export function Actions({ run }) {
   const mayRun = useMay("run");
   const mayPurge = useMay("full");
   const close = () => setOpen(null);
-  const isMended = handler.status === "failed" || handler.status === "cancelled" || handler.suspended;
+  const canRetry = handler.status === "failed" || handler.status === "cancelled" || (handler.suspended && !isQueued(handler));
   return html`    <${Copy} text=${() => startAsCurl(handler)} title="The command that starts a run with the same input">Copy as curl</${Copy}>
     ${mayRun && html`<a class="btn" href=${href(["start", handler.workflow_name], { from: handler.handler_id })}
       title="A new run with the same input, which you can change first">Start again</a>`}
-    ${mayRun && isMended && html`<${Button} primary=${hasEnded(handler)} onClick=${() => setOpen("retry")}>Retry…</${Button}>`}
+    ${mayRun && canRetry && html`<${Button} primary=${hasEnded(handler)} onClick=${() => setOpen("retry")}>Retry…</${Button}>`}
     ${mayRun && !hasEnded(handler) && html`<${Button} danger onClick=${() => setOpen("cancel")}>Cancel…</${Button}>`}
     ${mayPurge && hasEnded(handler) && html`<${Button} danger onClick=${() => setOpen("purge")}>Purge…</${Button}>`}
     ${open === "cancel" && html`<${Cancel} run=${run} onClose=${close} />`}

@@ -5,7 +5,7 @@ import { JsonTree } from "../../components/json_tree.js";
 import { parseExact, writeExact } from "../../forms/exact_json.js";
 import { number, shortName } from "../../format.js";
 import { html } from "../../lib.js";
-import { hasEnded, statusOf } from "../../status.js";
+import { hasEnded, isQueued } from "../../status.js";
 import { useStore } from "../../store.js";
 
 const MOST = 100_000; // Characters of a text that are drawn.
@@ -22,11 +22,13 @@ export function Outcome({ run }) {
   return null;
 }
 
+/** The reason is a part of a sentence: "it waits for one of the slots". */
+const sentence = (reason) => `${reason.charAt(0).toUpperCase()}${reason.slice(1).replace(/\.$/, "")}.`;
+
 function Suspended({ handler }) {
-  const isQueued = statusOf(handler).word === "queued" || /queue/i.test(handler.suspended);
-  return html`<${Notice} kind="warning"><b>${isQueued ? "This run waits for its turn." : "This run makes no progress."}</b>
-    ${" "}<bdi>${handler.suspended}</bdi>
-    ${" "}${isQueued ? "It goes on by itself." : "Nothing is lost: serve the workflow with code that fits, and retry."}</${Notice}>`;
+  const queued = isQueued(handler);
+  return html`<${Notice} kind="warning"><b>${queued ? "This run waits for its turn." : "This run makes no progress."}</b> <bdi>${sentence(handler.suspended)}</bdi>
+    ${" "}${queued ? "It begins by itself when another one ends." : "Nothing is lost: serve the workflow with code that fits, then retry."}</${Notice}>`;
 }
 
 /** The value of a plain StopEvent is its result; that of any other are its fields. */

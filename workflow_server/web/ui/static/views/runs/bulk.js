@@ -110,7 +110,7 @@ function BulkDialog({ action, target, onClose }) {
     ${phase === "ready" && meant > 0 && html`<${Button} primary=${!danger} danger=${danger} onClick=${begin}>${verb} ${told}</${Button}>`}
     ${phase === "working" && error === null && html`<${Button} onClick=${stop}>Stop</${Button}>`}`;
   return html`<${Dialog} title=${`${verb} runs`} onClose=${close} actions=${actions} wide>
-    <p class="bulk-target">Among ${target.handlers ? `the ${count(target.handlers.length, "selected run")}` : html`<bdi>${inWords(target.filter)}</bdi>`}:</p>
+    <p class="bulk-target">Among ${target.handlers ? `the selected runs (${number(target.handlers.length)})` : html`<bdi>${inWords(target.filter)}</bdi>`}:</p>
     <${Failure} error=${error} onRetry=${phase === "working" ? begin : recount} />
     ${phase === "counting" && !error && html`<p role="status">Counting … <span class="num">${number(state.counted)}</span></p>`}
     ${phase === "ready" && html`<${Question} state=${state} parts=${parts} told=${told} meant=${meant} done=${done}

@@ -23,7 +23,7 @@ export const ACTIONS = {
     explained: "Each goes on as the same handler with the step that failed; steps that had ended are not run again.",
     parts: [
       { statuses: ["failed"] },
-      { statuses: ["cancelled"], also: (told) => `also ${told} that somebody had cancelled` },
+      { statuses: ["cancelled"], also: (told) => `also those that somebody had cancelled (${told})` },
       { statuses: ["running"], isSuspended: true },
     ],
   },
@@ -32,7 +32,7 @@ export const ACTIONS = {
     explained: "Each is deleted with its events, its result, its state and its history. This cannot be undone.",
     parts: [
       { statuses: ENDED, query: { purge: true } },
-      { statuses: ["running"], query: { purge: true, running: true }, also: (told) => `also ${told} that still run: their steps are interrupted` },
+      { statuses: ["running"], query: { purge: true, running: true }, also: (told) => `also those that still run (${told}): their steps are interrupted` },
     ],
   },
 };

@@ -135,7 +135,7 @@ function createList(isHeld) {
 
   /** Load again what is shown, after changes were lost: as if each had been told. */
   const refresh = () => {
-    const { filter, rows: before, loading } = store.get();
+    const { filter, rows: before, cursor, loading } = store.get();
     isStale = loading !== null;
     if (isStale || filter === null) return undefined;
     return exclusively("again", async (signal) => {
@@ -143,8 +143,10 @@ function createList(isHeld) {
       const found = await read(filter, at, null, Math.max(FIRST, before.length));
       if (signal.aborted) return;
       const here = new Set(found.rows.map((row) => row.handler_id));
-      const purged = before.filter((row) => !here.has(row.handler_id)).map((row) => row.handler_id);
-      store.set({ at, cursor: found.cursor });
+      // New runs push the last ones out of what was read: those are where they were.
+      const isBehind = (row) => found.cursor !== null && order(row, found.rows.at(-1), filter.oldestFirst) > 0;
+      const purged = before.filter((row) => !here.has(row.handler_id) && !isBehind(row)).map((row) => row.handler_id);
+      store.set({ at, cursor: before.some(isBehind) ? cursor : found.cursor });
       note({ handlers: found.rows, purged });
     });
   };

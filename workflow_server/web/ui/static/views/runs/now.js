@@ -47,7 +47,7 @@ function works(now, running, retrying, at) {
 }
 
 const STATES = {
-  queued: { main: "queued", details: ["begins when another run of its workflow ends"], soft: true },
+  queued: { main: "begins when another run of its workflow ends", details: [], soft: true },
   stalled: { main: "nothing can happen any more", details: ["send it an event, or cancel it"] },
   released: { main: "idle", details: ["goes on by itself at its time, or with an event"], soft: true },
 };
