@@ -27,12 +27,12 @@ export function RunView({ id, query }) {
   useTitle(handler ? `${handler.workflow_name} ${id}` : id);
   if (missing) return html`<${Missing} id=${id} />`;
   if (!handler) return html`<h1 class="mono">${id}</h1><${Failure} error=${error} onRetry=${run.reload} />${!error && html`<p class="soft">Loading the run…</p>`}`;
-  return html`<${Head} run=${run} />
+  return html`<div class="run"><${Head} run=${run} />
     <${Failure} error=${error} onRetry=${run.reload} />
     ${handler.status === "running" && html`<${Answer} run=${run} />`}
     <${Outcome} run=${run} />
     <div class="run-grid"><${RunGraph} run=${run} /><${Timeline} run=${run} /></div>
-    <${Tabs} run=${run} query=${query} />`;
+    <${Tabs} run=${run} query=${query} /></div>`;
 }
 
 /** The log, the history and the state: one at a time, which the hash says. */
