@@ -52,12 +52,12 @@ async def test_a_log_goes_on_after_the_death_of_its_server(
         await expect(page.get_by_text("not connected")).to_be_visible()
         await expect(log).to_contain_text("event 59 of round 1")
     server.ledger.open("death")
-    await expect(log).to_contain_text("the server had crashed, and was started again")
     await expect(log.get_by_role("option").filter(has_text="StopEvent")).to_be_visible()
     # The second round ran twice, and nothing was shown twice or left out.
     await expect(panel(page)).to_contain_text("91 events")
-    await log.press("Home")
-    await expect(log.get_by_role("option").first).to_contain_text("The run was started")
+    await page.get_by_role("searchbox", name="Search in the events").fill("crash")
+    await expect(log.get_by_role("option")).to_have_count(1)
+    await expect(log).to_contain_text("the server had crashed, and was started again. Interrupted: turn")
 
 
 async def test_events_are_searched_filtered_and_opened(server: DurableServer, page: Page) -> None:
@@ -153,6 +153,8 @@ async def test_hostile_payloads_are_text(server: DurableServer, page: Page, prob
         if index == 4:
             await expect(pane).to_contain_text("5,000,0")
             await pane.get_by_role("button", name="Load it").click()
+        if index == 0:
+            await expect(pane).to_contain_text("invoice\\u202efdp.exe")
         branches = pane.get_by_role("button", expanded=False)
         await expect(pane.get_by_role("button", expanded=True).first).to_be_visible()
         for _ in range(4):
@@ -160,7 +162,7 @@ async def test_hostile_payloads_are_text(server: DurableServer, page: Page, prob
                 await branches.first.click()
         await pane.get_by_role("button", name="JSON").click()
         await expect(pane.get_by_label("Payload as JSON")).to_be_visible()
-    await expect(log).to_contain_text("\\u202e")
+        await pane.get_by_role("button", name="JSON").click()
     assert await page.title() == title
     await expect(page.get_by_role("heading", name="owned")).to_have_count(0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ from workflow_server.records import (
 )
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.bulk import BulkActions, Page, RetriedPage
+from workflow_server.runs.change_feed import ChangeFeed, ChangeReader
 from workflow_server.runs.checking import Misfit, misfits
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.details import detailed
@@ -111,6 +113,7 @@ class RuntimeManager:
         rules = retention or RetentionRules({})
         self._retention = Retention(store, self.runs, self._logs, around.clock, rules)
         self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
+        self._changes = ChangeFeed(store, self.runs, self._logs, around.clock, self._closing)
 
     # -- Life ----------------------------------------------------------------------------------
 
@@ -144,12 +147,14 @@ class RuntimeManager:
         """Accept nothing new, and end the streams: their readers come back with their cursors."""
         self._closing.set()
         self._logs.wake()
+        self._changes.wake()
         self._waiters.close()
 
     async def stop(self, grace: float) -> None:
         """Let running steps be recorded, for at most ``grace`` seconds; see ``Lifecycle.stop``."""
         self.close()
         await self._retention.stop()
+        await self._changes.stop()
         await self._lifecycle.stop(grace)
 
     def release(self) -> None:
@@ -168,6 +173,7 @@ class RuntimeManager:
             "idempotency keys": self._keys.locked(),
             **self.runs.footprint(),
             **self._logs.footprint(),
+            **self._changes.footprint(),
             **self._activation.footprint(),
         }
 
@@ -502,3 +508,11 @@ class RuntimeManager:
             QueueTaken: another reader held the queue for ``timeout`` seconds.
         """
         return await self._logs.open_queue(handler_id, timeout)
+
+    def follow(self, wanted: ListFilter, cursor: str | None) -> AbstractContextManager[ChangeReader]:
+        """Return a reader of the changes of the handlers of a list, from a cursor or, for None, from now on.
+
+        Raises:
+            ShuttingDown: the server stops.
+        """
+        return self._changes.reading(wanted, cursor)

@@ -276,30 +276,6 @@ WHERE coalesce(h.started_at, 0.0) BETWEEN :end_at AND :at
     AND h.purging = 0
 ORDER BY coalesce(h.started_at, 0.0) DESC, h.handler_id DESC;
 
--- name: versioned_in_order
-SELECT
-    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
-    code_version, tags
-FROM handlers INDEXED BY handlers_by_code_version
-WHERE code_version = :code_version
-    AND coalesce(started_at, 0.0) BETWEEN :at AND :end_at
-    AND (coalesce(started_at, 0.0) > :at OR handler_id > :handler_id)
-    AND (coalesce(started_at, 0.0) < :end_at OR handler_id <= :end_id)
-    AND purging = 0
-ORDER BY coalesce(started_at, 0.0), handler_id;
-
--- name: versioned_in_reverse
-SELECT
-    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
-    code_version, tags
-FROM handlers INDEXED BY handlers_by_code_version
-WHERE code_version = :code_version
-    AND coalesce(started_at, 0.0) BETWEEN :end_at AND :at
-    AND (coalesce(started_at, 0.0) < :at OR handler_id < :handler_id)
-    AND (coalesce(started_at, 0.0) > :end_at OR handler_id >= :end_id)
-    AND purging = 0
-ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC;
-
 -- name: handler_counts
 SELECT workflow_name, status, count(*) FROM handlers GROUP BY status, workflow_name;
 

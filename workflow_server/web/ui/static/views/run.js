@@ -1,18 +1,21 @@
 // One run: its head, what it asks, and views of the same time.
 import { Empty, Failure } from "../components/basics.js";
 import { useTitle } from "../hooks.js";
+import { lazy } from "../lazy.js";
 import { html } from "../lib.js";
 import { href } from "../router.js";
 import { useStore } from "../store.js";
-import { Answer } from "./run/answer.js";
 import { RunGraph } from "./run/graph.js";
 import { Head } from "./run/head.js";
-import { History } from "./run/history.js";
 import { EventLog } from "./run/log.js";
 import { useRun } from "./run/model.js";
 import { Outcome } from "./run/outcome.js";
-import { State } from "./run/state.js";
 import { Timeline } from "./run/timeline.js";
+
+// Not every run waits for an answer, and not every reader looks at the rest.
+const Answer = lazy(() => import("./run/answer.js"), "Answer");
+const History = lazy(() => import("./run/history.js"), "History");
+const State = lazy(() => import("./run/state.js"), "State");
 
 const TABS = [["log", "Log", EventLog], ["history", "History", History], ["state", "State", State]];
 
@@ -29,7 +32,7 @@ export function RunView({ id, query }) {
   }
   return html`<${Head} run=${run} />
     <${Failure} error=${error} onRetry=${run.reload} />
-    <${Answer} run=${run} />
+    ${handler.status === "running" && html`<${Answer} run=${run} />`}
     <${Outcome} run=${run} />
     <div class="run-grid"><${RunGraph} run=${run} /><${Timeline} run=${run} /></div>
     <${Tabs} run=${run} query=${query} />`;

@@ -14,8 +14,9 @@ export const lastBefore = (entry) => entry.sequence ?? Number.parseInt(entry.cur
 /** Return the marks of a history in order: { entry, sequence, ms }; a mark stands behind the event of its sequence. */
 export function marksOf(entries, runId) {
   const marks = [];
-  for (const entry of entries) {
+  for (const [index, entry] of entries.entries()) {
     if (!MARKS.has(entry.kind) || (runId !== null && entry.run_id !== runId)) continue;
+    if (entry.kind === "started" && entries[index + 1]?.kind === "retried") continue; // That tells more.
     marks.push({ entry, sequence: lastBefore(entry), ms: toMs(entry.time) });
   }
   return marks;
