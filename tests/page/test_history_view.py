@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 
-from tests.harness.browser import Problems, expect, is_accessible, screenshot
+from tests.harness.browser import Problems, is_accessible, screenshot
 from tests.harness.server_process import DurableServer
 from tests.page.conftest import FLOWS
 
