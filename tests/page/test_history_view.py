@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from tests.harness.browser import Problems, is_accessible, screenshot
 from tests.harness.server_process import DurableServer
