@@ -133,6 +133,45 @@ async def test_steps_that_begin_and_end_are_changes(serve: Serve) -> None:
         assert (await follower.handler(handler_id, status="completed"))["now"]["running_steps"] == []
 
 
+class Part(Event):
+    n: int
+
+
+class Gates(Workflow):
+    """Has two steps, each behind a gate; nothing but its steps tells how far it is."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.gates = [asyncio.Event(), asyncio.Event()]
+
+    @step
+    async def first(self, ev: StartEvent) -> Part:
+        await self.gates[0].wait()
+        return Part(n=0)
+
+    @step
+    async def second(self, ev: Part) -> StopEvent:
+        await self.gates[1].wait()
+        return StopEvent()
+
+
+async def test_a_step_alone_is_a_change(serve: Serve) -> None:
+    gates = Gates()
+    served = await serve(workflows={"gates": gates})
+    async with following(served) as follower:
+        handler_id = await served.start("gates")
+        for gate, name in zip(gates.gates, ("first", "second"), strict=True):
+
+            def runs(line: Json, name: str = name) -> bool:
+                steps = line["handler"]["now"]["running_steps"] if "handler" in line else ()
+                return [one["step"] for one in steps if one["since"]] == [name]
+
+            await follower.until(runs)
+            assert feed_of(served)._unsettled == {}
+            gate.set()
+        await follower.handler(handler_id, status="completed")
+
+
 async def test_a_slot_and_a_release_are_changes(serve: Serve) -> None:
     works = Works(num_concurrent_runs=1)
     served = await serve(workflows={"one": works, "approves": Approves(timeout=None)}, idle_timeout=0.1)
@@ -439,10 +478,6 @@ async def test_a_slow_reader_gets_the_present_or_a_reset(served: Served, monkeyp
 
 def started(name: str) -> RunStarted:
     return RunStarted(name, "gone", f"run-{name}", 1.0, 0, None)
-
-
-class Part(Event):
-    n: int
 
 
 class Long(Workflow):
