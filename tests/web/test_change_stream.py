@@ -18,6 +18,7 @@ from workflows.events import Event, StartEvent, StopEvent
 from tests.harness.waiting import until
 from tests.web.conftest import Serve, Served
 from tests.web.test_now import Approves, Works
+from workflow_server.errors import ShuttingDown
 from workflow_server.records import ListFilter, RunStarted
 from workflow_server.runs import change_feed, changes
 from workflow_server.store.base import HandlerQuery
@@ -421,6 +422,20 @@ async def test_a_stop_beneath_the_application_breaks_it_off(served: Served) -> N
         await served.server.stop()
         with pytest.raises(ClientPayloadError):
             await follower.response.read()
+
+
+async def test_a_reader_that_waits_is_told_of_a_stop(served: Served) -> None:
+    manager = served.server._manager
+    with manager.follow(ListFilter(), None) as reader:
+        assert await reader.next_page(30)
+        waiting = asyncio.create_task(reader.next_page(3_600))
+        # It waits when everything else has had its turn.
+        await asyncio.sleep(0)
+        manager.close()
+        with pytest.raises(ShuttingDown):
+            await asyncio.wait_for(waiting, 30)
+    with pytest.raises(ShuttingDown), manager.follow(ListFilter(), None):
+        pass
 
 
 async def test_nothing_is_noted_while_nobody_follows(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
