@@ -21,11 +21,13 @@ function order(one, other, oldestFirst) {
   return oldestFirst ? difference : -difference;
 }
 
+const sorted = (rows, filter) => rows.sort((one, other) => order(one, other, filter.oldestFirst));
+
 /** Return the rows without those that are gone, and with these. */
 function merged({ rows, fresh, gone, filter }) {
   const kept = rows.filter((row) => !gone.has(row.handler_id));
   if (fresh.length === 0) return kept;
-  return [...kept, ...fresh].sort((one, other) => order(one, other, filter.oldestFirst));
+  return sorted([...kept, ...fresh], filter);
 }
 
 /** Return what a list becomes by changes: rows change in place, what comes and goes is noted in `fresh` and `gone`. */
@@ -54,7 +56,7 @@ export function withChanges(list, { handlers, purged }) {
       fresh.set(id, handler);
     }
   }
-  return { rows, fresh: [...fresh.values()], gone };
+  return { rows, fresh: sorted([...fresh.values()], filter), gone };
 }
 
 let toldNow = true;
