@@ -382,6 +382,22 @@ class StoredRun(NamedTuple):
     inbox: list[InboxPosted]
 
 
+class StoredState(NamedTuple):
+    """The contents of ``ctx.store`` of a handler's current run, read in one consistent view."""
+
+    workflow_name: str
+    run_id: str | None
+    status: Status
+    ended_at: float | None
+    """By the wall clock; None while it runs."""
+    is_started: bool
+    """A server has started it: where nothing is stored, its steps have written nothing."""
+    size: int
+    """Bytes of the record and the patches. Where there are more than was asked for, these are left out."""
+    record: str | None
+    patches: list[str]
+
+
 class RunningRun(NamedTuple):
     """A run that the store holds as running, as recovery needs it."""
 

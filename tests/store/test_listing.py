@@ -149,14 +149,23 @@ def test_a_damaged_text_hides_nothing_and_is_read_as_far_as_it_goes(connection: 
     assert connection.text_factory is text
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ListFilter(workflow_names=["rare", *(f"other{number}" for number in range(listing.MERGED))]),
+        ListFilter(code_versions=["rare"]),
+    ],
+    ids=["workflows", "version"],
+)
 def test_handlers_that_are_looked_at_for_a_page_are_bounded(
-    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, wanted: ListFilter
 ) -> None:
-    """So many workflows that their orders are not merged: handlers of others are passed over."""
+    """Handlers of others are passed over, where so many workflows are asked for that their orders are not merged."""
     monkeypatch.setattr(listing, "READ", 10)
     add(connection, 35)
-    connection.execute("UPDATE handlers SET workflow_name = 'rare' WHERE handler_id IN ('h00001', 'h00031')")
-    wanted = ListFilter(workflow_names=["rare", *(f"other{number}" for number in range(listing.MERGED))])
+    connection.execute(
+        "UPDATE handlers SET workflow_name = 'rare', code_version = 'rare' WHERE handler_id IN ('h00001', 'h00031')"
+    )
     found = [page(connection, wanted)]
     while found[-1].cursor is not None:
         found.append(page(connection, wanted, cursor=found[-1].cursor))

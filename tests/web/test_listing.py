@@ -399,8 +399,9 @@ async def test_damaged_tags_are_none_and_the_list_stays_json(serve: Serve, tmp_p
         assert as_listed((await served.get(f"/handlers/{one['handler_id']}"))[1]) == listed_one
 
 
-async def test_the_id_of_another_path_cannot_be_chosen(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["stats", "stream"])
+async def test_the_id_of_another_path_cannot_be_chosen(serve: Serve, tmp_path: Path, name: str) -> None:
     served = await serve(db=tmp_path / "db", accept_handler_ids=True)
-    status, answer = await start(served, handler_id="stats")
+    status, answer = await start(served, handler_id=name)
     assert (status, "handler_id" in answer["detail"]) == (400, True)
-    assert (await start(served, handler_id="stats1"))[0] == 200
+    assert (await start(served, handler_id=f"{name}1"))[0] == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import posixpath
 import re
 from importlib.resources import files
 
@@ -111,9 +112,33 @@ def test_vendored_files_are_those_that_were_published() -> None:
     assert {path.name for path in vendor.iterdir()} == accounted | {"vendor.json"}
 
 
-def test_the_page_stays_small() -> None:
-    sizes = {path: len(asset.body) for path, asset in Assets().by_path.items() if not path.endswith(".txt")}
-    assert sum(sizes.values()) <= MOST_BYTES
+VIEWS = {
+    "views/runs.js": (),
+    "views/run.js": ("vendor/dagre.js",),
+    "views/start.js": (),
+    "views/workflows.js": ("vendor/dagre.js", "vendor/uplot.js", "vendor/uplot.css"),
+    "views/server.js": (),
+}
+"""The module of each view, and what it loads besides what is imported."""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_no_view_loads_much(view: str) -> None:
+    assets = Assets()
+    loaded = {"main.js", view, *VIEWS[view]} | assets.imported_by("main.js") | assets.imported_by(view)
+    loaded |= {path for path in assets.by_path if path.startswith("css/")}
+    assert sum(len(assets.by_path[path].body) for path in loaded) <= MOST_BYTES
+
+
+def test_all_modules_are_loaded_by_some_view() -> None:
+    assets = Assets()
+    found = {"main.js", "login.js", "charts.js"}
+    for path, asset in assets.by_path.items():
+        if path.endswith(".js") and not path.startswith("vendor/"):
+            folder = posixpath.dirname(path)
+            later = re.findall(r'import\("(\.[^"]+)"\)', asset.body.decode())
+            found |= assets.imported_by(path) | {posixpath.normpath(posixpath.join(folder, name)) for name in later}
+    assert {path for path in assets.by_path if path.endswith(".js")} == found | {"vendor/uplot.js"}
 
 
 def test_no_module_writes_markup_or_runs_text() -> None:

@@ -92,7 +92,8 @@ class ServedWorkflow:
         self._serializer = RunSerializer(types, self._renaming.types)
         self.legacy = LegacyFormat(self._serializer)
         self._input = EventInput(name, workflow, own, self._serializer.closed())
-        self._empty_state = _empty_state(self._state_type, self.codec)
+        self.empty_state = _empty_state(self._state_type, self.codec)
+        """The tree of the state that a run begins with."""
         self._takers = Takers()
 
     # -- Types ---------------------------------------------------------------------------------
@@ -195,12 +196,12 @@ class ServedWorkflow:
         Raises:
             ValueError: the tree cannot be read any more.
         """
-        fresh = tree is None or tree is self._empty_state
+        fresh = tree is None or tree is self.empty_state
         state = self._state_type() if fresh else decode_state(tree, self.codec)
         if not isinstance(state, self._state_type):
             raise Undecodable("the state is not of the class that the workflow's steps declare now", remedy=NAMED)
         return RecordingStateStore(
-            state, self.codec, durable=self._empty_state if fresh else tree, unattended=unattended
+            state, self.codec, durable=self.empty_state if fresh else tree, unattended=unattended
         )
 
     def state_tree(
@@ -217,7 +218,7 @@ class ServedWorkflow:
             return None, False
         if record is None:
             if not self.legacy.wrote(patches):
-                return _patched(self._empty_state, patches, left_out), False
+                return _patched(self.empty_state, patches, left_out), False
             payload = {"state_data": self.legacy.empty_state(self._state_type)}
         else:
             payload = json.loads(record)
@@ -228,7 +229,7 @@ class ServedWorkflow:
 
     def changes_to(self, tree: Json) -> Patch:
         """Return the patch that makes this state of the one that the workflow declares."""
-        return diff(self._empty_state, tree)
+        return diff(self.empty_state, tree)
 
     def state_record(self, tree: Json) -> str:
         """A state's tree in full, for the store."""

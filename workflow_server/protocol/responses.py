@@ -115,6 +115,18 @@ class HandlerStats(Response):
         return cls(total=total, workflows=workflows, now=now, failed_recently=failed_recently)
 
 
+class HandlerChange(Response):
+    """One line of the stream of changes: a cursor, and what has changed, if anything."""
+
+    cursor: str = Field(description="The stream goes on behind this line with it.")
+    handler: HandlerInList | None = Field(None, description="A handler as it is now, without its result.")
+    left: str | None = Field(None, description="The id of a handler that does not match the filters any more.")
+    purged: str | None = Field(None, description="The id of a handler that was deleted.")
+    reset: str | None = Field(
+        None, description="Changes are missing, for this reason: load the list again. The stream goes on."
+    )
+
+
 class EventSent(Response):
     """The confirmation that an event is durable."""
 

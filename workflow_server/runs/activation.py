@@ -118,10 +118,12 @@ class Activation:
             run.release()
             run.retry = retry
             self.timers.schedule(run, self._surroundings.clock.now() + retry.delay)
+            self._table.touch(run)
         self.leave(run)
 
     def _is_admitted(self, run: Run) -> bool:
         if run.state in {RunState.RELEASED, RunState.QUEUED}:
+            self._table.touch(run)
             return self.admission.admit(run)
         return run.state is RunState.LOADING
 

@@ -88,6 +88,41 @@ class StateUnreadable(Conflict):
 
 
 @dataclass(eq=False)
+class StateNotKept(Conflict):
+    """Raised for the state of a run of which nothing is stored."""
+
+    handler_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"Nothing is known of the state of handler '{self.handler_id}': it was stored without one, or its steps "
+            "have written nothing and its workflow is not registered."
+        )
+
+
+@dataclass(eq=False)
+class StateTooLarge(Conflict):
+    """Raised for a state that is too large to be shown."""
+
+    handler_id: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"The state of handler '{self.handler_id}' takes {self.size:,} bytes, more than can be shown."
+
+
+@dataclass(eq=False)
+class StateNotReadable(Conflict):
+    """Raised for a state that does not fit the code any more, or is damaged."""
+
+    handler_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The state of handler '{self.handler_id}' cannot be shown: {self.reason}."
+
+
+@dataclass(eq=False)
 class RunAlreadyEnded(Conflict):
     """Raised for an event to a run that has ended."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ from workflow_server.records import (
 )
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.bulk import BulkActions, Page, RetriedPage
+from workflow_server.runs.change_feed import ChangeFeed, ChangeReader
 from workflow_server.runs.checking import Misfit, misfits
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.details import detailed
@@ -59,6 +61,7 @@ from workflow_server.runs.retention import Retention, RetentionRules
 from workflow_server.runs.retrying import Retrier
 from workflow_server.runs.server_state import ServerState, server_state
 from workflow_server.runs.starting import Starter
+from workflow_server.runs.state_view import StateView
 from workflow_server.runs.statistics import WorkflowStatistics, workflow_statistics
 from workflow_server.runs.table import RunTable
 from workflow_server.runs.views import find_handler, from_end, listed_page, listed_pages, shown
@@ -97,6 +100,7 @@ class RuntimeManager:
         self.runs = RunTable(self._logs, self._waiters)
         """The runs that go on, to look at."""
         self._registry = Registry(DurableRuntime(around.clock, engine_loop=engine_loop))
+        self._state_view = StateView(store, self._registry)
         self._activation = Activation(around, self._registry, self.runs, self._logs, self._closing)
         self._postbox = Postbox(around, self.runs, self._logs, self._activation)
         continuing = Continuing(store, accept_context=accept_context, accept_handler_ids=accept_handler_ids)
@@ -109,6 +113,7 @@ class RuntimeManager:
         rules = retention or RetentionRules({})
         self._retention = Retention(store, self.runs, self._logs, around.clock, rules)
         self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
+        self._changes = ChangeFeed(store, self.runs, self._logs, around.clock, self._closing)
 
     # -- Life ----------------------------------------------------------------------------------
 
@@ -142,12 +147,14 @@ class RuntimeManager:
         """Accept nothing new, and end the streams: their readers come back with their cursors."""
         self._closing.set()
         self._logs.wake()
+        self._changes.wake()
         self._waiters.close()
 
     async def stop(self, grace: float) -> None:
         """Let running steps be recorded, for at most ``grace`` seconds; see ``Lifecycle.stop``."""
         self.close()
         await self._retention.stop()
+        await self._changes.stop()
         await self._lifecycle.stop(grace)
 
     def release(self) -> None:
@@ -166,6 +173,7 @@ class RuntimeManager:
             "idempotency keys": self._keys.locked(),
             **self.runs.footprint(),
             **self._logs.footprint(),
+            **self._changes.footprint(),
             **self._activation.footprint(),
         }
 
@@ -263,6 +271,14 @@ class RuntimeManager:
         """
         how = {"newest_first": newest_first, "with_values": with_values}
         return await history_page(self.store, self._registry.find, handler_id, after, limit, **how)
+
+    async def state(self, handler_id: str) -> str:
+        """Return the state of the handler's current run as JSON; see ``StateView.show``.
+
+        Raises:
+            HandlerNotFound, StateNotKept, StateTooLarge, StateNotReadable: why it cannot be shown.
+        """
+        return await self._state_view.show(handler_id)
 
     async def list_handlers(self, statuses: list[Status] | None, workflow_names: list[str] | None) -> list[HandlerData]:
         """Return the handlers of these statuses and workflows, oldest first; None stands for all."""
@@ -492,3 +508,11 @@ class RuntimeManager:
             QueueTaken: another reader held the queue for ``timeout`` seconds.
         """
         return await self._logs.open_queue(handler_id, timeout)
+
+    def follow(self, wanted: ListFilter, cursor: str | None) -> AbstractContextManager[ChangeReader]:
+        """Return a reader of the changes of the handlers of a list, from a cursor or, for None, from now on.
+
+        Raises:
+            ShuttingDown: the server stops.
+        """
+        return self._changes.reading(wanted, cursor)

@@ -35,6 +35,7 @@ from workflow_server.records import (
     StoredAnswer,
     StoredEvent,
     StoredRun,
+    StoredState,
     UntakenEvent,
     WorkflowPeriod,
 )
@@ -266,6 +267,11 @@ class AbstractWorkflowStore(ABC):
 
         It may be of the first ones only: where they have so many ``characters``, but of one at least.
         """
+
+    @abstractmethod
+    async def load_state(self, handler_id: str, most: int) -> StoredState | None:
+        """Return what is stored of the ``ctx.store`` of a handler's current run, of at most so many bytes; None where
+        there is no such handler."""
 
     @abstractmethod
     async def running_runs(self) -> list[RunningRun]:

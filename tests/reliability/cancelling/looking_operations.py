@@ -21,8 +21,10 @@ class Look(Operation):
         "RuntimeManager.handlers_matching",
         "RuntimeManager.count_handlers",
         "RuntimeManager.count_now",
+        "RuntimeManager.doing",
         "RuntimeManager.count_failed",
         "RuntimeManager.server_state",
+        "RuntimeManager.state",
         "RuntimeManager.workflow_statistics",
         "RuntimeManager.history",
         "RuntimeManager.misfits",
@@ -49,11 +51,18 @@ class Look(Operation):
         assert stored is not None
         if await self.manager.misfits([stored]):
             return False
+        if json.loads(await self.manager.state(self.handler_id))["handler_id"] != self.handler_id:
+            return False
         state = await self.manager.server_state()
         if "once" not in {versions.workflow_name for versions in state.code_versions}:
             return False
         found = await self.manager.workflow_statistics("once", Period(0.0, 1e10, 2))
         if not sum(bucket.completed for bucket in found.runs.buckets):
+            return False
+        nothing, _ = await self.manager.handler_page(
+            await self.manager.doing(wanted, ["waiting"]), None, 1, with_results=False
+        )
+        if nothing:
             return False
         counts = await self.manager.count_handlers()
         if len(newest) != 1 or not any(count.workflow_name == "once" for count in counts):
@@ -137,4 +146,34 @@ class ReadQueue(Operation):
         assert self.seen == [event.sequence for event in log]
 
 
-LOOKING: tuple[type[Operation], ...] = (Look, Read, ReadQueue)
+class Follow(Operation):
+    """A reader of changes that is cancelled goes on, or another from its cursor: the end of a run is told."""
+
+    covers = ("ChangeReader.next_page",)
+
+    async def prepare(self) -> None:
+        self.handler_id = await self.listen()
+        self.cursor: str | None = None
+
+    async def work(self) -> None:
+        await self.follow()
+
+    async def follow(self) -> None:
+        with self.manager.follow(ListFilter(text=self.handler_id), self.cursor) as reader:
+            while True:
+                page = await reader.next_page(LIMIT)
+                assert not [one for one in page if one.key == "reset"]
+                self.cursor = reader.cursor()
+                if any(one.key == "handler" and '"status":"completed"' in one.value for one in page):
+                    return
+
+    def beside(self) -> list[Any]:
+        return [self.manager.send(self.handler_id, told("last"), None, None), last_event(self.manager, self.handler_id)]
+
+    async def check(self, outcome: Outcome) -> None:
+        if outcome.cancelled and self.cursor is not None:
+            await self.follow()
+        assert self.manager.footprint()["readers of changes"] == 0
+
+
+LOOKING: tuple[type[Operation], ...] = (Look, Read, ReadQueue, Follow)

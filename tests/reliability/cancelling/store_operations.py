@@ -176,6 +176,9 @@ OPERATIONS: dict[str, StoreOperation] = {
         lambda store, name: store.load_runs([name], 1), lambda name, runs: [run.run_id for run in runs] == [f"{name}-1"]
     ),
     "load_run": reading(lambda store, name: store.load_run(name), lambda name, run: run.run_id == f"{name}-1"),
+    "load_state": reading(
+        lambda store, name: store.load_state(name, 1_000), lambda name, state: state.run_id == f"{name}-1"
+    ),
     "running_runs": reading(
         lambda store, name: store.running_runs(), lambda name, runs: name in {run.handler_id for run in runs}
     ),

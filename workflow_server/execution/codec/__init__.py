@@ -23,6 +23,7 @@ from workflow_server.execution.codec.names import NAMED, Aliases, Names
 from workflow_server.execution.codec.plain import PlainTexts
 from workflow_server.execution.codec.registered import follow, register_type
 from workflow_server.execution.codec.run import FLATTER, REMEDY, Run
+from workflow_server.execution.codec.showing import Showing
 from workflow_server.execution.codec.texts import text_of, tree_of
 
 __all__ = [
@@ -135,6 +136,14 @@ class Codec:
         """Return the text of a value; see ``encode``."""
         text = self._plain.text(value)
         return text_of(self.encode(value, what)) if text is None else text
+
+    def showing(self, size: int) -> Showing:
+        """Return what shows trees as JSON that people look at, in so many bytes."""
+        return Showing(self._names.loaded, size)
+
+    def plain_text(self, value: Any, level: int) -> str | None:
+        """Return the text of a value as a part of others, so many levels within them; None where its place matters."""
+        return self._plain.text(value, level)
 
     def loads(self, text: str) -> Any:
         """Return the value of a text; see ``decode``."""

@@ -170,6 +170,18 @@ class Names:
             raise Undecodable("the name of a class no longer stands for one")
         return kind
 
+    def loaded(self, name: Json) -> type[Any] | None:
+        """Return the class of a name where it is loaded, None otherwise: nothing is imported, and no code runs. Of a
+        parametrised class it is the one without parameters."""
+        while isinstance(name, dict):
+            name = name.get("origin")
+        if not isinstance(name, str):
+            return None
+        names = [name] if self._aliases is None else [name, *self._aliases.names_now(name)]
+        known = [self._own, self._found] if self._aliases is None else [self._own, self._found, self._aliases.classes]
+        found = next((of[one] for one in names for of in known if one in of), None) or _in_memory(name)
+        return found if isinstance(found, type) else None
+
     def _resolve_expression(self, name: dict[str, Any]) -> Any:
         if "value" in name:
             return self.expressions.decode(name["value"])
@@ -195,6 +207,15 @@ def _import(name: str) -> Any:
         raise Undecodable(
             f"'{known}' is no longer in the code", remedy=NAMED, stored_name=printable(name, 2 * LONGEST_NAME)
         ) from error
+    return found
+
+
+def _in_memory(name: str) -> Any:
+    module, _, qualname = name.rpartition(":")
+    found: Any = sys.modules.get(module or "builtins")
+    for part in qualname.split("."):
+        # Not with getattr: a module may import what it is asked for.
+        found = getattr(found, "__dict__", {}).get(part)
     return found
 
 

@@ -131,8 +131,8 @@ def _rows(
 
 
 def _in_order(connection: sqlite3.Connection, wanted: ListFilter, part: ListCursor) -> Iterator[sqlite3.Cursor]:
-    """Yield what has to be merged: an index orders the handlers of each status, of each workflow, of each tag
-    and of each version of the code. Few that are named are sorted."""
+    """Yield what has to be merged: an index orders the handlers of each status, of each workflow and of each tag. Few
+    that are named are sorted."""
     direction = "reverse" if wanted.newest_first else "order"
     place = part._asdict()
     statuses = dict.fromkeys(wanted.statuses)
@@ -142,9 +142,6 @@ def _in_order(connection: sqlite3.Connection, wanted: ListFilter, part: ListCurs
         yield connection.execute(READS[f"named_in_{direction}"], {**place, "handler_ids": ids})
     elif wanted.tags:
         yield connection.execute(READS[f"tagged_in_{direction}"], {**place, "tag": wanted.tags[0]})
-    elif wanted.code_versions and len(wanted.code_versions) <= MERGED:
-        for version in dict.fromkeys(wanted.code_versions):
-            yield connection.execute(READS[f"versioned_in_{direction}"], {**place, "code_version": version})
     elif wanted.workflow_names is None or len(statuses) * len(names) > MERGED:
         for status in statuses:
             yield connection.execute(READS[f"handlers_in_{direction}"], {**place, "status": status})

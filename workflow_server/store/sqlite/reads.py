@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
 
 from workflow_server.records import (
     EndedHandler,
@@ -18,6 +20,7 @@ from workflow_server.records import (
     StoredAnswer,
     StoredEvent,
     StoredRun,
+    StoredState,
     TickAppended,
     UntakenEvent,
 )
@@ -92,6 +95,44 @@ def _load_run(connection: sqlite3.Connection, handler_id: str) -> StoredRun | No
             for posted in connection.execute(READS["inbox"], {"run_id": run_id})
         ],
     )
+
+
+def load_state(connection: sqlite3.Connection, handler_id: str, most: int) -> StoredState | None:
+    """Read the state of a handler's current run in one transaction."""
+    connection.execute("BEGIN")
+    try:
+        row = connection.execute(READS["state_of_handler"], {"handler_id": handler_id}).fetchone()
+        if row is None:
+            return None
+        *columns, state_of, place = row
+        size = 0
+        if place is not None:
+            # Its length without its contents, of which there may be a gigabyte.
+            with connection.blobopen("state_records", "data", place, readonly=True) as blob:
+                size = len(blob)
+        return _with_state(connection, columns, state_of, size, most)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _with_state(
+    connection: sqlite3.Connection, columns: Sequence[Any], run_id: str, size: int, most: int
+) -> StoredState:
+    name, own_id, status, ended_at, is_started = columns
+    found = StoredState(name, own_id, status, ended_at, bool(is_started), size, None, [])
+    if size > most:
+        return found
+    state = connection.execute(READS["state"], {"run_id": run_id}).fetchone()
+    patches: list[str] = []
+    with closing(
+        connection.execute(READS["patches"], {"run_id": run_id, "after": state[1] if state else -1})
+    ) as cursor:
+        for _, _, patch, _ in cursor:
+            patches.append(patch)
+            size += len(patch)
+            if size > most:
+                return found._replace(size=size)
+    return found._replace(size=size, record=state[2] if state else None, patches=patches)
 
 
 def inbox_load(connection: sqlite3.Connection, run_id: str) -> InboxLoad:

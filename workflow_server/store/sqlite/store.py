@@ -32,6 +32,7 @@ from workflow_server.records import (
     StoredAnswer,
     StoredEvent,
     StoredRun,
+    StoredState,
     UntakenEvent,
     WorkflowPeriod,
 )
@@ -220,6 +221,9 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
 
     async def load_runs(self, handler_ids: Sequence[str], characters: int) -> list[StoredRun | None]:
         return await self._read(lambda sqlite: reads.load_runs(sqlite, handler_ids, characters))
+
+    async def load_state(self, handler_id: str, most: int) -> StoredState | None:
+        return await self._read(lambda sqlite: reads.load_state(sqlite, handler_id, most))
 
     async def running_runs(self) -> list[RunningRun]:
         return await self._read(reads.running_runs)

@@ -87,6 +87,13 @@ async def get_history(request: web.Request) -> web.Response:
     return history_response(entries, following)
 
 
+async def get_state(request: web.Request) -> web.Response:
+    """GET /handlers/{handler_id}/state."""
+    check_known(request, ())
+    body = await request.app[MANAGER].state(request.match_info["handler_id"])
+    return web.Response(body=body.encode(), content_type=JSON)
+
+
 async def count_handlers(request: web.Request) -> web.Response:
     """GET /handlers/stats."""
     check_known(request, ())

@@ -11,6 +11,7 @@ from workflow_server.protocol.handlers import HandlerData, HandlerDetails
 from workflow_server.protocol.history import HistoryPageData
 from workflow_server.protocol.requests import EventBody, RetryBody, RunBody, SessionBody
 from workflow_server.protocol.server import ServerData
+from workflow_server.protocol.state import StateData
 from workflow_server.protocol.statistics import WorkflowStatisticsData
 from workflow_server.records import HISTORY_CURSOR, NOW_STATES, STATUSES
 from workflow_server.runs.statistics import PERIODS
@@ -19,7 +20,7 @@ from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
 from workflow_server.web.responses import JSON
-from workflow_server.web.routes import events, handlers, page, server, sessions, workflows
+from workflow_server.web.routes import changes, events, handlers, page, server, sessions, workflows
 from workflow_server.web.routes.route import Parameter, Response, Route
 from workflow_server.web.streaming.ndjson import NDJSON
 from workflow_server.web.streaming.sse import SSE
@@ -72,23 +73,31 @@ def _by_status(model: type[BaseModel]) -> dict[int, Response]:
     }
 
 
-_SSE_EVENT: dict[str, Any] = {
-    "description": "An event: its sequence, and its envelope with its time as JSON.",
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "pattern": "^[0-9]+$"},
-        "data": {
-            "type": "string",
-            "contentMediaType": JSON,
-            "contentSchema": {"$ref": "#/components/schemas/PublishedEvent"},
+def _sse(description: str, id_pattern: str, model: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "pattern": f"^{id_pattern}$"},
+            "data": {
+                "type": "string",
+                "contentMediaType": JSON,
+                "contentSchema": {"$ref": f"#/components/schemas/{model}"},
+            },
         },
-    },
-    "required": ["id", "data"],
-}
+        "required": ["id", "data"],
+    }
+
+
+_SSE_EVENT = _sse("An event: its sequence, and its envelope with its time as JSON.", "[0-9]+", "PublishedEvent")
+_SSE_CHANGE = _sse("A change: its cursor, and what there is to tell as JSON.", changes.CURSOR, "HandlerChange")
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 _CURSOR: dict[str, Any] = {"oneOf": [{"type": "integer", "minimum": -1}, {"const": "now"}]}
+_SSE_OR_NDJSON = _boolean(
+    "sse", True, "Server-Sent Events if true, NDJSON if false. By default, the Accept header decides."
+)
 _STREAM_PARAMETERS = (
-    _boolean("sse", True, "Server-Sent Events if true, NDJSON if false. By default, the Accept header decides."),
+    _SSE_OR_NDJSON,
     _boolean("include_internal", False, "Include the engine's internal events."),
     _boolean("include_qualified_name", True, "Include the qualified names of the events' classes."),
     Parameter(
@@ -123,6 +132,16 @@ _FILTERS = (
     ),
     Parameter("started_after", "Handlers that were started later than this, UTC where no offset is given.", _TIME),
     Parameter("started_before", "Handlers that were started earlier than this.", _TIME),
+)
+_CHANGES = (
+    _SSE_OR_NDJSON,
+    Parameter(
+        "cursor",
+        "Send every change behind this cursor of an earlier line; without a cursor, those from now on.",
+        {"type": "string", "pattern": f"^({changes.CURSOR})?$"},
+    ),
+    *(parameter for parameter in _FILTERS if parameter.name in changes.PARAMETERS),
+    Parameter("Last-Event-ID", "In SSE, takes precedence over cursor.", {"type": "string"}, "header"),
 )
 _LISTING = (
     *_FILTERS,
@@ -331,6 +350,24 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
+        "/handlers/stream",
+        changes.stream_handlers,
+        "Stream the changes of handlers.",
+        {
+            200: Response(
+                "The changes, from the cursor on; the stream has no end.",
+                {SSE.content_type: _SSE_CHANGE, NDJSON.content_type: (responses.HandlerChange,)},
+            ),
+            400: _error("Unknown or invalid parameter."),
+            429: _error("Too many streams are open."),
+            503: _WRITING[503],
+        },
+        _CHANGES,
+        role="read",
+        waits=True,
+    ),
+    Route(
+        "GET",
         "/handlers/{handler_id}",
         handlers.get_handler,
         "Get a handler, with its status and result.",
@@ -350,6 +387,20 @@ ROUTES: tuple[Route, ...] = (
         },
         _HISTORY,
         role="read",
+    ),
+    Route(
+        "GET",
+        "/handlers/{handler_id}/state",
+        handlers.get_state,
+        "Get the contents of ctx.store of a handler's current run, without secrets.",
+        {
+            200: _json("The state, as of the run's last commit.", StateData),
+            400: _error("Unknown parameter."),
+            404: _UNKNOWN_HANDLER,
+            409: _error("Nothing is known of it; or it is too large, or does not fit the workflow's code any more."),
+            503: _WRITING[503],
+        },
+        role="run",
     ),
     Route(
         "GET",

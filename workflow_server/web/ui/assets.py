@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import posixpath
+import re
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -12,6 +14,9 @@ from types import MappingProxyType
 _CONTENT_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
 
 CONTENT_TYPES = tuple(_CONTENT_TYPES.values())
+
+_IMPORTED = re.compile(r"""^(?:import|export)\b[^;]*?["'](\.[^"']+)["'];""", re.MULTILINE)
+"""Static imports: those at the begin of a line. A call of ``import()`` loads its module later."""
 
 
 class Asset:
@@ -38,6 +43,20 @@ class Assets:
         digests = "".join(found[path].digest for path in sorted(found))
         self.version = hashlib.sha256(digests.encode()).hexdigest()[:16]
         """Changes with every change of a file: what lies below it never changes, and browsers keep it."""
+
+    def imported_by(self, path: str) -> frozenset[str]:
+        """Return the modules that are loaded with this one: those that it imports, and that they import."""
+        found: set[str] = set()
+        left = [path]
+        while left:
+            importing = left.pop()
+            folder = posixpath.dirname(importing)
+            for name in _IMPORTED.findall(self.by_path[importing].body.decode()):
+                imported = posixpath.normpath(posixpath.join(folder, name))
+                if imported not in found:
+                    found.add(imported)
+                    left.append(imported)
+        return frozenset(found)
 
 
 def _walk(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:

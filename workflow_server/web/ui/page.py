@@ -15,7 +15,6 @@ HEADERS = {
 """Headers of every document."""
 
 _STYLES = ("css/tokens.css", "css/base.css")
-_LOADED_LATER = ("vendor/dagre.js", "vendor/uplot.js", "login.js")
 
 
 def document(assets: Assets, script: str, content: str) -> str:
@@ -44,9 +43,7 @@ def document(assets: Assets, script: str, content: str) -> str:
 
 def _preloads(assets: Assets, script: str, root: str) -> str:
     """Return links to the modules that the script imports: found one import after the other, they would come later."""
-    if script != "main.js":
-        return ""
-    modules = sorted(path for path in assets.by_path if path.endswith(".js") and path not in _LOADED_LATER)
+    modules = sorted(assets.imported_by(script))
     return "".join(f'<link rel="modulepreload" href="{root}{path}">\n' for path in modules)
 
 

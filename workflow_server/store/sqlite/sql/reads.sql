@@ -28,6 +28,16 @@ SELECT run_id, seq, data, tick FROM state_records WHERE run_id = :run_id;
 -- name: patches
 SELECT run_id, seq, patch, tick FROM state_patches WHERE run_id = :run_id AND seq > :after ORDER BY seq;
 
+-- name: state_of_handler
+SELECT
+    h.workflow_name, h.run_id, h.status,
+    CASE WHEN h.status <> 'running' THEN coalesce(h.completed_at, h.updated_at) END,
+    EXISTS (SELECT 1 FROM payloads AS p WHERE p.handler_id = h.handler_id AND p.start_event IS NOT NULL),
+    coalesce(h.run_id, h.handler_id),
+    (SELECT s.rowid FROM state_records AS s WHERE s.run_id = coalesce(h.run_id, h.handler_id))
+FROM handlers AS h
+WHERE h.handler_id = :handler_id AND h.purging = 0;
+
 -- name: inbox
 SELECT inbox_id, handler_id, run_id, event, step, event_type, size, early, hold, held
 FROM inbox WHERE run_id = :run_id ORDER BY inbox_id;
@@ -265,30 +275,6 @@ WHERE coalesce(h.started_at, 0.0) BETWEEN :end_at AND :at
     AND (coalesce(h.started_at, 0.0) > :end_at OR h.handler_id >= :end_id)
     AND h.purging = 0
 ORDER BY coalesce(h.started_at, 0.0) DESC, h.handler_id DESC;
-
--- name: versioned_in_order
-SELECT
-    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
-    code_version, tags
-FROM handlers INDEXED BY handlers_by_code_version
-WHERE code_version = :code_version
-    AND coalesce(started_at, 0.0) BETWEEN :at AND :end_at
-    AND (coalesce(started_at, 0.0) > :at OR handler_id > :handler_id)
-    AND (coalesce(started_at, 0.0) < :end_at OR handler_id <= :end_id)
-    AND purging = 0
-ORDER BY coalesce(started_at, 0.0), handler_id;
-
--- name: versioned_in_reverse
-SELECT
-    coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
-    code_version, tags
-FROM handlers INDEXED BY handlers_by_code_version
-WHERE code_version = :code_version
-    AND coalesce(started_at, 0.0) BETWEEN :end_at AND :at
-    AND (coalesce(started_at, 0.0) < :at OR handler_id < :handler_id)
-    AND (coalesce(started_at, 0.0) > :end_at OR handler_id >= :end_id)
-    AND purging = 0
-ORDER BY coalesce(started_at, 0.0) DESC, handler_id DESC;
 
 -- name: handler_counts
 SELECT workflow_name, status, count(*) FROM handlers GROUP BY status, workflow_name;

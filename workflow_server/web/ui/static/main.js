@@ -1,15 +1,18 @@
 // The frame of the page: what is above every view, and which view is seen.
 import { del, get } from "./api.js";
 import { Button, Failure, Notice } from "./components/basics.js";
+import { lazy } from "./lazy.js";
 import { html, render, useEffect, useErrorBoundary, useRef } from "./lib.js";
 import { href, usePlace } from "./router.js";
 import { connection, session, useMay, useNow, useStore } from "./store.js";
-import { RunView } from "./views/run.js";
-import { RunsView } from "./views/runs.js";
-import { ServerView } from "./views/server.js";
-import { StartView } from "./views/start.js";
-import { WorkflowView, WorkflowsView } from "./views/workflows.js";
 import { Unknown } from "./views/unknown.js";
+
+const RunsView = lazy(() => import("./views/runs.js"), "RunsView");
+const RunView = lazy(() => import("./views/run.js"), "RunView");
+const ServerView = lazy(() => import("./views/server.js"), "ServerView");
+const StartView = lazy(() => import("./views/start.js"), "StartView");
+const WorkflowView = lazy(() => import("./views/workflows.js"), "WorkflowView");
+const WorkflowsView = lazy(() => import("./views/workflows.js"), "WorkflowsView");
 
 /** Return the view of a place, and the part of the menu that it belongs to. */
 function viewOf({ path, query }) {

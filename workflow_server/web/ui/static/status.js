@@ -3,7 +3,7 @@
 /** Return { word, kind } of a handler: the kind is running, waiting, completed, failed or cancelled. */
 export function statusOf(handler) {
   if (handler.status !== "running") return { word: handler.status, kind: handler.status };
-  const state = handler.now?.state;
+  const state = isQueued(handler) ? "queued" : handler.now?.state;
   if (handler.suspended && state !== "queued") return { word: "suspended", kind: "waiting" };
   if (state === "queued") return { word: "queued", kind: "cancelled" };
   if (handler.stalled || state === "stalled") return { word: "stalled", kind: "waiting" };
@@ -15,3 +15,6 @@ export function statusOf(handler) {
 
 /** Return whether a run has ended. */
 export const hasEnded = (handler) => handler.status !== "running";
+
+/** Return whether a run waits for its turn. The answer about one handler tells it by its reason alone. */
+export const isQueued = (handler) => handler.now?.state === "queued" || /num_concurrent_runs/.test(handler.suspended ?? "");

@@ -7,8 +7,13 @@ export function Dialog({ title, onClose, actions, children, wide = false }) {
   const dialog = useRef(null);
   useEffect(() => {
     const before = document.activeElement;
-    dialog.current.showModal();
-    return () => before?.focus?.();
+    const element = dialog.current;
+    element.showModal();
+    return () => {
+      // As long as it is open, nothing outside of it takes the focus.
+      element.close();
+      before?.focus?.();
+    };
   }, []);
   const cancel = (event) => {
     event.preventDefault();

@@ -1,10 +1,12 @@
 // A button that opens a small panel below it: Escape, a click elsewhere, or the focus leaving it closes it.
 import { html, useEffect, useRef, useState } from "../lib.js";
 
+const EDGE = 12; // Pixels that are left free at the window's edge.
+
 /** `children` may be a function of `close`. `label` is the button's text, `title` the panel's name. */
 export function Menu({ label, title, children, small = true }) {
   const [isOpen, setOpen] = useState(false);
-  const [fromLeft, setFromLeft] = useState(false);
+  const [shift, setShift] = useState(0); // Pixels to the right, so that a narrow window holds the panel.
   const root = useRef(null);
   const button = useRef(null);
   const close = () => {
@@ -12,12 +14,12 @@ export function Menu({ label, title, children, small = true }) {
     button.current?.focus();
   };
   useEffect(() => {
-    if (!isOpen) return undefined;
+    if (!isOpen) return setShift(0);
     const outside = (event) => {
       if (!root.current?.contains(event.target)) setOpen(false);
     };
     document.addEventListener("pointerdown", outside);
-    setFromLeft(root.current.querySelector(".menu-panel").getBoundingClientRect().left < 4);
+    setShift(Math.max(0, EDGE - root.current.querySelector(".menu-panel").getBoundingClientRect().left));
     root.current?.querySelector(".menu-panel input, .menu-panel button, .menu-panel a")?.focus();
     return () => document.removeEventListener("pointerdown", outside);
   }, [isOpen]);
@@ -32,7 +34,7 @@ export function Menu({ label, title, children, small = true }) {
   return html`<div class="menu" ref=${root} onKeyDown=${onKey} onFocusOut=${onFocusOut}>
     <button type="button" ref=${button} class="btn ${small ? "small" : ""}" aria-expanded=${isOpen} onClick=${() => setOpen(!isOpen)}>
       ${label} <span aria-hidden="true">▾</span></button>
-    ${isOpen && html`<div class="menu-panel ${fromLeft ? "from-left" : ""}" role="group" aria-label=${title}>
+    ${isOpen && html`<div class="menu-panel" style=${{ right: `${-shift}px` }} role="group" aria-label=${title}>
       ${typeof children === "function" ? children(close) : children}</div>`}
   </div>`;
 }

@@ -22,8 +22,8 @@ function rowOfKey(key, active, count, page) {
  * sight while the reader is there. `reveal` is an index to scroll to, `onScroll(isAtEnd)` tells where the reader is.
  * With `onActive(index)` it is a listbox: keys move through its rows, which are options with ids from `idOf(index)`;
  * `active` is the one that has the keyboard, and Enter calls `onChoose(index)`.
- * `handle.current` gets `{ first(), toRow(index, share), reveal(index), toEnd(), isAtEnd(), focus() }`; share 0 is the top,
- * 0.5 the middle. With `fit` the list is as tall as its rows; what it may have at most is for its style to say.
+ * `handle.current` gets `{ first(), toRow(index, share), reveal(index), shift(rows), toEnd(), isAtEnd(), focus() }`; share 0
+ * is the top, 0.5 the middle. With `fit` the list is as tall as its rows; what it may have at most is for its style to say.
  */
 export function VirtualList(props) {
   const { count, height, row, follow = false, reveal = null, onScroll, label, class: name = "", handle } = props;
@@ -61,7 +61,10 @@ export function VirtualList(props) {
   if (handle) {
     const first = () => Math.floor((box.current.scrollTop * latest.current.ratio) / latest.current.height);
     const bring = (index) => seen(index) || toRow(index);
-    handle.current = { first, toRow, toEnd, reveal: bring, isAtEnd: () => atEnd.current, focus: () => box.current.focus({ preventScroll: true }) };
+    const shift = (by) => {
+      box.current.scrollTop += (by * height) / latest.current.ratio;
+    };
+    handle.current = { first, toRow, toEnd, shift, reveal: bring, isAtEnd: () => atEnd.current, focus: () => box.current.focus({ preventScroll: true }) };
   }
 
   useEffect(() => {

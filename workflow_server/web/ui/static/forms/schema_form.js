@@ -13,9 +13,12 @@ export const initialValue = (schema, prefilled = {}) => ({ ...(initial(schema, s
 /**
  * A form of the fields of an event. `value` is JSON (numbers may be ExactNumber), `errors` are the server's: `{ path, message }`.
  * Fields in `prefilled` are shown and stay as they are. `onProblem(text)` tells what is not JSON yet, null where nothing is;
- * `isChecked` shows which required fields are missing. Fields that the schema does not name can be added: events take them.
+ * `isChecked` shows which required fields are missing. Events take fields that their schema does not name: where it names none,
+ * the form adds them, elsewhere JSON does. `compact`: the choice of the side comes last.
  */
-export function SchemaForm({ schema, value, onChange, errors = [], prefilled = {}, onProblem, isChecked = false, label = "Fields" }) {
+export function SchemaForm({
+  schema, value, onChange, errors = [], prefilled = {}, onProblem, isChecked = false, label = "Fields", compact = false,
+}) {
   const [side, setSide] = useState("form");
   const box = useRef(null);
   const problems = useRef(new Map());
@@ -30,19 +33,28 @@ export function SchemaForm({ schema, value, onChange, errors = [], prefilled = {
   const standing = useStanding(errors, value);
   const context = useMemo(() => ({ root: schema, errors: standing, report, isChecked }), [schema, standing, isChecked]);
   useEffect(() => {
-    if (errors.length > 0) box.current.querySelector("[aria-invalid=true], .field-error")?.focus?.();
+    if (errors.length > 0) focusFirst(box.current);
   }, [errors]);
   const change = (next) => onChange({ ...next, ...prefilled });
   const whole = resolve(schema, schema);
   const canDraw = isObject(value);
+  const sides = html`<${Sides} ...${{ side: canDraw ? side : "json", setSide, problem, label }} />`;
   return html`<${FormContext.Provider} value=${context}><div class="schema-form" ref=${box}>
-    <${Sides} ...${{ side: canDraw ? side : "json", setSide, problem, label }} />
+    ${!compact && sides}
     ${side === "json" || !canDraw
-      ? html`<${JsonSide} ...${{ value, errors: standing, label }} onChange=${(next) => (isObject(next) ? change(next) : onChange(next))} />`
+      ? html`<${JsonSide} ...${{ value, errors: standing, label, onChange: (next) => (isObject(next) ? change(next) : onChange(next)) }} />`
       : html`<${Fixed} fields=${prefilled} />
         <${Errors} errors=${errorsAt(standing, [], [...Object.keys(whole.properties ?? {}), ...Object.keys(value)])} />
-        <${ObjectFields} value=${value} onChange=${change} path=${[]} schema=${whole} fixed=${prefilled} isOpen label=${label} />`}
+        <${ObjectFields} value=${value} onChange=${change} path=${[]} schema=${whole} fixed=${prefilled} label=${label}
+          isOpen=${Object.keys(whole.properties ?? {}).length === 0} />`}
+    ${compact && sides}
   </div></${FormContext.Provider}>`;
+}
+
+/** Focus the first field that is not valid: of a choice, what can be chosen. */
+export function focusFirst(element) {
+  const invalid = element.querySelector("[aria-invalid=true]");
+  (invalid?.matches("div") ? invalid.querySelector("input") : invalid)?.focus();
 }
 
 /** Return those of the server's messages whose value has not been changed since. */
@@ -60,8 +72,11 @@ function useStanding(errors, value) {
 function Sides({ side, setSide, problem, label }) {
   const sides = [["form", "Form"], ["json", "JSON"]];
   return html`<div class="sides" role="group" aria-label=${`${label} as`}>
-    ${sides.map(([key, name]) => html`<button type="button" key=${key} aria-pressed=${side === key} disabled=${problem !== null && side !== key}
-      title=${problem !== null && side !== key ? "First mend the JSON" : undefined} onClick=${() => setSide(key)}>${name}</button>`)}
+    ${sides.map(([key, name]) => {
+      const isBarred = problem !== null && side !== key;
+      return html`<button type="button" key=${key} aria-pressed=${side === key} disabled=${isBarred}
+        title=${isBarred ? "First mend the JSON" : undefined} onClick=${() => setSide(key)}>${name}</button>`;
+    })}
   </div>`;
 }
 

@@ -39,10 +39,11 @@ function Log({ run, handler }) {
   const [isAtEnd, setAtEnd] = useState(true);
   const [opensAtEnd] = useState(() => !hasEnded(handler) && !run.store.get().selection);
   const isLive = !state.ended;
+  const isSettled = useSettled(state.ended);
   const wasOver = useRef(false);
-  wasOver.current ||= state.ended;
-  const follows = isLive && !shown.isSearching && (opensAtEnd || wasOver.current);
-  const hint = `${hintOf(shown, filters)}${follows && isAtEnd && rows.count > 0 && !state.loading ? ", following" : ""}`;
+  wasOver.current ||= isSettled;
+  const follows = !isSettled && (opensAtEnd || wasOver.current);
+  const hint = `${hintOf(shown, filters)}${follows && isLive && isAtEnd && rows.count > 0 && !state.loading ? ", following" : ""}`;
   return html`<${Panel} title="Log" class="log" hint=${hint}
       actions=${html`<${LogTools} filters=${filters} shown=${shown} handler=${handler} />`}>
     ${state.error && html`<div class="inner"><${Failure} error=${state.error} onRetry=${shown.log.resume} /></div>`}
@@ -55,6 +56,17 @@ function Log({ run, handler }) {
       <${Pane} selection=${selection} shown=${shown} id=${handler.handler_id} list=${list} />
     </div>
   </${Panel}>`;
+}
+
+/** Return whether a log has ended, and its last rows have been drawn. */
+function useSettled(ended) {
+  const [isSettled, setSettled] = useState(false);
+  useEffect(() => {
+    if (!ended) return setSettled(false);
+    const timer = setTimeout(() => setSettled(true), 1000);
+    return () => clearTimeout(timer);
+  }, [ended]);
+  return isSettled;
 }
 
 function hintOf({ state, rows, isSearching }, filters) {

@@ -1,5 +1,5 @@
 // What the log shows, as a hook: the events and the rows made of them, the filters in the link, the selection.
-import { useEffect, useMemo, useReducer, useRef, useState } from "../../lib.js";
+import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "../../lib.js";
 import { setQuery, usePlace } from "../../router.js";
 import { useStore } from "../../store.js";
 import { createEventLog } from "./events.js";
@@ -97,7 +97,17 @@ export function useLog(run, handler, filters, list) {
 
   const entries = useStore(run.store, (value) => value.entries);
   const marks = useMemo(() => marksOf(entries ?? [], filters.earlier ? null : handler.run_id), [entries, filters.earlier, handler.run_id]);
-  useEffect(() => rows.setMarks(marks), [marks]);
+  const shift = useRef(0);
+  useEffect(() => {
+    const seen = list.current && !list.current.isAtEnd() ? rows.eventFrom(list.current.first()) : null;
+    rows.setMarks(marks);
+    if (seen !== null) shift.current += rows.rowOf(seen.sequence) - seen.row;
+  }, [marks]);
+  useLayoutEffect(() => {
+    if (shift.current === 0 || !list.current) return;
+    list.current.shift(shift.current);
+    shift.current = 0;
+  });
 
   // After an end, only another run of the handler has events.
   const readRun = useRef(handler.run_id);
@@ -108,7 +118,7 @@ export function useLog(run, handler, filters, list) {
   }, [state.ended, handler.run_id]);
 
   const isSearching = rows.searched < state.items.length;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (isSearching || anchor.current === null || !list.current) return;
     list.current.toRow(Math.max(0, rows.rowOf(anchor.current.sequence)), anchor.current.share);
     anchor.current = null;

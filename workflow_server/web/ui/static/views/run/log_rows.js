@@ -14,8 +14,9 @@ export const lastBefore = (entry) => entry.sequence ?? Number.parseInt(entry.cur
 /** Return the marks of a history in order: { entry, sequence, ms }; a mark stands behind the event of its sequence. */
 export function marksOf(entries, runId) {
   const marks = [];
-  for (const entry of entries) {
+  for (const [index, entry] of entries.entries()) {
     if (!MARKS.has(entry.kind) || (runId !== null && entry.run_id !== runId)) continue;
+    if (entry.kind === "started" && entries[index + 1]?.kind === "retried") continue; // That tells more.
     marks.push({ entry, sequence: lastBefore(entry), ms: toMs(entry.time) });
   }
   return marks;
@@ -131,6 +132,14 @@ export function createRows(onChange) {
       if (before > 0 && markRows[before - 1] === row) return { mark: marksShown[before - 1] };
       const index = matches[row - before];
       return index === undefined ? null : { event: items[index] };
+    },
+    /** Return { row, sequence } of the first event at or behind a row, null where there is none. */
+    eventFrom(row) {
+      for (let at = row; at < this.count; at += 1) {
+        const event = this.at(at)?.event;
+        if (event) return { row: at, sequence: event.sequence };
+      }
+      return null;
     },
     /** Return the row of an event, or of the first one behind its place; -1 where there is none. */
     rowOf(sequence) {

@@ -66,7 +66,7 @@ const SENTENCES = {
   released: (entry) => html`It left memory while it waits${entry.until && html`, for ${wait(entry)} at most`}`,
   resumed,
   suspended: (entry) => html`It makes no progress${reason(entry)}`,
-  retried: (entry) => html`It began again${entry.step && html` from ${step(entry)}`}${by(entry)}${reason(entry)}`,
+  retried: (entry) => html`It was taken up again${entry.step && html` from ${step(entry)}`}${by(entry)}${reason(entry)}`,
   cancel_requested: (entry) => html`It was cancelled${by(entry)}`,
   completed: (entry) => html`The run completed${entry.event && html` with ${event(entry.event)}`}`,
   failed: (entry) => html`The run failed${entry.step && html` in ${step(entry)}`}${entry.attempt > 1 && html`, in attempt ${entry.attempt}`}${

@@ -5,11 +5,13 @@ import { html, useEffect, useMemo, useRef, useState } from "../../lib.js";
 import { useNow, useStore } from "../../store.js";
 import { AXIS, createChart } from "./timeline_chart.js";
 import { Details, Tip, phrase } from "./timeline_details.js";
+import { BANDS } from "./timeline_draw.js";
 import { lanesOf, placeLanes } from "./timeline_layout.js";
 import { attach, keyAction, neighbour } from "./timeline_pointer.js";
 
 const TICK = 250; // Milliseconds between drawings of a run that goes on.
 const HIGHEST = 460;
+const FOOT = 18; // Pixels below the lanes, for the names of times without a server.
 const LEGEND = [
   ["done", "done"], ["running", "running"], ["failed", "failed"], ["retried", "failed, tried again"], ["interrupted", "interrupted"],
   ["cancelled", "cancelled"], ["wait", "waits"], ["down", "server down"], ["released", "out of memory"],
@@ -19,7 +21,8 @@ export function Timeline({ run }) {
   const { executions, spans, marks, handler, complete, loading, selection, entries } = useStore(run.store);
   const layout = useMemo(() => {
     const { lanes, ...extent } = lanesOf({ executions, spans, marks, handler });
-    return { ...placeLanes(lanes), ...extent };
+    const hasBands = spans.some((span) => span.kind in BANDS && span.end !== span.begin);
+    return { ...placeLanes(lanes, hasBands ? FOOT : 0), ...extent };
   }, [executions, spans, marks, handler]);
   const [shorten, setShorten] = useState(null);
   const [view, setView] = useState(null);

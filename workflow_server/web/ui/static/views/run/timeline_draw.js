@@ -26,13 +26,13 @@ export function draw(context, scene) {
   context.rect(0, axis, width, height - axis);
   context.clip();
   drawGrid(context, scene);
+  drawMarks(context, scene);
   for (const lane of scene.lanes) {
     const top = axis + lane.top - scroll;
     if (top > height || top + lane.height < axis) continue;
     drawLane(context, scene, lane, top);
   }
   drawBands(context, scene, true);
-  drawMarks(context, scene);
   context.restore();
   drawAxis(context, scene, colours);
   drawRange(context, scene);
@@ -59,9 +59,10 @@ function drawBreak(context, { x, width }, axis, height, colours) {
   context.setLineDash([]);
 }
 
-const BANDS = { down: "server down", released: "out of memory", suspended: "suspended" };
+/** Kinds of times in which nothing could run. */
+export const BANDS = { down: "server down", released: "out of memory", suspended: "suspended" };
 
-/** Times in which nothing could run, behind the bars; their names in front of them. */
+/** Those times behind the bars, their names in front of them. */
 function drawBands(context, scene, isName) {
   const { spans, view, scale, now, height, axis, colours, width } = scene;
   for (const span of spans) {

@@ -1,5 +1,6 @@
 // The rows of a timeline: executions in lanes by their step, concurrent ones side by side.
 
+const TOGETHER = 3; // Milliseconds between what ends and what follows it, at most: both are noted one after the other.
 const MOST_ROWS = 400; // A lane with more executions at once draws the others over its last row.
 const MOST_HELD = 24; // A lane with more rows does not show for how long an attempt waits to be made again.
 
@@ -35,7 +36,9 @@ function place(lane, item) {
   if (item.kind === "retry" && lane.rows.length > MOST_HELD) return;
   let best = -1;
   for (let row = 0; row < lane.rows.length; row += 1) {
-    if (lane.free[row] <= item.begin && (best < 0 || lane.free[row] > lane.free[best])) best = row;
+    const isLink = item.span !== null || lane.rows[row].at(-1).span !== null;
+    const isFree = lane.free[row] <= item.begin + (isLink ? TOGETHER : 0);
+    if (isFree && (best < 0 || lane.free[row] > lane.free[best])) best = row;
   }
   if (best < 0 && lane.rows.length < MOST_ROWS) {
     best = lane.rows.length;
@@ -72,8 +75,8 @@ export function rowSize(rows) {
   return rows <= 24 ? { row: 12, bar: 9 } : { row: 6, bar: 5 };
 }
 
-/** Return { lanes, height }: lanes with their place: top, height and the size of their rows. */
-export function placeLanes(lanes) {
+/** Return { lanes, height }: lanes with their place: top, height and the size of their rows; `foot` is left below them. */
+export function placeLanes(lanes, foot) {
   let top = 0;
   const placed = lanes.map((lane) => {
     const size = rowSize(lane.rows.length);
@@ -82,5 +85,5 @@ export function placeLanes(lanes) {
     top += height;
     return result;
   });
-  return { lanes: placed, height: top };
+  return { lanes: placed, height: top + foot };
 }
