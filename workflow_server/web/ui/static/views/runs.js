@@ -82,7 +82,7 @@ export function RunsView({ query }) {
             onChosen=${mayRun ? setChosen : null} label="Runs" isBusy=${isOther} />`
         : html`<${Nothing} runs=${runs} filter=${filter} stats=${stats} isOther=${isOther} />`}
     </section>
-    <${Foot} runs=${runs} filter=${filter} total=${total} />
+    <${Foot} runs=${runs} total=${isOther ? null : total} />
   </div>`;
 }
 
@@ -126,9 +126,9 @@ function Nothing({ runs, filter, stats, isOther }) {
   </${Empty}>`;
 }
 
-function Foot({ runs, filter, total }) {
+function Foot({ runs, total }) {
   const shown = runs.rows.length;
-  const { cursor, loading } = runs;
+  const { cursor, loading, filter } = runs;
   const before = useRef(0);
   useEffect(() => {
     // The button is gone after the last page: the focus goes on with the first run that came.
@@ -141,7 +141,7 @@ function Foot({ runs, filter, total }) {
     before.current = shown;
     runs.more();
   };
-  if (shown === 0 && cursor === null) return null;
+  if (filter === null || (shown === 0 && cursor === null)) return null;
   const of = total === null || total < shown ? "" : ` of ${number(total)}`;
   return html`<p class="foot soft">
     <span class="num">${count(shown, "run")}${cursor === null ? "" : of} · ${filter.oldestFirst ? "oldest" : "newest"} first</span>

@@ -3,7 +3,7 @@ import { get } from "../../api.js";
 import { useChanges } from "../../changes.js";
 import { toMs } from "../../format.js";
 import { useThrottled } from "../../hooks.js";
-import { useEffect, useMemo, useRef } from "../../lib.js";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "../../lib.js";
 import { place } from "../../router.js";
 import { clock, connection, createStore, useStore } from "../../store.js";
 import { matches, parameters } from "./filter.js";
@@ -21,11 +21,13 @@ function order(one, other, oldestFirst) {
   return oldestFirst ? difference : -difference;
 }
 
+const sorted = (rows, filter) => rows.sort((one, other) => order(one, other, filter.oldestFirst));
+
 /** Return the rows without those that are gone, and with these. */
 function merged({ rows, fresh, gone, filter }) {
   const kept = rows.filter((row) => !gone.has(row.handler_id));
   if (fresh.length === 0) return kept;
-  return [...kept, ...fresh].sort((one, other) => order(one, other, filter.oldestFirst));
+  return sorted([...kept, ...fresh], filter);
 }
 
 /** Return what a list becomes by changes: rows change in place, what comes and goes is noted in `fresh` and `gone`. */
@@ -54,7 +56,7 @@ export function withChanges(list, { handlers, purged }) {
       fresh.set(id, handler);
     }
   }
-  return { rows, fresh: [...fresh.values()], gone };
+  return { rows, fresh: sorted([...fresh.values()], filter), gone };
 }
 
 let toldNow = true;
@@ -72,8 +74,8 @@ async function readPage(filter, at, cursor, limit, signal) {
 }
 
 /** Return a list: `store`, and what can be done with it. `isHeld()` tells that nothing may jump at this moment. */
-function createList(isHeld) {
-  const store = createStore(nothing);
+function createList(isHeld, initial) {
+  const store = createStore(initial);
   let controller = new AbortController();
   let isStale = false; // Changes were lost while something was read.
   let missed = []; // Changes that were told while something was read: it may be older than they are.
@@ -159,7 +161,7 @@ function createList(isHeld) {
     if (!isHeld()) apply();
   };
 
-  return { store, load, more, refresh, note, apply, restore: (list) => store.set({ ...list, loading: null }), end: () => controller.abort() };
+  return { store, load, more, refresh, note, apply, end: () => controller.abort() };
 }
 
 /** The list as it was when it was left: "back" finds it where it was. */
@@ -174,17 +176,17 @@ globalThis.navigation?.addEventListener("navigate", ({ navigationType }) => {
  * its rows is kept back then, in `fresh` and `gone`, until `apply()` or until the reader is elsewhere.
  */
 export function useRuns(filter, isHeld) {
-  const list = useMemo(() => createList(isHeld), []);
   const key = JSON.stringify(filter);
+  const list = useMemo(() => createList(isHeld, isBack && left?.key === key ? left.value : nothing), []);
   const value = useStore(list.store);
+  const isBegun = useRef(false);
+  useLayoutEffect(() => {
+    if (list.store.get() !== nothing) left.show();
+  }, []);
   useEffect(() => {
-    if (isBack && left?.key === key && list.store.get().filter === null) {
-      list.restore(left.value);
-      list.refresh();
-      requestAnimationFrame(left.show);
-    } else {
-      list.load(filter);
-    }
+    if (isBegun.current || list.store.get() === nothing) list.load(filter);
+    else list.refresh();
+    isBegun.current = true;
   }, [key]);
   useLeaving(key, list);
   const refresh = useThrottled(list.refresh, 1000);
@@ -212,7 +214,8 @@ function useLeaving(key, list) {
         scrollTo(0, top);
         if (opened) focusRun(opened);
       };
-      left = { key: latest.current, value: list.store.get(), show };
+      const value = { ...list.store.get(), loading: null, error: null };
+      left = JSON.stringify(value.filter) === latest.current ? { key: latest.current, value, show } : null;
       list.end();
     },
     [],
