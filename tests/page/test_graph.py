@@ -91,6 +91,9 @@ async def test_forty_steps_are_zoomed_and_scrolled(server: DurableServer, open_p
     await expect(first).to_be_in_viewport()
     await graph.get_by_role("button", name="List").click()
     await expect(graph.get_by_role("row").nth(40)).to_contain_text("stage_39")
+    await page.goto("/#/workflows/long")
+    await expect(graph.get_by_role("img", name="stage_00")).to_be_visible()
+    assert await is_accessible(page, ".graph")
 
 
 async def test_steps_of_an_unknown_workflow_are_those_that_ran(
