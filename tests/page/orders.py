@@ -51,7 +51,7 @@ class Order(StartEvent):
     pay: Annotated[Card | Transfer, Field(discriminator="kind")]
     note: str | None = None
     place: tuple[float, float] = (1.5, 2.0)
-    labels: dict[str, int] = {}
+    labels: dict[str, int] = Field({})
     tree: Node | None = None
     day: date = date(2026, 1, 31)
     payload: Any = None
@@ -97,7 +97,7 @@ class Hint(HumanResponseEvent):
 class Questions(StartEvent):
     """The orders that are asked about, at the same time."""
 
-    orders: list[str] = ["A-17"]
+    orders: list[str] = Field(["A-17"])
 
 
 class About(Event):

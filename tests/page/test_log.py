@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, Page
+from playwright.async_api import Locator, Page, expect
 
 from tests.harness.api import Json
-from tests.harness.browser import Problems, Windows, down, expect, is_accessible, screenshot
+from tests.harness.browser import Problems, Windows, down, is_accessible, screenshot
 from tests.harness.server_process import DurableServer
 from tests.harness.waiting import until_seen
 from tests.page.conftest import FLOWS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -18,6 +19,7 @@ from tests.page.conftest import HERE
 
 FLOWS = str(HERE / "runs_flows.py")
 HOSTILE = "<img src=x onerror=alert(1)>"
+FULL, READ = "a-token-that-may-do-all", "a-token-that-may-read"
 ENDED = "status=completed&status=failed&status=cancelled"
 
 
@@ -269,6 +271,22 @@ async def test_actions_on_runs_that_wait_spare_the_others(
     await dialog.get_by_role("button", name="Cancel 1 run").click()
     await expect(dialog).to_contain_text("1 run cancelled.")
     assert [handler["handler_id"] for handler in await server.api.running()] == [searching]
+
+
+async def test_the_role_decides_which_actions_are_offered(tmp_path: Path, open_page: Windows) -> None:
+    served = DurableServer(tmp_path, FLOWS)
+    served.environment = {"WORKFLOW_SERVER_TOKENS": FULL, "WORKFLOW_SERVER_READ_TOKENS": READ}
+    async with served:
+        headers = {"Authorization": f"Bearer {FULL}"}
+        await served.api.wants("POST", "/workflows/greeting/run-nowait", {}, headers=headers)
+        for token, number in ((READ, 0), (FULL, 1)):
+            page = await open_page(served, None)
+            answer = await page.request.post("/session", data={"token": token})
+            assert answer.ok
+            await page.goto("/#/runs")
+            await expect(page.get_by_role("link", name="greeting")).to_be_visible()
+            await expect(page.get_by_role("button", name="Bulk actions")).to_have_count(number)
+            await expect(page.get_by_role("checkbox", name="Select all")).to_have_count(number)
 
 
 async def test_the_list_goes_on_after_a_restart(server: DurableServer, page: Page, problems: Problems) -> None:

@@ -128,9 +128,8 @@ async def test_what_is_no_json_says_where_and_stays(page: Page) -> None:
     await expect(page.get_by_label("lines", exact=True)).to_have_value('"none"')
     await page.get_by_label("note", exact=True).fill("x")
     await page.get_by_role("button", name="JSON").click()
-    await expect(json_side).to_have_value(
-        '{\n  "customer": 7,\n  "lines": "none",\n  "pay": {\n    "kind": "barter"\n  },\n  "beside": [\n    1.0\n  ],\n  "note": "x"\n}'
-    )
+    kept = {"customer": 7, "lines": "none", "pay": {"kind": "barter"}, "beside": [1.0], "note": "x"}
+    await expect(json_side).to_have_value(json.dumps(kept, indent=2))
 
 
 async def test_a_retry_after_a_lost_answer_starts_nothing_twice(

@@ -82,7 +82,9 @@ def _loop_lag(lag: Lags | None) -> LoopLagData:
     looks = 0 if lag is None else sum(lag.within)
     if lag is None or not looks:
         return LoopLagData(mean=None, p95=None, max=None)
-    return LoopLagData(mean=lag.seconds / looks, p95=quantile(0.95, lag.limits, lag.within), max=lag.longest)
+    # The estimate knows only the bounds of a bucket.
+    p95 = min(lag.longest, quantile(0.95, lag.limits, lag.within) or 0.0)
+    return LoopLagData(mean=lag.seconds / looks, p95=p95, max=lag.longest)
 
 
 @cache

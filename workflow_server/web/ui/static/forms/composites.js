@@ -2,9 +2,10 @@
 import { announce, Button } from "../components/basics.js";
 import { html, useLayoutEffect, useRef, useState } from "../lib.js";
 import { useForm } from "./context.js";
+import { Entries } from "./entries.js";
 import { sameJson, withKey } from "./exact_json.js";
 import { Field } from "./fields.js";
-import { initial, resolve, shapeOf } from "./schema.js";
+import { initial, resolve } from "./schema.js";
 
 const STEP = 50; // Items of a list that are drawn at a time.
 
@@ -30,66 +31,9 @@ export function ObjectFields({ value, onChange, path, schema, fixed = {}, isOpen
 
 export function DictFields({ value, onChange, path, schema, label }) {
   const extra = schema.additionalProperties;
-  return html`<div class="field-parts"><${Entries} ...${{ value, onChange, path, label }} others=${[]} schema=${typeof extra === "object" ? extra : {}}
+  const schemaOfAll = typeof extra === "object" ? extra : {};
+  return html`<div class="field-parts"><${Entries} ...${{ value, onChange, path, label }} others=${[]} schema=${schemaOfAll}
     isExtensible=${extra !== false} what="entry" /></div>`;
-}
-
-let lastId = 0;
-const newId = () => (lastId += 1);
-
-/** Entries with keys that a person chooses. */
-function Entries({ value, onChange, path, others, schema, isExtensible, what, label }) {
-  const { root } = useForm();
-  const box = useRef(null);
-  const focusKey = useRef(null);
-  // Ids, so that an entry whose key changes stays the same on the page.
-  const ids = useRef(new Map());
-  const keys = Object.keys(value).filter((key) => !others.includes(key));
-  const idOf = (key) => ids.current.get(key) ?? ids.current.set(key, newId()).get(key);
-  useLayoutEffect(() => {
-    if (focusKey.current === null) return;
-    [...box.current.querySelectorAll("input.field-key")].find((input) => input.value === focusKey.current)?.select();
-    focusKey.current = null;
-  });
-  const rename = (key, next) => {
-    ids.current.set(next, idOf(key));
-    ids.current.delete(key);
-    onChange(Object.fromEntries(Object.entries(value).map(([name, part]) => [name === key ? next : name, part])));
-  };
-  const add = () => {
-    let key = what === "field" ? "name" : "key";
-    for (let n = 2; Object.hasOwn(value, key) || others.includes(key); n += 1) key = `${what === "field" ? "name" : "key"}${n}`;
-    focusKey.current = key;
-    const isText = ["text", "union"].includes(shapeOf(schema, root).kind);
-    onChange(withKey(value, key, initial(schema, root) ?? (isText ? "" : null)));
-  };
-  const remove = (key) => {
-    onChange(withKey(value, key, undefined));
-    announce(`${key} removed`);
-    box.current.querySelector(".field-add")?.focus();
-  };
-  return html`<div class="field-entries" ref=${box}>
-    ${keys.map((key) => html`<${Field} key=${idOf(key)} name=${key} label=${key} schema=${schema} value=${value[key]} path=${[...path, key]} isItem
-      required onChange=${(part) => onChange(withKey(value, key, part ?? null))}
-      rename=${html`<${Key} name=${key} isTaken=${(next) => next !== key && (Object.hasOwn(value, next) || others.includes(next))} onRename=${(next) => rename(key, next)} />`}
-      actions=${html`<${Button} quiet small aria-label=${`Remove ${key}`} onClick=${() => remove(key)}>Remove</${Button}>`} />`)}
-    ${isExtensible && html`<${Button} small quiet=${what === "field"} class=${`btn small field-add ${what === "field" ? "quiet" : ""}`} onClick=${add}
-      aria-label=${`Add ${what === "field" ? "a field" : "an entry"} to ${label}`}>${what === "field" ? "+ Another field" : "+ Entry"}</${Button}>`}
-  </div>`;
-}
-
-/** The key of an entry. It is taken over when it is left: half a key may be another one's. */
-function Key({ name, isTaken, onRename }) {
-  const [typed, setTyped] = useState(null);
-  const shown = typed ?? name;
-  const problem = typed !== null && isTaken(typed) ? "Another entry has this key." : null;
-  const leave = () => {
-    if (typed !== null && typed !== name && !problem) onRename(typed);
-    if (!problem) setTyped(null);
-  };
-  return html`<input class="field-key mono" type="text" value=${shown} aria-label=${`Key of ${name}`} aria-invalid=${problem ? "true" : undefined}
-      onInput=${(event) => setTyped(event.target.value)} onBlur=${leave} onKeyDown=${(event) => event.key === "Enter" && (event.preventDefault(), leave())} />
-    ${problem && html`<span class="field-error" role="status">${problem}</span>`}`;
 }
 
 /** Ids of the items of a list, which stay with them when they move. */
@@ -132,29 +76,40 @@ export function ListFields({ value, onChange, path, schema, label }) {
     announce(`Item ${index + 1} of ${label} is item ${index + by + 1} now`);
     onChange(next);
   };
-  return html`<div class="field-parts items" ref=${box}>
-    ${value.slice(0, most).map((item, index) => html`<${Field} key=${ids[index]} name=${String(index + 1)} label=${`${label} ${index + 1}`} schema=${schema.items ?? {}} isItem
-      value=${item ?? undefined} required path=${[...path, index]} onChange=${(part) => onChange(value.map((one, place) => (place === index ? part ?? null : one)))}
+  const set = (index, part) => onChange(value.map((one, place) => (place === index ? part ?? null : one)));
+  return html`<div class="field-parts" ref=${box}>
+    ${value.slice(0, most).map((item, index) => html`<${Field} key=${ids[index]} name=${String(index + 1)} label=${`${label} ${index + 1}`}
+      schema=${schema.items ?? {}} isItem required value=${item ?? undefined} path=${[...path, index]}
+      onChange=${(part) => set(index, part)}
       actions=${html`<${ItemActions} ...${{ index, label, length: value.length, move, remove }} />`} />`)}
-    ${value.length > most && html`<${Button} small quiet onClick=${() => setMost(most + 4 * STEP)}>${value.length - most} more items</${Button}>`}
+    ${value.length > most && html`<${Button} small quiet onClick=${() => setMost(most + 4 * STEP)}>
+      ${value.length - most} more items</${Button}>`}
     <${Button} small class="btn small field-add" onClick=${add} aria-label=${`Add an item to ${label}`}>+ Item</${Button}>
   </div>`;
 }
 
 function ItemActions({ index, label, length, move, remove }) {
   const item = `item ${index + 1} of ${label}`;
-  return html`<${Button} quiet small class="btn quiet small field-up" disabled=${index === 0} aria-label=${`Move ${item} up`} onClick=${() => move(index, -1)}>↑</${Button}>
-    <${Button} quiet small class="btn quiet small field-down" disabled=${index === length - 1} aria-label=${`Move ${item} down`} onClick=${() => move(index, 1)}>↓</${Button}>
-    <${Button} quiet small class="btn quiet small field-remove" aria-label=${`Remove ${item}`} onClick=${() => remove(index)}>Remove</${Button}>`;
+  const action = (name, word, sign, disabled, act) => html`<${Button} class="btn quiet small field-${name}" disabled=${disabled}
+    aria-label=${word} onClick=${act}>${sign}</${Button}>`;
+  return html`${action("up", `Move ${item} up`, "↑", index === 0, () => move(index, -1))}
+    ${action("down", `Move ${item} down`, "↓", index === length - 1, () => move(index, 1))}
+    ${action("remove", `Remove ${item}`, "Remove", false, () => remove(index))}`;
 }
 
 /** A list with a schema for each place. */
 export function TupleFields({ value, onChange, path, schema, label }) {
   const places = Math.max(schema.prefixItems.length, value.length);
-  const set = (index, part) => onChange(Array.from({ length: Math.max(value.length, index + 1) }, (_, place) => (place === index ? part : value[place]) ?? null));
-  return html`<div class="field-parts items">${Array.from({ length: places }, (_, index) => {
-    const item = schema.prefixItems[index] ?? (typeof schema.items === "object" ? schema.items : {});
-    return html`<${Field} key=${index} name=${item.title ?? String(index + 1)} label=${`${label} ${item.title ?? index + 1}`} schema=${item} value=${value[index] ?? undefined}
-      isItem required path=${[...path, index]} onChange=${(part) => set(index, part)} />`;
-  })}</div>`;
+  const rest = typeof schema.items === "object" ? schema.items : {};
+  const set = (index, part) => {
+    const length = Math.max(value.length, index + 1);
+    onChange(Array.from({ length }, (_, place) => (place === index ? part : value[place]) ?? null));
+  };
+  const place = (_, index) => {
+    const item = schema.prefixItems[index] ?? rest;
+    const name = item.title ?? String(index + 1);
+    return html`<${Field} key=${index} name=${name} label=${`${label} ${name}`} schema=${item} isItem required
+      value=${value[index] ?? undefined} path=${[...path, index]} onChange=${(part) => set(index, part)} />`;
+  };
+  return html`<div class="field-parts">${Array.from({ length: places }, place)}</div>`;
 }

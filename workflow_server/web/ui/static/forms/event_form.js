@@ -12,9 +12,10 @@ export const newEvent = (schema, prefilled = {}) => ({ type: schema?.title ?? ""
 export function EventForm({ schemas, value, onChange, errors, onProblem, isChecked, label = "Event" }) {
   const schema = schemas.find((one) => one.title === value.type) ?? {};
   const choose = (event) => onChange(newEvent(schemas.find((one) => one.title === event.target.value)));
+  const options = schemas.map(({ title }) => html`<option key=${title} value=${title}>${title}</option>`);
   return html`<div class="field"><div class="field-head"><label for="event-type">${label}</label></div>
-      <select id="event-type" value=${value.type} onChange=${choose}>${schemas.map(({ title }) => html`<option key=${title} value=${title}>${title}</option>`)}</select>
+      <select id="event-type" value=${value.type} onChange=${choose}>${options}</select>
       ${schema.description && html`<p class="field-hint"><bdi>${schema.description.split("\n\n")[0]}</bdi></p>`}</div>
-    <${SchemaForm} key=${value.type} schema=${schema} value=${value.fields} onChange=${(fields) => onChange({ ...value, fields })} errors=${errors}
-      onProblem=${onProblem} isChecked=${isChecked} label=${value.type || "Fields"} />`;
+    <${SchemaForm} key=${value.type} label=${value.type || "Fields"} schema=${schema} value=${value.fields}
+      onChange=${(fields) => onChange({ ...value, fields })} ...${{ errors, onProblem, isChecked }} />`;
 }

@@ -163,10 +163,11 @@ export function writeExact(value, indent = 0, inner = "") {
   if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "null";
   const isList = Array.isArray(value);
   const deeper = inner + " ".repeat(indent);
+  const colon = indent === 0 ? ":" : ": ";
   const write = (part) => writeExact(part, indent, deeper);
   const members = isList
     ? value.map(write)
-    : Object.keys(value).filter((key) => value[key] !== undefined).map((key) => `${JSON.stringify(key)}:${indent ? " " : ""}${write(value[key])}`);
+    : Object.keys(value).filter((key) => value[key] !== undefined).map((key) => JSON.stringify(key) + colon + write(value[key]));
   const [begin, end] = isList ? "[]" : "{}";
   if (members.length === 0) return begin + end;
   if (indent === 0) return begin + members.join(",") + end;

@@ -16,6 +16,7 @@ const INPUTS = {
   text: TextInput, number: NumberInput, decimal: NumberInput, boolean: BooleanInput, enum: EnumInput, const: ConstInput, json: JsonInput,
   date: TimeInput, time: TimeInput, "date-time": TimeInput,
 };
+const SAYS_UNSET = new Set(["boolean", "enum", "const"]);
 const PARTS = { object: ObjectFields, dict: DictFields, list: ListFields, tuple: TupleFields };
 
 /**
@@ -42,7 +43,8 @@ export function Field(props) {
   return PARTS[shape.kind] ? html`<${GroupField} ...${given} />` : html`<${LeafField} ...${given} />`;
 }
 
-const LeaveOut = ({ label, onClick }) => html`<${Button} quiet small aria-label=${`Leave out ${label}`} onClick=${onClick}>Leave out</${Button}>`;
+const LeaveOut = ({ label, onClick }) => html`<${Button} quiet small aria-label=${`Leave out ${label}`} onClick=${onClick}>
+  Leave out</${Button}>`;
 
 function LeafField(props) {
   const { schema, value, onChange, path, required, id, shape, unset, isSet, label, actions, canLeaveOut } = props;
@@ -55,8 +57,10 @@ function LeafField(props) {
   const notes = { id, shape, schema, doubt: isSet ? doubtAbout(value, shape) : missing, errors: errorsAt(errors, path), required };
   const isText = shape.kind === "text" || Input === JsonInput;
   return html`<div class="field" onFocusOut=${() => setLeft(true)} ...${file.box}>
-    <${Head} ...${props}>${!isSet && canLeaveOut && shape.kind !== "boolean" && shape.kind !== "enum" && html`<span class="faint">not set</span>`}
-      <span class="field-actions">${file.button}${isText && isSet && canLeaveOut && html`<${LeaveOut} label=${label} onClick=${() => onChange(unset)} />`}${actions}</span></${Head}>
+    <${Head} ...${props}>${!isSet && canLeaveOut && !SAYS_UNSET.has(shape.kind) && html`<span class="faint">not set</span>`}
+      <span class="field-actions">${file.button}
+        ${isText && isSet && canLeaveOut && html`<${LeaveOut} label=${label} onClick=${() => onChange(unset)} />`}
+        ${actions}</span></${Head}>
     <${Input} ...${{ id, value, onChange, shape, label, unset, required, canLeaveOut }}
       attributes=${{ ...attributesOf(notes), ...(props.rename && { "aria-label": label }) }} />
     ${file.said}
@@ -76,7 +80,8 @@ function GroupField(props) {
   return html`<fieldset class="field group" aria-describedby=${attributesOf(notes)["aria-describedby"]}>
     <${Head} ...${props} isGroup>${!isSet && html`<span class="faint">not set</span>
       <${Button} small aria-label=${`Set ${label}`} onClick=${add}>Set</${Button}>`}
-      <span class="field-actions">${isSet && canLeaveOut && html`<${LeaveOut} label=${label} onClick=${() => onChange(unset)} />`}${actions}</span></${Head}>
+      <span class="field-actions">${isSet && canLeaveOut && html`<${LeaveOut} label=${label} onClick=${() => onChange(unset)} />`}
+        ${actions}</span></${Head}>
     <${Notes} ...${notes} />
     ${isSet && html`<${isStrange ? JsonInput : PARTS[shape.kind]} ...${{ id, value, onChange, path, schema: shape.schema, label, unset }}
       attributes=${{ "aria-label": label }} />`}
@@ -116,6 +121,7 @@ function UnionField(props) {
     else emit(isSet && fit(value, branches[index], root) >= 0 ? value : initial(branches[index], root), index);
   };
   const branch = branches[current];
+  const named = { "aria-label": label };
   const mayUnset = !required || current < 0;
   return html`<div class="field union">
     <${Head} ...${props}><select id=${id} class="field-kind" value=${current} onChange=${choose} aria-label=${`Kind of ${label}`}>
@@ -123,7 +129,7 @@ function UnionField(props) {
         ${branches.map((one, index) => html`<option key=${index} value=${index}>${branchName(one, root)}</option>`)}
       </select><span class="field-actions">${actions}</span></${Head}>
     ${branch ? html`<${Branch} key=${current} ...${{ branch, value, onChange: emit, path, label, description: schema.description }} />`
-             : html`${isSet && html`<${JsonInput} id=${`${id}-other`} value=${value} onChange=${emit} unset=${unset} attributes=${{ "aria-label": label }} />`}
+             : html`${isSet && html`<${JsonInput} id=${`${id}-other`} ...${{ value, unset, onChange: emit, attributes: named }} />`}
                <${Notes} ...${{ id, shape, schema, doubt: null, errors: errorsAt(errors, path) }} />`}
   </div>`;
 }
@@ -135,15 +141,17 @@ function Branch({ branch, value, onChange, path, label, description }) {
   const id = useFieldId();
   const file = useFile(onChange, label, shape);
   const schema = { description: description ?? shape.schema.description };
-  if (shape.kind === "union") return html`<${Field} name=${label} schema=${branch} value=${value} onChange=${onChange} path=${path} required />`;
+  if (shape.kind === "union") return html`<${Field} name=${label} schema=${branch} required ...${{ value, onChange, path }} />`;
   if (PARTS[shape.kind]) {
     const shown = hasParts(value ?? null, shape) ? value : emptyOf(shape);
-    return html`<div class="group"><${Notes} ...${{ id, shape, schema, doubt: null, errors: errorsAt(errors, path, partsOf(shown, shape)) }} />
+    const own = errorsAt(errors, path, partsOf(shown, shape));
+    return html`<div class="group"><${Notes} ...${{ id, shape, schema, doubt: null, errors: own }} />
       <${PARTS[shape.kind]} ...${{ value: shown, onChange, path, schema: shape.schema, label }} /></div>`;
   }
   const missing = isChecked ? "This is required." : null;
   const notes = { id, shape, schema, doubt: value === undefined ? missing : doubtAbout(value, shape), errors: errorsAt(errors, path) };
   return html`<div class="field" ...${file.box}>
-    <${INPUTS[shape.kind]} ...${{ id, value, onChange, shape, label }} required attributes=${{ ...attributesOf(notes), "aria-label": label }} />
+    <${INPUTS[shape.kind]} ...${{ id, value, onChange, shape, label }} required
+      attributes=${{ ...attributesOf(notes), "aria-label": label }} />
     ${file.said}<${Notes} ...${notes} /></div>`;
 }

@@ -8,7 +8,8 @@ const SHORT = 80; // Fields of at most so many characters are no place for a fil
 const LINES = new Set(["uuid", "email", "uri", "duration", "password"]);
 
 /** Return whether a field of a schema is a line and not a text. */
-export const isLine = ({ format, pattern, maxLength }) => LINES.has(format) || pattern !== undefined || Number(maxLength ?? Infinity) <= SHORT;
+export const isLine = ({ format, pattern, maxLength }) =>
+  LINES.has(format) || pattern !== undefined || Number(maxLength ?? Infinity) <= SHORT;
 
 /** Return the text of a file. Throws an Error that says why it has none. */
 async function textOf(file) {

@@ -6,7 +6,8 @@ import { titleOf } from "./schema.js";
 /** The line above a field: its name, and what can be done with it. */
 export function Head({ id, name, schema, isMarked, rename, isGroup, children }) {
   const title = titleOf(name, schema);
-  const text = rename ?? html`<bdi class="field-name">${title ?? name}</bdi>${title !== null && html` <bdi class="faint mono">${name}</bdi>`}`;
+  const text = rename ?? html`<bdi class="field-name">${title ?? name}</bdi>
+    ${title !== null && html` <bdi class="faint mono">${name}</bdi>`}`;
   const mark = isMarked && html`<span class="field-required">required</span>`;
   if (isGroup) return html`<legend class="field-head">${text}${mark}${children}</legend>`;
   return html`<div class="field-head">${rename ? text : html`<label for=${id}>${text}</label>`}${mark}${children}</div>`;

@@ -36,7 +36,8 @@ export function EnumInput({ id, value, onChange, shape, attributes, unset, requi
   return html`<select id=${id} value=${isStrange ? -2 : index} onChange=${change} ...${attributes}>
     ${(canLeaveOut || index < 0) && html`<option value=${-1}>${required ? "Choose…" : "not set"}</option>`}
     ${isStrange && html`<option value=${-2}>${writeExact(value)}</option>`}
-    ${options.map((option, place) => html`<option key=${place} value=${place}>${typeof option === "string" ? option : writeExact(option)}</option>`)}
+    ${options.map((option, place) => html`<option key=${place} value=${place}>
+      ${typeof option === "string" ? option : writeExact(option)}</option>`)}
   </select>`;
 }
 
@@ -75,6 +76,7 @@ export function JsonInput({ id, value, onChange, attributes, unset, rows = 3 }) 
   };
   const most = Math.max(rows, Math.min(20, text.slice(0, 5000).split("\n").length));
   return html`<textarea id=${id} class="mono" rows=${most} value=${text} spellcheck=${false} placeholder="JSON" ...${attributes}
-      aria-invalid=${problem ? "true" : attributes?.["aria-invalid"]} aria-errormessage=${problem ? `${id}-json` : undefined} onInput=${change}></textarea>
+      aria-invalid=${problem ? "true" : attributes?.["aria-invalid"]} aria-errormessage=${problem ? `${id}-json` : undefined}
+      onInput=${change}></textarea>
     ${problem && html`<p class="field-error" id=${`${id}-json`} role="status">${problem}</p>`}`;
 }

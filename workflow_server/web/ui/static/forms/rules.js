@@ -14,7 +14,10 @@ export function rulesOf({ kind, schema }) {
   return rules.filter(Boolean).join(" · ");
 }
 
-const FORMAT_HINTS = { uuid: "a UUID", email: "an e-mail address", uri: "a URL", duration: "a duration: PT1H30M", binary: "bytes, as text", "json-string": "a text that holds JSON" };
+const FORMAT_HINTS = {
+  uuid: "a UUID", email: "an e-mail address", uri: "a URL", duration: "a duration: PT1H30M", binary: "bytes, as text",
+  "json-string": "a text that holds JSON",
+};
 
 function numberRules(schema) {
   const { minimum, maximum, exclusiveMinimum: above, exclusiveMaximum: below, multipleOf } = schema;

@@ -48,7 +48,7 @@ const isNull = (schema) => schema.type === "null" || ("const" in schema && schem
 export function shapeOf(schema, root) {
   const whole = resolve(schema, root);
   const choices = whole.anyOf ?? whole.oneOf ?? (Array.isArray(whole.type) ? whole.type.map((type) => ({ ...whole, type })) : null);
-  if (!choices) return { kind: kindOf(whole), schema: whole, nullable: isNull(whole), branches: whole.asJson || !isAny(whole) ? null : ANY };
+  if (!choices) return { kind: kindOf(whole), schema: whole, nullable: isNull(whole), branches: isAny(whole) ? ANY : null };
   const all = choices.map((choice) => resolve(choice, root));
   const branches = all.filter((branch) => !isNull(branch));
   const nullable = branches.length < all.length;
@@ -122,7 +122,8 @@ export function fit(value, schema, root, depth = 0) {
   if (kind === "enum") return own.enum.some((one) => sameJson(one, value)) ? 2 : -1;
   if (kind === "union") return Math.max(...branches.map((branch) => fit(value, branch, root, depth + 1)));
   if (kind === "json") return 0;
-  if (kind === "number" || kind === "decimal") return isNumber(value) || (kind === "decimal" && typeof value === "string") ? numberFit(value, own) : -1;
+  if (kind === "number") return isNumber(value) ? numberFit(value, own) : -1;
+  if (kind === "decimal") return isNumber(value) || typeof value === "string" ? 1 : -1;
   if (kind === "boolean") return typeof value === "boolean" ? 1 : -1;
   if (kind === "list" || kind === "tuple") return Array.isArray(value) ? itemsFit(value, own, root, depth) : -1;
   if (kind === "object" || kind === "dict") return isObject(value) ? membersFit(value, own, root, depth) : -1;
@@ -160,7 +161,10 @@ export function bestBranch(value, branches, root) {
   return most < 0 ? -1 : points.indexOf(most);
 }
 
-const KINDS = { text: "Text", number: "Number", decimal: "Number", boolean: "Yes or no", dict: "Entries", object: "Fields", list: "List", tuple: "List", json: "JSON" };
+const KINDS = {
+  text: "Text", number: "Number", decimal: "Number", boolean: "Yes or no", dict: "Entries", object: "Fields", list: "List", tuple: "List",
+  json: "JSON", date: "Date", time: "Time", "date-time": "Date and time", enum: "Choice",
+};
 
 /** Return the name of a branch of a union. */
 export function branchName(schema, root) {
@@ -169,7 +173,7 @@ export function branchName(schema, root) {
   if (kind === "const") return String(own.const);
   if (kind === "number") return own.type === "integer" ? "Whole number" : "Number";
   if (kind === "list" && own.items) return `List of ${branchName(own.items, root).toLowerCase()}`;
-  return KINDS[kind] ?? { date: "Date", time: "Time", "date-time": "Date and time", enum: "Choice" }[kind] ?? "Value";
+  return KINDS[kind] ?? "Value";
 }
 
 /** Return the title of a property where an author gave one; pydantic makes "Step Name" of step_name. */

@@ -16,7 +16,9 @@ export const initialValue = (schema, prefilled = {}) => ({ ...(initial(schema, s
  * `isChecked` shows which required fields are missing. Events take fields that their schema does not name: where it names none,
  * the form adds them, elsewhere JSON does. `compact`: the choice of the side comes last.
  */
-export function SchemaForm({ schema, value, onChange, errors = [], prefilled = {}, onProblem, isChecked = false, label = "Fields", compact = false }) {
+export function SchemaForm({
+  schema, value, onChange, errors = [], prefilled = {}, onProblem, isChecked = false, label = "Fields", compact = false,
+}) {
   const [side, setSide] = useState("form");
   const box = useRef(null);
   const problems = useRef(new Map());
@@ -40,7 +42,7 @@ export function SchemaForm({ schema, value, onChange, errors = [], prefilled = {
   return html`<${FormContext.Provider} value=${context}><div class="schema-form" ref=${box}>
     ${!compact && sides}
     ${side === "json" || !canDraw
-      ? html`<${JsonSide} ...${{ value, errors: standing, label }} onChange=${(next) => (isObject(next) ? change(next) : onChange(next))} />`
+      ? html`<${JsonSide} ...${{ value, errors: standing, label, onChange: (next) => (isObject(next) ? change(next) : onChange(next)) }} />`
       : html`<${Fixed} fields=${prefilled} />
         <${Errors} errors=${errorsAt(standing, [], [...Object.keys(whole.properties ?? {}), ...Object.keys(value)])} />
         <${ObjectFields} value=${value} onChange=${change} path=${[]} schema=${whole} fixed=${prefilled} label=${label}
@@ -70,8 +72,11 @@ function useStanding(errors, value) {
 function Sides({ side, setSide, problem, label }) {
   const sides = [["form", "Form"], ["json", "JSON"]];
   return html`<div class="sides" role="group" aria-label=${`${label} as`}>
-    ${sides.map(([key, name]) => html`<button type="button" key=${key} aria-pressed=${side === key} disabled=${problem !== null && side !== key}
-      title=${problem !== null && side !== key ? "First mend the JSON" : undefined} onClick=${() => setSide(key)}>${name}</button>`)}
+    ${sides.map(([key, name]) => {
+      const isBarred = problem !== null && side !== key;
+      return html`<button type="button" key=${key} aria-pressed=${side === key} disabled=${isBarred}
+        title=${isBarred ? "First mend the JSON" : undefined} onClick=${() => setSide(key)}>${name}</button>`;
+    })}
   </div>`;
 }
 

@@ -26,21 +26,25 @@ export function RunView({ id, query }) {
   const error = useStore(run.store, (value) => value.error);
   useTitle(handler ? `${handler.workflow_name} ${id}` : id);
   if (missing) return html`<${Missing} id=${id} />`;
-  if (!handler) return html`<h1 class="mono">${id}</h1><${Failure} error=${error} onRetry=${run.reload} />${!error && html`<p class="soft">Loading the run…</p>`}`;
-  return html`<${Head} run=${run} />
+  if (!handler) {
+    return html`<h1 class="mono">${id}</h1>${error ? html`<${Failure} error=${error} onRetry=${run.reload} />`
+                                                   : html`<p class="soft">Loading the run…</p>`}`;
+  }
+  return html`<div class="run"><${Head} run=${run} />
     <${Failure} error=${error} onRetry=${run.reload} />
     ${handler.status === "running" && html`<${Answer} run=${run} />`}
     <${Outcome} run=${run} />
     <div class="run-grid"><${RunGraph} run=${run} /><${Timeline} run=${run} /></div>
-    <${Tabs} run=${run} query=${query} />`;
+    <${Tabs} run=${run} query=${query} /></div>`;
 }
 
 /** The log, the history and the state: one at a time, which the hash says. */
 function Tabs({ run, query }) {
   const [name, , View] = TABS.find(([key]) => key === query.get("view")) ?? TABS[0];
   const at = query.getAll("at");
-  return html`<nav class="tabs" aria-label="Views of the run">${TABS.map(([key, title]) => html`<a key=${key}
-      href=${href(["runs", run.id], { view: key === "log" ? null : key, at })} aria-current=${key === name ? "page" : undefined}>${title}</a>`)}</nav>
+  const link = (key) => href(["runs", run.id], { view: key === "log" ? null : key, at });
+  return html`<nav class="tabs" aria-label="Views of the run">${TABS.map(([key, title]) => html`
+      <a key=${key} href=${link(key)} aria-current=${key === name ? "page" : undefined}>${title}</a>`)}</nav>
     <${View} key=${name} run=${run} />`;
 }
 

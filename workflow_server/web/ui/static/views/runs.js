@@ -75,8 +75,8 @@ export function RunsView({ query }) {
     <${Failure} error=${runs.error ?? (stats === null ? uncounted : null)} onRetry=${runs.reload} />
     <section class="panel list ${isOther ? "other" : ""}" aria-label="List of runs" ref=${box}>
       <${Fresh} runs=${runs} box=${box} />
-      ${runs.rows.length > 0 && mayRun && html`<${BulkBar} filter=${filter} rows=${runs.rows} chosen=${chosen} total=${total}
-        onChosen=${setChosen} onDone=${runs.refresh} />`}
+      ${mayRun && html`<${BulkBar} filter=${filter} rows=${runs.rows} chosen=${chosen} total=${total}
+        onChosen=${setChosen} onDone=${runs.refresh} isOther=${isOther} />`}
       ${runs.rows.length > 0
         ? html`<${Table} rows=${runs.rows} gone=${runs.gone} news=${runs.news} filter=${runs.filter} chosen=${chosen}
             onChosen=${mayRun ? setChosen : null} label="Runs" isBusy=${isOther} />`
@@ -102,7 +102,7 @@ function Fresh({ runs, box }) {
 
 const NOTHING = {
   waiting: ["Nothing waits for you", "A run that asks a human, with an InputRequiredEvent or wait_for_event, is listed here until it is answered."],
-  failed: ["Nothing has failed", "Runs that fail are listed here, with the error and the step."],
+  failed: ["Nothing has failed in the last 24 hours", "Runs that fail are listed here, with the error and the step."],
   suspended: ["Nothing is suspended", "Runs that do not fit the code any more, or whose workflow is not served, are listed here."],
   running: ["Nothing is running", "Runs are listed here from their start to their end."],
 };

@@ -7,14 +7,17 @@ import { useAction, useLoaded, useTitle } from "../hooks.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib.js";
 import { go, href } from "../router.js";
 import { useMay } from "../store.js";
+import { errorsOf } from "./run/sending.js";
 import { Options, tagsOf } from "./start/options.js";
 
 const MANY = 8; // Workflows from which on they are searched.
 
 export function StartView({ name, query }) {
   useTitle(name ? `Start ${name}` : "Start a run");
-  const mayRun = useMay("run");
-  if (!mayRun) return html`<${Empty} title="This token may not start runs"><p>It has the role <b>read</b>. One with the role <b>run</b> can.</p></${Empty}>`;
+  if (!useMay("run")) {
+    return html`<${Empty} title="This token may not start runs">
+      <p>It has the role <b>read</b>. One with the role <b>run</b> can.</p></${Empty}>`;
+  }
   return name ? html`<${StartOne} name=${name} from=${query.get("from")} />` : html`<${Choose} />`;
 }
 
@@ -33,9 +36,11 @@ function Choose() {
     <${Failure} error=${error} onRetry=${reload} />
     ${names.length >= MANY && html`<label class="start-search">Search workflows <input type="search" value=${search} autofocus
       onInput=${(event) => setSearch(event.target.value)} /></label>`}
-    ${value && names.length === 0 && html`<${Empty} title="This server has no workflows"><p>Give it some: <code>workflow-server serve flows.py</code></p></${Empty}>`}
+    ${value && names.length === 0 && html`<${Empty} title="This server has no workflows"><p>Give it some:
+      <code>workflow-server serve flows.py</code></p></${Empty}>`}
     ${names.length > 0 && found.length === 0 && html`<p class="soft">No workflow is called like that.</p>`}
-    <ul class="start-list">${found.map((name) => html`<li key=${name}><a class="panel" href=${href(["start", name])}><bdi>${name}</bdi></a></li>`)}</ul>`;
+    <ul class="start-list">${found.map((name) => html`<li key=${name}>
+      <a class="panel" href=${href(["start", name])}><bdi>${name}</bdi></a></li>`)}</ul>`;
 }
 
 /** Return the input of another run's start, as `{ value, problem }`; value is undefined until it is there. */
@@ -54,13 +59,16 @@ function StartOne({ name, from }) {
   const source = useLoaded(from === null ? null : ["handlers", from]);
   const input = useInputOf(from);
   const isReady = value && input.value !== undefined && (from === null || !source.loading);
-  return html`<nav class="crumbs" aria-label="Breadcrumb"><a class="soft" href=${href(["start"])}>Start a run</a> <span class="faint">/</span></nav>
+  const sourceLink = html`<a class="link mono" href=${href(["runs", String(from)])}>${from}</a>`;
+  return html`<nav class="crumbs" aria-label="Breadcrumb">
+      <a class="soft" href=${href(["start"])}>Start a run</a> <span class="faint">/</span></nav>
     <h1><bdi>${name}</bdi></h1>
     ${error?.status === 404 ? html`<${Empty} title="There is no such workflow"><p>This server does not serve <bdi>${name}</bdi>.
       <a class="link" href=${href(["start"])}>Choose another</a>.</p></${Empty}>` : html`<${Failure} error=${error} onRetry=${reload} />`}
     ${loading && !value && !error && html`<p class="soft">Loading the form…</p>`}
-    ${from !== null && isReady && html`<p class="soft start-lead">${input.problem ?? html`With the input of run <a class="link mono" href=${href(["runs", from])}>${from}</a>.`}</p>`}
-    ${isReady && html`<${StartForm} key=${from} name=${name} schema=${value.start} given=${input.value} tags=${source.value?.tags ?? []} />`}`;
+    ${from !== null && isReady && html`<p class="soft start-lead">${input.problem ?? html`With the input of run ${sourceLink}.`}</p>`}
+    ${isReady && html`<${StartForm} key=${from} name=${name} schema=${value.start} given=${input.value}
+      tags=${source.value?.tags ?? []} />`}`;
 }
 
 function StartForm({ name, schema, given, tags }) {
@@ -89,11 +97,14 @@ function StartForm({ name, schema, given, tags }) {
     if (problem === null) start.run();
     else focusFirst(form.current);
   };
-  const { own, others } = useMemo(() => split(start.error), [start.error]);
-  return html`<form class="start-form" ref=${form} onSubmit=${submit} novalidate onDragOver=${keepPage} onDrop=${keepPage} aria-label=${`Start ${name}`}>
+  const own = useMemo(() => errorsOf(start.error, "start_event"), [start.error]);
+  const others = (start.error?.body?.errors ?? []).filter(({ path }) => path[0] !== "start_event");
+  return html`<form class="start-form" ref=${form} novalidate aria-label=${`Start ${name}`} onSubmit=${submit}
+    onDragOver=${keepPage} onDrop=${keepPage}>
     <section class="panel inner" aria-label="Input">
       ${schema.description && html`<p class="soft start-description"><bdi>${schema.description}</bdi></p>`}
-      <${SchemaForm} schema=${schema} value=${fields} onChange=${setFields} errors=${own} onProblem=${setProblem} isChecked=${isChecked} label="Input" />
+      <${SchemaForm} label="Input" schema=${schema} value=${fields} onChange=${setFields} errors=${own} onProblem=${setProblem}
+        isChecked=${isChecked} />
     </section>
     <${Options} value=${options} onChange=${setOptions} errors=${others} />
     <${Refusal} error=${start.error} onNewKey=${() => setOptions({ ...options, key: newKey() })} onRetry=${start.run} />
@@ -106,21 +117,13 @@ function StartForm({ name, schema, given, tags }) {
 /** A file that misses a field must not replace the page. */
 const keepPage = (event) => event.preventDefault();
 
-/** Tell the errors of the event's fields from those of the other keys of the body. */
-function split(error) {
-  const errors = error?.body?.errors ?? [];
-  return {
-    own: errors.filter(({ path }) => path[0] === "start_event").map(({ path, message }) => ({ path: path.slice(1), message })),
-    others: errors.filter(({ path }) => path[0] !== "start_event"),
-  };
-}
-
 /** Why nothing was started, or why nobody knows. */
 function Refusal({ error, onNewKey, onRetry }) {
   if (!error) return null;
   if (error.status === 422) {
     return html`<${Notice} kind="warning">With this idempotency key a run was started from another input: an earlier try got through.
-      See <a class="link" href=${href(["runs"])}>the runs</a>, or <${Button} small onClick=${onNewKey}>take a new key</${Button}> to start another.</${Notice}>`;
+      See <a class="link" href=${href(["runs"])}>the runs</a>, or <${Button} small onClick=${onNewKey}>take a new key</${Button}> to start
+      another.</${Notice}>`;
   }
   if (error.status === 0 || error.status >= 502) {
     return html`<${Notice} onRetry=${onRetry}>${error.detail} Try again: with the same key nothing is started twice.</${Notice}>`;

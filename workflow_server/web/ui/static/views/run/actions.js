@@ -9,6 +9,8 @@ import { go, href } from "../../router.js";
 import { hasEnded, isQueued } from "../../status.js";
 import { useMay, useStore } from "../../store.js";
 
+const WHERE_IT_ENDED = "Steps that had ended stay ended; the one that failed begins again, with fresh attempts.";
+
 export function Actions({ run }) {
   const handler = useStore(run.store, (value) => value.handler);
   const [open, setOpen] = useState(null);
@@ -16,7 +18,8 @@ export function Actions({ run }) {
   const mayPurge = useMay("full");
   const close = () => setOpen(null);
   const canRetry = handler.status === "failed" || handler.status === "cancelled" || (handler.suspended && !isQueued(handler));
-  return html`    <${Copy} text=${() => startAsCurl(handler)} title="The command that starts a run with the same input">Copy as curl</${Copy}>
+  return html`
+    <${Copy} text=${() => startAsCurl(handler)} title="The command that starts a run with the same input">Copy as curl</${Copy}>
     ${mayRun && html`<a class="btn" href=${href(["start", handler.workflow_name], { from: handler.handler_id })}
       title="A new run with the same input, which you can change first">Start again</a>`}
     ${mayRun && canRetry && html`<${Button} primary=${hasEnded(handler)} onClick=${() => setOpen("retry")}>Retry…</${Button}>`}
@@ -49,7 +52,8 @@ function Cancel({ run, onClose }) {
     run.reload();
     onClose();
   };
-  return html`<${Confirm} title="Cancel this run?" word="Cancel the run" busyWord="Cancelling…" keep="Let it run" action=${cancel} onClose=${onClose}>
+  const words = { title: "Cancel this run?", word: "Cancel the run", busyWord: "Cancelling…", keep: "Let it run" };
+  return html`<${Confirm} ...${words} action=${cancel} onClose=${onClose}>
     <p>Its steps are stopped where they are. What is known of it stays, and it can be retried.</p></${Confirm}>`;
 }
 
@@ -59,7 +63,8 @@ function Purge({ run, onClose }) {
     announce("Run purged");
     go(href(["runs"]));
   };
-  return html`<${Confirm} title="Purge this run?" word="Purge for good" busyWord="Purging…" keep="Keep it" action=${purge} onClose=${onClose}>
+  const words = { title: "Purge this run?", word: "Purge for good", busyWord: "Purging…", keep: "Keep it" };
+  return html`<${Confirm} ...${words} action=${purge} onClose=${onClose}>
     <p>Its input, events, result and history are deleted. Nothing brings them back.</p></${Confirm}>`;
 }
 
@@ -84,13 +89,16 @@ function Retry({ run, handler, onClose }) {
     key.current = newKey();
     set(event);
   };
+  const word = fork ? "Retry as a copy" : "Retry";
   const actions = html`<${Button} onClick=${onClose}>Not now</${Button}>
-    <${Button} primary busy=${retry.busy} onClick=${retry.run}>${retry.busy ? "Retrying…" : fork ? "Retry as a copy" : "Retry"}</${Button}>`;
+    <${Button} primary busy=${retry.busy} onClick=${retry.run}>${retry.busy ? "Retrying…" : word}</${Button}>`;
   return html`<${Dialog} title="Retry this run" onClose=${onClose} actions=${actions}>
     ${isSuspended ? html`<p>It is loaded again with the code that is served now, and goes on where it was.</p>` : html`<div class="retry">
-      <label class="field"><span class="field-name">Begin again</span><select value=${from} onChange=${change((event) => setFrom(event.target.value))}>
-        <option value="">where it ended</option>${steps.map((step) => html`<option key=${step} value=${step}>from step ${step}</option>`)}</select>
-        <span class="field-hint">${from ? `What came after the last beginning of ${from} is done again.` : "Steps that had ended stay ended; the one that failed begins again, with fresh attempts."}</span></label>
-      <label class="check"><input type="checkbox" checked=${fork} onChange=${change((event) => setFork(event.target.checked))} /> As a copy: this run stays as it is</label></div>`}
+      <label class="field"><span class="field-name">Begin again</span>
+        <select value=${from} onChange=${change((event) => setFrom(event.target.value))}><option value="">where it ended</option>
+          ${steps.map((step) => html`<option key=${step} value=${step}>from step ${step}</option>`)}</select>
+        <span class="field-hint">${from ? `What came after the last beginning of ${from} is done again.` : WHERE_IT_ENDED}</span></label>
+      <label class="check"><input type="checkbox" checked=${fork} onChange=${change((event) => setFork(event.target.checked))} />
+        As a copy: this run stays as it is</label></div>`}
     <${Failure} error=${retry.error} /></${Dialog}>`;
 }

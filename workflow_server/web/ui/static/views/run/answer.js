@@ -37,21 +37,33 @@ export function Answer({ run }) {
     announce(`${wait.event} sent`);
     run.reload();
   };
-  if (hasEnded(handler) && closed.waits.length === 0) return null;
+  const isOver = hasEnded(handler);
+  if (isOver && closed.waits.length === 0) return null;
   const events = value?.events ?? (error?.status === 404 ? [] : null);
+  const given = (wait, place) => ({
+    run, wait, place, events: events ?? [], isOnly: waits.length === 1, isSent: sent.includes(wait.id),
+    onSent: () => onSent(wait), onAgain: () => setSent(sent.filter((id) => id !== wait.id)),
+  });
   return html`<div class="answers">
-    ${closed.waits.map((wait) => html`<${Notice} key=${wait.id} kind="info" onClose=${() => closed.forget(wait)}>${sent.includes(wait.id)
-      ? html`<b>${wait.event}</b> sent. ${hasEnded(handler) ? "The run has ended." : "The run goes on with it."}`
-      : html`No longer asked: <bdi>${titleOf(wait)}</bdi> ${hasEnded(handler) ? "The run has ended." : "It was answered elsewhere, or its time was over."}`}</${Notice}>`)}
+    ${closed.waits.map((wait) => html`<${Closed} key=${wait.id} wait=${wait} isSent=${sent.includes(wait.id)} isOver=${isOver}
+      onClose=${() => closed.forget(wait)} />`)}
     <${Failure} error=${error?.status === 404 ? null : error} onRetry=${reload} />
-    ${(events || !mayRun) && waits.map((wait, index) => html`<${Card} key=${wait.id} run=${run} wait=${wait} events=${events ?? []} isSent=${sent.includes(wait.id)}
-      onSent=${() => onSent(wait)} onAgain=${() => setSent(sent.filter((id) => id !== wait.id))} isOnly=${waits.length === 1} place=${index} />`)}
-    ${!hasEnded(handler) && html`<div class="answers-more">
-      ${handler.held_events > 0 && html`<span class="soft">${count(handler.held_events, "event")} held until the run waits for ${handler.held_events === 1 ? "it" : "them"}.</span>`}
+    ${(events || !mayRun) && waits.map((wait, place) => html`<${Card} key=${wait.id} ...${given(wait, place)} />`)}
+    ${!isOver && html`<div class="answers-more"><${Held} count=${handler.held_events} />
       ${mayRun && events && html`<${Button} small quiet onClick=${() => setSending(true)}>Send another event…</${Button}>`}</div>`}
-    ${isSending && html`<${SendDialog} run=${run} events=${events} onClose=${() => setSending(false)} />`}
+    ${isSending && html`<${SendDialog} run=${run} events=${events ?? []} onClose=${() => setSending(false)} />`}
   </div>`;
 }
+
+/** A question that is no longer open. */
+function Closed({ wait, isSent, isOver, onClose }) {
+  const next = isOver ? "The run has ended." : isSent ? "The run goes on with it." : "It was answered elsewhere, or its time was over.";
+  return html`<${Notice} kind="info" onClose=${onClose}>${isSent ? html`<b>${wait.event} sent.</b>`
+    : html`No longer asked: <bdi>${titleOf(wait)}</bdi>`} ${next}</${Notice}>`;
+}
+
+const Held = ({ count: held }) => held > 0 && html`<span class="soft">${count(held, "event")} held until the run waits
+  ${" "}for ${held === 1 ? "it" : "them"}.</span>`;
 
 /** Load the schemas of a workflow's events, again when a run waits for one that was not known before. */
 function useEvents(name, waits) {
@@ -106,15 +118,19 @@ function Card({ run, wait, events, isSent, onSent, onAgain, isOnly, place }) {
     <h2 id=${`ask-${place}`}><bdi>${title}</bdi></h2>
     <${Standing} wait=${wait} />
     <${Question} run=${run} wait=${wait} isOnly=${isOnly} />
-    ${isSent && html`<p class="ask-sent" role="status"><b>${wait.event} sent.</b> The run takes it up in a moment. <${Button} small quiet onClick=${again}>Answer again</${Button}></p>`}
+    ${isSent && html`<p role="status"><b>${wait.event} sent.</b> The run takes it up in a moment.
+      <${Button} small quiet onClick=${again}>Answer again</${Button}></p>`}
     ${!mayRun && html`<p class="soft">Your token may not answer: it has the role read.</p>`}
-    ${mayRun && !isSent && html`<form ref=${form} onSubmit=${submit} novalidate aria-label=${wait.event} onDragOver=${keepPage} onDrop=${keepPage}>
-      <${SchemaForm} schema=${schema} value=${fields} onChange=${setFields} prefilled=${prefilled} errors=${sending.errors} onProblem=${setProblem}
-        isChecked=${isChecked} label=${wait.event} compact />
-      ${untold.length > 0 && html`<p class="soft">The run waits for a certain value of ${untold.join(", ")}, which is too long or of a kind that cannot be shown.</p>`}
+    ${mayRun && !isSent && html`<form ref=${form} novalidate aria-label=${wait.event} onSubmit=${submit}
+      onDragOver=${keepPage} onDrop=${keepPage}>
+      <${SchemaForm} label=${wait.event} compact schema=${schema} value=${fields} onChange=${setFields} prefilled=${prefilled}
+        errors=${sending.errors} onProblem=${setProblem} isChecked=${isChecked} />
+      ${untold.length > 0 && html`<p class="soft">The run waits for a certain value of ${untold.join(", ")}, which cannot be shown.</p>`}
       <${Refusal} error=${sending.error} onRetry=${sending.send} />
-      <div class="ask-actions"><${Button} primary type="submit" busy=${sending.busy}>${sending.busy ? "Sending…" : `Send ${wait.event}`}</${Button}>
-        <${Copy} text=${sending.asCurl}>Copy as curl</${Copy}>${problem !== null && html`<span class="field-error">First mend the JSON.</span>`}</div>
+      <div class="ask-actions">
+        <${Button} primary type="submit" busy=${sending.busy}>${sending.busy ? "Sending…" : `Send ${wait.event}`}</${Button}>
+        <${Copy} text=${sending.asCurl}>Copy as curl</${Copy}>
+        ${problem !== null && html`<span class="field-error">First mend the JSON.</span>`}</div>
     </form>`}
   </section>`;
 }
@@ -129,11 +145,12 @@ export function Refusal({ error, onRetry }) {
 
 /** Since when it is asked, and until when. */
 function Standing({ wait }) {
-  const now = useNow();
-  const deadline = toMs(wait.deadline);
-  const left = deadline === null ? null : (deadline - now) / 1000;
-  return html`<p class="ask-standing num">
-    ${wait.since && html`asked <${Time} iso=${wait.since} relative /> · `}step <bdi class="mono">${wait.step}</bdi> ·
-    ${" "}${left === null ? "no deadline" : html`<span class=${left < 60 ? "ask-late" : ""}>${left > 0 ? `${duration(left)} left` : "its time is over"}</span>
-      <span class="faint"> (until <${Time} iso=${wait.deadline} />)</span>`}</p>`;
+  return html`<p class="ask-standing num">${wait.since && html`asked <${Time} iso=${wait.since} relative /> · `}step${" "}
+    <bdi class="mono">${wait.step}</bdi> · ${wait.deadline ? html`<${Deadline} iso=${wait.deadline} />` : "no deadline"}</p>`;
+}
+
+function Deadline({ iso }) {
+  const left = (toMs(iso) - useNow()) / 1000;
+  return html`<span class=${left < 60 ? "ask-late" : ""}>${left > 0 ? `${duration(left)} left` : "its time is over"}</span>
+    <span class="soft"> (until <${Time} iso=${iso} />)</span>`;
 }

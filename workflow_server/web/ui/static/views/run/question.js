@@ -4,6 +4,7 @@ import { useLoaded } from "../../hooks.js";
 import { html } from "../../lib.js";
 
 const LOOKED_AT = 20; // Entries of the history, newest first.
+const MOST = 100_000; // Characters of a text that are drawn.
 const PROMPTS = ["prefix", "question", "message", "prompt", "msg"];
 
 const flat = (text) => String(text).replace(/\s+/g, " ").trim();
@@ -12,8 +13,9 @@ const flat = (text) => String(text).replace(/\s+/g, " ").trim();
 function questionOf(entries, wait, isOnly) {
   const published = entries.filter(({ kind, value }) => kind === "event_published" && value !== null && typeof value === "object");
   const start = wait.prompt ? flat(wait.prompt).slice(0, 200).replace(/…$/, "") : null;
-  const says = ({ value }) => start !== null && Object.values(value).some((part) => typeof part === "string" && flat(part).startsWith(start));
-  return (published.find(says) ?? (isOnly && wait.question ? published.find(({ event }) => event === wait.question) : undefined))?.value ?? null;
+  const says = (part) => typeof part === "string" && flat(part).startsWith(start);
+  const found = start !== null && published.find(({ value }) => Object.values(value).some(says));
+  return (found || (isOnly && published.find(({ event }) => event === wait.question)) || null)?.value ?? null;
 }
 
 export function Question({ run, wait, isOnly }) {
@@ -22,8 +24,9 @@ export function Question({ run, wait, isOnly }) {
   if (!fields) return null;
   const parts = Object.entries(fields).filter(([name, part]) => part !== null && part !== "" && !isShown(name, part, wait));
   if (parts.length === 0) return null;
-  return html`<dl class="ask-question" tabindex="0" aria-label="The question">${parts.map(([name, part]) => html`<div key=${name}><dt><bdi>${name}</bdi></dt>
-    <dd>${typeof part === "object" ? html`<${JsonTree} value=${part} open=${2} />` : html`<bdi class="ask-text">${String(part).slice(0, 100_000)}</bdi>`}</dd></div>`)}</dl>`;
+  return html`<dl class="ask-question" tabindex="0" aria-label="The question">${parts.map(([name, part]) => html`<div key=${name}>
+    <dt><bdi>${name}</bdi></dt><dd>${typeof part === "object" ? html`<${JsonTree} value=${part} open=${2} />`
+      : html`<bdi class="ask-text">${String(part).slice(0, MOST)}</bdi>`}</dd></div>`)}</dl>`;
 }
 
 /** Whether the prompt says all of a field already. */

@@ -48,14 +48,17 @@ export function SendDialog({ run, events, onClose }) {
     if (problem === null) sending.send();
   };
   const actions = html`<${Copy} text=${sending.asCurl}>Copy as curl</${Copy}>
-    <${Button} primary busy=${sending.busy} disabled=${problem !== null} onClick=${submit}>${sending.busy ? "Sending…" : `Send ${event.type}`}</${Button}>`;
+    <${Button} primary busy=${sending.busy} disabled=${problem !== null} onClick=${submit}>
+      ${sending.busy ? "Sending…" : `Send ${event.type}`}</${Button}>`;
   return html`<${Dialog} title="Send an event" onClose=${onClose} actions=${actions} wide>
     <div class="send-event">
-      <${EventForm} schemas=${schemas} value=${event} onChange=${change} errors=${sending.errors} onProblem=${setProblem} isChecked=${isChecked} />
+      <${EventForm} schemas=${schemas} value=${event} onChange=${change} errors=${sending.errors} onProblem=${setProblem}
+        isChecked=${isChecked} />
       ${steps.length > 0 && html`<label class="field"><span class="field-name">Step</span>
         <select value=${step} onChange=${(change) => setStep(change.target.value)}><option value="">every step that accepts it</option>
           ${steps.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>`}
-      <label class="check"><input type="checkbox" checked=${hold} onChange=${(change) => setHold(change.target.checked)} /> Hold it until a step waits for it</label>
+      <label class="check"><input type="checkbox" checked=${hold} onChange=${(change) => setHold(change.target.checked)} />
+        Hold it until a step waits for it</label>
       <${Refusal} error=${sending.error} onRetry=${sending.send} />
     </div></${Dialog}>`;
 }

@@ -14,10 +14,7 @@ export function useSending(handlerId, request, onSent) {
     await post(["events", handlerId], writeExact(request()), { key: key.current });
     onSent();
   });
-  const errors = useMemo(
-    () => (action.error?.body?.errors ?? []).filter(({ path }) => path[0] === "event").map(({ path, message }) => ({ path: path.slice(1), message })),
-    [action.error],
-  );
+  const errors = useMemo(() => errorsOf(action.error, "event"), [action.error]);
   const renew = () => {
     key.current = newKey();
     action.clear();
@@ -26,9 +23,17 @@ export function useSending(handlerId, request, onSent) {
   return { send: action.run, busy: action.busy, error: action.error, errors, asCurl, renew };
 }
 
+/** Return the messages about the fields of a body's event, which is its key `key`. */
+export function errorsOf(error, key) {
+  const errors = error?.body?.errors ?? [];
+  return errors.filter(({ path }) => path[0] === key).map(({ path, message }) => ({ path: path.slice(1), message }));
+}
+
 /** Return what an error of sending means, and whether trying again may help. */
 export function explainRefusal(error) {
-  if (error.status === 0 || error.status >= 502) return { text: `${error.detail} Try again: with the same key nothing is sent twice.`, canRetry: true };
+  if (error.status === 0 || error.status >= 502) {
+    return { text: `${error.detail} Try again: with the same key nothing is sent twice.`, canRetry: true };
+  }
   if (error.status === 409) return { text: `Not sent: ${error.detail}`, canRetry: false };
   if (error.status === 422) return { text: "An earlier try with other fields got through: this answer was not sent.", canRetry: false };
   if (error.body?.errors) return { text: "Not sent: the marked fields need another value.", canRetry: false };

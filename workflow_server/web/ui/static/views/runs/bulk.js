@@ -6,12 +6,15 @@ import { count, number } from "../../format.js";
 import { href } from "../../router.js";
 import { useMay } from "../../store.js";
 import { ACTIONS, act, partsOf, survey } from "./bulk_work.js";
-import { inWords } from "./filter.js";
+import { inWords, isNarrowed } from "./filter.js";
 import { Actions } from "./menu.js";
 import { Now } from "./now.js";
 
-/** The line above the rows: what can be done with the selected runs, or with all of the list. */
-export function BulkBar({ filter, rows, chosen, total, onChosen, onDone }) {
+/**
+ * The line above the rows: what can be done with the selected runs, or with all of the list. While the rows are still
+ * those of another filter (`isOther`), nothing is.
+ */
+export function BulkBar({ filter, rows, chosen, total, onChosen, onDone, isOther }) {
   const isFull = useMay("full");
   const [asked, setAsked] = useState(null);
   const offered = Object.entries(ACTIONS).filter(([, { role }]) => isFull || role === "run");
@@ -22,25 +25,32 @@ export function BulkBar({ filter, rows, chosen, total, onChosen, onDone }) {
       onChosen(new Map());
       onDone();
     }
+    // The button that asked may be gone.
+    requestAnimationFrame(() => document.activeElement === document.body && document.getElementById("main").focus({ preventScroll: true }));
   };
-  const dialog = asked && html`<${BulkDialog} ...${asked} onClose=${close} />`;
-  if (chosen.size > 0) {
-    const latest = new Map(rows.map((row) => [row.handler_id, row]));
-    const handlers = [...chosen].map(([id, handler]) => latest.get(id) ?? handler);
-    return html`<div class="bulk chosen" role="group" aria-label="Selected runs">
-      <b class="num">${number(chosen.size)} selected</b>
-      ${offered.map(([action, { verb, danger }]) => html`<${Button} key=${action} small danger=${danger}
-        onClick=${() => ask(action, { handlers })}>${verb} …</${Button}>`)}
-      <${Button} small quiet onClick=${() => onChosen(new Map())}>Clear selection</${Button}>${dialog}</div>`;
-  }
-  const possible = offered.filter(([action]) => partsOf(action, filter.show).length > 0);
-  if (!isFull || possible.length === 0) return dialog;
-  const actions = possible.map(([action, { verb, danger }]) => ({
-    label: `${verb} ${inWords({ ...filter, show: "all" }) === "all runs" ? VERBS[action] : "those that match"} …`,
-    danger, run: () => ask(action, { filter }),
+  return html`${rows.length > 0 && (chosen.size > 0
+    ? html`<${Chosen} rows=${rows} chosen=${chosen} offered=${offered} ask=${ask} onChosen=${onChosen} />`
+    : isFull && html`<${All} filter=${filter} total=${total} offered=${offered} ask=${ask} isOther=${isOther} />`)}
+    ${asked && html`<${BulkDialog} key="dialog" ...${asked} onClose=${close} />`}`;
+}
+
+function Chosen({ rows, chosen, offered, ask, onChosen }) {
+  const latest = new Map(rows.map((row) => [row.handler_id, row]));
+  const handlers = [...chosen].map(([id, handler]) => latest.get(id) ?? handler);
+  return html`<div class="bulk chosen" role="group" aria-label="Selected runs">
+    <b class="num">${number(chosen.size)} selected</b>
+    ${offered.map(([action, { verb, danger }]) => html`<${Button} key=${action} small danger=${danger}
+      onClick=${() => ask(action, { handlers })}>${verb} …</${Button}>`)}
+    <${Button} small quiet onClick=${() => onChosen(new Map())}>Clear selection</${Button}></div>`;
+}
+
+function All({ filter, total, offered, ask, isOther }) {
+  const isWhole = !isNarrowed(filter);
+  const actions = offered.filter(([action]) => partsOf(action, filter.show).length > 0).map(([action, { verb, danger }]) => ({
+    label: `${verb} ${isWhole ? VERBS[action] : "those that match"} …`, danger, run: () => ask(action, { filter }),
   }));
-  return html`<div class="bulk"><span class="soft">${total === null ? "" : `${count(total, "run")}`}</span>
-    <${Actions} title="Bulk actions" actions=${actions} />${dialog}</div>`;
+  return html`<div class="bulk" inert=${isOther}><span class="soft">${total !== null && count(total, "run")}</span>
+    ${actions.length > 0 && html`<${Actions} title="Bulk actions" actions=${actions} />`}</div>`;
 }
 
 const VERBS = { cancel: "all that run", retry: "all that failed", purge: "all of this list" };
