@@ -22,6 +22,12 @@ FINISHED: tuple[Status, ...] = ("completed", "failed", "cancelled")
 """The statuses of handlers whose run has ended."""
 
 
+NowState = Literal["running", "waiting", "released", "queued", "suspended", "stalled"]
+NOW_STATES: tuple[NowState, ...] = ("running", "waiting", "released", "queued", "suspended", "stalled")
+"""Activity of a running run: it works; waits for an answer, in memory or outside of it; waits outside of it for
+something else; waits for its turn; does not go on for a reason; or nothing can happen in it any more."""
+
+
 class RunStarted(NamedTuple):
     """A handler begins a run: its first one, or, continuing a completed handler or retrying one that failed or was
     cancelled, the next.
@@ -410,6 +416,8 @@ class RunningRun(NamedTuple):
     """Time at which the run was requested, by the server's clock."""
     held_events: int = 0
     trace: str | None = None
+    left_as: Literal["waiting", "stalled"] | None = None
+    """Its activity when it was released; None for anything else, or where that is not known."""
 
 
 class StoredAnswer(NamedTuple):
@@ -438,6 +446,10 @@ class StoredHandler(NamedTuple):
     result: str | None
     damaged: bool
     """There is a result, and it is no envelope."""
+    standing: str | None = None
+    """The standing with which it was released; see ``RunReleased``."""
+    summary: str | None = None
+    """The result in a phrase."""
 
 
 class ListFilter(NamedTuple):
@@ -456,6 +468,8 @@ class ListFilter(NamedTuple):
     text: str | None = None
     """A part of the handler's id, its run's, its workflow's name, its error or one of its tags, in any case."""
     newest_first: bool = False
+    handler_ids: frozenset[str] | None = None
+    """Those of which a handler is one; any for None."""
 
 
 class ListCursor(NamedTuple):
@@ -498,16 +512,6 @@ class VersionCount(NamedTuple):
     code_version: str | None
     """None for runs from before versions were noted."""
     number: int
-
-
-class RunningCounts(NamedTuple):
-    """The unfinished runs, counted."""
-
-    versions: list[VersionCount]
-    released_waiting: int
-    """Those that are released and wait for an answer."""
-    released_stalled: int
-    """Those that are released and in which nothing can happen any more."""
 
 
 class Period(NamedTuple):

@@ -9,15 +9,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, model_serializer
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 from workflows.retry_policy import retry_policy, stop_after_attempt, wait_fixed
 
 from tests.harness.managing import Managing
 from tests.harness.runs import ended, in_memory, released, until
+from tests.harness.waiting import until_seen
 from workflow_server.execution import writer
 from workflow_server.execution.engine import new_state
+from workflow_server.execution.questions import question_text
 from workflow_server.execution.standing import OpenWait, PendingRetry, RunningStep, Standing, standing_of
 from workflow_server.execution.waits import Waits
 from workflow_server.protocol.handlers import HandlerData, HandlerDetails, RunRequest
@@ -28,7 +30,7 @@ LONG = "x" * 1_000
 
 
 class Question(InputRequiredEvent):
-    pass
+    key: SecretStr = SecretStr("secret")
 
 
 class Approval(HumanResponseEvent):
@@ -42,7 +44,7 @@ class Asks(Workflow):
     async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
         await ctx.wait_for_event(
             Approval,
-            waiter_event=Question(),
+            waiter_event=Question(prefix="May it go out?"),
             requirements={"by": "Ada", "level": math.inf, "key": SecretStr("secret"), "long": LONG, "how": object()},
             timeout=3_600,
         )
@@ -54,7 +56,7 @@ class Answered(Workflow):
 
     @step
     async def ask(self, ev: StartEvent) -> Question:
-        return Question()
+        return Question(prefix="May it go out?")
 
     @step
     async def answer(self, ev: Approval) -> StopEvent:
@@ -113,6 +115,7 @@ WAITS = {
     "event": "Approval",
     "requirements": {"by": "Ada", "level": "Infinity", "key": "**********", "long": "(str)", "how": "(object)"},
     "question": "Question",
+    "prompt": "May it go out?",
 }
 
 
@@ -152,8 +155,16 @@ async def each_place(managing: Managing, workflow: Workflow) -> list[dict[str, A
     return told
 
 
+def assert_began(told: list[dict[str, Any]], before: datetime) -> None:
+    """Check, and take out, the times at which the waits began."""
+    for since in [datetime.fromisoformat(one["waiting_for"][0].pop("since")) for one in told]:
+        assert before - timedelta(seconds=1) < since < datetime.now(UTC) + timedelta(seconds=1)
+
+
 async def test_a_wait_is_told_with_all_that_it_has(managing: Managing) -> None:
+    before = datetime.now(UTC)
     told = await each_place(managing, Asks(timeout=None))
+    assert_began(told, before)
     deadlines = {one["waiting_for"][0].pop("deadline") for one in told}
     assert told == [{"running_steps": [], "waiting_for": [WAITS], "retrying_steps": [], "stalled": False}] * 4
     for deadline in map(datetime.fromisoformat, deadlines):
@@ -173,19 +184,76 @@ async def test_a_wait_in_a_snapshot_is_told_as_before(managing: Managing, monkey
     async with managing(flow=Asks(timeout=None)) as manager:
         again = await resting(manager, handler_id)
     assert [one["waiting_for"][0].pop("deadline") is None for one in (told, again)] == [False, False]
+    assert [one["waiting_for"][0].pop("since") is None for one in (told, again)] == [False, False]
     assert again == told
+    assert told["waiting_for"] == [WAITS]
 
 
 async def test_a_step_for_an_answer_is_waited_for(managing: Managing) -> None:
+    before = datetime.now(UTC)
     told = await each_place(managing, Answered(timeout=None))
+    assert_began(told, before)
     wait: dict[str, Any] = {
         "step": "answer",
         "event": "Approval",
         "requirements": {},
         "question": None,
         "deadline": None,
+        "prompt": "May it go out?",
     }
     assert told == [{"running_steps": [], "waiting_for": [wait], "retrying_steps": [], "stalled": False}] * 4
+
+
+async def test_a_question_in_a_snapshot_is_told_as_before(managing: Managing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SNAPSHOT_TICKS", 4)
+    async with managing(flow=Answered(timeout=None)) as manager:
+        handler_id = await start(manager, "flow")
+        told = await resting(manager, handler_id)
+        await manager.store.flush()
+        stored = await manager.store.load_run(handler_id)
+        assert stored is not None
+        assert (stored.snapshot is not None, stored.ticks) == (True, [])
+    async with managing(flow=Answered(timeout=None)) as manager:
+        again = await resting(manager, handler_id)
+    for one in (told, again):
+        assert one["waiting_for"][0]["prompt"] == "May it go out?"
+        assert one["waiting_for"][0]["since"] is not None
+
+
+async def test_a_question_that_was_answered_is_told_no_longer(managing: Managing) -> None:
+    class Asks(Workflow):
+        @step
+        async def ask(self, ev: StartEvent) -> Question:
+            return Question(prefix="Who is there?")
+
+        @step
+        async def answer(self, ev: Approval) -> StopEvent | None:
+            return None if ev.by is None else StopEvent()
+
+    async with managing(flow=Asks(timeout=None)) as manager:
+        handler_id = await start(manager, "flow")
+        assert (await resting(manager, handler_id))["waiting_for"][0]["prompt"] == "Who is there?"
+        await manager.send(handler_id, {"type": "Approval", "value": {}}, None, None)
+
+        async def is_forgotten() -> bool:
+            return bool((await stands(manager, handler_id))["waiting_for"] == [NOTHING_ASKED])
+
+        await until_seen(is_forgotten, "the question was not forgotten")
+
+
+NOTHING_ASKED: dict[str, Any] = {
+    "step": "answer", "event": "Approval", "requirements": {}, "question": None, "deadline": None, "since": None,
+    "prompt": None,
+}  # fmt: skip
+
+
+async def test_a_question_that_cannot_be_written_is_none() -> None:
+    class Odd(InputRequiredEvent):
+        @model_serializer
+        def refuse(self) -> dict[str, Any]:
+            raise KeyboardInterrupt
+
+    assert question_text(Odd()) is None
 
 
 async def test_a_run_in_which_nothing_can_happen_is_stalled(managing: Managing) -> None:

@@ -13,7 +13,7 @@ import pytest
 from workflow_server.records import STATUSES, HandlersPage, ListCursor, ListFilter
 from workflow_server.store.sqlite import listing
 from workflow_server.store.sqlite.connection import text
-from workflow_server.store.sqlite.listing import PAGE, read_page
+from workflow_server.store.sqlite.listing import CHARACTERS, PAGE, READ, read_page
 from workflow_server.store.sqlite.migrations import known_migrations, migrate
 
 RESULT = '{"value":{"result":"%s"},"type":"StopEvent","types":null,"qualified_name":null}'
@@ -83,6 +83,56 @@ def test_of_large_results_only_that_of_the_page_is_in_memory(connection: sqlite3
         assert tracemalloc.get_traced_memory()[1] < 2_500_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("few", [READ, 3])
+def test_handlers_that_are_named_are_listed(
+    connection: sqlite3.Connection, newest_first: bool, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "READ", few)
+    add(connection, 40)
+    ids = [f"h{number:05}" for number in range(0, 40, 2)]
+    wanted = ListFilter(handler_ids=frozenset([*ids, "unknown"]), newest_first=newest_first, started_after=1004.0)
+    found: list[str] = []
+    cursor = None
+    while not found or cursor is not None:
+        one = page(connection, wanted, cursor=cursor, limit=3, with_results=False)
+        found += [handler.handler_id for handler in one.handlers]
+        cursor = one.cursor
+    assert found == (ids[:2:-1] if newest_first else ids[3:])
+    nobody = page(connection, wanted._replace(handler_ids=frozenset()))
+    assert (nobody.handlers, nobody.cursor) == ([], None)
+
+
+def test_the_present_takes_one_statement_and_a_part_of_each_result(connection: sqlite3.Connection) -> None:
+    add(connection, 24)
+    connection.execute("UPDATE payloads SET result = ?", (RESULT % ("x" * 1_000_000),))
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    tracemalloc.start()
+    try:
+        found = read_page(connection, ListFilter(), None, PAGE, with_results=False, with_now=True)
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()
+        connection.set_trace_callback(None)
+    assert [handler.summary for handler in found.handlers if handler.summary] == [f"{'x' * 199}…"] * 6
+    # BEGIN and ROLLBACK, twice the handlers of each status, and the present; each result is read by its row.
+    assert len([text for text in statements if "payloads" not in text or "json_each" in text]) == 3 + 2 * len(STATUSES)
+
+
+def test_a_page_ends_where_runs_stand_at_length(connection: sqlite3.Connection) -> None:
+    add(connection, 12)
+    connection.execute("UPDATE handlers SET status = 'running'")
+    connection.execute("UPDATE handlers SET released = 1, standing = ?", ("x" * (CHARACTERS - 1),))
+    sizes: list[int] = []
+    cursor = None
+    while not sizes or cursor is not None:
+        found = read_page(connection, ListFilter(), cursor, PAGE, with_results=False, with_now=True)
+        sizes.append(len(found.handlers))
+        cursor = found.cursor
+    assert sizes == [2] * 6
 
 
 def test_a_damaged_text_hides_nothing_and_is_read_as_far_as_it_goes(connection: sqlite3.Connection) -> None:

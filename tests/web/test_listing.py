@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.harness.api import as_listed
+from tests.harness.waiting import until_seen
 from tests.reliability.reading.bulk_reading import Stream, connected
 from tests.web.conftest import Serve, Served
 from workflow_server.protocol.events import UNREADABLE_RESULT, read_result
@@ -331,12 +332,19 @@ async def test_handlers_are_counted(served: Served) -> None:
     for _ in range(3):
         await served.finish("echo", text="x")
     await served.start("ask")
+
+    async def waits() -> bool:
+        return bool((await served.get("/handlers/stats"))[1]["now"]["waiting"])
+
+    await until_seen(waits, "the run never waited")
     none = {"running": 0, "completed": 0, "failed": 0, "cancelled": 0}
     assert await served.get("/handlers/stats") == (
         200,
         {
             "total": {**none, "running": 1, "completed": 3},
             "workflows": {"ask": {**none, "running": 1}, "echo": {**none, "completed": 3}},
+            "now": {"running": 0, "waiting": 1, "released": 0, "queued": 0, "suspended": 0, "stalled": 0},
+            "failed_recently": 0,
         },
     )
 
@@ -391,8 +399,9 @@ async def test_damaged_tags_are_none_and_the_list_stays_json(serve: Serve, tmp_p
         assert as_listed((await served.get(f"/handlers/{one['handler_id']}"))[1]) == listed_one
 
 
-async def test_the_id_of_another_path_cannot_be_chosen(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["stats", "stream"])
+async def test_the_id_of_another_path_cannot_be_chosen(serve: Serve, tmp_path: Path, name: str) -> None:
     served = await serve(db=tmp_path / "db", accept_handler_ids=True)
-    status, answer = await start(served, handler_id="stats")
+    status, answer = await start(served, handler_id=name)
     assert (status, "handler_id" in answer["detail"]) == (400, True)
-    assert (await start(served, handler_id="stats1"))[0] == 200
+    assert (await start(served, handler_id=f"{name}1"))[0] == 200

@@ -25,6 +25,7 @@ STATUSES: dict[tuple[str, str], set[str]] = {
     ("post", "/workflows/{name}/run-nowait"): {"200", "400", "404", "409", "413", "415", "422", "503", "507"},
     ("get", "/handlers"): {"200", "400"},
     ("get", "/handlers/stats"): {"200", "400"},
+    ("get", "/handlers/stream"): {"200", "400", "429", "503"},
     ("post", "/bulk/cancel"): {"200", "400"},
     ("post", "/bulk/retry"): {"200", "400"},
     ("get", "/handlers/{handler_id}"): {"200", "202", "404", "500"},

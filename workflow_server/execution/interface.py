@@ -21,7 +21,7 @@ from workflow_server.tracing import TracedRun, Tracing
 if TYPE_CHECKING:
     from workflow_server.execution.engine import Event, StopEvent
     from workflow_server.execution.inbox import Inbox
-    from workflow_server.execution.standing import Standing
+    from workflow_server.execution.standing import Doing, Standing
     from workflow_server.execution.workflow import ServedWorkflow
 
 
@@ -153,6 +153,10 @@ class Session(Protocol):
 
     def standing(self) -> Standing:
         """Return where the run stands."""
+
+    @property
+    def doing(self) -> Doing:
+        """Return what the run does, in a word."""
 
     def is_answer(self, event: Event) -> bool:
         """Return whether the event answers a wait that is open."""

@@ -138,11 +138,8 @@ class Journal:
         return text_of({
             **earlier,
             "loop": self._codec.encode(plain(state), "The state of the run"),
-            "deadlines": self.waits.to_json(state),
-            "questions": self.waits.questions_to_json(state),
-            "since": self.waits.since_to_json(state),
+            **self.waits.to_json(state),
             "sends": self._sends.to_json(),
-            "begun": self.waits.begun.to_json(),
             "pulls": self.pulls.to_json(),
             "keys": self.keys.to_json(),
         })  # fmt: skip

@@ -42,7 +42,7 @@ from workflow_server.execution.noting import NOTHING, Noting
 from workflow_server.execution.outcomes import LeftMemory, RunCancelled
 from workflow_server.execution.resuming import missed_time, replay
 from workflow_server.execution.routing import answers
-from workflow_server.execution.standing import Standing, standing_of
+from workflow_server.execution.standing import Doing, Standing, doing_of, standing_of
 from workflow_server.execution.step_spans import StepSpans
 from workflow_server.execution.waits import all_waiters
 from workflow_server.execution.writer import RunWriter, durable
@@ -120,9 +120,20 @@ class RunSession(EngineDriven):
         """Return where the run stands."""
         if self._left_as is not None:
             return self._left_as
-        is_resting = self._rested_at == self._mailbox.given and self._mailbox.is_empty
         waits, awaited = self.writer.journal.waits, self._run.workflow.awaited
-        return standing_of(self.broker, waits, awaited, self._gate.running, is_resting=is_resting)
+        return standing_of(self.broker, waits, awaited, self._gate.running, is_resting=self._is_resting)
+
+    @property
+    def doing(self) -> Doing:
+        """Return what the run does, in a word: of a hundred thousand runs it is asked at once."""
+        if self._left_as is not None:
+            return self._left_as.doing
+        waits, awaited = self.writer.journal.waits, self._run.workflow.awaited
+        return doing_of(self.broker, waits, awaited, is_resting=self._is_resting)
+
+    @property
+    def _is_resting(self) -> bool:
+        return self._rested_at == self._mailbox.given and self._mailbox.is_empty
 
     # -- Its task ------------------------------------------------------------------------------
 

@@ -9,20 +9,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 from workflows.events import HumanResponseEvent
 
-from workflow_server.execution.engine import BrokerState, Event, Workflow, accepted_events
+from workflow_server.execution.engine import BrokerState, Event, StepWorkerWaiter, Workflow, accepted_events
 from workflow_server.execution.routing import is_at_work
-from workflow_server.execution.waits import Waits, all_waiters
+from workflow_server.execution.waits import WaitKey, Waits, all_waiters
 
 MOST_TOLD = 100
 """Steps, waits and retries that are told at most: a fan-out may have thousands."""
 MOST_REQUIREMENTS = 20
 LONGEST_REQUIREMENT = 500
 """Characters of JSON; of a value that is longer only its type is told."""
+
+Doing = Literal["running", "waiting", "stalled"]
+"""Activity of a run: it waits where something is to be answered, also while some of its steps run."""
 
 Awaited = Sequence[tuple[str, type[Event]]]
 """Steps with the types that they accept and that come from outside of the workflow."""
@@ -46,6 +49,10 @@ class OpenWait(NamedTuple):
     question: str | None
     """The class of the event that was published with it."""
     deadline: float | None
+    since: float | None = None
+    """When it began, by the server's clock."""
+    prompt: str | None = None
+    """The question as text."""
 
 
 class PendingRetry(NamedTuple):
@@ -65,6 +72,11 @@ class Standing(NamedTuple):
     retries: Sequence[PendingRetry] = ()
     stalled: bool = False
     """Nothing happens in it any more, unless a client sends it an event or its timeout passes."""
+
+    @property
+    def doing(self) -> Doing:
+        """Return what the run does."""
+        return "waiting" if self.waits else "stalled" if self.stalled else "running"
 
     def to_json(self) -> str:
         """Return the text that is stored of a run that is released, in which no step runs."""
@@ -95,21 +107,45 @@ def standing_of(
     state: BrokerState, waits: Waits, awaited: Awaited, running: list[RunningStep], *, is_resting: bool
 ) -> Standing:
     """Return where a run in this state stands. ``is_resting``: nothing is on its way to its loop, which waits."""
-    told = list(islice(_open_waits(state, waits), MOST_TOLD))
+    told = [_told(key, waiter, waits) for key, waiter in islice(_open_waits(state), MOST_TOLD)]
     retries = list(islice(_retries(state), MOST_TOLD))
-    is_idle = is_resting and not told and not is_at_work(state) and not state.deliveries
+    is_idle = is_resting and not told and _is_idle(state)
     if is_idle:
-        told = [OpenWait(step, kind.__name__, {}, None, None) for step, kind in awaited]
+        prompt, since = waits.asked or (None, None)
+        told = [OpenWait(step, kind.__name__, {}, None, None, since, prompt) for step, kind in awaited]
     return Standing(running[:MOST_TOLD], told, retries, stalled=is_idle and not told)
 
 
-def _open_waits(state: BrokerState, waits: Waits) -> Iterator[OpenWait]:
+def doing_of(state: BrokerState, waits: Waits, awaited: Awaited, *, is_resting: bool) -> Doing:
+    """Return what ``standing_of`` would say of a run, which takes longer."""
+    if waits.since and next(_open_waits(state), None) is not None:
+        return "waiting"
+    if is_resting and _is_idle(state):
+        return "waiting" if awaited else "stalled"
+    return "running"
+
+
+def _is_idle(state: BrokerState) -> bool:
+    """Return whether nothing goes on in a run without open waits."""
+    return not is_at_work(state) and not state.deliveries
+
+
+def _open_waits(state: BrokerState) -> Iterator[tuple[WaitKey, StepWorkerWaiter[Event]]]:
     for step_id, waiter in all_waiters(state):
         if waiter.resolved_event is None and not waiter.timed_out:
-            key = (str(step_id), waiter.waiter_id)
-            requirements = requirements_told(waiter.requirements)
-            event = waiter.waiting_for_event.__name__
-            yield OpenWait(key[0], event, requirements, waits.questions.get(key), waits.deadlines.get(key))
+            yield (str(step_id), waiter.waiter_id), waiter
+
+
+def _told(key: WaitKey, waiter: StepWorkerWaiter[Event], waits: Waits) -> OpenWait:
+    return OpenWait(
+        step=key[0],
+        event=waiter.waiting_for_event.__name__,
+        requirements=requirements_told(waiter.requirements),
+        question=waits.questions.get(key),
+        deadline=waits.deadlines.get(key),
+        since=waits.since.get(key),
+        prompt=waits.prompts.get(key),
+    )
 
 
 def _retries(state: BrokerState) -> Iterator[PendingRetry]:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
-from workflows.events import HumanResponseEvent
+from workflows.events import HumanResponseEvent, InputRequiredEvent
 
 from workflow_server.execution.engine import (
     AddWaiter,
@@ -22,13 +22,16 @@ from workflow_server.execution.engine import (
     DeleteWaiter,
     Event,
     StepId,
+    StepWorkerResult,
     StepWorkerWaiter,
+    TickAddEvent,
     TickStepResult,
     TickWaiterTimeout,
     Workflow,
     WorkflowTick,
     step_functions,
 )
+from workflow_server.execution.questions import Asked, question_text
 from workflow_server.execution.renaming import NOTHING_RENAMED, Renaming
 
 WaitKey = tuple[str, str]
@@ -76,6 +79,10 @@ class Waits:
     deadlines: dict[WaitKey, float] = field(default_factory=dict)
     questions: dict[WaitKey, str] = field(default_factory=dict)
     """The classes of the events that were published with them; a wait without one is not listed."""
+    prompts: dict[WaitKey, str | None] = field(default_factory=dict)
+    """The texts of these events."""
+    asked: Asked | None = None
+    """The question that a step has returned last, until something is posted to the run."""
     since: dict[WaitKey, float | None] = field(default_factory=dict)
     """The times at which they began; None where that is not known."""
     begun: BegunWaits = field(default_factory=BegunWaits)
@@ -84,22 +91,29 @@ class Waits:
     def note(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Take note of the waits that begin with this tick, which ``state`` is about to take in."""
         if not isinstance(tick, TickStepResult):
+            if self.asked is not None and isinstance(tick, TickAddEvent) and tick.emission is None:
+                self.asked = None
             return
         for item in tick.result:
             if isinstance(item, DeleteWaiter):
                 self._forget((str(tick.step_id), item.waiter_id))
         for item in tick.result:
-            if not isinstance(item, AddWaiter):
-                continue
-            key = (str(tick.step_id), item.waiter_id)
-            self._note_type(state, tick.step_id, item.event_type)
-            if find_waiter(state, key) is None:
-                self._forget(key)
-                self.since[key] = tick.stamped_at
-                if item.waiter_event is not None:
-                    self.questions[key] = type(item.waiter_event).__name__
-                if item.timeout is not None and tick.stamped_at is not None:
-                    self.deadlines[key] = tick.stamped_at + item.timeout
+            if isinstance(item, AddWaiter):
+                self._note_wait(item, tick, state)
+            elif isinstance(item, StepWorkerResult) and InputRequiredEvent in type(item.result).__mro__:
+                self.asked = Asked(question_text(item.result), tick.stamped_at)
+
+    def _note_wait(self, item: AddWaiter[Event], tick: TickStepResult, state: BrokerState) -> None:
+        key = (str(tick.step_id), item.waiter_id)
+        self._note_type(state, tick.step_id, item.event_type)
+        if find_waiter(state, key) is None:
+            self._forget(key)
+            self.since[key] = tick.stamped_at
+            if item.waiter_event is not None:
+                self.questions[key] = type(item.waiter_event).__name__
+                self.prompts[key] = question_text(item.waiter_event)
+            if item.timeout is not None and tick.stamped_at is not None:
+                self.deadlines[key] = tick.stamped_at + item.timeout
 
     def postpone(self, seconds: float) -> None:
         """Move all deadlines: the run did not go on for so long."""
@@ -108,6 +122,7 @@ class Waits:
     def _forget(self, key: WaitKey) -> None:
         self.deadlines.pop(key, None)
         self.questions.pop(key, None)
+        self.prompts.pop(key, None)
         self.since.pop(key, None)
 
     def restore(self, state: BrokerState, data: Mapping[str, Any], renaming: Renaming) -> None:
@@ -115,12 +130,14 @@ class Waits:
         known: dict[str, dict[WaitKey, Any]] = {
             "deadlines": self.deadlines,
             "questions": self.questions,
+            "prompts": self.prompts,
             "since": self.since,
         }
         for name, values in known.items():
             for step, waiter, value in data.get(name, []):
                 values[renaming.step(step), renaming.waiter(waiter)] = value
         self.begun.restore(data.get("begun") or {}, renaming)
+        self.asked = Asked(*data["asked"]) if data.get("asked") else None
         for step_id, waiter in all_waiters(state):
             self._note_type(state, step_id, waiter.waiting_for_event)
             self.since.setdefault((str(step_id), waiter.waiter_id), None)
@@ -137,22 +154,19 @@ class Waits:
                 timeout = {"step_id": step_id, "waiter_id": waiter.waiter_id}
                 yield TickWaiterTimeout.model_validate(timeout), deadline
 
-    def to_json(self, state: BrokerState) -> list[list[Any]]:
-        """The deadlines of the waits that the state holds, for a snapshot."""
-        return _of_held(self.deadlines, state)
-
-    def questions_to_json(self, state: BrokerState) -> list[list[Any]]:
-        """The questions of the waits that the state holds, for a snapshot."""
-        return _of_held(self.questions, state)
-
-    def since_to_json(self, state: BrokerState) -> list[list[Any]]:
-        """The begins of the waits that the state holds, for a snapshot."""
-        return _of_held(self.since, state)
-
-
-def _of_held(told: Mapping[WaitKey, Any], state: BrokerState) -> list[list[Any]]:
-    held = {(str(step_id), waiter.waiter_id) for step_id, waiter in all_waiters(state)}
-    return [[*key, value] for key, value in told.items() if key in held]
+    def to_json(self, state: BrokerState) -> dict[str, Any]:
+        """Return what a snapshot keeps, of the waits that the state holds."""
+        held = {(str(step_id), waiter.waiter_id) for step_id, waiter in all_waiters(state)}
+        told: dict[str, Mapping[WaitKey, Any]] = {
+            "deadlines": self.deadlines,
+            "questions": self.questions,
+            "prompts": self.prompts,
+            "since": self.since,
+        }
+        kept: dict[str, Any] = {
+            name: [[*key, value] for key, value in values.items() if key in held] for name, values in told.items()
+        }
+        return {**kept, "asked": self.asked, "begun": self.begun.to_json()}
 
 
 class KnownWaits:

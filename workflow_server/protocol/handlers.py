@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from workflow_server.protocol.events import UNREADABLE_RESULT, EventEnvelope
-from workflow_server.records import Status, StoredHandler
+from workflow_server.records import NowState, Status, StoredHandler
 
 
 class HandlerData(BaseModel):
@@ -63,6 +63,12 @@ class OpenWaitData(BaseModel):
     )
     question: str | None = Field(description="The class of the event that was published with the wait.")
     deadline: str | None = Field(description="When the wait times out, ISO 8601, UTC; null where it does not.")
+    since: str | None = Field(None, description="When the wait began, ISO 8601, UTC; null where it is not known.")
+    prompt: str | None = Field(
+        None,
+        description="The question as text, at most 300 characters: the field prefix, question, message, prompt or msg "
+        "of the event that was published with the wait, or its only text, or else its fields as JSON.",
+    )
 
 
 class PendingRetryData(BaseModel):
@@ -93,6 +99,36 @@ class HandlerDetails(HandlerData):
     )
 
 
+class NowData(BaseModel):
+    """The present of a handler in a list."""
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+    state: NowState | None = Field(
+        description="What the run does: it works (running), waits for an answer (waiting), waits outside of memory for "
+        "something else (released), waits for its turn (queued), does not proceed (suspended), or nothing can happen "
+        "in it any more (stalled). Null where it has ended, or is about to."
+    )
+    running_steps: list[RunningStepData] | None = Field(
+        description="As in GET /handlers/{handler_id}, at most 10, as in the next two."
+    )
+    waiting_for: list[OpenWaitData] | None
+    retrying_steps: list[PendingRetryData] | None
+    running_count: int = Field(0, description="The number of steps that run, up to 100.")
+    waiting_count: int = Field(0, description="The number of waits, up to 100.")
+    retrying_count: int = Field(0, description="The number of steps that begin again later, up to 100.")
+    summary: str | None = Field(
+        description="The result of a completed run in a phrase, at most 200 characters: the result of a StopEvent, "
+        "else its fields as JSON."
+    )
+
+
+class HandlerInList(HandlerData):
+    """A handler in a list."""
+
+    now: NowData | None = Field(None, description="With include=now; absent otherwise.")
+
+
 class ListedHandler(NamedTuple):
     """The JSON of a handler in a list, around its result: that stays as it is stored, and is not parsed."""
 
@@ -102,13 +138,20 @@ class ListedHandler(NamedTuple):
 
     @classmethod
     def of(
-        cls, handler: StoredHandler, times: tuple[str, str, str], suspended: str | None, held_events: int
+        cls,
+        handler: StoredHandler,
+        times: tuple[str, str, str],
+        suspended: str | None,
+        held_events: int,
+        now: NowData | None = None,
     ) -> ListedHandler:
-        """Return what ``HandlerData`` has as JSON, put together from texts: a model for each takes four times as long.
+        """Return what ``HandlerInList`` has as JSON, put together from texts: a model for each takes four times as
+        long.
 
         ``times``: when it started, was updated and completed, as JSON.
         """
         started_at, updated_at, completed_at = times
+        present = "" if now is None else f',"now":{now.model_dump_json()}'
         error = UNREADABLE_RESULT if handler.damaged else handler.error
         return cls(
             f'{{"handler_id":{_quoted(handler.handler_id)},"workflow_name":{_quoted(handler.workflow_name)},'
@@ -117,7 +160,7 @@ class ListedHandler(NamedTuple):
             f',"status":"{handler.status}","started_at":{EMPTY if started_at == NULL else started_at},'
             f'"updated_at":{updated_at},"completed_at":{completed_at},"suspended":{_json(suspended)},'
             f'"code_version":{_json(handler.code_version)},"tags":{handler.tags or NO_TAGS},'
-            f'"held_events":{held_events}}}',
+            f'"held_events":{held_events}{present}}}',
         )
 
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from workflow_server.protocol.events import EventEnvelope, PublishedEvent
-from workflow_server.protocol.handlers import HandlerData
-from workflow_server.records import STATUSES, HandlerCount, Status
+from workflow_server.protocol.handlers import HandlerData, HandlerInList
+from workflow_server.records import STATUSES, HandlerCount, NowState, Status
 
 
 class Response(BaseModel):
@@ -78,7 +78,7 @@ class WorkflowRepresentation(Response):
 class HandlersList(Response):
     """A list of handlers."""
 
-    handlers: list[HandlerData]
+    handlers: list[HandlerInList]
     next_cursor: str | None = Field(
         None, description="With limit: the cursor of the next page, null after the last one. Absent without limit."
     )
@@ -89,15 +89,29 @@ class HandlerStats(Response):
 
     total: dict[Status, int] = Field(description="Of all workflows, by status.")
     workflows: dict[str, dict[Status, int]] = Field(description="Of each workflow that has any, by status.")
+    now: dict[NowState, int] = Field(description="Of running runs, by what they do, as in a list with include=now.")
+    failed_recently: int = Field(description="Of runs that failed or timed out in the last 24 hours.")
 
     @classmethod
-    def of(cls, counts: Iterable[HandlerCount]) -> HandlerStats:
+    def of(cls, counts: Iterable[HandlerCount], now: dict[NowState, int], failed_recently: int) -> HandlerStats:
         """Return these numbers; a status that a workflow has no handlers of is 0."""
         workflows: dict[str, dict[Status, int]] = {}
         for name, status, number in counts:
             workflows.setdefault(name, dict.fromkeys(STATUSES, 0))[status] = number
         total: dict[Status, int] = {status: sum(of[status] for of in workflows.values()) for status in STATUSES}
-        return cls(total=total, workflows=workflows)
+        return cls(total=total, workflows=workflows, now=now, failed_recently=failed_recently)
+
+
+class HandlerChange(Response):
+    """One line of the stream of changes: a cursor, and what has changed, if anything."""
+
+    cursor: str = Field(description="The stream goes on behind this line with it.")
+    handler: HandlerInList | None = Field(None, description="A handler as it is now, without its result.")
+    left: str | None = Field(None, description="The id of a handler that does not match the filters any more.")
+    purged: str | None = Field(None, description="The id of a handler that was deleted.")
+    reset: str | None = Field(
+        None, description="Changes are missing, for this reason: load the list again. The stream goes on."
+    )
 
 
 class EventSent(Response):

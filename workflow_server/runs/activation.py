@@ -20,6 +20,7 @@ from workflow_server.execution.interface import Surroundings
 from workflow_server.execution.outcomes import ended, failed_event
 from workflow_server.execution.registry import Registry
 from workflow_server.execution.session import RunSession
+from workflow_server.execution.standing import Doing
 from workflow_server.execution.unreadable import why_suspended
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.history import Note, noted
@@ -117,10 +118,12 @@ class Activation:
             run.release()
             run.retry = retry
             self.timers.schedule(run, self._surroundings.clock.now() + retry.delay)
+            self._table.touch(run)
         self.leave(run)
 
     def _is_admitted(self, run: Run) -> bool:
         if run.state in {RunState.RELEASED, RunState.QUEUED}:
+            self._table.touch(run)
             return self.admission.admit(run)
         return run.state is RunState.LOADING
 
@@ -297,10 +300,11 @@ class Activation:
         *,
         held_events: int = 0,
         trace: RunTrace | None = None,
+        left_as: Doing | None = None,
     ) -> Run:
         """Take a run into the table that is running in the store."""
         served = self._registry.find(workflow_name)
-        run = Run(self, handler_id, run_id, served, held_events=held_events, trace=trace)
+        run = Run(self, handler_id, run_id, served, held_events=held_events, trace=trace, left_as=left_as)
         self._table.add(run)
         if run.served is None:
             self.suspend(run, UNREGISTERED)

@@ -22,7 +22,7 @@ from workflow_server.runs.exceptions import (
 from workflow_server.store.base import AbstractWorkflowStore
 
 _HANDLER_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)
-_RESERVED = {".", "..", "stats"}
+_RESERVED = {".", "..", "stats", "stream"}
 """Ids whose paths under ``/handlers/`` are no handler's."""
 
 FirstRecords = list[SnapshotTaken | StateReplaced]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from workflow_server.execution.clock import ServerClock
 from workflow_server.execution.standing import Standing
-from workflow_server.protocol.handlers import HandlerDetails, OpenWaitData, PendingRetryData, RunningStepData
+from workflow_server.protocol.handlers import HandlerDetails
+from workflow_server.runs.now import retry_data, running_step_data, wait_data
 from workflow_server.runs.run import Run
 from workflow_server.runs.table import RunTable
-from workflow_server.runs.views import iso, shown
-from workflow_server.store.base import AbstractWorkflowStore, PersistentHandler, from_timestamp
+from workflow_server.runs.views import shown
+from workflow_server.store.base import AbstractWorkflowStore, PersistentHandler
 
 
 async def detailed(
@@ -25,16 +26,9 @@ async def detailed(
     behind = clock.behind()
     return HandlerDetails(
         **data,
-        running_steps=[
-            RunningStepData(step=one.step, since=iso(from_timestamp(one.since))) for one in standing.running
-        ],
-        waiting_for=[
-            OpenWaitData(**{**wait._asdict(), "deadline": _to_come(wait.deadline, behind)}) for wait in standing.waits
-        ],
-        retrying_steps=[
-            PendingRetryData(step=one.step, attempt=one.attempt, at=_to_come(one.at, behind))
-            for one in standing.retries
-        ],
+        running_steps=[running_step_data(one) for one in standing.running],
+        waiting_for=[wait_data(one, behind) for one in standing.waits],
+        retrying_steps=[retry_data(one, behind) for one in standing.retries],
         stalled=standing.stalled,
     )
 
@@ -47,11 +41,3 @@ async def _standing(store: AbstractWorkflowStore, run: Run) -> Standing | None:
         if run.standing is None:
             return None if stored is None else Standing.from_json(stored)
     return run.standing
-
-
-def _to_come(time: float | None, behind: float) -> str | None:
-    """Return a time of the server's clock as clients read it; ``behind``: the seconds to add for the wall clock's.
-
-    In milliseconds: the two clocks are not read in the same moment, and a client that asks again should find no change.
-    """
-    return None if time is None else iso(from_timestamp(round(time + behind, 3)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Literal
 from weakref import WeakValueDictionary
@@ -198,6 +199,8 @@ class EventLogs:
         self._store = store
         self._closing = closing
         """Set when the server stops: readers come back with their cursors."""
+        self.on_forget: Callable[[str], None] | None = None
+        """Called with each handler that is gone, while somebody follows changes."""
         self._logs: WeakValueDictionary[str, EventLog] = WeakValueDictionary()
         self._advancing: dict[str, tuple[EventLog, int]] = {}
         """Logs of which the store does not know yet how far their queue was read: they stay in use until it does."""
@@ -295,6 +298,8 @@ class EventLogs:
         log = self._logs.pop(handler_id, None)
         if log is not None:
             log.delete()
+        if self.on_forget is not None:
+            self.on_forget(handler_id)
 
     def footprint(self) -> dict[str, int]:
         """Return what is held beside the logs that are in use."""

@@ -7,7 +7,9 @@ the manager: a client that goes away in the middle leaves nothing half done.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Literal
 
@@ -29,9 +31,19 @@ from workflow_server.protocol.handlers import (
     RetryRequest,
     RunRequest,
 )
-from workflow_server.records import HandlerCount, HistoryPlace, ListCursor, ListFilter, Period, Status, StoredRun
+from workflow_server.records import (
+    HandlerCount,
+    HistoryPlace,
+    ListCursor,
+    ListFilter,
+    NowState,
+    Period,
+    Status,
+    StoredRun,
+)
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.bulk import BulkActions, Page, RetriedPage
+from workflow_server.runs.change_feed import ChangeFeed, ChangeReader
 from workflow_server.runs.checking import Misfit, misfits
 from workflow_server.runs.continuing import Continuing
 from workflow_server.runs.details import detailed
@@ -41,6 +53,7 @@ from workflow_server.runs.figures import Figures, standings
 from workflow_server.runs.history import history_page
 from workflow_server.runs.idempotency import IdempotencyKeys
 from workflow_server.runs.lifecycle import Lifecycle
+from workflow_server.runs.now import count_now, handlers_now, now_listed
 from workflow_server.runs.posting import Message, Postbox
 from workflow_server.runs.quota import RunQuota
 from workflow_server.runs.readiness import why_not_ready
@@ -100,6 +113,7 @@ class RuntimeManager:
         rules = retention or RetentionRules({})
         self._retention = Retention(store, self.runs, self._logs, around.clock, rules)
         self._lifecycle = Lifecycle(around, self.runs, self._activation, max_attempts=max_attempts)
+        self._changes = ChangeFeed(store, self.runs, self._logs, around.clock, self._closing)
 
     # -- Life ----------------------------------------------------------------------------------
 
@@ -133,12 +147,14 @@ class RuntimeManager:
         """Accept nothing new, and end the streams: their readers come back with their cursors."""
         self._closing.set()
         self._logs.wake()
+        self._changes.wake()
         self._waiters.close()
 
     async def stop(self, grace: float) -> None:
         """Let running steps be recorded, for at most ``grace`` seconds; see ``Lifecycle.stop``."""
         self.close()
         await self._retention.stop()
+        await self._changes.stop()
         await self._lifecycle.stop(grace)
 
     def release(self) -> None:
@@ -157,6 +173,7 @@ class RuntimeManager:
             "idempotency keys": self._keys.locked(),
             **self.runs.footprint(),
             **self._logs.footprint(),
+            **self._changes.footprint(),
             **self._activation.footprint(),
         }
 
@@ -268,19 +285,35 @@ class RuntimeManager:
         query = HandlerQuery(status_in=statuses, workflow_name_in=workflow_names)
         return await map_cooperatively(partial(shown, self.runs), await self.store.query(query))
 
+    async def doing(self, wanted: ListFilter, states: Sequence[NowState]) -> ListFilter:
+        """Return the list of those handlers of a list whose runs do one of these at present; all of them without any.
+
+        It is a list of the handlers that are found now, also where its pages are read later.
+        """
+        return wanted._replace(handler_ids=await handlers_now(self.runs, states)) if states else wanted
+
     def handler_pages(self, wanted: ListFilter) -> AsyncGenerator[list[ListedHandler], None]:
         """Yield a list page by page: one page at a time is in memory, and no result is parsed."""
         return listed_pages(self.store, self.runs, wanted)
 
     async def handler_page(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool, with_now: bool = False
     ) -> tuple[list[ListedHandler], ListCursor | None]:
         """Return one page of a list, and where the next begins; see ``AbstractWorkflowStore.list_page``."""
-        return await listed_page(self.store, self.runs, wanted, cursor, limit, with_results=with_results)
+        now = partial(now_listed, self.runs, behind=self._clock.behind()) if with_now else None
+        return await listed_page(self.store, self.runs, wanted, cursor, limit, with_results=with_results, now=now)
 
     async def count_handlers(self) -> list[HandlerCount]:
         """Return how many handlers there are of each workflow and status."""
         return await self.store.count_handlers()
+
+    async def count_now(self) -> dict[NowState, int]:
+        """Return how many of the runs that go on do what."""
+        return await count_now(self.runs)
+
+    async def count_failed(self, seconds: float) -> int:
+        """Return how many handlers have failed or timed out in the last seconds."""
+        return await self.store.count_ended("failed", time.time() - seconds)
 
     # -- Starting ------------------------------------------------------------------------------
 
@@ -475,3 +508,11 @@ class RuntimeManager:
             QueueTaken: another reader held the queue for ``timeout`` seconds.
         """
         return await self._logs.open_queue(handler_id, timeout)
+
+    def follow(self, wanted: ListFilter, cursor: str | None) -> AbstractContextManager[ChangeReader]:
+        """Return a reader of the changes of the handlers of a list, from a cursor or, for None, from now on.
+
+        Raises:
+            ShuttingDown: the server stops.
+        """
+        return self._changes.reading(wanted, cursor)

@@ -89,9 +89,14 @@ class Recovery:
             return [None] * len(runs)
 
     def _adopt(self, stored: RunningRun) -> Run:
-        name, held = stored.workflow_name, stored.held_events
-        trace = RunTrace.of(stored.trace, stored.started_at)
-        return self._activation.adopt(stored.handler_id, stored.run_id, name, held_events=held, trace=trace)
+        return self._activation.adopt(
+            stored.handler_id,
+            stored.run_id,
+            stored.workflow_name,
+            held_events=stored.held_events,
+            trace=RunTrace.of(stored.trace, stored.started_at),
+            left_as=stored.left_as,
+        )
 
     def _goes_on(self, run: Run, stored: RunningRun) -> bool:
         """Return whether the run is to come into memory; where it is not, it is left waiting for what it waits for."""

@@ -15,7 +15,7 @@ from workflow_server.execution.containment import cancel as cancel_task
 from workflow_server.execution.engine import Event
 from workflow_server.execution.inbox import InFlight
 from workflow_server.execution.interface import Session
-from workflow_server.execution.standing import Standing
+from workflow_server.execution.standing import Doing, Standing
 from workflow_server.execution.workflow import ServedWorkflow
 from workflow_server.records import InboxLoad, InboxPosted
 from workflow_server.runs.states import NEXT, QUEUE_REASON, IllegalTransition, Retry, RunState
@@ -47,6 +47,7 @@ class Run:
         "_state",
         "failure",
         "handler_id",
+        "left_as",
         "retry",
         "run_id",
         "served",
@@ -66,6 +67,7 @@ class Run:
         *,
         held_events: int = 0,
         trace: RunTrace | None = None,
+        left_as: Doing | None = None,
     ) -> None:
         self.handler_id = handler_id
         self.run_id = run_id
@@ -82,6 +84,8 @@ class Run:
         self.wake_at: float | None = None
         """The time, by the server's clock, at which its timer wakes it; set by ``Timers`` alone."""
         self.retry: Retry | None = None
+        self.left_as = left_as
+        """Its activity when it was released last; None where that is not known."""
         self._host = host
         self._held = held_events
         self._in_flight: InFlight | None = None
@@ -170,6 +174,8 @@ class Run:
 
     def release(self) -> None:
         """Note that it only waits, or cannot be loaded at present: it leaves memory, where it is in it."""
+        if self.is_active and self.session is not None:
+            self.left_as = self.session.doing
         self._enter(RunState.RELEASED)
 
     def leave(self) -> bool:

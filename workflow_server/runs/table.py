@@ -20,6 +20,8 @@ class RunTable:
     def __init__(self, logs: EventLogs, waiters: EndWaiters) -> None:
         self.wake: Callable[[Run], None]
         """Called with each run that has to be loaded for what was posted to it; set by ``Activation``."""
+        self.on_change: Callable[[str], None] | None = None
+        """Called with the handler of each run that changes without a record, while somebody follows changes."""
         self._logs = logs
         self._waiters = waiters
         self._runs: dict[str, Run] = {}
@@ -49,6 +51,11 @@ class RunTable:
             return False
         del self._runs[run.handler_id]
         return True
+
+    def touch(self, run: Run) -> None:
+        """Note that the run has changed, and that no record tells so."""
+        if self.on_change is not None:
+            self.on_change(run.handler_id)
 
     def in_memory(self) -> list[Run]:
         """Return the runs that have a session."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
 from workflow_server.errors import HandlerNotFound
 from workflow_server.protocol.events import read_result
-from workflow_server.protocol.handlers import HandlerData, ListedHandler
+from workflow_server.protocol.handlers import HandlerData, ListedHandler, NowData
 from workflow_server.records import ListCursor, ListFilter, RunEnded, RunStarted, Status, StoredHandler
 from workflow_server.runs.run import Run
 from workflow_server.runs.table import RunTable
@@ -39,25 +39,31 @@ def _why_suspended(run: Run | None, status: Status) -> str | None:
     return run.suspended if run is not None and status == "running" else None
 
 
-def listed(table: RunTable, page: Sequence[StoredHandler]) -> list[ListedHandler]:
-    """Return the handlers as they stand in a list."""
+Now = Callable[[StoredHandler], NowData]
+
+
+def listed(table: RunTable, page: Sequence[StoredHandler], now: Now | None = None) -> list[ListedHandler]:
+    """Return the handlers as they stand in a list; ``now`` tells the present of each, where that is wanted."""
     if not page:
         return []
     times = _as_json([at for handler in page for at in (handler.started_at, handler.updated_at)])
     return [
-        _listed(table, handler, started_at, updated_at)
+        _listed(table, handler, started_at, updated_at, now)
         for handler, started_at, updated_at in zip(page, times[::2], times[1::2], strict=True)
     ]
 
 
-def _listed(table: RunTable, handler: StoredHandler, started_at: str, updated_at: str) -> ListedHandler:
+def _listed(
+    table: RunTable, handler: StoredHandler, started_at: str, updated_at: str, now: Now | None
+) -> ListedHandler:
     # A run that has ended was updated last when it ended.
     is_last = handler.completed_at == handler.updated_at
     times = started_at, updated_at, updated_at if is_last else _as_json([handler.completed_at])[0]
     run = table.get(handler.handler_id) if handler.status == "running" else None
+    present = None if now is None else now(handler)
     if run is None:
-        return ListedHandler.of(handler, times, None, 0)
-    return ListedHandler.of(handler, times, run.suspended, run.held_events)
+        return ListedHandler.of(handler, times, None, 0, present)
+    return ListedHandler.of(handler, times, run.suspended, run.held_events, present)
 
 
 def _as_json(times: Sequence[float | None]) -> list[str]:
@@ -95,10 +101,13 @@ async def listed_page(
     limit: int,
     *,
     with_results: bool,
+    now: Now | None = None,
 ) -> tuple[list[ListedHandler], ListCursor | None]:
     """Return the next page of a list, and where the one after it begins."""
-    stored, following = await store.list_page(wanted, cursor, limit, with_results=with_results)
-    return listed(table, stored), following
+    stored, following = await store.list_page(
+        wanted, cursor, limit, with_results=with_results, with_now=now is not None
+    )
+    return listed(table, stored, now), following
 
 
 def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:

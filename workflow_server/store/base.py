@@ -28,7 +28,6 @@ from workflow_server.records import (
     ListFilter,
     Period,
     Record,
-    RunningCounts,
     RunningRun,
     ServerAlive,
     Status,
@@ -37,6 +36,7 @@ from workflow_server.records import (
     StoredRun,
     StoredState,
     UntakenEvent,
+    VersionCount,
     WorkflowPeriod,
 )
 from workflow_server.store.listeners import CommitListener
@@ -336,7 +336,13 @@ class AbstractWorkflowStore(ABC):
 
     @abstractmethod
     async def list_page(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int | None = None, *, with_results: bool = True
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int | None = None,
+        *,
+        with_results: bool = True,
+        with_now: bool = False,
     ) -> HandlersPage:
         """Return the next page of a list: at most ``limit`` handlers, None for as many as the store reads at once.
 
@@ -344,7 +350,8 @@ class AbstractWorkflowStore(ABC):
         short, or empty. A page is bounded in number and size, but for its last handler, and so is the number of
         handlers that are looked at for it. A handler that is started or continued while the list is read is left out
         where it was not reached yet: so a list has an end, and no handler is in it twice. Without ``with_results`` the
-        results are None.
+        results are None. With ``with_now``, handlers have their ``standing`` and ``summary``, at a cost that does not
+        depend on the sizes of their results.
         """
 
     @abstractmethod
@@ -352,13 +359,17 @@ class AbstractWorkflowStore(ABC):
         """Return how many handlers there are of each workflow and status, ordered by both; none of a number of 0."""
 
     @abstractmethod
-    async def count_running(self) -> RunningCounts:
-        """Return the runs that have not ended by workflow and version of the code, and the released ones among them by
-        what they wait for. The number of runs that are looked at is bounded."""
+    async def count_versions(self) -> list[VersionCount]:
+        """Return how many runs have not ended of each workflow and version of its code, those with most of them first.
+        The number of runs that are looked at is bounded."""
 
     @abstractmethod
     async def read_period(self, workflow_name: str, period: Period) -> WorkflowPeriod:
         """Return what the handlers of a workflow did in a period. The number of those that are looked at is bounded."""
+
+    @abstractmethod
+    async def count_ended(self, status: Status, after: float) -> int:
+        """Return how many handlers of an ended status ended later than this."""
 
     @abstractmethod
     async def ended_handlers(

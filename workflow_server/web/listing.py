@@ -6,12 +6,13 @@ import json
 import math
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from aiohttp import web
 
-from workflow_server.records import STATUSES, ListCursor, ListFilter, Status
+from workflow_server.records import NOW_STATES, STATUSES, ListCursor, ListFilter, NowState, Status
 from workflow_server.web.exceptions import FilterMissing, InvalidParameter, RunningNotAllowed
 from workflow_server.web.parameters import boolean, single, statuses, values
 
@@ -21,7 +22,7 @@ LONGEST_TEXT = 200
 """Characters of ``q``."""
 
 FILTERS = ("status", "workflow_name", "tag", "code_version", "q", "started_after", "started_before")
-PARAMETERS = (*FILTERS, "order", "limit", "cursor", "include")
+PARAMETERS = (*FILTERS, "now", "order", "limit", "cursor", "include")
 BULK_PARAMETERS = (*FILTERS, "limit", "cursor", "purge", "running", "dry_run")
 RETRY_PARAMETERS = (*FILTERS, "limit", "cursor", "from_step", "fork", "dry_run")
 RETRIED: tuple[Status, ...] = ("failed", "cancelled")
@@ -38,6 +39,7 @@ class PageAsked(NamedTuple):
     limit: int
     cursor: ListCursor | None
     with_results: bool
+    with_now: bool
 
 
 class BulkAsked(NamedTuple):
@@ -68,6 +70,18 @@ def list_filter(request: web.Request) -> ListFilter:
     )
 
 
+def states_asked(request: web.Request) -> Sequence[NowState]:
+    """Parse the states of runs to which the list is limited; none where it is not.
+
+    Raises:
+        InvalidParameter: one of them is unknown.
+    """
+    asked = values(request, "now") or ()
+    if not set(asked) <= set(NOW_STATES):
+        raise InvalidParameter("now", f"one of {', '.join(NOW_STATES)}")
+    return [state for state in NOW_STATES if state in asked]
+
+
 def page_asked(request: web.Request) -> PageAsked | None:
     """Parse which page is asked for; None for the whole list.
 
@@ -75,12 +89,16 @@ def page_asked(request: web.Request) -> PageAsked | None:
         InvalidParameter: a parameter is not valid.
     """
     limit = _limit(request)
-    included = _choice(request, "include", ("result",), "result")
+    included = values(request, "include") or ()
+    if not set(included) <= {"result", "now"}:
+        raise InvalidParameter("include", "result or now")
     if limit is None:
         if single(request, "cursor") is not None:
             raise InvalidParameter("cursor", "a limit beside it")
+        if "now" in included:
+            raise InvalidParameter("include", "a limit beside now")
         return None
-    return PageAsked(limit, _cursor(request), included is not None)
+    return PageAsked(limit, _cursor(request), with_results="result" in included, with_now="now" in included)
 
 
 def bulk_asked(request: web.Request) -> BulkAsked:

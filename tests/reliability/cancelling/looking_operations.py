@@ -23,6 +23,9 @@ class Look(Operation):
         "RuntimeManager.server_state",
         "RuntimeManager.state",
         "RuntimeManager.workflow_statistics",
+        "RuntimeManager.count_now",
+        "RuntimeManager.doing",
+        "RuntimeManager.count_failed",
         "RuntimeManager.history",
         "RuntimeManager.misfits",
     )
@@ -37,7 +40,9 @@ class Look(Operation):
         wanted = ListFilter(["completed"], ["once"], newest_first=True)
         pages = [page async for page in self.manager.handler_pages(wanted)]
         paged = [json.loads(f"{before}null{after}")["handler_id"] for page in pages for before, _, after in page]
-        newest, _ = await self.manager.handler_page(wanted, None, 1, with_results=False)
+        newest, _ = await self.manager.handler_page(wanted, None, 1, with_results=False, with_now=True)
+        if min((await self.manager.count_now()).values()) < 0 or await self.manager.count_failed(60.0) < 0:
+            return False
         matching = await self.manager.handlers_matching(wanted._replace(text=self.handler_id), None, 10)
         assert matching.handler_ids == [self.handler_id]
         entries, following = await self.manager.history(self.handler_id, None, 1)
@@ -53,6 +58,11 @@ class Look(Operation):
             return False
         found = await self.manager.workflow_statistics("once", Period(0.0, 1e10, 2))
         if not sum(bucket.completed for bucket in found.runs.buckets):
+            return False
+        nothing, _ = await self.manager.handler_page(
+            await self.manager.doing(wanted, ["waiting"]), None, 1, with_results=False
+        )
+        if nothing:
             return False
         counts = await self.manager.count_handlers()
         if len(newest) != 1 or not any(count.workflow_name == "once" for count in counts):
@@ -136,4 +146,34 @@ class ReadQueue(Operation):
         assert self.seen == [event.sequence for event in log]
 
 
-LOOKING: tuple[type[Operation], ...] = (Look, Read, ReadQueue)
+class Follow(Operation):
+    """A reader of changes that is cancelled goes on, or another from its cursor: the end of a run is told."""
+
+    covers = ("ChangeReader.next_page",)
+
+    async def prepare(self) -> None:
+        self.handler_id = await self.listen()
+        self.cursor: str | None = None
+
+    async def work(self) -> None:
+        await self.follow()
+
+    async def follow(self) -> None:
+        with self.manager.follow(ListFilter(text=self.handler_id), self.cursor) as reader:
+            while True:
+                page = await reader.next_page(LIMIT)
+                assert not [one for one in page if one.key == "reset"]
+                self.cursor = reader.cursor()
+                if any(one.key == "handler" and '"status":"completed"' in one.value for one in page):
+                    return
+
+    def beside(self) -> list[Any]:
+        return [self.manager.send(self.handler_id, told("last"), None, None), last_event(self.manager, self.handler_id)]
+
+    async def check(self, outcome: Outcome) -> None:
+        if outcome.cancelled and self.cursor is not None:
+            await self.follow()
+        assert self.manager.footprint()["readers of changes"] == 0
+
+
+LOOKING: tuple[type[Operation], ...] = (Look, Read, ReadQueue, Follow)

@@ -31,6 +31,7 @@ from tests.reliability.cancelling.manager_operations import CHANGING, RunAgain, 
 from tests.reliability.cancelling.operation import cancel_operation, managed, nothing_is_held, steps
 from tests.reliability.reporting import Extent, Survived
 from tests.store.fault_injection import COMMIT_MOMENTS
+from workflow_server.runs.change_feed import ChangeReader
 from workflow_server.runs.events import EventReader, QueueReader
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.server import WorkflowServer
@@ -63,7 +64,7 @@ def test_every_coroutine_of_store_and_manager_has_its_attack() -> None:
     covered = {name for kind in OPERATIONS for name in kind.covers}
     covered |= {name.partition(",")[0] for name in server_lives.LIVES}
     lives = {"WorkflowServer.start", "WorkflowServer.stop"}
-    assert coroutines(RuntimeManager, EventReader, QueueReader) | lives == covered
+    assert coroutines(RuntimeManager, EventReader, QueueReader, ChangeReader) | lives == covered
     # To serve is to start, to wait and to stop; for misfits, it asks its manager; a reload changes nothing durable.
     others = {"WorkflowServer.serve", "WorkflowServer.misfits", "WorkflowServer.reload"}
     assert coroutines(WorkflowServer) == lives | others

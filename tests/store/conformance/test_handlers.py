@@ -20,6 +20,7 @@ from workflow_server.records import (
     KeyAnswered,
     ListCursor,
     ListFilter,
+    RunReleased,
     SnapshotTaken,
     StatePatched,
     StateReplaced,
@@ -388,6 +389,35 @@ async def test_ended_handlers_are_found_in_the_order_of_their_ends(store: Abstra
     assert await store.ended_handlers("failed", FIRST, LAST, 10) == [EndedHandler(1000.0, "f", "f-1")]
     assert await store.ended_handlers("cancelled", FIRST, LAST, 10) == [EndedHandler(0.0, "none", None)]
     assert await store.ended_handlers("running", FIRST, LAST, 10) == []
+
+
+async def test_ended_handlers_are_counted_from_a_time_on(store: AbstractWorkflowStore) -> None:
+    for name, at in {"a": 1500.0, "b": 2000.0, "c": 2500.0}.items():
+        await store.append(run_started(name), run_ended(name, status="failed", at=at))
+    await store.append(run_started("d"), run_ended("d", at=2500.0), run_started("running"))
+    assert [await store.count_ended("failed", at) for at in (0.0, 1500.0, 2499.0, 2500.0)] == [3, 2, 1, 0]
+    assert await store.delete(HandlerQuery(handler_id_in=["c"])) == 1
+    assert [await store.count_ended(status, 0.0) for status in ("completed", "failed", "cancelled")] == [1, 2, 0]
+
+
+async def test_a_list_has_the_present_where_it_is_wanted(store: AbstractWorkflowStore) -> None:
+    standing = '[[["ask","Answer",{},null,null,1.0,"Why?"]],[],false]'
+    await store.append(run_started("done"), run_ended("done"), run_started("failed"))
+    await store.append(run_ended("failed", status="failed"), run_started("waits"), run_started("works"))
+    await store.append(RunReleased("waits", "waits-1", None, standing))
+    page = await store.list_page(ListFilter(), None, with_results=False, with_now=True)
+    assert {one.handler_id: (one.standing, one.summary, one.result) for one in page.handlers} == {
+        "done": (None, "1", None),
+        "failed": (None, None, None),
+        "waits": (standing, None, None),
+        "works": (None, None, None),
+    }
+    assert [run.left_as for run in await store.running_runs()] == ["waiting", None]
+    for told, left_as in (("[[],[],true]", "stalled"), ('[[],[["s",2,1.0]],false]', None), ("damaged", None)):
+        await store.append(RunReleased("waits", "waits-1", None, told))
+        assert (await store.running_runs())[0].left_as == left_as
+    plain = await store.list_page(ListFilter(), None, with_results=False)
+    assert {(one.standing, one.summary) for one in plain.handlers} == {(None, None)}
 
 
 async def test_what_is_beyond_a_number_of_ended_handlers_is_found(store: AbstractWorkflowStore) -> None:

@@ -141,7 +141,13 @@ async def test_streams_of_a_revoked_token_end_and_those_of_others_go_on(
         served.client.cookie_jar.clear()
     _, handler = await served.post("/workflows/ask/run-nowait", headers=bearer(other))
     path = f"/events/{handler['handler_id']}?after_sequence=-1&sse=false"
-    async with served.client.get(path, headers=headers) as ends, served.client.get(path, headers=bearer(other)) as on:
+    changes = "/handlers/stream?sse=false"
+    async with (
+        served.client.get(path, headers=headers) as ends,
+        served.client.get(path, headers=bearer(other)) as on,
+        served.client.get(changes, headers=headers) as follows,
+    ):
+        assert b"cursor" in await follows.content.readline()
         assert b"Asked" in await ends.content.readline()
         assert b"Asked" in await on.content.readline()
         waiting = asyncio.create_task(served.post("/workflows/ask/run", headers=headers))
@@ -155,7 +161,9 @@ async def test_streams_of_a_revoked_token_end_and_those_of_others_go_on(
         with pytest.raises(ClientPayloadError):
             # Without its last chunk, so that nobody takes it for the end of the run.
             await ends.content.read()
-        assert (await served.get(path, headers=headers))[0] == 401
+        with pytest.raises(ClientPayloadError):
+            await follows.content.read()
+        assert [(await served.get(one, headers=headers))[0] for one in (path, changes)] == [401, 401]
         answer = {"event": {"type": "Answered", "value": {"text": "yes"}}}
         _, runs = await served.get("/handlers", headers=bearer(other))
         for run in runs["handlers"]:

@@ -11,6 +11,7 @@ from itertools import product
 from operator import itemgetter
 from typing import Any
 
+from workflow_server.protocol.phrases import HEAD, summary_of
 from workflow_server.records import HandlerCount, HandlersPage, ListCursor, ListFilter, Status, StoredHandler
 from workflow_server.store.sqlite.connection import DAMAGED
 from workflow_server.store.sqlite.reads import READS
@@ -35,22 +36,35 @@ _BEHIND_ALL_IDS = "\U0010ffff"
 
 
 def read_page(
-    connection: sqlite3.Connection, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool
+    connection: sqlite3.Connection,
+    wanted: ListFilter,
+    cursor: ListCursor | None,
+    limit: int,
+    *,
+    with_results: bool,
+    with_now: bool = False,
 ) -> HandlersPage:
     """Return the next handlers of the list, read in one transaction; see ``AbstractWorkflowStore.list_page``."""
     # Without a call of ``text`` for each value, which only a damaged one needs.
     careful, connection.text_factory = connection.text_factory, str
+    how = {"with_results": with_results, "with_now": with_now}
     try:
-        return _read_page(connection, wanted, cursor, limit, with_results=with_results)
+        return _read_page(connection, wanted, cursor, limit, **how)
     except sqlite3.OperationalError:
         connection.text_factory = careful
-        return _read_page(connection, wanted, cursor, limit, with_results=with_results)
+        return _read_page(connection, wanted, cursor, limit, **how)
     finally:
         connection.text_factory = careful
 
 
 def _read_page(
-    connection: sqlite3.Connection, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, with_results: bool
+    connection: sqlite3.Connection,
+    wanted: ListFilter,
+    cursor: ListCursor | None,
+    limit: int,
+    *,
+    with_results: bool,
+    with_now: bool,
 ) -> HandlersPage:
     connection.execute("BEGIN")
     try:
@@ -58,9 +72,9 @@ def _read_page(
         if begun is None:
             return HandlersPage([], None)
         rows, place = _rows(connection, wanted, _within(begun, wanted), limit)
-        if not with_results:
-            return HandlersPage([_without_result(row) for row in rows], _at(begun, place))
-        handlers = _with_results(connection, rows)
+        handlers = _with_results(connection, rows) if with_results else [_without_result(row) for row in rows]
+        if with_now:
+            handlers = present_of(connection, handlers)
     finally:
         connection.execute("ROLLBACK")
     if len(handlers) < len(rows):
@@ -118,12 +132,15 @@ def _rows(
 
 def _in_order(connection: sqlite3.Connection, wanted: ListFilter, part: ListCursor) -> Iterator[sqlite3.Cursor]:
     """Yield what has to be merged: an index orders the handlers of each status, of each workflow, of each tag
-    and of each version of the code."""
+    and of each version of the code. Few that are named are sorted."""
     direction = "reverse" if wanted.newest_first else "order"
     place = part._asdict()
     statuses = dict.fromkeys(wanted.statuses)
     names = dict.fromkeys(wanted.workflow_names or ())
-    if wanted.tags:
+    if wanted.handler_ids is not None and len(wanted.handler_ids) <= READ:
+        ids = json.dumps(list(wanted.handler_ids))
+        yield connection.execute(READS[f"named_in_{direction}"], {**place, "handler_ids": ids})
+    elif wanted.tags:
         yield connection.execute(READS[f"tagged_in_{direction}"], {**place, "tag": wanted.tags[0]})
     elif wanted.code_versions and len(wanted.code_versions) <= MERGED:
         for version in dict.fromkeys(wanted.code_versions):
@@ -143,13 +160,14 @@ def _condition(wanted: ListFilter) -> Callable[[Row], bool]:
     names = None if wanted.workflow_names is None else frozenset(wanted.workflow_names)
     tags = frozenset(wanted.tags)
     versions = frozenset(wanted.code_versions)
+    ids = wanted.handler_ids
     text = None if wanted.text is None else wanted.text.casefold()
 
     def belongs(row: Row) -> bool:
         _, handler_id, name, status, run_id, error, *_, version, stored_tags = row
         if status not in statuses or (names is not None and name not in names):
             return False
-        if versions and version not in versions:
+        if (versions and version not in versions) or (ids is not None and handler_id not in ids):
             return False
         own_tags = tags_of(stored_tags) if (tags or text is not None) and stored_tags else ()
         if not tags.issubset(own_tags):
@@ -172,7 +190,7 @@ def _handler(row: Row, result: str | None, *, damaged: bool) -> StoredHandler:
     *fields, tags = row[1:]
     # Only what is JSON may stand in the JSON of a list.
     checked = None if tags is None else json.dumps(tags_of(tags), ensure_ascii=False, separators=(",", ":"))
-    return StoredHandler._make((*fields, checked, result, damaged))
+    return StoredHandler._make((*fields, checked, result, damaged, None, None))
 
 
 def _with_results(connection: sqlite3.Connection, rows: list[Row]) -> list[StoredHandler]:
@@ -190,6 +208,32 @@ def _with_results(connection: sqlite3.Connection, rows: list[Row]) -> list[Store
             break
     results.close()
     return handlers
+
+
+# -- The present -----------------------------------------------------------------------------------
+
+
+def present_of(connection: sqlite3.Connection, handlers: list[StoredHandler]) -> list[StoredHandler]:
+    """Return the handlers, or the first of them, with where they stand and with their results in a phrase."""
+    found: list[StoredHandler] = []
+    size = 0
+    ids = json.dumps([handler.handler_id for handler in handlers])
+    rows = connection.execute(READS["listed_present"], {"handler_ids": ids})
+    for handler, (standing, result) in zip(handlers, rows, strict=False):
+        found.append(handler._replace(standing=standing, summary=_summary(connection, result)))
+        size += len(standing or "")
+        if size >= CHARACTERS:
+            break
+    rows.close()
+    return found
+
+
+def _summary(connection: sqlite3.Connection, payload: int | None) -> str | None:
+    """Return the result in this row in a phrase. Only its first bytes are read: a column would be read whole."""
+    if payload is None:
+        return None
+    with connection.blobopen("payloads", "result", payload, readonly=True) as result:
+        return summary_of(result.read(HEAD), is_whole=len(result) <= HEAD)
 
 
 # -- Counts ----------------------------------------------------------------------------------------

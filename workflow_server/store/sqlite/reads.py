@@ -186,6 +186,11 @@ def find_answer(connection: sqlite3.Connection, scope: str, key: str) -> StoredA
     return None if row is None else StoredAnswer(*row)
 
 
+def count_ended(connection: sqlite3.Connection, status: Status, after: float) -> int:
+    (number,) = connection.execute(READS["count_ended"], {"status": status, "after": after}).fetchone()
+    return int(number)
+
+
 def ended_handlers(
     connection: sqlite3.Connection, status: Status, after: EndedHandler, until: EndedHandler, limit: int
 ) -> list[EndedHandler]:

@@ -18,6 +18,7 @@ from workflow_server.web.responses import json_response
 from workflow_server.web.roles import includes
 from workflow_server.web.state import MANAGER, PRINCIPAL, STREAMS
 from workflow_server.web.streaming.bounded_writer import ReaderLeft
+from workflow_server.web.streaming.event_format import EventFormat
 from workflow_server.web.streaming.event_stream import EventStream, StreamOptions
 from workflow_server.web.streaming.ndjson import NDJSON
 from workflow_server.web.streaming.sse import SSE
@@ -48,7 +49,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     handler_id = request.match_info["handler_id"]
     if request.method == hdrs.METH_HEAD:
         await request.app[MANAGER].get_handler(handler_id)
-        return web.Response(headers=options.headers())
+        return web.Response(headers=options.format.headers())
     with request.app[STREAMS].admitted(request):
         try:
             reader = await _open(request, handler_id, *position)
@@ -90,12 +91,21 @@ def stream_options(request: web.Request) -> StreamOptions:
     Raises:
         InvalidParameter: a parameter is not valid.
     """
-    sse = boolean(request, "sse", default=_prefers_sse(request.headers.get(hdrs.ACCEPT, "")))
     return StreamOptions(
-        format=SSE if sse else NDJSON,
+        format=stream_format(request),
         include_internal=boolean(request, "include_internal", default=False),
         include_qualified_name=boolean(request, "include_qualified_name", default=True),
     )
+
+
+def stream_format(request: web.Request) -> EventFormat:
+    """Parse the format in which the client wants a stream.
+
+    Raises:
+        InvalidParameter: a parameter is not valid.
+    """
+    sse = boolean(request, "sse", default=_prefers_sse(request.headers.get(hdrs.ACCEPT, "")))
+    return SSE if sse else NDJSON
 
 
 def stream_position(request: web.Request, options: StreamOptions) -> tuple[Cursor, float | None]:

@@ -31,6 +31,7 @@ from workflow_server.web.listing import (
     list_filter,
     page_asked,
     retry_asked,
+    states_asked,
 )
 from workflow_server.web.parameters import boolean, check_known, single
 from workflow_server.web.responses import HANDLER_STATUS, JSON, handler_response, json_response
@@ -38,6 +39,9 @@ from workflow_server.web.state import HANDLER_ID, MANAGER, STREAMS
 from workflow_server.web.streaming.handler_list import page_response, write_list
 
 logger = logging.getLogger(__name__)
+
+RECENTLY = 86_400.0
+"""Seconds for which a failure is recent."""
 
 
 async def get_handler(request: web.Request) -> web.Response:
@@ -55,17 +59,18 @@ async def get_result(request: web.Request) -> web.Response:
 async def list_handlers(request: web.Request) -> web.StreamResponse:
     """GET /handlers. Without a limit it counts as an open stream while it is written; HEAD reads nothing."""
     check_known(request, PARAMETERS)
-    wanted, page = list_filter(request), page_asked(request)
+    wanted, states, page = list_filter(request), states_asked(request), page_asked(request)
     if request.method == hdrs.METH_HEAD:
         return web.Response(content_type=JSON)
     manager = request.app[MANAGER]
     if page is not None:
+        wanted = await manager.doing(wanted, states)
         handlers, following = await manager.handler_page(
-            wanted, page.cursor, page.limit, with_results=page.with_results
+            wanted, page.cursor, page.limit, with_results=page.with_results, with_now=page.with_now
         )
         return page_response(handlers, None if following is None else cursor_text(wanted, following))
     with request.app[STREAMS].admitted(request):
-        async with aclosing(manager.handler_pages(wanted)) as pages:
+        async with aclosing(manager.handler_pages(await manager.doing(wanted, states))) as pages:
             return await write_list(request, pages)
 
 
@@ -92,7 +97,9 @@ async def get_state(request: web.Request) -> web.Response:
 async def count_handlers(request: web.Request) -> web.Response:
     """GET /handlers/stats."""
     check_known(request, ())
-    return json_response(HandlerStats.of(await request.app[MANAGER].count_handlers()))
+    manager = request.app[MANAGER]
+    counts, failed = await manager.count_handlers(), await manager.count_failed(RECENTLY)
+    return json_response(HandlerStats.of(counts, await manager.count_now(), failed))
 
 
 async def cancel_matching(request: web.Request) -> web.Response:

@@ -13,14 +13,14 @@ from workflow_server.protocol.requests import EventBody, RetryBody, RunBody, Ses
 from workflow_server.protocol.server import ServerData
 from workflow_server.protocol.state import StateData
 from workflow_server.protocol.statistics import WorkflowStatisticsData
-from workflow_server.records import HISTORY_CURSOR, STATUSES
+from workflow_server.records import HISTORY_CURSOR, NOW_STATES, STATUSES
 from workflow_server.runs.statistics import PERIODS
 from workflow_server.web import statistics
 from workflow_server.web.history import USUAL
 from workflow_server.web.listing import LONGEST_TEXT, MOST
 from workflow_server.web.metrics import OPENMETRICS
 from workflow_server.web.responses import JSON
-from workflow_server.web.routes import events, handlers, server, sessions, workflows
+from workflow_server.web.routes import changes, events, handlers, server, sessions, workflows
 from workflow_server.web.routes.route import Parameter, Response, Route
 from workflow_server.web.streaming.ndjson import NDJSON
 from workflow_server.web.streaming.sse import SSE
@@ -72,23 +72,31 @@ def _by_status(model: type[BaseModel]) -> dict[int, Response]:
     }
 
 
-_SSE_EVENT: dict[str, Any] = {
-    "description": "An event: its sequence, and its envelope with its time as JSON.",
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "pattern": "^[0-9]+$"},
-        "data": {
-            "type": "string",
-            "contentMediaType": JSON,
-            "contentSchema": {"$ref": "#/components/schemas/PublishedEvent"},
+def _sse(description: str, id_pattern: str, model: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "pattern": f"^{id_pattern}$"},
+            "data": {
+                "type": "string",
+                "contentMediaType": JSON,
+                "contentSchema": {"$ref": f"#/components/schemas/{model}"},
+            },
         },
-    },
-    "required": ["id", "data"],
-}
+        "required": ["id", "data"],
+    }
+
+
+_SSE_EVENT = _sse("An event: its sequence, and its envelope with its time as JSON.", "[0-9]+", "PublishedEvent")
+_SSE_CHANGE = _sse("A change: its cursor, and what there is to tell as JSON.", changes.CURSOR, "HandlerChange")
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
 _CURSOR: dict[str, Any] = {"oneOf": [{"type": "integer", "minimum": -1}, {"const": "now"}]}
+_SSE_OR_NDJSON = _boolean(
+    "sse", True, "Server-Sent Events if true, NDJSON if false. By default, the Accept header decides."
+)
 _STREAM_PARAMETERS = (
-    _boolean("sse", True, "Server-Sent Events if true, NDJSON if false. By default, the Accept header decides."),
+    _SSE_OR_NDJSON,
     _boolean("include_internal", False, "Include the engine's internal events."),
     _boolean("include_qualified_name", True, "Include the qualified names of the events' classes."),
     Parameter(
@@ -124,8 +132,24 @@ _FILTERS = (
     Parameter("started_after", "Handlers that were started later than this, UTC where no offset is given.", _TIME),
     Parameter("started_before", "Handlers that were started earlier than this.", _TIME),
 )
+_CHANGES = (
+    _SSE_OR_NDJSON,
+    Parameter(
+        "cursor",
+        "Send every change behind this cursor of an earlier line; without a cursor, those from now on.",
+        {"type": "string", "pattern": f"^({changes.CURSOR})?$"},
+    ),
+    *(parameter for parameter in _FILTERS if parameter.name in changes.PARAMETERS),
+    Parameter("Last-Event-ID", "In SSE, takes precedence over cursor.", {"type": "string"}, "header"),
+)
 _LISTING = (
     *_FILTERS,
+    Parameter(
+        "now",
+        "Running runs that do one of these at present: see the key now that include=now adds. Empty values are "
+        "ignored.",
+        {"type": "array", "items": {"type": "string", "enum": [*NOW_STATES, ""]}},
+    ),
     Parameter(
         "order",
         "asc for the oldest first, by their start; desc for the newest first.",
@@ -140,8 +164,9 @@ _LISTING = (
     Parameter("cursor", "With limit: the next_cursor of the page before.", {"type": "string"}),
     Parameter(
         "include",
-        "With limit, results are null unless they are included.",
-        {"type": "string", "enum": ["result"]},
+        "With limit, results are null unless they are included. now, which needs a limit, adds what each run does at "
+        "present, as the key now.",
+        {"type": "array", "items": {"type": "string", "enum": ["result", "now"]}},
     ),
 )
 
@@ -303,13 +328,31 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/handlers/stats",
         handlers.count_handlers,
-        "Count the handlers by workflow and status.",
+        "Count the handlers by workflow, by status and by what they do.",
         {
             200: _json("The numbers.", responses.HandlerStats),
             400: _error("Unknown parameter."),
             503: _WRITING[503],
         },
         role="read",
+    ),
+    Route(
+        "GET",
+        "/handlers/stream",
+        changes.stream_handlers,
+        "Stream the changes of handlers.",
+        {
+            200: Response(
+                "The changes, from the cursor on; the stream has no end.",
+                {SSE.content_type: _SSE_CHANGE, NDJSON.content_type: (responses.HandlerChange,)},
+            ),
+            400: _error("Unknown or invalid parameter."),
+            429: _error("Too many streams are open."),
+            503: _WRITING[503],
+        },
+        _CHANGES,
+        role="read",
+        waits=True,
     ),
     Route(
         "GET",

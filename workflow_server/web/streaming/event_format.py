@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from aiohttp import hdrs
+
 
 @dataclass(frozen=True)
 class EventFormat:
@@ -18,3 +20,11 @@ class EventFormat:
     opening: bytes
     heartbeat: bytes
     record: Callable[[int, str, str], str]
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of a stream in this format."""
+        return {
+            hdrs.CONTENT_TYPE: self.content_type,
+            hdrs.CACHE_CONTROL: "no-cache, no-transform",
+            "X-Accel-Buffering": "no",
+        }

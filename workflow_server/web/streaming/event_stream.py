@@ -14,23 +14,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
-from workflow_server.errors import HandlerNotFound, ShuttingDown
 from workflow_server.protocol.client_json import with_finite_numbers
 from workflow_server.protocol.events import time_as_json
 from workflow_server.records import StoredEvent
-from workflow_server.web.exceptions import AccessEnded
 from workflow_server.web.state import SETTINGS, STREAMS
-from workflow_server.web.streaming.bounded_writer import (
-    WRITE_SIZE,
-    BoundedWriter,
-    ReaderLeft,
-    ReaderStalled,
-    limit_send_buffer,
-    unbuffered,
-)
+from workflow_server.web.streaming.bounded_writer import WRITE_SIZE, BoundedWriter
 from workflow_server.web.streaming.event_format import EventFormat
+from workflow_server.web.streaming.open_response import write_stream
 
 if TYPE_CHECKING:
     from workflow_server.runs.events import EventReader
@@ -49,14 +41,6 @@ class StreamOptions:
     include_internal: bool
     include_qualified_name: bool
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers of such a stream."""
-        return {
-            hdrs.CONTENT_TYPE: self.format.content_type,
-            hdrs.CACHE_CONTROL: "no-cache, no-transform",
-            "X-Accel-Buffering": "no",
-        }
-
 
 class EventStream:
     """Writes the events of ``reader`` as the response to ``request``."""
@@ -74,25 +58,7 @@ class EventStream:
         Raises:
             ReaderLeft: before anything was written.
         """
-        response = web.StreamResponse(headers=self._options.headers())
-        # Not "Connection: close": with it, fetch of Node.js takes a stream that breaks off for one that has ended.
-        # Whatever waits for a reader waits in the store, not in buffers.
-        transport = unbuffered(self._request)
-        limit_send_buffer(transport, self._settings.send_buffer)
-        stream = await response.prepare(self._request)
-        if stream is None:
-            raise ReaderLeft
-        try:
-            await self._pump(BoundedWriter(transport, stream, self._settings.write_timeout))
-            transport.set_write_buffer_limits()
-        except (ShuttingDown, HandlerNotFound, AccessEnded):
-            transport.close()
-        except (ReaderLeft, ReaderStalled):
-            transport.abort()
-        except Exception:
-            transport.abort()
-            raise
-        return response
+        return await write_stream(self._request, self._options.format.headers(), self._pump)
 
     async def _pump(self, writer: BoundedWriter) -> None:
         clock = asyncio.get_running_loop().time
@@ -136,10 +102,10 @@ def pieces(page: Iterable[StoredEvent], options: StreamOptions) -> Iterator[tupl
         records.append(text)
         size += len(text)
         if size >= WRITE_SIZE:
-            yield _encode(records), sequence
+            yield encoded(records), sequence
             records, size = [], 0
     if sequence >= 0:
-        yield _encode(records), sequence
+        yield encoded(records), sequence
 
 
 def without_qualified_name(envelope: str) -> str:
@@ -150,7 +116,8 @@ def without_qualified_name(envelope: str) -> str:
     return json.dumps({**json.loads(envelope), "qualified_name": None}, ensure_ascii=False, separators=(",", ":"))
 
 
-def _encode(records: list[str]) -> bytes:
+def encoded(records: Iterable[str]) -> bytes:
+    """Return records as they are written, each of them on lines of its own to any reader."""
     text = "".join(records)
     if not text.isascii():
         for end, escaped in _LINE_ENDS.items():

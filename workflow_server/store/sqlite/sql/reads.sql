@@ -53,7 +53,9 @@ SELECT
     handler_id, workflow_name, coalesce(run_id, handler_id), coalesce(started_at, updated_at, 0.0), released, wake_at,
     alive_since, attempts, probations, EXISTS (SELECT 1 FROM inbox AS i WHERE i.run_id = h.run_id AND i.held = 0),
     coalesce(requested_at, started_at, updated_at, 0.0),
-    (SELECT count(*) FROM inbox AS i WHERE i.run_id = h.run_id AND i.held = 1), trace
+    (SELECT count(*) FROM inbox AS i WHERE i.run_id = h.run_id AND i.held = 1), trace,
+    -- A standing is [waits, retries, stalled]; see Standing.to_json.
+    CASE WHEN standing LIKE '[[[%' THEN 'waiting' WHEN standing LIKE '[[],%,true]' THEN 'stalled' END
 FROM handlers AS h
 WHERE status = 'running' AND purging = 0
 ORDER BY coalesce(requested_at, started_at, updated_at, 0.0), handler_id;
@@ -252,6 +254,28 @@ WHERE t.tag = :tag
     AND h.purging = 0
 ORDER BY t.started_at DESC, t.handler_id DESC;
 
+-- name: named_in_order
+SELECT
+    coalesce(h.started_at, 0.0), h.handler_id, h.workflow_name, h.status, h.run_id, h.error, h.started_at, h.updated_at,
+    h.completed_at, h.code_version, h.tags
+FROM json_each(:handler_ids) CROSS JOIN handlers AS h ON h.handler_id = json_each.value
+WHERE coalesce(h.started_at, 0.0) BETWEEN :at AND :end_at
+    AND (coalesce(h.started_at, 0.0) > :at OR h.handler_id > :handler_id)
+    AND (coalesce(h.started_at, 0.0) < :end_at OR h.handler_id <= :end_id)
+    AND h.purging = 0
+ORDER BY coalesce(h.started_at, 0.0), h.handler_id;
+
+-- name: named_in_reverse
+SELECT
+    coalesce(h.started_at, 0.0), h.handler_id, h.workflow_name, h.status, h.run_id, h.error, h.started_at, h.updated_at,
+    h.completed_at, h.code_version, h.tags
+FROM json_each(:handler_ids) CROSS JOIN handlers AS h ON h.handler_id = json_each.value
+WHERE coalesce(h.started_at, 0.0) BETWEEN :end_at AND :at
+    AND (coalesce(h.started_at, 0.0) < :at OR h.handler_id < :handler_id)
+    AND (coalesce(h.started_at, 0.0) > :end_at OR h.handler_id >= :end_id)
+    AND h.purging = 0
+ORDER BY coalesce(h.started_at, 0.0) DESC, h.handler_id DESC;
+
 -- name: versioned_in_order
 SELECT
     coalesce(started_at, 0.0), handler_id, workflow_name, status, run_id, error, started_at, updated_at, completed_at,
@@ -293,18 +317,6 @@ FROM (SELECT workflow_name, code_version FROM handlers WHERE status = 'running' 
 GROUP BY workflow_name, code_version
 ORDER BY number DESC, workflow_name, code_version
 LIMIT :versions;
-
--- name: released_standings
--- A standing is the array of waits, retries and whether the run is stalled; one that is damaged says nothing.
-SELECT
-    coalesce(sum(json_array_length(standing, '$[0]') > 0), 0),
-    coalesce(sum(json_array_length(standing, '$[0]') = 0 AND json_extract(standing, '$[2]') IS 1), 0)
-FROM (
-    SELECT CASE WHEN json_valid(standing) THEN standing ELSE '[]' END AS standing
-    FROM handlers
-    WHERE status = 'running' AND released = 1 AND purging = 0
-    LIMIT :most
-);
 
 -- The statistics of a workflow in a period. What ended in it is found by the order of the ends, of all workflows, or among
 -- the newest handlers of the workflow: whichever are fewer. Both are counted first, by their indexes alone.
@@ -409,6 +421,12 @@ ORDER BY kind, bucket, number;
 
 -- Ended handlers in the order of their ends, up to a place. "status <> 'running'" is what the index says of itself.
 
+-- name: count_ended
+SELECT count(*)
+FROM handlers INDEXED BY handlers_by_end
+WHERE status = :status AND status <> 'running' AND purging = 0
+    AND coalesce(completed_at, updated_at, started_at, 0.0) > :after;
+
 -- name: ended_handlers
 SELECT coalesce(completed_at, updated_at, started_at, 0.0), handler_id, run_id
 FROM handlers INDEXED BY handlers_by_end
@@ -442,6 +460,15 @@ SELECT
         json_type(p.result, '$.value') IS NOT 'object' OR json_type(p.result, '$.type') IS NOT 'text'
     ELSE p.result IS NOT NULL END
 FROM json_each(:handler_ids) LEFT JOIN payloads AS p ON p.handler_id = json_each.value;
+
+-- name: listed_present
+-- In the order of the ids: where released runs stand, and the rows of the results of those that completed.
+SELECT
+    CASE WHEN h.released THEN h.standing END,
+    CASE WHEN h.status = 'completed' AND typeof(p.result) = 'text' THEN p.rowid END
+FROM json_each(:handler_ids)
+LEFT JOIN handlers AS h ON h.handler_id = json_each.value
+LEFT JOIN payloads AS p ON p.handler_id = h.handler_id;
 
 -- name: purge_left
 SELECT 1 FROM handlers WHERE purging = 1 LIMIT 1;
