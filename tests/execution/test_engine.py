@@ -4,30 +4,42 @@ them."""
 from __future__ import annotations
 
 import ast
+import asyncio
 import dataclasses
 import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
 from workflows import Context, Workflow, step
 from workflows.context.state_store import DictState, InMemoryStateStore
-from workflows.events import StartEvent, StopEvent
+from workflows.events import Event, StartEvent, StopEvent
 from workflows.runtime.control_loop import reduce, streams
 from workflows.runtime.control_loop.runner import _ControlLoopRunner, _stamp_tick
 from workflows.runtime.types import step_function
 from workflows.runtime.types.commands import CommandQueueEvent, CommandRunWorker
 from workflows.runtime.types.internal_state import BrokerState, InProgressState
-from workflows.runtime.types.results import StepWorkerState, StepWorkerWaiter
+from workflows.runtime.types.results import (
+    AddWaiter,
+    EmissionKey,
+    RetryAttempt,
+    StepWorkerContext,
+    StepWorkerResult,
+    StepWorkerState,
+    StepWorkerWaiter,
+)
 from workflows.runtime.types.step_function import create_workflow_run_function
-from workflows.runtime.types.ticks import TickAddEvent, TickWakeup
+from workflows.runtime.types.step_id import StepId
+from workflows.runtime.types.ticks import TickAddEvent, TickStepResult, TickWakeup
 
 import workflow_server
+from tests.execution.reducers.comparing import differences
 from workflow_server.execution import engine
-from workflow_server.execution.engine import fill_memory_store, steps
+from workflow_server.execution.engine import dict_state, fill_memory_store, lean_loop, plain_steps, steps
+from workflow_server.execution.engine.made import model
 
 PRIVATE = {"_timeout", "_runtime", "_validate", "_get_steps", "_step_configs", "_num_concurrent_runs"}
 SOURCES = Path(workflow_server.__file__).parent
@@ -153,11 +165,39 @@ def test_objects_made_without_a_constructor_are_their_fields() -> None:
         "work_item_id invocation_id",
         CommandRunWorker: "step_id event id invocation_id invocation_namespace bound_events",
         CommandQueueEvent: "event step_id origin_namespace recovery_counts scope_path emission",
+        RetryAttempt: "retry_number first_attempt_at last_exception last_failed_at recovery_counts",
+        StepWorkerContext: "event state returns retry sends",
     }
     for kind, names in fields.items():
         assert [field.name for field in dataclasses.fields(kind)] == names.split()
         assert not hasattr(kind, "__post_init__")
         assert "__slots__" not in vars(kind)
+
+
+def test_models_made_without_validation_are_those_of_the_engine() -> None:
+    step, event, key = StepId.root("a"), Event(n=1), EmissionKey("invocation_1", 0)
+    run = CommandRunWorker(step, event, 2, "invocation_1", ("inner",))
+    queue = CommandQueueEvent(event, step, ("inner",), {"b": 1}, ("s",), key)
+    result = StepWorkerResult(result=event)
+    wait: AddWaiter[Any] = AddWaiter(waiter_id="w", event_type=Event)
+    of_engine = _ControlLoopRunner(Small(), cast(Any, None), cast(Any, None), {}, BrokerState.from_workflow(Small()))
+    asyncio.run(of_engine.process_command(queue))
+    ended = {"step_id": step, "worker_id": 2, "invocation_namespace": ("inner",), "event": event}
+    by_id = {"invocation_id": "invocation_1", "sends": []}
+    pairs = [
+        (lean_loop._added(event), TickAddEvent(event=event)),
+        (lean_loop._delivered(queue), of_engine.tick_buffer[-1]),
+        (lean_loop._ended(run, [result], []), TickStepResult(**ended, result=[result], **by_id)),
+        (lean_loop._ended(run, [wait], []), TickStepResult(**ended, result=[wait], **by_id)),
+        (model(StepWorkerResult, {**plain_steps._RESULT, "result": event}), result),
+        (dict_state({"a": 1}), DictState(a=1)),
+    ]
+    for made, expected in pairs:
+        assert made == expected
+        assert type(made) is type(expected)
+        assert list(vars(made)) == list(vars(expected))
+        assert list(differences(vars(made), vars(expected))) == []
+        assert made.model_fields_set >= expected.model_fields_set
 
 
 def uses_of(name: str, function: Callable[..., object]) -> list[str]:

@@ -100,7 +100,7 @@ def test_the_envelope_of_a_steps_state_is_its_events(
 ) -> None:
     fields = {"step_state": state, "name": name, "worker_id": worker, "input_event_name": taken}
     event = StepStateChanged(**fields, output_event_name=given_back)
-    known = step_state_envelope(state, name, worker, taken, given_back)
+    known = step_state_envelope(state.value, name, worker, taken, given_back)
     assert envelope(event) == known
     assert known == json.dumps(EventEnvelope.from_event(event).model_dump(), ensure_ascii=False, separators=(",", ":"))
 

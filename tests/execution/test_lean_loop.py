@@ -167,10 +167,10 @@ class RunningHost(Host):
     def start(self, step: str, name: str, work: Coroutine[Any, Any, Any], commit: Commit | None) -> asyncio.Task[Any]:
         return asyncio.ensure_future(work)
 
-    async def enter(self, step: str, commit: Commit | None, batch: int) -> float:
-        return 0.0
+    async def enter(self, step: str, commit: Commit | None, batch: int) -> int:
+        return 0
 
-    def leave(self, step: str, began: float, result: TickStepResult, batch: int) -> TickStepResult:
+    def leave(self, number: int, result: TickStepResult, batch: int) -> TickStepResult:
         return result
 
 
@@ -195,6 +195,29 @@ async def test_a_step_that_ends_as_the_time_runs_out_comes_first() -> None:
     host.send(TickAddEvent(event=Sent()))
     await run(host, only)
     assert any(isinstance(tick, TickStepResult) for tick in host.recorded)
+
+
+async def test_a_timer_that_outlasts_its_wait_ends_no_later_one() -> None:
+    loop = LeanLoop(Waiting(), None, None, {}, BrokerState.from_workflow(Waiting()))
+    now = asyncio.get_running_loop().time()
+    loop._wake_at(now + 100)
+    first = loop._timer
+    loop._time_is_up()
+    assert loop._timer is None, "nobody waits any more"
+    loop._wake_at(now + 100)
+    second = loop._timer
+    loop._waker = waker = asyncio.get_running_loop().create_future()
+    loop._wake_at(now + 200)
+    assert loop._timer is second, "it goes off first, and looks again then"
+    loop._time_is_up()
+    assert not waker.done()
+    assert loop._timer_at == now + 200
+    loop._wake_at(now + 50)
+    assert loop._timer_at == now + 50
+    loop._time_is_up()
+    assert await waker is False
+    assert first is not None
+    first.cancel()
 
 
 async def test_other_steps_end_before_the_run_s_result_is_taken() -> None:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
-from tests.harness.browser import Problems, expect, is_accessible, screenshot
+from tests.harness.browser import Problems, is_accessible, screenshot
 from tests.harness.server_process import DurableServer
 from tests.page.conftest import FLOWS
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
 
 import pytest
 
@@ -22,6 +24,24 @@ def test_run_ids_sort_by_the_time_at_which_they_were_made(monkeypatch: pytest.Mo
 def test_run_ids_of_one_moment_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_000_000_000)
     assert len({new_run_id() for _ in range(10_000)}) == 10_000
+
+
+def test_a_forked_child_makes_other_ids() -> None:
+    new_handler_id()
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        # Later Pythons warn of a fork beside threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if not pid:
+        os.write(writer, new_handler_id().encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    of_child = os.read(reader, 100).decode()
+    os.close(reader)
+    os.close(writer)
+    assert len(of_child) == 10
+    assert of_child != new_handler_id()
 
 
 def test_ids_of_handlers_are_ten_letters_and_digits_of_all_kinds() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, model_serializer
 from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
@@ -34,6 +34,20 @@ class Publishes(Workflow):
 class Signs(StartEvent):
     name: str
     password: SecretStr = SecretStr("")
+
+
+class Forgetful(StartEvent):
+    """As the start event of agents does, its class writes a field that it need not have."""
+
+    @model_serializer()
+    def write(self) -> Json:
+        return {"question": self.question, "history": self.history}
+
+
+class Asked(Workflow):
+    @step
+    async def ask(self, ev: Forgetful) -> StopEvent:
+        return StopEvent(result=ev.get("question"))
 
 
 class MayFail(Workflow):
@@ -107,6 +121,15 @@ async def test_each_run_of_a_handler_keeps_its_start_event(serve: Serve) -> None
     found = [event["value"] for event in await starts(served, handler_id)]
     ann, bob = {"name": "ann", "password": "**********"}, {"name": "bob", "password": ""}
     assert found == [ann, bob, bob]
+
+
+async def test_a_start_event_that_its_class_cannot_write_is_there(serve: Serve) -> None:
+    served = await serve(workflows={"asked": Asked()})
+    handler_id = await served.finish("asked", question="why?", password="hunter2")
+    (value,) = await starts(served, handler_id)
+    assert (value["type"], value["value"]) == ("Forgetful", {"question": "why?", "password": "(hidden)"})
+    _, again = await served.post("/workflows/asked/run", json={"start_event": value})
+    assert again["result"]["value"] == {"result": "why?"}
 
 
 async def test_a_start_event_that_cannot_be_read_is_null(serve: Serve, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from workflow_server.execution.engine import (
     StepWorkerResult,
     StopEvent,
     TickStepResult,
+    just_ended,
 )
 from workflow_server.execution.failures import told
 from workflow_server.execution.interface import RunOwner
@@ -49,8 +50,11 @@ class StepBarrier:
         self._parked: list[asyncio.Task[Any]] = []
         self.standing: dict[str, int] = {}
         """The steps that were started and have not begun, and how often."""
-        self._running: dict[asyncio.Task[Any] | None, RunningStep] = {}
-        """The steps that have begun and not ended, by their tasks."""
+        self._running: dict[int, tuple[str, float, float]] = {}
+        """The steps that have begun and not ended, by their numbers: with the times then, of the wall clock and the
+        monotonic one."""
+        self._begun = 0
+        """The number of the step that began last."""
         self._batch = 0
         self._ending: dict[str | None, int] = {}
         """Of the results that may end the run and are not taken: by its invocation, the batch in which the step was
@@ -75,7 +79,7 @@ class StepBarrier:
     def running(self) -> list[RunningStep]:
         """Return the steps that run, and those that stand here."""
         standing = [RunningStep(step, None) for step, number in self.standing.items() for _ in range(number)]
-        return [*self._running.values(), *standing]
+        return [*(RunningStep(step, since) for step, since, _ in self._running.values()), *standing]
 
     def taken(self, result: TickStepResult) -> float | None:
         """Note that the loop has taken the result of a step; returns the seconds that it took."""
@@ -123,6 +127,8 @@ class StepBarrier:
         self.standing[step] -= 1
         if not self.standing[step]:
             del self.standing[step]
+            if not self.standing:
+                self._last = None
         self._open()
 
     async def _go_on(self, batch: int) -> None:
@@ -154,18 +160,18 @@ class StepBarrier:
         self, step: str, work: Coroutine[Any, Any, TickStepResult], commit: Commit | None, batch: int
     ) -> TickStepResult:
         try:
-            began = await self.enter(step, commit, batch)
+            number = await self.enter(step, commit, batch)
         except BaseException:
             work.close()
             raise
         try:
-            return self.leave(step, began, await work, batch)
+            return self.leave(number, await work, batch)
         except BaseException as error:
-            self.give_up(error)
+            self.give_up(number, error)
             raise
 
-    async def enter(self, step: str, commit: Commit | None, batch: int) -> float:
-        """Return when a step that was started in this batch may begin, and count it as begun: the monotonic time then.
+    async def enter(self, step: str, commit: Commit | None, batch: int) -> int:
+        """Return when a step that was started in this batch may begin, and count it as begun: under this number.
 
         Raises:
             BaseException: it never will; the run is failed.
@@ -184,15 +190,16 @@ class StepBarrier:
         self._leave(step)
         self._began(step)
         self._unrecorded += 1
-        self._running[asyncio.current_task()] = RunningStep(step, time.time())
+        self._begun = number = self._begun + 1
         if self._spans is not None:
             self._spans.begin(step)
-        return time.monotonic()
+        self._running[number] = step, time.time(), time.monotonic()
+        return number
 
-    def leave(self, step: str, began: float, result: TickStepResult, batch: int) -> TickStepResult:
-        """Note that a step that began at ``began`` has ended with this result, which the loop has not taken yet, and
-        return it."""
-        self._running.pop(asyncio.current_task(), None)
+    def leave(self, number: int, result: TickStepResult, batch: int) -> TickStepResult:
+        """Note that the step of this number has ended with this result, which the loop has not taken yet, and return
+        it."""
+        step, _, began = self._running.pop(number)
         took = self._took[result.invocation_id] = time.monotonic() - began
         self._sums[step].ended(took, result)
         if self._spans is not None:
@@ -201,9 +208,9 @@ class StepBarrier:
             self._ending[result.invocation_id] = batch
         return result
 
-    def give_up(self, error: BaseException) -> None:
-        """Note that a step that has begun ended without a result; the run is failed."""
-        self._running.pop(asyncio.current_task(), None)
+    def give_up(self, number: int, error: BaseException) -> None:
+        """Note that the step of this number ended without a result; the run is failed."""
+        self._running.pop(number, None)
         if self._spans is not None:
             self._spans.give_up(error)
         self._unrecorded -= 1
@@ -226,6 +233,9 @@ class StepBarrier:
 
 
 def _may_end_the_run(result: TickStepResult) -> bool:
+    if just_ended(result):
+        ended = result.result[0]
+        return isinstance(ended, StepWorkerResult) and isinstance(ended.result, StopEvent)
     return any(
         isinstance(item.result, StopEvent)
         if isinstance(item, StepWorkerResult)

@@ -45,6 +45,12 @@ def interrupted(error: BaseException) -> StepInterrupted:
     return StepInterrupted(told(error))
 
 
+def kept_within(error: SystemExit | KeyboardInterrupt) -> BaseException:
+    """Return what is raised instead of an exception that asyncio would let out of the event loop: itself, where the
+    caller belongs to neither a server nor a run."""
+    return error if contained.get() is None else interrupted(error)
+
+
 def running_task() -> asyncio.Task[Any] | None:
     """Return the running task; None outside of one, where asyncio may raise."""
     try:
@@ -198,7 +204,8 @@ class NamedFuture(asyncio.Future[None]):
         """Take a name, as a task does, and forget it."""
 
 
-_harmless: set[CodeType] = set()
+_harmless: dict[int, CodeType] = {}
+"""By their identity, because Python computes the hash of a code object anew at each look."""
 
 Function = TypeVar("Function", bound=Callable[..., Coroutine[Any, Any, Any]])
 T = TypeVar("T")
@@ -209,7 +216,7 @@ def harmless(function: Function) -> Function:
 
     Tasks made of it are not wrapped, which matters where there are many of them.
     """
-    _harmless.add(function.__code__)
+    _harmless[id(function.__code__)] = function.__code__
     return function
 
 
@@ -254,9 +261,10 @@ class TaskContainment:
             done = NamedFuture(loop=loop)
             done.set_result(None)
             return done
-        if self._previous is None and getattr(work, "cr_code", None) in _harmless:
+        if self._previous is None and id(getattr(work, "cr_code", None)) in _harmless:
             plain = ServedTask(work, loop=loop, **options)
             plain.execution = executing.get()
+            plain.owner = contained.get()
             return plain
         context = options.get("context")
         owner = contained.get() if context is None else context.get(contained)

@@ -11,12 +11,17 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 from workflows.events import StepState, StepStateChanged
 
+from workflow_server.errors import Unstorable
+from workflow_server.execution.codec import Codec, tree_of
 from workflow_server.execution.containment import is_cancelled
 from workflow_server.execution.failures import message_of, said
 from workflow_server.execution.unwritable import LONGEST_NUMBER, NO_JSON, has_unreadable_number, unwritable
 from workflow_server.protocol.client_json import to_client_json
 from workflow_server.protocol.client_plain import plain_json
 from workflow_server.protocol.events import event_base_names
+
+LARGEST_SHOWN = 1_000_000
+"""Bytes of the fields of an event that its class does not write."""
 
 
 def envelope(event: BaseModel) -> str:
@@ -37,10 +42,15 @@ def envelope(event: BaseModel) -> str:
     return f'{{"value":{value},{_type_of(type(event))}}}'
 
 
-def stored_envelope(data: str, read: Callable[[str], BaseModel]) -> str | None:
+def stored_envelope(data: str, read: Callable[[str], BaseModel], codec: Codec) -> str | None:
     """Return a stored event as clients read it; None where it cannot be read any more, or not be written as JSON."""
     try:
-        return envelope(read(data))
+        event = read(data)
+        try:
+            return envelope(event)
+        except Unstorable:
+            # Its class does not write each event that it accepts: that of agents writes fields that were not given.
+            return _shown(data, type(event), codec)
     except BaseException as error:
         # The event's own code may raise anything.
         if is_cancelled(error):
@@ -48,14 +58,22 @@ def stored_envelope(data: str, read: Callable[[str], BaseModel]) -> str | None:
         return None
 
 
+def _shown(data: str, kind: type[BaseModel], codec: Codec) -> str | None:
+    showing = codec.showing(LARGEST_SHOWN)
+    value = showing.value(tree_of(data))
+    if showing.truncated or not isinstance(value, dict):
+        return None
+    return f'{{"value":{to_json(value).decode()},{_type_of(kind)}}}'
+
+
 @lru_cache(maxsize=4096)
 def step_state_envelope(
-    step_state: StepState, name: str, worker_id: str, input_event_name: str, output_event_name: str | None = None
+    step_state: str, name: str, worker_id: str, input_event_name: str, output_event_name: str | None = None
 ) -> str:
     """Return the envelope of a ``StepStateChanged``, the same text as ``envelope`` gives: each step has two, and few
-    of them differ."""
+    of them differ. ``step_state``: the value of the member, whose own hash is computed in Python."""
     event = StepStateChanged(
-        step_state=step_state,
+        step_state=StepState(step_state),
         name=name,
         worker_id=worker_id,
         input_event_name=input_event_name,
@@ -73,7 +91,7 @@ def _of_step_state(event: StepStateChanged) -> str | None:
     is_plain = type(name) is type(worker_id) is type(input_name) is str and type(step_state) is StepState
     if not is_plain or (type(output_name) is not str and output_name is not None):
         return None
-    return step_state_envelope(step_state, name, worker_id, input_name, output_name)
+    return step_state_envelope(step_state._value_, name, worker_id, input_name, output_name)
 
 
 _STEP_STATE_FIELDS = ["name", "step_state", "worker_id", "input_event_name", "output_event_name"]

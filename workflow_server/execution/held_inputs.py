@@ -22,6 +22,7 @@ from workflow_server.execution.engine import (
     StepWorkerFailed,
     TickStepResult,
     WorkflowTick,
+    just_ended,
 )
 from workflow_server.execution.patches import Json
 from workflow_server.execution.send_dedup import Item, under_way
@@ -138,7 +139,7 @@ class _Held(NamedTuple):
 
 def _begins_again(tick: TickStepResult, state: BrokerState) -> bool:
     """Return whether the step will begin again with its events, or another one that catches its error is shown them."""
-    return any(
+    return not just_ended(tick) and any(
         isinstance(result, AddWaiter)
         or (
             isinstance(result, StepWorkerFailed)

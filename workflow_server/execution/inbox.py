@@ -51,6 +51,10 @@ class Beginnings:
     dropped: Sequence[PostedEvent] = ()
 
 
+NONE_BEGIN = Beginnings()
+"""No wait begins with the tick."""
+
+
 class Inbox:
     """The posted events of a run that it has not taken, in order."""
 

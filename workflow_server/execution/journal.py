@@ -26,12 +26,14 @@ from workflow_server.execution.engine import (
     TickStepResult,
     Workflow,
     WorkflowTick,
+    just_ended,
     new_state,
     plain,
     reduce,
     with_config,
     with_event,
 )
+from workflow_server.execution.entries import delivery_text, result_text, with_takers
 from workflow_server.execution.held_inputs import HeldInputs
 from workflow_server.execution.legacy import LegacyFormat
 from workflow_server.execution.patches import Json
@@ -81,7 +83,8 @@ class Journal:
     def before(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Note what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
         self._present = tick, state
-        self.waits.note(tick, state)
+        if not (isinstance(tick, TickStepResult) and just_ended(tick)):
+            self.waits.note(tick, state)
         self._repeated = self._sends.note(tick, state)
         self._held_inputs.note(tick, state)
         self.pulls.note(tick, state)
@@ -112,9 +115,10 @@ class Journal:
             if tick.event is self._start and tick.step_id is None and tick.emission is None:
                 return self._with_takers({"ref": "start", "stamped_at": tick.stamped_at})
             if self._delivery is not None:
-                key = self._delivery
-                return self._with_takers({"ref": [key.invocation_id, key.index], "stamped_at": tick.stamped_at})
-        text = self._codec.dumps(tick, f"The journal entry '{tick.type}'")
+                return delivery_text(self._delivery, tick.stamped_at, self._to)
+        text = result_text(tick, self._codec) if isinstance(tick, TickStepResult) else None
+        if text is None:
+            text = self._codec.dumps(tick, f"The journal entry '{tick.type}'")
         beside: dict[str, Any] = {"repeated": self._repeated} if self._repeated else {}
         held = self._held_inputs.to_record()
         if held:
@@ -123,7 +127,7 @@ class Journal:
         return f'{{"tick":{text}{to},{text_of(beside)[1:]}' if beside else f'{{"tick":{text}{to}}}'
 
     def _with_takers(self, entry: dict[str, Any]) -> str:
-        return f"{text_of(entry)[:-1]}{self._to}}}"
+        return with_takers(entry, self._to)
 
     def snapshot(self, state: BrokerState) -> str:
         """Return the whole state of the loop, with the records kept beside it.

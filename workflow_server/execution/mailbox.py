@@ -14,7 +14,7 @@ from typing import Protocol
 
 from workflow_server.execution.barrier import StepBarrier
 from workflow_server.execution.engine import BrokerState, Event, TickAddEvent, WorkflowTick
-from workflow_server.execution.inbox import Beginnings, PostedEvent, is_kept, is_lost
+from workflow_server.execution.inbox import NONE_BEGIN, PostedEvent, is_kept, is_lost
 from workflow_server.execution.routing import (
     Weights,
     accepting_steps,
@@ -60,7 +60,7 @@ class Mailbox:
         """Done when something has changed; made by who waits for that."""
         self._delivered = -1
         """The inbox id that was delivered last."""
-        self._beginnings = Beginnings()
+        self._beginnings = NONE_BEGIN
         self._was_taken: WorkflowTick | None = None
         """A tick that the run had taken before it was loaded again, and that waits for no step."""
         self._weights = Weights()
@@ -84,12 +84,13 @@ class Mailbox:
     def after(self) -> None:
         """Give them, in the transaction of the tick: what is given to a wait is given to it also after a crash. The run
         has gone on, and may take what it did not take before."""
-        beginnings, self._beginnings = self._beginnings, Beginnings()
-        for posted in beginnings.given:
-            self._writer.give(posted)
-        for posted in beginnings.dropped:
-            self._writer.drop(posted)
-        self.put_first([posted.tick() for posted in beginnings.given])
+        beginnings, self._beginnings = self._beginnings, NONE_BEGIN
+        if beginnings is not NONE_BEGIN:
+            for posted in beginnings.given:
+                self._writer.give(posted)
+            for posted in beginnings.dropped:
+                self._writer.drop(posted)
+            self.put_first([posted.tick() for posted in beginnings.given])
         if self._ticks:
             self._notify()
 

@@ -124,12 +124,14 @@ def _uncounted(operation: Operation) -> Operation:
     return cast(Operation, {key: item for key, item in operation.items() if key != "was"})
 
 
-def apply(tree: Json, patch: Iterable[Operation], source: Json = None) -> Json:
+def apply(tree: Json, patch: Sequence[Operation], source: Json = None) -> Json:
     """Return the tree with the patch applied; ``tree`` itself is not changed.
 
     ``source`` is the tree that the patch led to. An object that the patch changes in part may be missing in ``tree``,
     because an unfinished step created it: it is then copied whole from ``source``, once, with all of its changes.
     """
+    if source is None and len(patch) == 1 and (applied := _with_value(tree, patch[0])) is not None:
+        return applied
     copied: list[Sequence[str | int]] = []
     for operation in patch:
         path = operation["path"]
@@ -140,6 +142,15 @@ def apply(tree: Json, patch: Iterable[Operation], source: Json = None) -> Json:
             copied.append(place)
         tree = _apply(tree, path, operation, source)
     return tree
+
+
+def _with_value(tree: Json, operation: Operation) -> Json:
+    """Return the tree with one value set on its second level, as most patches do; None where it is not that simple."""
+    path = operation["path"]
+    if len(path) != 2 or operation["op"] != "set" or "was" in operation or type(tree) is not dict:
+        return None
+    part = tree.get(path[0])
+    return {**tree, path[0]: {**part, path[1]: operation["value"]}} if type(part) is dict else None
 
 
 def _set(path: Sequence[str | int], value: Json, *, was: Json) -> Operation:

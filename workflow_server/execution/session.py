@@ -32,6 +32,7 @@ from workflow_server.execution.engine import (
     WorkflowTick,
     enter_run,
     in_step,
+    just_ended,
     new_state,
 )
 from workflow_server.execution.engine_driven import EngineDriven
@@ -243,10 +244,8 @@ class RunSession(EngineDriven):
         self.writer.notes = NOTHING
         if isinstance(tick, TickStepResult):
             took = self.writer.took = self._gate.taken(tick)
-            for item in tick.result:
-                if isinstance(item, (AddWaiter, StepWorkerFailed)):
-                    self._look_at(tick, state, took)
-                    break
+            if not just_ended(tick) and any(isinstance(item, (AddWaiter, StepWorkerFailed)) for item in tick.result):
+                self._look_at(tick, state, took)
         elif self.writer.journal.waits.since:
             self.writer.notes = self._noting.of_event(tick, state)
 

@@ -13,18 +13,21 @@ from pydantic import BaseModel
 
 from workflow_server.execution.codec import Codec, Undecodable, escaped, unescaped
 from workflow_server.execution.codec.failures import shortened
+from workflow_server.execution.codec.scalars import is_plain
 from workflow_server.execution.engine import (
     MODEL_T,
     DictState,
     InMemoryStateStore,
+    dict_state,
     fill_memory_store,
+    free_lock,
+    put_state,
+    values_of,
     writing_invocation,
 )
 from workflow_server.execution.handed_out import WHOLE, Digests, HandedOut
 from workflow_server.execution.patches import Json, Patch, apply, counted_as, diff
 
-_VALUES = "_data"
-"""Private attribute of ``DictState`` that holds its values."""
 _KEYS = "keys"
 _MODEL = "model"
 ROOTS = (_KEYS, _MODEL)
@@ -136,7 +139,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         state = self._live
         if type(state) is not DictState or self._pending_seed is not None or "." in path or path[:1] in ("", "_"):
             return None
-        return _values_of(state)
+        return values_of(state)
 
     async def get_state(self) -> MODEL_T:
         """Return the whole state, whose parts are the live ones: see ``get``."""
@@ -156,17 +159,17 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
     async def _set_key(self, key: str, value: Any) -> bool:
         """Set the value of a key as the engine does, in a copy of the state: itself may be in a reader's hands.
 
-        False where the state has become another one, while an earlier writer was waited for.
+        False where that is left to the engine: a writer has the lock, or the state has become another one while others
+        were waited for.
         """
-        async with self._lock.acquire_write():
+        lock = free_lock(self)
+        if lock is None:
+            return False
+        async with lock:
             values = self._keys_beside(key)
             if values is None:
                 return False
-            # Its private attributes are a new dictionary, which holds the same values.
-            state = self._live.model_copy()
-            private = state.__pydantic_private__ or {}
-            private[_VALUES] = {**values, key: value}
-            await self._write(state, _Write(key))
+            self._write(dict_state({**values, key: value}), _Write(key))
             return True
 
     async def set_state(self, state: MODEL_T) -> None:
@@ -179,13 +182,13 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         with _writing(WHOLE):
             await super().clear()
 
-    async def _write_state(self, state: BaseModel, storage: Any = None) -> None:
-        await self._write(state, _write.get(), storage)
+    async def _write_state(self, state: BaseModel, storage: Any = None) -> None:  # noqa: ARG002 there is one
+        self._write(state, _write.get())
 
-    async def _write(self, state: BaseModel, write: _Write | None, storage: Any = None) -> None:
+    def _write(self, state: BaseModel, write: _Write | None) -> None:
         # Encoded before the store takes it: a value that cannot be stored is refused in the step that writes it.
         patch = self._changes(state, write)
-        await super()._write_state(state, storage)
+        put_state(self, state)
         self._live = state
         self._digests.forget(write.key if write is not None else WHOLE)
         invocation_id = writing_invocation()
@@ -215,12 +218,12 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
     def _is_as_it_was(self, key: str) -> bool:
         if key == WHOLE or type(self._live) is not DictState:
             return False
-        values = _values_of(self._live)
+        values = values_of(self._live)
         # A missing key means that the step got its own default from get().
         return key not in values or self._digests.is_unchanged(key, values[key])
 
     def _changes(self, state: BaseModel, write: _Write | None) -> Patch:
-        values = _values_of(state) if write is not None and write.key and type(state) is DictState else {}
+        values = values_of(state) if write is not None and write.key and type(state) is DictState else {}
         if write is not None and write.key in values:
             # One key of a dictionary: the others need not be encoded again.
             path = (_KEYS, escaped(write.key))
@@ -242,18 +245,14 @@ def encode_state(state: BaseModel, codec: Codec) -> Json:
     return {_KEYS: {escaped(key): encode_key(value, codec, key) for key, value in state.items()}}
 
 
-def _values_of(state: BaseModel) -> dict[str, Any]:
-    """Return the values of a dictionary state, which its own methods look up by way of pydantic's attributes."""
-    values: dict[str, Any] = (state.__pydantic_private__ or {})[_VALUES]
-    return values
-
-
 def encode_key(value: Any, codec: Codec, key: str) -> Json:
     """Return one value of a dictionary state as a JSON tree.
 
     Raises:
         Unstorable: it cannot be stored; the message names the key.
     """
+    if is_plain(value):
+        return value
     return codec.encode(value, f"ctx.store[{shortened(repr(key))}]")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from workflow_server.execution.engine import StepWorkerFailed, TickStepResult
+from workflow_server.execution.engine import StepWorkerFailed, TickStepResult, just_ended
 
 STEP_LIMITS = (0.005, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds: a step that only computes takes milliseconds, one that asks a model or a service a second to a minute, and
@@ -80,6 +80,8 @@ class StepSums:
     def ended(self, seconds: float, result: TickStepResult) -> None:
         """Add an execution that took this long and ended with this result."""
         self.durations.add(seconds)
+        if just_ended(result):
+            return
         for item in result.result:
             if isinstance(item, StepWorkerFailed):
                 self.failed += 1

@@ -79,7 +79,7 @@ def _listed(served: ServedWorkflow | None, stored: StoredEntry, *, with_value: b
 
 def _start_event(served: ServedWorkflow | None, data: str | None) -> str | None:
     """Return a start event as clients read it, as JSON; None where it is not known, or is not to be told."""
-    return None if served is None or data is None else stored_envelope(data, served.stored_event)
+    return None if served is None or data is None else stored_envelope(data, served.stored_event, served.codec)
 
 
 def _entry(fields: Json, told: Json) -> HistoryEntry:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from workflow_server.errors import ResumeFailed, WorkflowServerError
 from workflow_server.execution.containment import cancel as cancel_task
+from workflow_server.execution.containment import harmless
 from workflow_server.execution.engine import Event
 from workflow_server.execution.inbox import InFlight
 from workflow_server.execution.interface import Session
@@ -221,6 +222,7 @@ class Run:
         self._enter(RunState.ACTIVE)
         self.task = asyncio.create_task(self._live(self.session), name=f"run {self.handler_id}")
 
+    @harmless
     async def _live(self, session: Session) -> None:
         self._interruptible = True
         try:

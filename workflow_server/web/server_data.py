@@ -19,7 +19,6 @@ from workflow_server.protocol.server import (
     LoopLagData,
     RequestsData,
     ResumeData,
-    RunsNow,
     ServerData,
     SuspendedRunData,
 )
@@ -61,7 +60,7 @@ def server_data(
             count=requests.answered.total(),
             errors=sum(number for (_, status), number in list(requests.answered.items()) if status == "5xx"),
         ),
-        runs=RunsNow(**state.runs),
+        runs=dict(state.runs),
         code_versions=[CodeVersionsData(**versions._asdict()) for versions in state.code_versions],
         suspended=[SuspendedRunData(**run._asdict()) for run in state.suspended],
         memory_bytes=_resident_bytes(),
@@ -82,7 +81,9 @@ def _loop_lag(lag: Lags | None) -> LoopLagData:
     looks = 0 if lag is None else sum(lag.within)
     if lag is None or not looks:
         return LoopLagData(mean=None, p95=None, max=None)
-    return LoopLagData(mean=lag.seconds / looks, p95=quantile(0.95, lag.limits, lag.within), max=lag.longest)
+    # The estimate knows only the bounds of a bucket.
+    p95 = min(lag.longest, quantile(0.95, lag.limits, lag.within) or 0.0)
+    return LoopLagData(mean=lag.seconds / looks, p95=p95, max=lag.longest)
 
 
 @cache

@@ -43,10 +43,15 @@ class Account(BaseModel):
     masked: str = SECRET
     annotated: Annotated[str, PlainSerializer(lambda _: "**")] = SECRET
     inner: list[Inner] = [Inner()]
+    mapped: dict[str, Inner] = {"one": Inner()}
 
     @field_serializer("masked")
     def mask(self, value: str) -> str:
         return "*" * len(value)
+
+    @field_serializer("mapped")
+    def as_list(self, value: dict[str, Inner]) -> list[Inner]:
+        return list(value.values())
 
 
 @dataclasses.dataclass
@@ -156,6 +161,7 @@ def test_secrets_are_hidden_wherever_they_are() -> None:
     hidden = {"pin", "key", "answer", "left_out", "not_printed", "masked", "annotated"}
     assert {name for name, value in found["account"].items() if value == HIDDEN} == hidden
     assert found["account"]["inner"] == [{"name": "ann", "api_token": HIDDEN}]
+    assert found["account"]["mapped"] == {"one": {"name": "ann", "api_token": HIDDEN}}, "what has parts is not masked"
     assert found["login"] == {"user": "ann", "password": HIDDEN, "code": HIDDEN}
     assert found["checked"] == {"name": "ann", "left_out": HIDDEN}
     assert found["defined"] == {"name": "ann", "pin": HIDDEN}
@@ -183,8 +189,14 @@ def test_a_part_of_a_word_tells_no_secret(name: str) -> None:
 
 
 def test_a_number_of_tokens_is_no_secret() -> None:
-    found, _ = shown({"max_tokens": 512, "tokens": ["a"], "token": 5})
-    assert found == {"max_tokens": 512, "tokens": HIDDEN, "token": HIDDEN}
+    found, _ = shown({"max_tokens": 512, "token_limit": 512, "tokens": ["a"], "token": 5, "access_token": 5})
+    assert found == {
+        "max_tokens": 512,
+        "token_limit": 512,
+        "tokens": HIDDEN,
+        "token": HIDDEN,
+        "access_token": HIDDEN,
+    }
 
 
 def test_of_a_class_that_is_gone_only_the_name_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

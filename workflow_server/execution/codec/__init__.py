@@ -141,6 +141,10 @@ class Codec:
         """Return what shows trees as JSON that people look at, in so many bytes."""
         return Showing(self._names.loaded, size)
 
+    def plain_text(self, value: Any, level: int) -> str | None:
+        """Return the text of a value as a part of others, so many levels within them; None where its place matters."""
+        return self._plain.text(value, level)
+
     def loads(self, text: str) -> Any:
         """Return the value of a text; see ``decode``."""
         try:

@@ -49,10 +49,11 @@ class PlainTexts:
         self._plans = {**dict.fromkeys(PLAIN, _as_it_is), int: _integer, float: _number}
         self._plans |= {kind: plan for kind, plan in containers.items() if registration(kind) is None}
 
-    def text(self, value: Any) -> str | None:
-        """Return the text of a value, equal to that of its tree; None where only the general way can write it."""
+    def text(self, value: Any, level: int = 0) -> str | None:
+        """Return the text of a value, equal to that of its tree; None where only the general way can write it.
+        ``level``: the number of values around it."""
         try:
-            return text_of_finite(self._part(value, set(), 0))
+            return text_of_finite(self._part(value, set(), level))
         except BaseException:
             # Whatever a value's own code raises, the general way meets it again, and says where.
             return None

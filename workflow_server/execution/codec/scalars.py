@@ -48,6 +48,14 @@ PLAIN: frozenset[type[Any]] = frozenset({str, int, float, bool, type(None)})
 TEXTS = frozenset({str})
 
 
+def is_plain(value: Any) -> bool:
+    """Return whether a value is certainly written as itself; of some that are, this does not say so."""
+    kind = type(value)
+    if kind is int:
+        return bool(-TOO_LARGE < value < TOO_LARGE)
+    return value is None or kind is bool or (kind is str and bool(value.isascii()))
+
+
 def are_plain(values: Collection[Any]) -> bool:
     """Return whether all these values are written as themselves. The caller holds them in a container of its own,
     which no other thread changes."""

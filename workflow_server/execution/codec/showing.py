@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from workflow_server.execution.codec.layout import TAG, unescaped
 from workflow_server.execution.codec.scalars import DECODED
-from workflow_server.execution.codec.secrets import HIDDEN, SECRET_VALUE, hidden_fields, names_secret
+from workflow_server.execution.codec.secrets import HIDDEN, SECRET_VALUE, HiddenFields, hidden_fields, names_secret
 
 Json = Any
 
@@ -27,6 +27,7 @@ DEEPEST = 100
 LARGEST_INTEGER = 256
 """Characters of an integer's hexadecimal form, up to which it is a number."""
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+NOTHING_HIDDEN = HiddenFields()
 MORE = "…"
 """The key of a note that a dictionary has more entries."""
 
@@ -43,9 +44,9 @@ class Showing:
         self._depth = 0
 
     def named(
-        self, values: Iterable[tuple[str, Json]], number: int, hidden: frozenset[str] = frozenset()
+        self, values: Iterable[tuple[str, Json]], number: int, hidden: HiddenFields = NOTHING_HIDDEN
     ) -> dict[str, Json]:
-        """Return so many named values, without those that are secret; ``hidden``: names of those that are, too."""
+        """Return so many named values, without those that are secret; ``hidden``: those that their class hides."""
         shown: dict[str, Json] = {}
         for place, (name, tree) in enumerate(values):
             if self._left <= 0:
@@ -55,8 +56,7 @@ class Showing:
             if key in shown:
                 # The text of another key is the same, such as that of 1 and "1".
                 key = f"{key} #{place + 1}"
-            is_secret = name in hidden or names_secret(name, of_number=isinstance(tree, (int, float)))
-            shown[key] = self._told(HIDDEN) if is_secret else self.value(tree)
+            shown[key] = self._told(HIDDEN) if _is_secret(name, tree, hidden) else self.value(tree)
         return shown
 
     def value(self, tree: Json) -> Json:
@@ -230,6 +230,19 @@ class Showing:
 
     def _failure(self, node: Mapping[str, Json]) -> Json:
         return self._text(f"{node['n'].rpartition('.')[2]}: {node['m']}", LONGEST_TEXT)
+
+
+def _is_secret(name: str, tree: Json, hidden: HiddenFields) -> bool:
+    if name in hidden.always or (name in hidden.masked and not _has_parts(tree)):
+        return True
+    return names_secret(name, of_number=isinstance(tree, (int, float)))
+
+
+def _has_parts(tree: Json) -> bool:
+    return isinstance(tree, list) or (isinstance(tree, dict) and tree.get(TAG) in _PARTED)
+
+
+_PARTED = frozenset({None, "d", "t", "q", "s", "fs", "m", "o", "proxy", "graph", "ref"})
 
 
 def short_name(name: Json) -> str:

@@ -70,7 +70,13 @@ from workflows.runtime.types.ticks import (
 from workflow_server.execution.engine.live_state import plain
 from workflow_server.execution.engine.loop import LoopObserver, ObservedLoop, end_tasks
 from workflow_server.execution.engine.loop_host import LoopHost
-from workflow_server.execution.engine.memory_store import fill_memory_store
+from workflow_server.execution.engine.memory_store import (
+    dict_state,
+    fill_memory_store,
+    free_lock,
+    put_state,
+    values_of,
+)
 from workflow_server.execution.engine.steps import (
     idempotency_key,
     in_step,
@@ -86,6 +92,7 @@ from workflow_server.execution.engine.ticks import (
     events_of,
     has_failed_attempts,
     is_stuck,
+    just_ended,
     new_state,
     reduce,
     tick_from_json,
@@ -167,21 +174,25 @@ __all__ = [
     "concurrent_runs",
     "context_model",
     "decode_state",
+    "dict_state",
     "encode_state_tree",
     "end_tasks",
     "enter_run",
     "event_matches",
     "events_of",
     "fill_memory_store",
+    "free_lock",
     "get_current_run_id",
     "has_failed_attempts",
     "idempotency_key",
     "in_step",
     "infer_state_type",
     "is_stuck",
+    "just_ended",
     "new_state",
     "pick_highest_priority",
     "plain",
+    "put_state",
     "reduce",
     "register",
     "rescue_of",
@@ -191,6 +202,7 @@ __all__ = [
     "stop_event_class",
     "tick_from_json",
     "validate",
+    "values_of",
     "with_config",
     "with_event",
     "workflow_timeout",

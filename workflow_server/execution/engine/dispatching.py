@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, TypeVar
 
 from workflows.events import StepState, StepStateChanged
 from workflows.runtime.control_loop.reduce import _next_invocation_id
@@ -13,8 +12,7 @@ from workflows.runtime.types.results import StepWorkerState
 from workflows.runtime.types.step_id import StepId
 
 from workflow_server.execution.engine.live_state import LiveState, LiveWorker
-
-T = TypeVar("T")
+from workflow_server.execution.engine.made import frozen
 
 
 def begin(
@@ -64,13 +62,6 @@ def begin(
         bound_events=attempt.bound_events,
     )
     return command, _begun(step_name, type(event).__name__, worker_id)
-
-
-def frozen(kind: type[T], **values: Any) -> T:
-    """Return a frozen dataclass with these values, all that it has: its own constructor takes three times as long."""
-    made = object.__new__(kind)
-    vars(made).update(values)
-    return made
 
 
 def drain(step_id: StepId, state: LiveState, worker: LiveWorker, now: float) -> list[WorkflowCommand]:

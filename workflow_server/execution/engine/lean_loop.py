@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from typing import Any, cast
 
 from workflows.events import Event, StopEvent
-from workflows.runtime.types.commands import CommandPublishEvent, CommandRunWorker
+from workflows.runtime.types.commands import CommandPublishEvent, CommandQueueEvent, CommandRunWorker
 from workflows.runtime.types.internal_state import InProgressState
 from workflows.runtime.types.results import (
     RetryAttempt,
@@ -23,6 +23,7 @@ from workflows.runtime.types.results import (
     StepWorkerFailed,
     StepWorkerResult,
 )
+from workflows.runtime.types.step_id import StepId
 from workflows.runtime.types.ticks import (
     STAMPED_TICK_TYPES,
     TickAddEvent,
@@ -37,6 +38,7 @@ from workflow_server.execution.containment import harmless
 from workflow_server.execution.engine.live_state import live
 from workflow_server.execution.engine.loop import ObservedLoop
 from workflow_server.execution.engine.loop_host import LoopHost
+from workflow_server.execution.engine.made import frozen, model
 from workflow_server.execution.engine.reducing import reduce_live
 from workflow_server.store.base import Commit
 
@@ -70,6 +72,12 @@ class LeanLoop(ObservedLoop):
         """Waits for steps that stand at the barrier, to take a tick after them."""
         self._will_look = self._is_over = False
         self._waker: asyncio.Future[bool] | None = None
+        self._due: float | None = None
+        """The time, by the event loop's clock, at which the present wait ends; None for a wait without end."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        """The time at which the timer goes off: then or earlier. It outlasts a wait that ends before, since the next
+        one is likely to last longer."""
 
     # -- The loop ------------------------------------------------------------------------------
 
@@ -79,25 +87,27 @@ class LeanLoop(ObservedLoop):
         self.observer.listen(self._look_soon)
         try:
             while True:
-                # For what steps send in tasks of their own.
-                await asyncio.sleep(0)
                 result = await self._take_ticks()
                 if result is not None:
                     return result
                 self._start_steps()
                 await self._next_tick()
+                # For what steps send in tasks of their own.
+                await asyncio.sleep(0)
         finally:
             self._is_over = True
             self.observer.listen(None)
+            if self._timer is not None:
+                self._timer.cancel()
             if self._taking is not None:
                 self._taking.cancel()
             await self.cleanup_tasks()
 
     def _begin(self, start_event: Event | None, *, start_with_timeout: bool) -> None:
         now = self.observer.now()
-        self.tick_buffer.insert(0, TickSessionStart(stamped_at=now))
+        self.tick_buffer.insert(0, model(TickSessionStart, {"type": "session_start", "stamped_at": now}))
         if start_event is not None:
-            self.tick_buffer.append(TickAddEvent(event=start_event))
+            self.tick_buffer.append(_added(start_event))
         timeout = self.workflow._timeout
         if start_with_timeout and timeout is not None:
             # Counted while the run is alive only.
@@ -167,7 +177,7 @@ class LeanLoop(ObservedLoop):
         return heappop(self._ended)[2]
 
     async def _take_result(self, result: TickStepResult) -> None:
-        if any(isinstance(item, StepWorkerResult) and isinstance(item.result, StopEvent) for item in result.result):
+        if any(type(item) is StepWorkerResult and isinstance(item.result, StopEvent) for item in result.result):
             # Nothing is published any more by those that still run.
             await self.cleanup_tasks()
         self.tick_buffer.append(result)
@@ -178,13 +188,32 @@ class LeanLoop(ObservedLoop):
         limit = self.observer.rest(self.worker_tasks, timeout)
         waker: asyncio.Future[bool] = self._events.create_future()
         self._waker = waker
-        timer = None if limit is None else self._events.call_later(limit, self._wake, False)
+        self._due = None
+        if limit is not None:
+            self._wake_at(self._events.time() + limit)
         try:
             return await waker
         finally:
             self._waker = None
-            if timer is not None:
-                timer.cancel()
+
+    def _wake_at(self, due: float) -> None:
+        """Wake the loop at this time, unless it is woken before."""
+        self._due = due
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._events.call_at(due, self._time_is_up, context=self._context)
+
+    def _time_is_up(self) -> None:
+        self._timer = None
+        if self._waker is None or self._due is None:
+            return
+        if self._timer_at < self._due:
+            self._wake_at(self._due)
+        else:
+            self._wake(False)
 
     def _wake(self, for_something: bool = True) -> None:
         if self._waker is not None and not self._waker.done():
@@ -200,10 +229,13 @@ class LeanLoop(ObservedLoop):
         self.state, commands = reduce_live(before, tick, now, self.observer.run_id)
         self.observer.record(tick)
         for command in commands:
-            if isinstance(command, CommandPublishEvent):
+            # Of no class with subclasses.
+            if type(command) is CommandPublishEvent:
                 self.observer.publish(command.event)
-            elif isinstance(command, CommandRunWorker):
+            elif type(command) is CommandRunWorker:
                 self._to_start.append(command)
+            elif type(command) is CommandQueueEvent:
+                self.tick_buffer.append(_delivered(command))
             else:
                 result = await self.process_command(command)
                 if result is not None:
@@ -269,16 +301,16 @@ class LeanLoop(ObservedLoop):
         gate = self.observer.gate
         try:
             try:
-                began = await gate.enter(step, commit, batch)
+                number = await gate.enter(step, commit, batch)
             except Exception:
                 # The run is failed, with this as its reason; or its start was refused, and nothing is left of it.
                 return
             try:
                 result = await self._result(command, step)
             except BaseException as error:
-                gate.give_up(error)
+                gate.give_up(number, error)
                 raise
-            heappush(self._ended, (place, batch, gate.leave(step, began, result, batch)))
+            heappush(self._ended, (place, batch, gate.leave(number, result, batch)))
             self._wake()
         except Exception:
             # The run is failed, with this as its reason.
@@ -295,7 +327,8 @@ class LeanLoop(ObservedLoop):
             event=command.event,
             workflow=self.workflow,
             bound_events=command.bound_events,
-            retry=RetryAttempt(
+            retry=frozen(
+                RetryAttempt,
                 retry_number=worker.attempts,
                 first_attempt_at=worker.first_attempt_at,
                 last_exception=worker.last_exception,
@@ -307,20 +340,55 @@ class LeanLoop(ObservedLoop):
         results: list[StepFunctionResult] = [item for item in output if not isinstance(item, SentEvent)]
         if any(isinstance(item, StepWorkerFailed) for item in results):
             results = self._stamp_retry_decisions(command.step_id, command.invocation_namespace, worker, results)
-        return TickStepResult(
-            step_id=command.step_id,
-            worker_id=command.id,
-            invocation_namespace=command.invocation_namespace,
-            event=command.event,
-            result=results,
-            invocation_id=command.invocation_id,
-            sends=sends,
-        )
+        return _ended(command, results, sends)
 
     def _in_progress(self, command: CommandRunWorker) -> InProgressState:
         broker = self._broker_for_namespace(command.invocation_namespace)
-        running = () if broker is None else broker.workers[command.step_id].in_progress
-        return next(one for one in running if one.invocation_id == command.invocation_id)
+        for execution in () if broker is None else broker.workers[command.step_id].in_progress:
+            if execution.invocation_id == command.invocation_id:
+                return execution
+        raise RuntimeError(f"{command.invocation_id} is not in progress")
+
+
+_STEP_RESULT = vars(TickStepResult(step_id=StepId.root("step"), worker_id=0, event=Event(), result=[]))
+_ADDED_EVENT = vars(TickAddEvent(event=Event()))
+"""The fields of ticks, with what they have where nothing else is said."""
+
+
+def _ended(command: CommandRunWorker, results: list[StepFunctionResult], sends: list[SentEvent]) -> TickStepResult:
+    fields = {
+        "step_id": command.step_id,
+        "worker_id": command.id,
+        "invocation_namespace": command.invocation_namespace,
+        "event": command.event,
+        "result": results,
+        "invocation_id": command.invocation_id,
+        "sends": sends,
+    }
+    if len(results) == 1 and type(results[0]) is StepWorkerResult:
+        return model(TickStepResult, {**_STEP_RESULT, **fields})
+    # Some are of generic classes, and become those that the tick declares.
+    return TickStepResult(**fields)
+
+
+def _added(event: Event) -> TickAddEvent:
+    return model(TickAddEvent, {**_ADDED_EVENT, "event": event, "recovery_counts": {}})
+
+
+def _delivered(command: CommandQueueEvent) -> TickAddEvent:
+    """Return the tick that the engine's loop makes of an event that a step returned."""
+    return model(
+        TickAddEvent,
+        {
+            **_ADDED_EVENT,
+            "event": command.event,
+            "step_id": command.step_id,
+            "origin_namespace": command.origin_namespace,
+            "recovery_counts": dict(command.recovery_counts),
+            "scope_path": command.scope_path,
+            "emission": command.emission,
+        },
+    )
 
 
 def _stamp(tick: WorkflowTick, now: float) -> None:

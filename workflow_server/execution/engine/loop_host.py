@@ -23,15 +23,15 @@ class StepGate(Protocol):
     def start(self, step: str, name: str, work: Coroutine[Any, Any, None], commit: Commit | None) -> asyncio.Task[Any]:
         """Return the task of a step, which calls ``enter`` first; or one that does nothing, where the server stops."""
 
-    async def enter(self, step: str, commit: Commit | None, batch: int) -> float:
-        """Return when the step may begin, by the monotonic clock; an exception has failed the run."""
+    async def enter(self, step: str, commit: Commit | None, batch: int) -> int:
+        """Return a number for the step when it may begin; an exception has failed the run."""
         ...
 
-    def leave(self, step: str, began: float, result: TickStepResult, batch: int) -> TickStepResult:
-        """Note that the step that began then has ended with this result, and return it."""
+    def leave(self, number: int, result: TickStepResult, batch: int) -> TickStepResult:
+        """Note that the step of this number has ended with this result, and return it."""
 
-    def give_up(self, error: BaseException) -> None:
-        """Fail the run: the step has ended without a result."""
+    def give_up(self, number: int, error: BaseException) -> None:
+        """Fail the run: the step of this number has ended without a result."""
 
 
 class LoopHost(LoopObserver, Protocol):

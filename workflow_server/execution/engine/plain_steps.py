@@ -32,6 +32,7 @@ from workflows.runtime.types.results import (
     InternalContextVar,
     RetryAttempt,
     Returns,
+    StepSends,
     StepWorkerContext,
     StepWorkerFailed,
     StepWorkerOutput,
@@ -43,6 +44,7 @@ from workflows.runtime.types.results import (
 from workflows.runtime.types.step_function import StepWorkerFunction, create_workflow_run_function
 
 from workflow_server.execution.containment import DONE
+from workflow_server.execution.engine.made import frozen, model
 from workflow_server.execution.engine.workflow import propagated_tags
 
 _WORKFLOWS = get_dispatcher("workflows.workflow")
@@ -93,11 +95,11 @@ _NO_TASK = cast("asyncio.Task[Any]", None)
 """Stands for the task of a publication, which nobody looks at."""
 
 
-def plain_worker(step: Any, engine_worker: StepWorkerFunction) -> StepWorkerFunction | None:
+def plain_worker(step: Any, engine_worker: StepWorkerFunction, served: Workflow) -> StepWorkerFunction | None:
     """Return a worker for the step that opens no span; None where the step is not plain.
 
     A plain step is asynchronous, takes one event and perhaps a context, needs no resources, and does not fan out.
-    ``engine_worker`` is the engine's own, to which results of other kinds are given.
+    ``engine_worker`` is the engine's own, to which results of other kinds are given; ``served`` is the workflow itself.
     """
     config = step._step_config
     if config.resources or config.collection_param is not None or config.collect_params or config.is_fan_out:
@@ -116,9 +118,9 @@ def plain_worker(step: Any, engine_worker: StepWorkerFunction) -> StepWorkerFunc
         function = getattr(workflow, step_name, step)
         if not known.is_asynchronous(function):
             return await engine_worker(state=state, step_name=step_name, event=event, workflow=workflow, retry=retry)
-        context = _context(workflow)
-        returns = Returns(return_values=[])
-        step_context = StepWorkerContext(event=event, state=state, returns=returns, retry=retry)
+        context = _context(served._runtime.get_internal_adapter(workflow), workflow)
+        returns, sends = Returns(return_values=[]), StepSends()
+        step_context = frozen(StepWorkerContext, event=event, state=state, returns=returns, retry=retry, sends=sends)
         step_token = StepWorkerStateContextVar.set(step_context)
         context_token = InternalContextVar.set(weakref.ref(context))
         tags_token = active_instrument_tags.set(
@@ -129,7 +131,7 @@ def plain_worker(step: Any, engine_worker: StepWorkerFunction) -> StepWorkerFunc
             try:
                 result = await function(**arguments)
                 if result is None or isinstance(result, Event):
-                    returns.return_values.append(StepWorkerResult(result=result))
+                    returns.return_values.append(model(StepWorkerResult, {**_RESULT, "result": result}))
                 else:
                     returns.return_values += await _judged(engine_worker, result, state, step_name, event, workflow)
             except WaitingForEvent as waiting:
@@ -138,9 +140,9 @@ def plain_worker(step: Any, engine_worker: StepWorkerFunction) -> StepWorkerFunc
             except Exception as error:
                 returns.return_values.append(StepWorkerFailed(exception=error, failed_at=time.time()))
             await cast(Any, context._face)._finalize_step()
-            return [*returns.return_values, *step_context.sends.entries]
+            return [*returns.return_values, *sends.entries]
         finally:
-            step_context.sends.closed = True
+            sends.closed = True
             active_instrument_tags.reset(tags_token)
             InternalContextVar.reset(context_token)
             StepWorkerStateContextVar.reset(step_token)
@@ -149,6 +151,7 @@ def plain_worker(step: Any, engine_worker: StepWorkerFunction) -> StepWorkerFunc
 
 
 _FIRST_ATTEMPT = RetryAttempt()
+_RESULT = vars(StepWorkerResult())
 
 
 def observed_run(workflow: Workflow, loop: ControlLoopFunction) -> WorkflowRunFunction:
@@ -179,8 +182,8 @@ def plain_run(workflow: Workflow, loop: ControlLoopFunction, drive: Drive) -> Wo
     ) -> StopEvent:
         if is_observed(workflow):
             return await observed(init_state, start_event, tags)
-        context = _context(workflow)
         adapter = workflow._runtime.get_internal_adapter(workflow)
+        context = _context(adapter, workflow)
         steps = workflow._runtime.get_or_register(workflow).steps
         run_context = RunContext(workflow=workflow, run_adapter=adapter, context=context, steps=steps)
         return await drive(run_context, start_event, init_state)
@@ -188,8 +191,7 @@ def plain_run(workflow: Workflow, loop: ControlLoopFunction, drive: Drive) -> Wo
     return run
 
 
-def _context(workflow: Workflow) -> Context[Any]:
-    adapter: InternalRunAdapter = workflow._runtime.get_internal_adapter(workflow)
+def _context(adapter: InternalRunAdapter, workflow: Workflow) -> Context[Any]:
     return Context._create_face(StepContext(adapter, workflow))
 
 

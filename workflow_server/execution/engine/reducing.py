@@ -51,8 +51,9 @@ from workflows.runtime.types.ticks import (
     WorkflowTick,
 )
 
-from workflow_server.execution.engine.dispatching import begin, drain, ended, frozen, queued
+from workflow_server.execution.engine.dispatching import begin, drain, ended, queued
 from workflow_server.execution.engine.live_state import LiveState, LiveWorker, live, plain
+from workflow_server.execution.engine.made import frozen
 
 
 def reduce_live(
@@ -164,13 +165,10 @@ def _accepts(config: InternalStepConfig, event: Event) -> bool:
 def _end_step(state: LiveState, tick: TickStepResult, now: float) -> list[WorkflowCommand] | None:
     """End an execution, deliver what it returned, and begin what waits for its worker. None: that is not all that
     there is to it, and nothing has changed."""
-    execution = _execution(state, tick)
-    if execution is None:
+    found = _execution(state, tick)
+    if found is None:
         return None
-    result, worker = tick.result[0], state.workers[tick.step_id]
-    assert isinstance(result, StepWorkerResult)
-    assert isinstance(worker, LiveWorker)
-    returned = result.result
+    execution, worker, returned = found
     commands: list[WorkflowCommand] = [
         ended(str(tick.step_id), str(type(tick.event)), str(type(returned)), tick.worker_id)
     ]
@@ -196,8 +194,9 @@ def _end_step(state: LiveState, tick: TickStepResult, now: float) -> list[Workfl
     return commands if returned is not None else [*commands, *_idle_check(state)]
 
 
-def _execution(state: LiveState, tick: TickStepResult) -> InProgressState | None:
-    """Return the execution that the tick ends; None where it does not just end with an event or with none."""
+def _execution(state: LiveState, tick: TickStepResult) -> tuple[InProgressState, LiveWorker, Event | None] | None:
+    """Return the execution that the tick ends, its step and what it returned; None where it does not just end with an
+    event or with none."""
     if state.children or tick.invocation_namespace or tick.invocation_id is None or len(tick.result) != 1:
         return None
     result = tick.result[0]
@@ -206,9 +205,11 @@ def _execution(state: LiveState, tick: TickStepResult) -> InProgressState | None
     if result.result is not None and not isinstance(result.result, Event):
         return None
     worker = state.workers.get(tick.step_id)
-    for execution in worker.in_progress if worker is not None else ():
+    if not isinstance(worker, LiveWorker):
+        return None
+    for execution in worker.in_progress:
         if execution.invocation_id == tick.invocation_id:
-            return execution
+            return execution, worker, result.result
     return None
 
 

@@ -7,6 +7,7 @@ import functools
 import inspect
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, cast
 
 from workflows import Workflow
@@ -81,7 +82,7 @@ def _workers(workflow: Workflow, contained: Workflow, *, lean: bool) -> dict[str
     steps = contained._get_steps()
 
     def worker(name: str, engine_worker: StepWorkerFunction) -> StepWorkerFunction:
-        plain = plain_worker(steps[name], engine_worker) if lean else None
+        plain = plain_worker(steps[name], engine_worker, workflow) if lean else None
         if plain is None:
             return engine_worker
 
@@ -133,7 +134,7 @@ def _contained_step(name: str, found: Callable[..., Any]) -> Callable[..., Any]:
 
         @functools.wraps(found)
         async def step(*args: Any, **options: Any) -> Any:
-            return await contain(functools.partial(found, *args, **options), *_execution(name))
+            return await contain(functools.partial(found, *args, **options), *(_around.get() or _execution(name)))
 
         return step
 
@@ -148,15 +149,23 @@ def _contained_worker(work: StepWorkerFunction) -> StepWorkerFunction:
     """Return the engine's worker with its own errors (a resource's factory, say) as failures of the step."""
 
     async def worker(**options: Any) -> list[StepWorkerOutput]:
+        around = _execution(options["step_name"])
+        _around.set(around)
         try:
-            return await contain(functools.partial(work, **options), *_execution(options["step_name"]))
+            return await contain(functools.partial(work, **options), *around)
         except Exception as error:
             return [StepWorkerFailed(exception=error, failed_at=time.time())]
 
     return cast(StepWorkerFunction, worker)
 
 
-def _execution(step_name: str) -> tuple[Execution, Callable[[], bool]]:
+_Around = tuple[Execution, Callable[[], bool]]
+
+_around: ContextVar[_Around | None] = ContextVar("around", default=None)
+"""Of the worker that the step is called in, which runs in the same task."""
+
+
+def _execution(step_name: str) -> _Around:
     """Return the running step, and a function that says whether its run has ended.
 
     A nested run has no observer to ask: there, a step that is being cancelled counts as ended by its run.

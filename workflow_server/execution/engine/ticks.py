@@ -71,6 +71,12 @@ def has_failed_attempts(state: BrokerState) -> bool:
     )
 
 
+def just_ended(tick: TickStepResult) -> bool:
+    """Return whether a step did nothing but end, with an event or without one."""
+    result = tick.result
+    return len(result) == 1 and type(result[0]) is StepWorkerResult
+
+
 def is_stuck(state: BrokerState) -> bool:
     """Return whether the engine fails a run that comes to rest in this state: what a collection waits for can never
     come."""

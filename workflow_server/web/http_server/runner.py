@@ -19,7 +19,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
-from workflow_server.execution.containment import in_served_task
+from workflow_server.execution.containment import harmless, in_served_task, kept_within
 from workflow_server.web.error_mapping import error_response
 from workflow_server.web.exceptions import ExpectationRefused, NotHttp
 from workflow_server.web.http_server.access_log import LOGGER as ACCESS_LOGGER
@@ -181,13 +181,22 @@ class _Connection(web.RequestHandler):
 
     # -- Tasks, which from Python 3.12 aiohttp makes past the loop's factory -------------------
 
+    @harmless
     async def start(self) -> None:
-        await in_served_task(super().start())
+        try:
+            await in_served_task(super().start())
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise kept_within(error) from None
 
+    @harmless
     async def _handle_request(
         self, request: BaseRequest, start_time: float | None, request_handler: RequestHandling
     ) -> tuple[web.StreamResponse, bool]:
-        return await in_served_task(super()._handle_request(request, start_time, request_handler))
+        try:
+            return await in_served_task(super()._handle_request(request, start_time, request_handler))
+        except (SystemExit, KeyboardInterrupt) as error:
+            # A middleware of the user's own may raise anything.
+            raise kept_within(error) from None
 
     # -- Responses that nobody reads -----------------------------------------------------------
 

@@ -33,12 +33,12 @@ export function RunView({ id, query }) {
     return html`<h1 class="mono">${id}</h1>${error ? html`<${Failure} error=${error} onRetry=${run.reload} />`
                                                    : html`<p class="soft">Loading the run…</p>`}`;
   }
-  return html`<${Head} run=${run} />
+  return html`<div class="run"><${Head} run=${run} />
     <${Failure} error=${error} onRetry=${run.reload} />
     ${wasRunning.current && html`<${Answer} run=${run} />`}
     <${Outcome} run=${run} />
     <div class="run-grid"><${RunGraph} run=${run} /><${Timeline} run=${run} /></div>
-    <${Tabs} run=${run} query=${query} />`;
+    <${Tabs} run=${run} query=${query} /></div>`;
 }
 
 /** The log, the history and the state: one at a time, which the hash says. */

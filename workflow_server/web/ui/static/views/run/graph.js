@@ -42,39 +42,46 @@ function useGraphWith(graph, names) {
 
 /**
  * A graph of steps. `states` is { STEP: { kind, text } }, null for a graph without a run; `seen` is a Set of the events
- * that were seen in it; `unknown` the text of a step without a state. `onSelect(step)` is called with the name of a step.
+ * that were seen in it; `unknown` the text of a step without a state. `onSelect(step)` makes steps buttons.
  */
-export function WorkflowGraph({ graph, states = null, seen = null, selected = null, onSelect = () => {}, unknown = "not begun" }) {
-  const [isTable, setTable] = useState(false);
-  const layout = useLayout(graph);
+export function WorkflowGraph({ graph, states = null, seen = null, selected = null, onSelect = null, unknown = "not begun" }) {
+  const [wantsTable, setTable] = useState(false);
+  const { layout, failed } = useLayout(graph);
+  const isTable = wantsTable || failed;
   const view = useZoom(layout);
   useReveal(view.box, layout, view.scale, selected, states);
   const rest = { states, selected, onSelect, unknown };
   return html`<div class="graph">
     <div class="graph-tools">
-      <${Button} small aria-pressed=${isTable} onClick=${() => setTable(!isTable)}>List</${Button}>
+      <${Button} small aria-pressed=${isTable} disabled=${failed} onClick=${() => setTable(!isTable)}>List</${Button}>
       <${Button} small disabled=${isTable} aria-label="Zoom out" onClick=${() => view.zoom(1 / 1.25)}>−</${Button}>
       <${Button} small disabled=${isTable} aria-label="Zoom in" onClick=${() => view.zoom(1.25)}>+</${Button}>
       <${Button} small disabled=${isTable} aria-label="Fit the graph" onClick=${view.fit}>Fit</${Button}>
     </div>
-    ${isTable ? html`<${StepTable} graph=${graph} ...${rest} />`
-              : html`<div class="graph-view" ref=${view.box} onKeyDown=${view.onKeyDown} onPointerDown=${view.onPointerDown}>
-      ${layout && html`<${Drawing} layout=${layout} scale=${view.scale} name=${graph.name} seen=${seen} ...${rest} />`}</div>`}
+    ${isTable && graph && html`<${StepTable} graph=${graph} ...${rest} />`}
+    <div class="graph-view" hidden=${isTable} ref=${view.box} style=${{ height: `${view.height}px` }} tabindex=${onSelect ? undefined : 0}
+      onKeyDown=${view.onKeyDown} onPointerDown=${view.onPointerDown}>
+      ${layout && html`<${Drawing} layout=${layout} scale=${view.scale} name=${graph.name} seen=${seen} ...${rest} />`}</div>
   </div>`;
 }
 
 let loading = null;
 
-/** Return the layout of a graph, null until the library is there. */
+/** Return { layout, failed }: the layout of a graph is null until the library is there, which may fail to come. */
 function useLayout(graph) {
   const [dagre, setDagre] = useState(null);
   useEffect(() => {
     loading ??= import("../../vendor/dagre.js");
     let isOver = false;
-    loading.then((library) => isOver || setDagre(library), () => (loading = null));
+    const failed = () => {
+      loading = null;
+      if (!isOver) setDagre(false);
+    };
+    loading.then((library) => isOver || setDagre(library), failed);
     return () => (isOver = true);
   }, []);
-  return useMemo(() => (dagre === null || !graph?.nodes.length ? null : layOut(dagre, elementsOf(graph), measure)), [dagre, graph]);
+  const layout = useMemo(() => (dagre && graph?.nodes.length ? layOut(dagre, elementsOf(graph), measure) : null), [dagre, graph]);
+  return { layout, failed: dagre === false };
 }
 
 /** Bring the selected step into sight; at first, the one that something happens in. */

@@ -26,13 +26,13 @@ export function draw(context, scene) {
   context.rect(0, axis, width, height - axis);
   context.clip();
   drawGrid(context, scene);
+  drawMarks(context, scene);
   for (const lane of scene.lanes) {
     const top = axis + lane.top - scroll;
     if (top > height || top + lane.height < axis) continue;
     drawLane(context, scene, lane, top);
   }
   drawBands(context, scene, true);
-  drawMarks(context, scene);
   context.restore();
   drawAxis(context, scene, colours);
   drawRange(context, scene);
