@@ -17,9 +17,8 @@ TIMED = str(HERE / "timed.py")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def server(tmp_path: Path, problems: Problems) -> AsyncIterator[DurableServer]:
+async def server(tmp_path: Path) -> AsyncIterator[DurableServer]:
     """A server with the workflows of timed.py."""
-    problems.allow("handlers/stream")
     async with DurableServer(tmp_path, TIMED) as served:
         yield served
 
@@ -92,6 +91,9 @@ async def test_forty_steps_are_zoomed_and_scrolled(server: DurableServer, open_p
     await expect(first).to_be_in_viewport()
     await graph.get_by_role("button", name="List").click()
     await expect(graph.get_by_role("row").nth(40)).to_contain_text("stage_39")
+    await page.goto("/#/workflows/long")
+    await expect(graph.get_by_role("img", name="stage_00")).to_be_visible()
+    assert await is_accessible(page, ".graph")
 
 
 async def test_steps_of_an_unknown_workflow_are_those_that_ran(

@@ -17,9 +17,8 @@ TIMED = str(HERE / "timed.py")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def server(tmp_path: Path, problems: Problems) -> AsyncIterator[DurableServer]:
+async def server(tmp_path: Path) -> AsyncIterator[DurableServer]:
     """A server with the workflows of timed.py."""
-    problems.allow("handlers/stream")
     async with DurableServer(tmp_path, TIMED) as served:
         yield served
 

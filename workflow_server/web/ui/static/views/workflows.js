@@ -45,7 +45,7 @@ export function WorkflowView({ name, query }) {
     <div class="workflow-grid">
       ${!isUnknown && html`<${Panel} title="Graph" class="graph-panel">
         <${Failure} error=${graph.error} onRetry=${graph.reload} />
-        ${graph.value !== null && html`<${WorkflowGraph} graph=${graph.value.graph} states=${{}} selected=${null} onSelect=${() => {}} />`}
+        ${graph.value !== null && html`<${WorkflowGraph} graph=${graph.value.graph} />`}
       </${Panel}>`}
       <div class="stack">
         <${RecentRuns} name=${name} />

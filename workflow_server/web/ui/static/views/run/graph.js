@@ -42,9 +42,9 @@ function useGraphWith(graph, names) {
 
 /**
  * A graph of steps. `states` is { STEP: { kind, text } }, null for a graph without a run; `seen` is a Set of the events
- * that were seen in it; `unknown` the text of a step without a state. `onSelect(step)` is called with the name of a step.
+ * that were seen in it; `unknown` the text of a step without a state. `onSelect(step)` makes steps buttons.
  */
-export function WorkflowGraph({ graph, states = null, seen = null, selected = null, onSelect = () => {}, unknown = "not begun" }) {
+export function WorkflowGraph({ graph, states = null, seen = null, selected = null, onSelect = null, unknown = "not begun" }) {
   const [wantsTable, setTable] = useState(false);
   const { layout, failed } = useLayout(graph);
   const isTable = wantsTable || failed;
@@ -59,7 +59,7 @@ export function WorkflowGraph({ graph, states = null, seen = null, selected = nu
       <${Button} small disabled=${isTable} aria-label="Fit the graph" onClick=${view.fit}>Fit</${Button}>
     </div>
     ${isTable && graph && html`<${StepTable} graph=${graph} ...${rest} />`}
-    <div class="graph-view" hidden=${isTable} ref=${view.box} style=${{ height: `${view.height}px` }}
+    <div class="graph-view" hidden=${isTable} ref=${view.box} style=${{ height: `${view.height}px` }} tabindex=${onSelect ? undefined : 0}
       onKeyDown=${view.onKeyDown} onPointerDown=${view.onPointerDown}>
       ${layout && html`<${Drawing} layout=${layout} scale=${view.scale} name=${graph.name} seen=${seen} ...${rest} />`}</div>
   </div>`;

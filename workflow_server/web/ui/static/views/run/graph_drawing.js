@@ -11,7 +11,7 @@ export function measure(text, size, weight) {
   return context.measureText(text).width;
 }
 
-/** The drawing. Each step is a button. */
+/** The drawing. Each step is a button, where `onSelect` is there. */
 export function Drawing({ layout, scale, name, states, seen, selected, onSelect, unknown }) {
   const { width, height, nodes, links } = layout;
   const kinds = new Map(nodes.map((node) => [node.id, node.kind]));
@@ -55,9 +55,9 @@ function Step({ node, state, isSelected, onSelect }) {
     event.preventDefault();
     onSelect(node.id);
   };
-  return html`<g class="graph-step ${kind}" role="button" tabindex="0" aria-pressed=${isSelected}
-    aria-label=${text === null ? title : `${title}: ${text}`} transform=${`translate(${x - width / 2} ${y - height / 2})`}
-    onClick=${() => onSelect(node.id)} onKeyDown=${onKeyDown}>
+  const button = { role: "button", tabindex: 0, "aria-pressed": isSelected, onClick: () => onSelect(node.id), onKeyDown };
+  return html`<g class="graph-step ${kind}" transform=${`translate(${x - width / 2} ${y - height / 2})`}
+    aria-label=${text === null ? title : `${title}: ${text}`} ...${onSelect === null ? { role: "img" } : button}>
     <title>${description === null ? title : `${title}: ${description}`}</title>
     <rect class="graph-box" width=${width} height=${height} rx="7" />
     <text class="graph-name" x=${width / 2} y=${text === null ? height / 2 + 5 : 19}>${name}</text>

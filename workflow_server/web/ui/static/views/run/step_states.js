@@ -11,7 +11,7 @@ export function stepStates({ executions, spans, handler }) {
     const step = ofStep(steps, execution.step);
     step[execution.outcome] += 1;
     step.again += execution.again ? 1 : 0;
-    if (execution.end !== null && execution.end >= step.lastEnd) Object.assign(step, { last: execution, lastEnd: execution.end });
+    if (execution.end !== null && execution.end >= (step.last?.end ?? -Infinity)) step.last = execution;
   }
   for (const span of spans) if (span.end === null) noteSpan(steps, span, handler);
   return Object.fromEntries(Object.entries(steps).map(([name, step]) => [name, told(step, handler)]));
@@ -20,7 +20,7 @@ export function stepStates({ executions, spans, handler }) {
 function ofStep(steps, name) {
   steps[name] ??= {
     running: 0, done: 0, failed: 0, retried: 0, interrupted: 0, waiting: 0, cancelled: 0, again: 0, retrying: 0, queued: 0,
-    waits: [], last: null, lastEnd: -Infinity,
+    waits: [], last: null,
   };
   return steps[name];
 }

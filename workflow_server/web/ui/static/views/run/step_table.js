@@ -7,8 +7,9 @@ export function StepTable({ graph, states, selected, onSelect, unknown }) {
     <thead><tr><th scope="col">Step</th>${states !== null && html`<th scope="col">State</th>`}<th scope="col">Takes</th>
       <th scope="col">Returns</th></tr></thead>
     <tbody>${rows.map(({ id, label, takes, returns }) => html`<tr key=${id} class=${selected === id ? "selected" : ""}>
-      <th scope="row"><button type="button" class="graph-choose" aria-pressed=${selected === id} onClick=${() => onSelect(id)}>
-        <bdi>${label}</bdi></button></th>
+      <th scope="row">${onSelect === null ? html`<bdi>${label}</bdi>` : html`
+        <button type="button" class="graph-choose" aria-pressed=${selected === id} onClick=${() => onSelect(id)}>
+          <bdi>${label}</bdi></button>`}</th>
       ${states !== null && html`<td class="graph-state ${states[id]?.kind ?? "idle"}">${states[id]?.text ?? unknown}</td>`}
       <td><bdi>${takes.join(", ") || "–"}</bdi></td><td><bdi>${returns.join(", ") || "–"}</bdi></td></tr>`)}</tbody>
   </table></div>`;
