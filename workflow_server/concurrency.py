@@ -46,13 +46,24 @@ class TaskTracker:
 
     async def run(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Do the work and return its result; a caller that is cancelled leaves it running."""
-        task = self._start(work, name)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            # Nobody is left to be told how it ends.
-            task.add_done_callback(_log_failure)
-            raise
+        caller: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def ended(task: asyncio.Task[T]) -> None:
+            self._tasks.discard(task)
+            if caller.done():
+                # Nobody is left to be told how it ends.
+                _log_failure(task)
+            elif task.cancelled():
+                caller.cancel()
+            elif (error := task.exception()) is not None:
+                caller.set_exception(error)
+            else:
+                caller.set_result(task.result())
+
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+        return await caller
 
     def spawn(self, work: Coroutine[Any, Any, object], name: str) -> None:
         """Do the work; what it raises is logged."""

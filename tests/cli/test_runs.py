@@ -93,6 +93,10 @@ def test_runs_are_started_found_answered_and_shown(typed: Typed) -> None:
     assert typed.lines("runs", "list", "--limit", "1") == [newest]
     table = typed("runs", "list", "--status", "running").stdout.splitlines()
     assert [line.split()[0] for line in table] == ["HANDLER", asking]
+    assert "waiting for Answer" in table[1]
+    (shown,) = typed.lines("runs", "list", "--limit", "1", "--now")
+    assert cast("dict[str, object]", shown.pop("now"))["state"] == "waiting"
+    assert shown == newest
     assert "waiting for" in typed("runs", "show", asking).stdout
     assert typed("runs", "send", asking, "Answer", "-f", "text=yes").stdout == "sent\n"
     assert typed("runs", "watch", asking).stdout.splitlines()[-1].endswith('StopEvent {"result": {"said": "yes"}}')
@@ -194,8 +198,28 @@ def test_a_server_of_another_kind_is_one_error(tmp_path: Path) -> None:
 
 def test_a_handler_that_was_never_started_has_a_row() -> None:
     """One that a program put into the store: it has no start."""
-    handler = {"handler_id": "h", "workflow_name": "w", "status": "completed", "suspended": None, "tags": ["a", "b"]}
-    assert _row({**handler, "started_at": ""}) == ("h", "w", "completed", "", "a, b")
+    handler = {
+        "handler_id": "h",
+        "workflow_name": "w",
+        "status": "completed",
+        "now": {"state": None},
+        "tags": ["a", "b"],
+    }
+    assert _row({**handler, "started_at": ""}) == ("h", "w", "completed", "", "", "a, b")
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ({"state": "waiting", "waiting_for": [{"event": "Answer"}], "waiting_count": 1}, "waiting for Answer"),
+        ({"state": "running", "running_steps": [{"step": "work"}] * 3, "running_count": 3}, "in work and 2 more"),
+        ({"state": "running", "running_steps": []}, "running"),
+        ({"state": "suspended"}, "suspended"),
+    ],
+)
+def test_a_row_tells_what_a_run_does(now: dict[str, object], told: str) -> None:
+    handler = {"handler_id": "h", "workflow_name": "w", "status": "running", "now": now, "tags": [], "started_at": ""}
+    assert _row(handler)[3] == told
 
 
 async def test_many_pages_are_acted_on_to_the_last() -> None:

@@ -14,6 +14,7 @@ from playwright.async_api import Locator, Page, expect
 from tests.harness.api import Json
 from tests.harness.browser import Problems, Windows, down, is_accessible, screenshot
 from tests.harness.server_process import DurableServer
+from tests.harness.waiting import until_seen
 from tests.page.conftest import FLOWS
 
 MANY = 100_000
@@ -21,6 +22,12 @@ DRAWN = 120
 """Rows that a list draws at most, however many it has."""
 FAILED = "status of 500 .*/handlers/"
 """The console tells of each look at a handler that failed: its answer has the status of its run."""
+
+IN_SIGHT = """(list) => {
+  const row = list.querySelector("[aria-selected=true]")?.getBoundingClientRect();
+  const around = list.getBoundingClientRect();
+  return row && row.top >= around.top && row.bottom <= around.bottom;
+}"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -39,6 +46,15 @@ async def open_log(page: Page, handler: Json, query: str = "") -> Locator:
 def panel(page: Page) -> Locator:
     """The panel of the log."""
     return page.get_by_role("region", name="Log")
+
+
+async def selected_in_sight(log: Locator) -> None:
+    """Return when the list shows its selected row; the page may be scrolled to another part."""
+
+    async def look() -> bool:
+        return bool(await log.evaluate(IN_SIGHT))
+
+    await until_seen(look, "the selected row did not come in sight")
 
 
 async def test_a_log_goes_on_after_the_death_of_its_server(
@@ -79,10 +95,11 @@ async def test_events_are_searched_filtered_and_opened(server: DurableServer, pa
     # The event stays in sight when the others come back, and a link leads to it.
     await page.get_by_role("searchbox", name="Search in the events").fill("")
     await expect(panel(page)).to_contain_text("41 events")
-    await expect(log.get_by_role("option", selected=True)).to_be_in_viewport()
+    await selected_in_sight(log)
+    await expect(page).not_to_have_url(re.compile("find="))
     await page.reload()
     await expect(pane).to_contain_text("number: 17")
-    await expect(log.get_by_role("option", selected=True)).to_be_in_viewport()
+    await selected_in_sight(log)
     await pane.get_by_role("button", name="JSON").click()
     await expect(pane.get_by_label("Payload as JSON")).to_contain_text('"number": 17,\n  "attempts": 1')
     assert await is_accessible(page)
@@ -143,7 +160,6 @@ async def test_hostile_payloads_are_text(server: DurableServer, page: Page, prob
     problems.allow(FAILED)
     handler = await server.api.start("hostile", end="fail", big=True)
     log = await open_log(page, handler)
-    title = await page.title()
     told = log.get_by_role("option").filter(has_text="Told")
     pane = page.get_by_role("complementary", name="Selected event")
     await expect(told).to_have_count(5)
@@ -163,7 +179,7 @@ async def test_hostile_payloads_are_text(server: DurableServer, page: Page, prob
         await pane.get_by_role("button", name="JSON").click()
         await expect(pane.get_by_label("Payload as JSON")).to_be_visible()
         await pane.get_by_role("button", name="JSON").click()
-    assert await page.title() == title
+    assert "owned" not in await page.title()
     await expect(page.get_by_role("heading", name="owned")).to_have_count(0)
 
 

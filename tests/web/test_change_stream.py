@@ -18,6 +18,7 @@ from workflows.events import Event, StartEvent, StopEvent
 from tests.harness.waiting import until
 from tests.web.conftest import Serve, Served
 from tests.web.test_now import Approves, Works
+from workflow_server.errors import ShuttingDown
 from workflow_server.records import ListFilter, RunStarted
 from workflow_server.runs import change_feed, changes
 from workflow_server.store.base import HandlerQuery
@@ -131,6 +132,45 @@ async def test_steps_that_begin_and_end_are_changes(serve: Serve) -> None:
         await follower.until(all_run)
         works.may_end.set()
         assert (await follower.handler(handler_id, status="completed"))["now"]["running_steps"] == []
+
+
+class Part(Event):
+    n: int
+
+
+class Gates(Workflow):
+    """Has two steps, each behind a gate; nothing but its steps tells how far it is."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.gates = [asyncio.Event(), asyncio.Event()]
+
+    @step
+    async def first(self, ev: StartEvent) -> Part:
+        await self.gates[0].wait()
+        return Part(n=0)
+
+    @step
+    async def second(self, ev: Part) -> StopEvent:
+        await self.gates[1].wait()
+        return StopEvent()
+
+
+async def test_a_step_alone_is_a_change(serve: Serve) -> None:
+    gates = Gates()
+    served = await serve(workflows={"gates": gates})
+    async with following(served) as follower:
+        handler_id = await served.start("gates")
+        for gate, name in zip(gates.gates, ("first", "second"), strict=True):
+
+            def runs(line: Json, name: str = name) -> bool:
+                steps = line["handler"]["now"]["running_steps"] if "handler" in line else ()
+                return [one["step"] for one in steps if one["since"]] == [name]
+
+            await follower.until(runs)
+            assert feed_of(served)._unsettled == {}
+            gate.set()
+        await follower.handler(handler_id, status="completed")
 
 
 async def test_a_slot_and_a_release_are_changes(serve: Serve) -> None:
@@ -384,6 +424,20 @@ async def test_a_stop_beneath_the_application_breaks_it_off(served: Served) -> N
             await follower.response.read()
 
 
+async def test_a_reader_that_waits_is_told_of_a_stop(served: Served) -> None:
+    manager = served.server._manager
+    with manager.follow(ListFilter(), None) as reader:
+        assert await reader.next_page(30)
+        waiting = asyncio.create_task(reader.next_page(3_600))
+        # It waits when everything else has had its turn.
+        await asyncio.sleep(0)
+        manager.close()
+        with pytest.raises(ShuttingDown):
+            await asyncio.wait_for(waiting, 30)
+    with pytest.raises(ShuttingDown), manager.follow(ListFilter(), None):
+        pass
+
+
 async def test_nothing_is_noted_while_nobody_follows(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change_feed, "LINGER", 0.05)
     manager = served.server._manager
@@ -439,10 +493,6 @@ async def test_a_slow_reader_gets_the_present_or_a_reset(served: Served, monkeyp
 
 def started(name: str) -> RunStarted:
     return RunStarted(name, "gone", f"run-{name}", 1.0, 0, None)
-
-
-class Part(Event):
-    n: int
 
 
 class Long(Workflow):

@@ -43,14 +43,16 @@ runs.add_command(export)
 @filters
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Maximum number of runs.")
 @click.option("--all", "limit", flag_value=2**31, type=int, help="List all of them.")
+@click.option("--now", "with_now", is_flag=True, help="With --json, add what each run does at present.")
 @json_lines
 @connected
-def list_runs(connection: Connection, query: Query, limit: int, as_json: bool) -> None:
+def list_runs(connection: Connection, query: Query, limit: int, with_now: bool, as_json: bool) -> None:
     """Run ``workflow-server runs list``."""
 
     async def work(remote: Remote) -> list[Json]:
         found: list[Json] = []
-        async for handler in _handlers(remote, [*query, ("order", "desc")]):
+        present = [("include", "now")] if with_now or not as_json else []
+        async for handler in _handlers(remote, [*query, *present, ("order", "desc")]):
             if as_json:
                 print_json_line(handler)
             found.append({} if as_json else handler)
@@ -60,7 +62,7 @@ def list_runs(connection: Connection, query: Query, limit: int, as_json: bool) -
 
     found = connection.run(work)
     if not as_json:
-        print_table(("handler", "workflow", "status", "started", "tags"), [_row(handler) for handler in found])
+        print_table(("handler", "workflow", "status", "now", "started", "tags"), [_row(handler) for handler in found])
 
 
 async def _handlers(remote: Remote, query: Query) -> AsyncIterator[Json]:
@@ -74,10 +76,25 @@ async def _handlers(remote: Remote, query: Query) -> AsyncIterator[Json]:
 
 
 def _row(handler: Json) -> tuple[str, ...]:
-    status = handler["status"] + (" (suspended)" if handler["suspended"] else "")
     at = handler["started_at"]
     started = datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else ""
-    return handler["handler_id"], handler["workflow_name"], status, started, ", ".join(handler["tags"])
+    tags = ", ".join(handler["tags"])
+    return handler["handler_id"], handler["workflow_name"], handler["status"], _present(handler), started, tags
+
+
+def _present(handler: Json) -> str:
+    """Return what a run does at present, with its first step or wait; nothing of a run that has ended."""
+    now = handler["now"]
+    state: str = now["state"] or ""
+    if state == "waiting" and now["waiting_for"]:
+        return f"waiting for {now['waiting_for'][0]['event']}{_more(now['waiting_count'])}"
+    if state == "running" and now["running_steps"]:
+        return f"in {now['running_steps'][0]['step']}{_more(now['running_count'])}"
+    return state
+
+
+def _more(number: int) -> str:
+    return f" and {number - 1} more" if number > 1 else ""
 
 
 @runs.command(help="Show a run: its status, its result, where it stands.")

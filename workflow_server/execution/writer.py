@@ -159,8 +159,13 @@ class RunWriter:
         if is_legacy:
             # No patch of today's fits on what was written then.
             self.append(self._replaced(tree))
-        write = weakref.WeakMethod(self._write_unattended)
-        return self._run.workflow.state_store(tree, unattended=lambda patch: _call(write, patch))
+        # A writer and its state are not to keep each other alive.
+        itself = weakref.ref(self)
+        return self._run.workflow.state_store(tree, unattended=lambda patch: _write(itself(), patch))
+
+    def write_to(self, store: RecordSink) -> None:
+        """Hand what follows to this store: that of the start, which is stored, has nothing more to do with it."""
+        self._store = store
 
     def append(self, *records: Record) -> Commit:
         """Hand one unit to the store."""
@@ -385,8 +390,7 @@ def _is_failure(tick: TickStepResult) -> bool:
     return any(isinstance(result, StepWorkerFailed) for result in tick.result)
 
 
-def _call(write: weakref.WeakMethod[Any], patch: Patch) -> None:
-    """Write a patch, unless the writer is gone: a writer and its state are not to keep each other alive."""
-    method = write()
-    if method is not None:
-        method(patch)
+def _write(writer: RunWriter | None, patch: Patch) -> None:
+    """Write a patch, unless the writer is gone."""
+    if writer is not None:
+        writer._write_unattended(patch)

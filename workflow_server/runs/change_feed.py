@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -229,21 +229,27 @@ class ChangeFeed:
 
     async def _note(self, log: ChangeLog, marked: dict[str, int], unsettled: dict[str, int]) -> None:
         found: set[str] = set()
-        cursor: ListCursor | None = None
-        wanted = ListFilter(handler_ids=frozenset([*marked, *unsettled]))
-        while True:
-            page, cursor = await self._store.list_page(wanted, cursor, PAGE, with_results=False, with_now=True)
+        async for page in self._pages(list(dict.fromkeys([*marked, *unsettled]))):
             present = partial(self._present, unsettled, behind=self._clock.behind())
             for handler, (before, _, after) in zip(page, listed(self._table, page, present), strict=True):
                 turned = marked.get(handler.handler_id, _PLAIN) != _PLAIN
                 kept = handler._replace(standing=None, summary=None)
                 log.put(handler.handler_id, kept, f"{before}null{after}", turned=turned)
-            found.update(handler.handler_id for handler in page)
-            if cursor is None:
-                break
+                found.add(handler.handler_id)
         for handler_id, mark in marked.items():
             if mark == _PURGED and handler_id not in found:
                 log.put(handler_id, None, "", turned=True)
+
+    async def _pages(self, handler_ids: list[str]) -> AsyncIterator[list[StoredHandler]]:
+        """Yield the handlers of these ids that there are, a few at a time."""
+        for start in range(0, len(handler_ids), PAGE):
+            wanted = ListFilter(handler_ids=frozenset(handler_ids[start : start + PAGE]))
+            cursor: ListCursor | None = None
+            while True:
+                page, cursor = await self._store.list_page(wanted, cursor, PAGE, with_results=False, with_now=True)
+                yield page
+                if cursor is None:
+                    break
 
     def _present(self, unsettled: dict[str, int], handler: StoredHandler, *, behind: float) -> NowData:
         now = now_listed(self._table, handler, behind)

@@ -105,7 +105,8 @@ class EventLog:
             self._recent_characters += len(record.data)
             while len(self._recent) > RECENT_EVENTS or self._recent_characters > RECENT_CHARACTERS:
                 self._recent_characters -= len(self._recent.popleft().data)
-        self.wake()
+        if self._change is not None:
+            self.wake()
 
     def enter(self) -> None:
         """Count a reader: events are kept for it from now on."""

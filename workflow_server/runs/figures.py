@@ -20,6 +20,9 @@ UNREGISTERED = ""
 """Stands for the name of a workflow that is not registered: such names come from the database, and have no bound."""
 
 
+_OF_RUNS = {RunStarted, RunEnded}
+
+
 class RunSums:
     """Sums over what is committed: a listener of the store. ``run_of`` finds the run of a handler."""
 
@@ -41,15 +44,15 @@ class RunSums:
             logger.exception("the figures lack a commit")
 
     def _add(self, records: Sequence[Record]) -> None:
+        numbers = Counter(map(type, records))
+        self.published += numbers[EventAppended]
+        self.posted += numbers[InboxPosted]
+        if not numbers.keys() & _OF_RUNS:
+            return
         for record in records:
-            kind = type(record)
-            if kind is EventAppended:
-                self.published += 1
-            elif kind is InboxPosted:
-                self.posted += 1
-            elif isinstance(record, RunStarted):
+            if type(record) is RunStarted:
                 self.started[record.workflow_name] += 1
-            elif isinstance(record, RunEnded):
+            elif type(record) is RunEnded:
                 run = self._run_of(record.handler_id)
                 served = None if run is None else run.served
                 self.ended[UNREGISTERED if served is None else served.name, record.status] += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from enum import Enum
 
 from workflow_server.errors import ResumeFailed, ShuttingDown, StorageError, StoreClosed
@@ -162,6 +162,8 @@ class Starter:
             logger.exception("Handler %s could not begin", run.handler_id)
             run.release()
             return resume_failure(error)
+        if isinstance(sink, Opening):
+            sink.stored = session.writer.write_to
         self._activation.enter(run, session)
         return None
 
@@ -186,6 +188,8 @@ class Opening:
         self._records = list(records)
         self._late: list[_Late] = []
         self._waiting: list[asyncio.Future[None]] = []
+        self.stored: Callable[[RecordSink], None] | None = None
+        """Told of the store, when the start is stored: what follows need not come by way of this."""
 
     @property
     def backlog(self) -> int:
@@ -227,6 +231,9 @@ class Opening:
         for late in self._late:
             late.commit = self._store.append(*late.records)
         self._late.clear()
+        if self.stored is not None:
+            self.stored(self._store)
+            self.stored = None
         self._wake_later(self._turns)
 
     def _refuse(self, error: StorageError) -> None:
@@ -249,7 +256,7 @@ class Opening:
 
     def __await__(self) -> Generator[object, None, None]:
         """Return when the start is stored; raises StorageError to those who wait when it is refused."""
-        if self._phase in {_Phase.GATHERING, _Phase.HANDED_OVER}:
+        if self._phase is _Phase.GATHERING or self._phase is _Phase.HANDED_OVER:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             yield from waiter

@@ -40,6 +40,9 @@ class RunState(Enum):
     ENDED = "ended"
     """Its end is stored, or on its way to the store."""
 
+    # The states are looked up at each transition, and Python's own hash of a member is that of its name.
+    __hash__ = object.__hash__
+
 
 NEXT = {
     RunState.QUEUED: {RunState.LOADING, RunState.ENDED},

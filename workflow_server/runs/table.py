@@ -69,9 +69,12 @@ class RunTable:
 
     def on_commit(self, records: Sequence[Record]) -> None:
         """Show what is durable to those who wait for it."""
+        handler_id, log = "", None
         for record in records:
             if type(record) is EventAppended:
-                log = self._logs.in_use(record.handler_id)
+                if record.handler_id != handler_id:
+                    # The records of a unit stand together.
+                    handler_id, log = record.handler_id, self._logs.in_use(record.handler_id)
                 if log is not None:
                     log.publish(record)
             elif type(record) is InboxPosted:
@@ -81,9 +84,9 @@ class RunTable:
             elif type(record) is QueueAdvanced:
                 self._logs.queue_advanced(record)
             elif type(record) is RunEnded:
-                log = self._logs.in_use(record.handler_id)
-                if log is not None:
-                    log.end()
+                ended = self._logs.in_use(record.handler_id)
+                if ended is not None:
+                    ended.end()
                 self._waiters.ended(record)
 
     def on_refused(self, records: Sequence[Record], error: StorageError) -> None:

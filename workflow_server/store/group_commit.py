@@ -72,11 +72,13 @@ class GroupCommit:
         self._storing: Batch | None = None
         self._backlog = 0
         self._wanted = asyncio.Event()
+        self._wake = self._wanted.set
         self._timer: asyncio.TimerHandle | None = None
         self._closing = asyncio.Event()
         self._look_again = asyncio.Event()
         """Set to end a wait for room."""
         self._failed: StorageError | None = None
+        self._takes_units = True
         self._full_until = 0.0
         self._waits_for_room = False
         self._asked: dict[Callable[[], Awaitable[bool]], list[asyncio.Future[bool]]] = {}
@@ -86,7 +88,7 @@ class GroupCommit:
     @property
     def is_open(self) -> bool:
         """Return whether units are still accepted."""
-        return self._failed is None and not self._closing.is_set()
+        return self._takes_units
 
     @property
     def backlog(self) -> int:
@@ -96,12 +98,12 @@ class GroupCommit:
     def append(self, entries: Entries, *, internal: bool = False) -> Unit:
         """Hand over a unit; never suspends. Awaiting the unit returns when it is durable."""
         batch = self._gathering
-        unit = (InternalUnit if internal else Unit)(entries, batch, self._wanted.set)
-        if self._failed is not None or self._closing.is_set():
+        unit = (InternalUnit if internal else Unit)(entries, batch, self._wake)
+        if not self._takes_units:
             unit.error = self._failed or StoreClosed()
             return unit
         if not batch.units and self._storing is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER, self._wanted.set)
+            self._timer = asyncio.get_running_loop().call_later(GATHER, self._wake)
         batch.units.append(unit)
         self._backlog += len(entries)
         if self._waits_for_room and is_urgent(entries):
@@ -143,6 +145,7 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Store what was handed over and end the task; while the disk is full, what is left is tried once more."""
+        self._takes_units = False
         self._closing.set()
         self._look_again.set()
         self._wanted.set()
@@ -332,6 +335,7 @@ class GroupCommit:
         if self._failed is not None:
             return
         self._failed = error
+        self._takes_units = False
         self.problem = str(error)
         logger.critical("the store has failed: %s", error, exc_info=None if isinstance(error, StoreGone) else cause)
         for batch in (self._storing, self._gathering):

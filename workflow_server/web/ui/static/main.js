@@ -81,6 +81,9 @@ function Main({ children, place }) {
     if (now === before.current) return;
     before.current = now;
     if (error) reset();
+    // A view that has put the focus where the reader left keeps it.
+    const focused = document.activeElement;
+    if (focused !== main.current && main.current?.contains(focused)) return;
     scrollTo(0, 0);
     main.current?.focus({ preventScroll: true });
   }, [place]);

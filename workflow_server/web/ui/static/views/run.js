@@ -2,7 +2,7 @@
 import { Empty, Failure } from "../components/basics.js";
 import { useTitle } from "../hooks.js";
 import { lazy } from "../lazy.js";
-import { html } from "../lib.js";
+import { html, useRef } from "../lib.js";
 import { href } from "../router.js";
 import { useStore } from "../store.js";
 import { RunGraph } from "./run/graph.js";
@@ -24,6 +24,9 @@ export function RunView({ id, query }) {
   const handler = useStore(run.store, (value) => value.handler);
   const missing = useStore(run.store, (value) => value.missing);
   const error = useStore(run.store, (value) => value.error);
+  // What became of an answer is told when the run has ended, too.
+  const wasRunning = useRef(false);
+  wasRunning.current ||= handler?.status === "running";
   useTitle(handler ? `${handler.workflow_name} ${id}` : id);
   if (missing) return html`<${Missing} id=${id} />`;
   if (!handler) {
@@ -32,7 +35,7 @@ export function RunView({ id, query }) {
   }
   return html`<div class="run"><${Head} run=${run} />
     <${Failure} error=${error} onRetry=${run.reload} />
-    ${handler.status === "running" && html`<${Answer} run=${run} />`}
+    ${wasRunning.current && html`<${Answer} run=${run} />`}
     <${Outcome} run=${run} />
     <div class="run-grid"><${RunGraph} run=${run} /><${Timeline} run=${run} /></div>
     <${Tabs} run=${run} query=${query} /></div>`;

@@ -29,11 +29,13 @@ export function Answer({ run }) {
   const waits = useMemo(() => (hasEnded(handler) ? [] : identified(handler.waiting_for ?? [])), [handler]);
   const mayRun = useMay("run");
   const { value, error, reload } = useEvents(mayRun && !hasEnded(handler) ? handler.workflow_name : null, waits);
-  const [sent, setSent] = useState([]);
+  // What became of the answers of this page, by the ids of the waits: "sent", or the error.
+  const [sent, setSent] = useState({});
+  const note = (wait, outcome) => setSent((before) => ({ ...before, [wait.id]: outcome }));
   const [isSending, setSending] = useState(false);
-  const closed = useClosed(waits, sent);
+  const closed = useClosed(waits);
   const onSent = (wait) => {
-    setSent((before) => [...before, wait.id]);
+    note(wait, "sent");
     announce(`${wait.event} sent`);
     run.reload();
   };
@@ -41,11 +43,11 @@ export function Answer({ run }) {
   if (isOver && closed.waits.length === 0) return null;
   const events = value?.events ?? (error?.status === 404 ? [] : null);
   const given = (wait, place) => ({
-    run, wait, place, events: events ?? [], isOnly: waits.length === 1, isSent: sent.includes(wait.id),
-    onSent: () => onSent(wait), onAgain: () => setSent(sent.filter((id) => id !== wait.id)),
+    run, wait, place, events: events ?? [], isOnly: waits.length === 1, isSent: sent[wait.id] === "sent",
+    onSent: () => onSent(wait), onRefused: (error) => note(wait, error), onAgain: () => note(wait, null),
   });
   return html`<div class="answers">
-    ${closed.waits.map((wait) => html`<${Closed} key=${wait.id} wait=${wait} isSent=${sent.includes(wait.id)} isOver=${isOver}
+    ${closed.waits.map((wait) => html`<${Closed} key=${wait.id} wait=${wait} outcome=${sent[wait.id]} isOver=${isOver}
       onClose=${() => closed.forget(wait)} />`)}
     <${Failure} error=${error?.status === 404 ? null : error} onRetry=${reload} />
     ${(events || !mayRun) && waits.map((wait, place) => html`<${Card} key=${wait.id} ...${given(wait, place)} />`)}
@@ -55,11 +57,17 @@ export function Answer({ run }) {
   </div>`;
 }
 
-/** A question that is no longer open. */
-function Closed({ wait, isSent, isOver, onClose }) {
-  const next = isOver ? "The run has ended." : isSent ? "The run goes on with it." : "It was answered elsewhere, or its time was over.";
-  return html`<${Notice} kind="info" onClose=${onClose}>${isSent ? html`<b>${wait.event} sent.</b>`
-    : html`No longer asked: <bdi>${titleOf(wait)}</bdi>`} ${next}</${Notice}>`;
+/** A question that is no longer open, and what became of the answer. */
+function Closed({ wait, outcome, isOver, onClose }) {
+  if (outcome === "sent") {
+    return html`<${Notice} kind="info" onClose=${onClose}><b>${wait.event} sent.</b> ${isOver ? "The run has ended." : "The run goes on with it."}
+      </${Notice}>`;
+  }
+  const because = isOver ? "The run has ended." : "It was answered elsewhere, or its time was over.";
+  const lost = "Your answer has probably arrived: only what the server said to it was lost.";
+  return html`<${Notice} kind=${outcome && outcome.status !== 0 ? "warning" : "info"} onClose=${onClose}>
+    No longer asked: <bdi>${titleOf(wait)}</bdi> ${outcome?.status === 0 ? lost : because}
+    ${outcome && outcome.status !== 0 && html` <bdi>${explainRefusal(outcome).text}</bdi>`}</${Notice}>`;
 }
 
 const Held = ({ count: held }) => held > 0 && html`<span class="soft">${count(held, "event")} held until the run waits
@@ -78,7 +86,7 @@ function useEvents(name, waits) {
 }
 
 /** Return the waits that are over since this page was opened, for as long as nobody closes the notes about them. */
-function useClosed(waits, sent) {
+function useClosed(waits) {
   const [closed, setClosed] = useState([]);
   const before = useRef([]);
   useEffect(() => {
@@ -86,13 +94,13 @@ function useClosed(waits, sent) {
     before.current = waits;
     if (gone.length > 0) setClosed((all) => [...all, ...gone].slice(-3));
   }, [waits]);
-  return { waits: closed, forget: (wait) => setClosed(closed.filter(({ id }) => id !== wait.id)), sent };
+  return { waits: closed, forget: (wait) => setClosed(closed.filter(({ id }) => id !== wait.id)) };
 }
 
 /** Requirements are told in parentheses where JSON cannot express them: nobody can fill these in. */
 const isTold = (value) => !(typeof value === "string" && /^\([\w. ]+\)$/.test(value));
 
-function Card({ run, wait, events, isSent, onSent, onAgain, isOnly, place }) {
+function Card({ run, wait, events, isSent, onSent, onRefused, onAgain, isOnly, place }) {
   const mayRun = useMay("run");
   const schema = useMemo(() => events.find((one) => one.title === wait.event) ?? { title: wait.event }, [events, wait.event]);
   const required = Object.entries(wait.requirements ?? {});
@@ -102,7 +110,7 @@ function Card({ run, wait, events, isSent, onSent, onAgain, isOnly, place }) {
   const [problem, setProblem] = useState(null);
   const [isChecked, setChecked] = useState(false);
   const form = useRef(null);
-  const sending = useSending(run.id, () => ({ event: { type: wait.event, value: fields } }), onSent);
+  const sending = useSending(run.id, () => ({ event: { type: wait.event, value: fields } }), onSent, onRefused);
   const submit = (event) => {
     event.preventDefault();
     setChecked(true);

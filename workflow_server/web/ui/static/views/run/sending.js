@@ -6,12 +6,18 @@ import { useMemo, useRef } from "../../lib.js";
 
 /**
  * Return { send, busy, error, errors, asCurl, renew }. `request()` makes the body's value: { event, step, hold }. The key
- * stays until `renew()`: a second click, or a retry after a lost answer, sends nothing twice.
+ * stays until `renew()`: a second click, or a retry after a lost answer, sends nothing twice. `onRefused(error)` is called
+ * for an error, also when the form is gone by then.
  */
-export function useSending(handlerId, request, onSent) {
+export function useSending(handlerId, request, onSent, onRefused = () => {}) {
   const key = useRef(newKey());
   const action = useAction(async () => {
-    await post(["events", handlerId], writeExact(request()), { key: key.current });
+    try {
+      await post(["events", handlerId], writeExact(request()), { key: key.current });
+    } catch (error) {
+      onRefused(error);
+      throw error;
+    }
     onSent();
   });
   const errors = useMemo(() => errorsOf(action.error, "event"), [action.error]);
