@@ -514,16 +514,6 @@ class VersionCount(NamedTuple):
     number: int
 
 
-class RunningCounts(NamedTuple):
-    """The unfinished runs, counted."""
-
-    versions: list[VersionCount]
-    released_waiting: int
-    """Those that are released and wait for an answer."""
-    released_stalled: int
-    """Those that are released and in which nothing can happen any more."""
-
-
 class Period(NamedTuple):
     """A time of which statistics are asked for, in buckets of the same width; seconds since the epoch."""
 

@@ -127,6 +127,8 @@ class StepBarrier:
         self.standing[step] -= 1
         if not self.standing[step]:
             del self.standing[step]
+            if not self.standing:
+                self._last = None
         self._open()
 
     async def _go_on(self, batch: int) -> None:

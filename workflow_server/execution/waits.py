@@ -73,7 +73,7 @@ class BegunWaits:
         self._with_subclasses = _with(self._with_subclasses, [renaming.identifier(name) for name in with_subclasses])
 
 
-@dataclass
+@dataclass(slots=True)
 class Waits:
     """Until when the waits of a run last, in Unix seconds; one without a timeout is not listed."""
 

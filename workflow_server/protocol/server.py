@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from workflow_server.protocol.responses import Response
+from workflow_server.records import NowState
 
 
 class ResumeData(Response):
@@ -50,17 +51,6 @@ class RequestsData(Response):
     errors: int = Field(description="Those that were answered with 500 or more.")
 
 
-class RunsNow(Response):
-    """The runs that have not ended, each in one state."""
-
-    running: int = Field(description="In a step or about to be, or a step begins again soon.")
-    waiting: int = Field(description="Waits for what a person or a client has to answer, in memory or not.")
-    released: int = Field(description="Out of memory until a time comes.")
-    queued: int = Field(description="Waits for a slot of num_concurrent_runs.")
-    suspended: int = Field(description="Makes no progress, for a reason.")
-    stalled: int = Field(description="Nothing can happen in it any more but its timeout.")
-
-
 class CodeVersionsData(Response):
     """The versions of a workflow's code."""
 
@@ -99,7 +89,7 @@ class ServerData(Response):
     loop_lag: LoopLagData
     streams: int = Field(description="Streams and lists that are being read.")
     requests: RequestsData
-    runs: RunsNow
+    runs: dict[NowState, int] = Field(description="Those that have not ended, by what they do, as in /handlers/stats.")
     code_versions: list[CodeVersionsData] = Field(
         description="Of each workflow that is registered or has unfinished runs; of the 1,000 versions that most of "
         "the first 100,000 unfinished runs began with."

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from workflow_server.concurrency import map_cooperatively
 from workflow_server.execution.registry import Registry
-from workflow_server.records import RunningCounts, VersionCount
-from workflow_server.runs.figures import RELEASED, RUNNING, WAITING, standings
-from workflow_server.runs.run import Run
+from workflow_server.records import NowState, VersionCount
+from workflow_server.runs.now import count_now
 from workflow_server.runs.states import RunState
 from workflow_server.runs.table import RunTable
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
 
-STALLED = "stalled"
-"""Nothing happens in the run any more; see ``Standing``."""
 MOST_SUSPENDED = 100
 
 
@@ -41,9 +36,8 @@ class SuspendedRun(NamedTuple):
 class ServerState(NamedTuple):
     """The runs of a server, and the room that is left for them, at one moment."""
 
-    runs: Mapping[str, int]
-    """Runs that have not ended, each in one state: running, waiting for an answer, released, queued, suspended or
-    stalled."""
+    runs: Mapping[NowState, int]
+    """Runs that have not ended, by what they do."""
     code_versions: Sequence[CodeVersions]
     suspended: Sequence[SuspendedRun]
     """The first ``MOST_SUSPENDED``."""
@@ -57,37 +51,12 @@ async def server_state(store: AbstractWorkflowStore, table: RunTable, registry: 
     Raises:
         StoreUnavailable, StoreClosed: the store cannot be read.
     """
-    stored = await store.count_running()
     return ServerState(
-        await runs_now(list(table), stored),
-        _versions(registry, stored.versions),
+        await count_now(table),
+        _versions(registry, await store.count_versions()),
         await _suspended(store, table),
         store.free_space(),
     )
-
-
-async def runs_now(runs: Sequence[Run], stored: RunningCounts) -> dict[str, int]:
-    """Return how many of these runs are in which state; ``stored`` tells of those that are not in memory."""
-    numbers = {**standings(runs), STALLED: 0}
-    idle = [run for run in runs if run.is_active and run.session is not None and run.session.is_idle]
-    found = Counter(await map_cooperatively(_idle_state, idle))
-    # Runs come and go between the two looks.
-    gone_on = max(0, numbers[RELEASED] - stored.released_waiting - stored.released_stalled)
-    return {
-        **numbers,
-        RUNNING: numbers[RUNNING] + found[RUNNING],
-        WAITING: found[WAITING] + stored.released_waiting,
-        RELEASED: gone_on,
-        STALLED: found[STALLED] + stored.released_stalled,
-    }
-
-
-def _idle_state(run: Run) -> str:
-    standing = run.standing
-    if standing is None or not (standing.waits or standing.stalled):
-        # It has a retry before it, or an event on its way.
-        return RUNNING
-    return WAITING if standing.waits else STALLED
 
 
 def _versions(registry: Registry, counts: Sequence[VersionCount]) -> list[CodeVersions]:

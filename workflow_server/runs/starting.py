@@ -233,6 +233,7 @@ class Opening:
         self._late.clear()
         if self.stored is not None:
             self.stored(self._store)
+            self.stored = None
         self._wake_later(self._turns)
 
     def _refuse(self, error: StorageError) -> None:

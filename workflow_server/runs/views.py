@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 
@@ -40,6 +41,9 @@ def _why_suspended(run: Run | None, status: Status) -> str | None:
 
 
 Now = Callable[[StoredHandler], NowData]
+
+WITH_NOW = 50
+"""Handlers whose present is told at once, which takes 2 ms."""
 
 
 def listed(table: RunTable, page: Sequence[StoredHandler], now: Now | None = None) -> list[ListedHandler]:
@@ -104,10 +108,17 @@ async def listed_page(
     now: Now | None = None,
 ) -> tuple[list[ListedHandler], ListCursor | None]:
     """Return the next page of a list, and where the one after it begins."""
-    stored, following = await store.list_page(
-        wanted, cursor, limit, with_results=with_results, with_now=now is not None
-    )
-    return listed(table, stored, now), following
+    if now is None:
+        stored, following = await store.list_page(wanted, cursor, limit, with_results=with_results)
+        return listed(table, stored), following
+    stored, following = await store.list_page(wanted, cursor, limit, with_results=with_results, with_now=True)
+    handlers: list[ListedHandler] = []
+    for start in range(0, len(stored), WITH_NOW):
+        if start:
+            # Others have their turn: to tell the present of each takes longer than all else.
+            await asyncio.sleep(0)
+        handlers += listed(table, stored[start : start + WITH_NOW], now)
+    return handlers, following
 
 
 def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData:

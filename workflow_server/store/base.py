@@ -28,7 +28,6 @@ from workflow_server.records import (
     ListFilter,
     Period,
     Record,
-    RunningCounts,
     RunningRun,
     ServerAlive,
     Status,
@@ -37,6 +36,7 @@ from workflow_server.records import (
     StoredRun,
     StoredState,
     UntakenEvent,
+    VersionCount,
     WorkflowPeriod,
 )
 from workflow_server.store.listeners import CommitListener
@@ -359,17 +359,17 @@ class AbstractWorkflowStore(ABC):
         """Return how many handlers there are of each workflow and status, ordered by both; none of a number of 0."""
 
     @abstractmethod
-    async def count_ended(self, status: Status, after: float) -> int:
-        """Return how many handlers of an ended status ended later than this."""
-
-    @abstractmethod
-    async def count_running(self) -> RunningCounts:
-        """Return the runs that have not ended by workflow and version of the code, and the released ones among them by
-        what they wait for. The number of runs that are looked at is bounded."""
+    async def count_versions(self) -> list[VersionCount]:
+        """Return how many runs have not ended of each workflow and version of its code, those with most of them first.
+        The number of runs that are looked at is bounded."""
 
     @abstractmethod
     async def read_period(self, workflow_name: str, period: Period) -> WorkflowPeriod:
         """Return what the handlers of a workflow did in a period. The number of those that are looked at is bounded."""
+
+    @abstractmethod
+    async def count_ended(self, status: Status, after: float) -> int:
+        """Return how many handlers of an ended status ended later than this."""
 
     @abstractmethod
     async def ended_handlers(

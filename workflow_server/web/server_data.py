@@ -19,7 +19,6 @@ from workflow_server.protocol.server import (
     LoopLagData,
     RequestsData,
     ResumeData,
-    RunsNow,
     ServerData,
     SuspendedRunData,
 )
@@ -61,7 +60,7 @@ def server_data(
             count=requests.answered.total(),
             errors=sum(number for (_, status), number in list(requests.answered.items()) if status == "5xx"),
         ),
-        runs=RunsNow(**state.runs),
+        runs=dict(state.runs),
         code_versions=[CodeVersionsData(**versions._asdict()) for versions in state.code_versions],
         suspended=[SuspendedRunData(**run._asdict()) for run in state.suspended],
         memory_bytes=_resident_bytes(),

@@ -206,9 +206,8 @@ OPERATIONS: dict[str, StoreOperation] = {
         lambda store, name: store.list_page(ListFilter(["running"]), ListCursor(1000.0, "", 1000.0, name)),
         lambda name, page: page.handlers[-1].handler_id == name or page.cursor.handler_id < name,
     ),
-    "count_running": reading(
-        lambda store, name: store.count_running(),
-        lambda name, counts: sum(count.number for count in counts.versions) > 0,
+    "count_versions": reading(
+        lambda store, name: store.count_versions(), lambda name, counts: sum(count.number for count in counts) > 0
     ),
     "read_period": reading(
         lambda store, name: store.read_period("flow", Period(0.0, 100.0, 30)),

@@ -1,11 +1,11 @@
-"""Counts of unfinished runs, by version and by what the released ones wait for."""
+"""Counts of unfinished runs, by version."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.store.making import run_ended, run_started
-from workflow_server.records import RunReleased, VersionCount
+from workflow_server.records import VersionCount
 from workflow_server.store import AbstractWorkflowStore, HandlerQuery
 from workflow_server.store.sqlite import figures
 
@@ -15,13 +15,13 @@ async def with_version(store: AbstractWorkflowStore, name: str, version: str | N
 
 
 async def test_unfinished_runs_are_counted_by_version(store: AbstractWorkflowStore) -> None:
-    assert await store.count_running() == ([], 0, 0)
+    assert await store.count_versions() == []
     for name, version in {"a": "v1", "b": "v2", "c": "v2", "d": None, "over": "v1", "gone": "v3"}.items():
         await with_version(store, name, version)
     await with_version(store, "e", "v1", workflow="other")
     await store.append(run_ended("over"))
     await store.delete(HandlerQuery(handler_id_in=["gone"]))
-    assert (await store.count_running()).versions == [
+    assert await store.count_versions() == [
         VersionCount("flow", "v2", 2),
         VersionCount("flow", None, 1),
         VersionCount("flow", "v1", 1),
@@ -29,32 +29,10 @@ async def test_unfinished_runs_are_counted_by_version(store: AbstractWorkflowSto
     ]
 
 
-async def test_released_runs_are_counted_by_what_they_wait_for(store: AbstractWorkflowStore) -> None:
-    standings = {
-        "waits": '[[["ask","Answer",{},null,null]],[],false]',
-        "waits too": '[[["ask","Answer",{},null,5.0]],[["again",2,7.0]],false]',
-        "retries": '[[],[["again",2,7.0]],false]',
-        "stalled": "[[],[],true]",
-        "damaged": "[[[",
-        "empty": "[]",
-        "other": '{"a":1}',
-        "unknown": None,
-    }
-    for name, standing in standings.items():
-        await store.append(run_started(name), RunReleased(name, f"{name}-1", None, standing))
-    await store.append(run_started("in memory"))
-    assert (await store.count_running())[1:] == (2, 1)
-    await store.append(run_ended("waits"))
-    assert (await store.count_running())[1:] == (1, 1)
-
-
 async def test_so_many_runs_are_looked_at_and_no_more(
     store: AbstractWorkflowStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "MOST_RUNNING", 3)
     for number in range(5):
-        standing = '[[["ask","Answer",{},null,null]],[],false]'
-        name = str(number)
-        await store.append(run_started(name), RunReleased(name, f"{name}-1", None, standing))
-    counts = await store.count_running()
-    assert (counts.versions, counts.released_waiting) == ([VersionCount("flow", None, 3)], 3)
+        await store.append(run_started(str(number)))
+    assert await store.count_versions() == [VersionCount("flow", None, 3)]

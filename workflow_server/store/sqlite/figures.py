@@ -9,7 +9,7 @@ from itertools import chain
 from math import floor
 from typing import Any
 
-from workflow_server.records import Bucket, Period, RunningCounts, Took, VersionCount, WorkflowPeriod
+from workflow_server.records import Bucket, Period, Took, VersionCount, WorkflowPeriod
 from workflow_server.store.sqlite.reads import READS
 
 Row = tuple[Any, ...]
@@ -18,16 +18,10 @@ MOST_RUNNING = 100_000
 MOST_VERSIONS = 1_000
 
 
-def count_running(connection: sqlite3.Connection) -> RunningCounts:
-    """Return the unfinished runs by version, and what the released ones wait for; of so many at most."""
+def count_versions(connection: sqlite3.Connection) -> list[VersionCount]:
+    """Return the unfinished runs by version; of so many at most."""
     bounds = {"most": MOST_RUNNING, "versions": MOST_VERSIONS}
-    connection.execute("BEGIN")
-    try:
-        versions = [VersionCount(*row) for row in connection.execute(READS["running_versions"], bounds)]
-        waiting, stalled = connection.execute(READS["released_standings"], {"most": MOST_RUNNING}).fetchone()
-    finally:
-        connection.execute("ROLLBACK")
-    return RunningCounts(versions, waiting, stalled)
+    return [VersionCount(*row) for row in connection.execute(READS["running_versions"], bounds)]
 
 
 MOST_HANDLERS = 100_000

@@ -25,7 +25,6 @@ from workflow_server.records import (
     ListFilter,
     Period,
     Record,
-    RunningCounts,
     RunningRun,
     ServerAlive,
     Status,
@@ -34,6 +33,7 @@ from workflow_server.records import (
     StoredRun,
     StoredState,
     UntakenEvent,
+    VersionCount,
     WorkflowPeriod,
 )
 from workflow_server.store.base import AbstractWorkflowStore, Commit, Committed, HandlerQuery, PersistentHandler, Sizes
@@ -43,7 +43,7 @@ from workflow_server.store.listeners import CommitListener, CommitListeners
 from workflow_server.store.sqlite import reads
 from workflow_server.store.sqlite.connection import ConnectionFactory
 from workflow_server.store.sqlite.database import MEMORY, Database
-from workflow_server.store.sqlite.figures import count_running, read_period
+from workflow_server.store.sqlite.figures import count_versions, read_period
 from workflow_server.store.sqlite.history import read_history
 from workflow_server.store.sqlite.listing import PAGE, count_handlers, read_page
 from workflow_server.store.sqlite.open import Opened
@@ -288,14 +288,14 @@ class SqliteWorkflowStore(AbstractWorkflowStore):
     async def count_handlers(self) -> list[HandlerCount]:
         return await self._read(count_handlers)
 
-    async def count_ended(self, status: Status, after: float) -> int:
-        return await self._read(lambda sqlite: reads.count_ended(sqlite, status, after))
-
-    async def count_running(self) -> RunningCounts:
-        return await self._read(count_running)
+    async def count_versions(self) -> list[VersionCount]:
+        return await self._read(count_versions)
 
     async def read_period(self, workflow_name: str, period: Period) -> WorkflowPeriod:
         return await self._read(lambda sqlite: read_period(sqlite, workflow_name, period))
+
+    async def count_ended(self, status: Status, after: float) -> int:
+        return await self._read(lambda sqlite: reads.count_ended(sqlite, status, after))
 
     async def ended_handlers(
         self, status: Status, after: EndedHandler, until: EndedHandler, limit: int

@@ -294,18 +294,6 @@ GROUP BY workflow_name, code_version
 ORDER BY number DESC, workflow_name, code_version
 LIMIT :versions;
 
--- name: released_standings
--- A standing is the array of waits, retries and whether the run is stalled; one that is damaged says nothing.
-SELECT
-    coalesce(sum(json_array_length(standing, '$[0]') > 0), 0),
-    coalesce(sum(json_array_length(standing, '$[0]') = 0 AND json_extract(standing, '$[2]') IS 1), 0)
-FROM (
-    SELECT CASE WHEN json_valid(standing) THEN standing ELSE '[]' END AS standing
-    FROM handlers
-    WHERE status = 'running' AND released = 1 AND purging = 0
-    LIMIT :most
-);
-
 -- The statistics of a workflow in a period. What ended in it is found by the order of the ends, of all workflows, or among
 -- the newest handlers of the workflow: whichever are fewer. Both are counted first, by their indexes alone.
 

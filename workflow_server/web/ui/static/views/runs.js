@@ -88,20 +88,21 @@ export function RunsView({ query }) {
 
 /** Announces what has come while the reader was in the list. */
 function Fresh({ runs, box }) {
+  const many = runs.isFull ? `${number(runs.fresh.length)} or more new runs` : count(runs.fresh.length, "new run");
   const show = () => {
     const [first] = runs.fresh;
-    const told = `${count(runs.fresh.length, "new run is", "new runs are")} shown`;
+    const told = `${many} ${runs.fresh.length === 1 ? "is" : "are"} shown`;
     runs.apply();
     box.current.scrollIntoView({ block: "start" });
     requestAnimationFrame(() => focusRun(first.handler_id));
     announce(told);
   };
   return html`<div class="fresh" role="status">${runs.fresh.length > 0 && html`
-    <${Button} primary small onClick=${show}>${count(runs.fresh.length, "new run")}</${Button}>`}</div>`;
+    <${Button} primary small onClick=${show}>${many}</${Button}>`}</div>`;
 }
 
 const NOTHING = {
-  waiting: ["Nothing waits for you", "A run that asks a human, with an InputRequiredEvent or wait_for_event, is listed here until it is answered."],
+  waiting: ["Nothing waits for you", "A run that waits for an event, such as the answer of a human, is listed here until it comes."],
   failed: ["Nothing has failed in the last 24 hours", "Runs that fail are listed here, with the error and the step."],
   suspended: ["Nothing is suspended", "Runs that do not fit the code any more, or whose workflow is not served, are listed here."],
   running: ["Nothing is running", "Runs are listed here from their start to their end."],
@@ -128,11 +129,12 @@ function Nothing({ runs, filter, stats, isOther }) {
 
 function Foot({ runs, total }) {
   const shown = runs.rows.length;
-  const { cursor, loading, filter } = runs;
+  const { loading, filter } = runs;
+  const isMore = runs.cursor !== null || runs.isCut;
   const before = useRef(0);
   useEffect(() => {
     // The button is gone after the last page: the focus goes on with the first run that came.
-    if (loading === null && cursor === null && before.current > 0 && shown > before.current && document.activeElement === document.body) {
+    if (loading === null && !isMore && before.current > 0 && shown > before.current && document.activeElement === document.body) {
       focusRun(runs.rows[before.current].handler_id);
     }
     if (loading === null) before.current = 0;
@@ -141,11 +143,11 @@ function Foot({ runs, total }) {
     before.current = shown;
     runs.more();
   };
-  if (filter === null || (shown === 0 && cursor === null)) return null;
+  if (filter === null || (shown === 0 && !isMore)) return null;
   const of = total === null || total < shown ? "" : ` of ${number(total)}`;
   return html`<p class="foot soft">
-    <span class="num">${count(shown, "run")}${cursor === null ? "" : of} · ${filter.oldestFirst ? "oldest" : "newest"} first</span>
-    ${cursor !== null && html`<${Button} onClick=${more} aria-disabled=${loading === "more" ? "true" : undefined}>
+    <span class="num">${count(shown, "run")}${isMore ? of : ""} · ${filter.oldestFirst ? "oldest" : "newest"} first</span>
+    ${isMore && html`<${Button} onClick=${more} aria-disabled=${loading === "more" ? "true" : undefined}>
       ${loading === "more" ? "Loading …" : shown === 0 ? "Look further back" : "Load more"}</${Button}>`}
   </p>`;
 }

@@ -106,6 +106,7 @@ function BulkDialog({ action, target, onClose }) {
   const meant = parts.reduce((sum, part) => sum + part.count, 0);
   const told = `${number(meant)}${parts.some((part) => part.isMore) ? " or more" : ""} ${meant === 1 ? "run" : "runs"}`;
   const { phase, error } = state;
+  const among = target.handlers ? `the selected runs (${number(target.handlers.length)})` : inWords(target.filter);
   const isOver = phase === "done" || phase === "stopped";
   const outcome = `${count(state.done, "run")} ${done}${state.refused.length > 0 ? `, ${number(state.refused.length)} refused` : ""}`;
   useEffect(() => {
@@ -120,7 +121,7 @@ function BulkDialog({ action, target, onClose }) {
     ${phase === "ready" && meant > 0 && html`<${Button} primary=${!danger} danger=${danger} onClick=${begin}>${verb} ${told}</${Button}>`}
     ${phase === "working" && error === null && html`<${Button} onClick=${stop}>Stop</${Button}>`}`;
   return html`<${Dialog} title=${`${verb} runs`} onClose=${close} actions=${actions} wide>
-    <p class="bulk-target">Among ${target.handlers ? `the selected runs (${number(target.handlers.length)})` : html`<bdi>${inWords(target.filter)}</bdi>`}:</p>
+    <p class="bulk-target">Among <bdi>${among}</bdi>:</p>
     <${Failure} error=${error} onRetry=${phase === "working" ? begin : recount} />
     ${phase === "counting" && !error && html`<p role="status">Counting … <span class="num">${number(state.counted)}</span></p>`}
     ${phase === "ready" && html`<${Question} state=${state} parts=${parts} told=${told} meant=${meant} done=${done}
@@ -128,6 +129,8 @@ function BulkDialog({ action, target, onClose }) {
     ${(phase === "working" || isOver) && html`<${Progress} state=${state} meant=${meant} outcome=${outcome} />`}
   </${Dialog}>`;
 }
+
+const RunLink = ({ id }) => html`<a class="link mono" href=${href(["runs", id])} target="_blank">${id}</a>`;
 
 function Question({ state, parts, told, meant, done, explained, danger, setAlso }) {
   const sample = parts.flatMap((part) => part.sample).slice(0, 5);
@@ -137,11 +140,11 @@ function Question({ state, parts, told, meant, done, explained, danger, setAlso 
       ${part.also(`${number(part.count)}${part.isMore ? " or more" : ""}`)}</label>`)}
     <p class="bulk-count" role="status"><b>${meant === 0 ? `None of them would be ${done}.` : `${told} will be ${done}.`}</b></p>
     ${meant > 0 && html`<p class=${danger ? "bulk-danger" : "soft"}>${explained}</p>
-      <table class="bulk-sample" aria-label="The first of them"><caption class="soft">${meant > sample.length ? "The first of them:" : "They are:"}</caption>
+      <table class="bulk-sample"><caption class="soft">${meant > sample.length ? "The first of them:" : "They are:"}</caption>
         <tbody>${sample.map((handler) => html`<tr key=${handler.handler_id}>
           <td><${Status} handler=${handler} /></td><td><bdi>${handler.workflow_name}</bdi></td>
           <td class="what"><${Now} handler=${handler} /></td>
-          <td><a class="link mono" href=${href(["runs", handler.handler_id])} target="_blank">${handler.handler_id}</a></td></tr>`)}
+          <td><${RunLink} id=${handler.handler_id} /></td></tr>`)}
         </tbody></table>`}`;
 }
 
@@ -161,6 +164,6 @@ function Progress({ state, meant, outcome }) {
     <progress value=${done + refused.length} max=${Math.max(meant, done + refused.length, 1)} aria-label="Progress"></progress>
     <p class="num">${phase === "working" ? `${number(done + refused.length)} of ${number(meant)}` : html`<b>${outcome}.</b>`}
       ${phase === "stopped" && " Stopped: the others are as they were."}</p>
-    ${refused.length > 0 && html`<ul class="bulk-refused">${reasons(refused).map(({ detail, times, first }) => html`<li key=${detail}>
-      <b class="num">${number(times)} ×</b> <bdi>${detail}</bdi> <a class="link mono" href=${href(["runs", first])} target="_blank">${first}</a></li>`)}</ul>`}`;
+    ${refused.length > 0 && html`<ul class="bulk-refused">${reasons(refused).map(({ detail, times, first }) => html`
+      <li key=${detail}><b class="num">${number(times)} ×</b> <bdi>${detail}</bdi> <${RunLink} id=${first} /></li>`)}</ul>`}`;
 }

@@ -32,7 +32,10 @@ export const ACTIONS = {
     explained: "Each is deleted with its events, its result, its state and its history. This cannot be undone.",
     parts: [
       { statuses: ENDED, query: { purge: true } },
-      { statuses: ["running"], query: { purge: true, running: true }, also: (told) => `also those that still run (${told}): their steps are interrupted` },
+      {
+        statuses: ["running"], query: { purge: true, running: true },
+        also: (told) => `also those that still run (${told}): their steps are interrupted`,
+      },
     ],
   },
 };
@@ -47,14 +50,14 @@ export function partsOf(action, show) {
   return own.map((part) => (action === "retry" && own.length === 1 ? { ...part, also: undefined } : part));
 }
 
-/** Return the parts of an action among these handlers. */
+/** Return the parts of an action among these handlers. Who selects a cancelled run to be retried means it. */
 function partsAmong(action, handlers) {
-  return ACTIONS[action].parts
-    .map((part) => ({ ...part, handlers: handlers.filter((one) => isOf(part, one)) }))
-    .map((part) => ({ ...part, count: part.handlers.length, isMore: false, sample: part.handlers.slice(0, SAMPLE) }));
+  return ACTIONS[action].parts.map((part) => {
+    const own = handlers.filter((one) => part.statuses.includes(one.status) && (!part.isSuspended || one.suspended !== null));
+    const also = action === "retry" ? undefined : part.also;
+    return { ...part, also, handlers: own, count: own.length, isMore: false, sample: own.slice(0, SAMPLE) };
+  });
 }
-
-const isOf = (part, handler) => part.statuses.includes(handler.status) && (!part.isSuspended || handler.suspended !== null);
 
 /**
  * Count what an action would act on, and return its parts: { count, isMore, sample, also, … }. `target` is

@@ -10,7 +10,6 @@ export function Counts({ stats, filter }) {
       const count = stats === null ? undefined : view.count(stats);
       const isSeen = filter.show === show;
       if (view.rare && !count && !isSeen) return null;
-      if (count === null && !isSeen) return null;
       return html`<${Count} key=${show} view=${view} count=${count} isSeen=${isSeen} link=${href(["runs"], hashOfView(filter, show))} />`;
     })}
   </nav>`;

@@ -14,33 +14,38 @@ export const SPANS = {
 
 /**
  * The views of the list, in the order of the counts above it: `statuses` and, where only some of the running runs are
- * meant, `states`, as in GET /handlers?now=. `count(stats)` is null where the server does not tell.
+ * meant, `states`, as in GET /handlers?now=. `count` takes the answer of GET /handlers/stats. A `rare` view is only shown
+ * where it has runs; `span` is the time in which they began.
  */
 export const VIEWS = {
   all: { title: "all", statuses: null, phrase: "all runs", count: ({ total }) => sum(Object.values(total)) },
   running: {
     title: "running", kind: "running", statuses: ["running"], states: ["running", "queued", "released"], phrase: "running runs",
-    count: ({ total, now }) => (now ? sum([now.running, now.queued, now.released]) : total.running),
+    count: ({ now }) => sum([now.running, now.queued, now.released]),
   },
   waiting: {
     title: "waiting for you", kind: "waiting", statuses: ["running"], states: ["waiting"], phrase: "runs that wait for a human",
-    count: ({ now }) => now?.waiting ?? null,
+    count: ({ now }) => now.waiting,
   },
   failed: {
     title: "failed, 24 h", kind: "failed", statuses: ["failed"], span: "24h", phrase: "failed runs",
-    count: ({ total, failed_recently: recently }) => recently ?? total.failed,
+    count: (stats) => stats.failed_recently,
   },
   suspended: {
     title: "suspended", kind: "waiting", statuses: ["running"], states: ["suspended"], phrase: "suspended runs",
-    count: ({ now }) => now?.suspended ?? null,
+    count: ({ now }) => now.suspended,
   },
   stalled: {
     title: "stalled", kind: "waiting", statuses: ["running"], states: ["stalled"], rare: true, phrase: "stalled runs",
-    count: ({ now }) => now?.stalled ?? null,
+    count: ({ now }) => now.stalled,
   },
-  completed: { title: "completed", kind: "completed", statuses: ["completed"], phrase: "completed runs", count: ({ total }) => total.completed },
+  completed: {
+    title: "completed", kind: "completed", statuses: ["completed"], phrase: "completed runs",
+    count: ({ total }) => total.completed,
+  },
   cancelled: {
-    title: "cancelled", kind: "cancelled", statuses: ["cancelled"], rare: true, phrase: "cancelled runs", count: ({ total }) => total.cancelled,
+    title: "cancelled", kind: "cancelled", statuses: ["cancelled"], rare: true, phrase: "cancelled runs",
+    count: ({ total }) => total.cancelled,
   },
 };
 
@@ -80,8 +85,8 @@ export function hashOfView(filter, show) {
 }
 
 /** Return whether anything but the view narrows the list. */
-export const isNarrowed = (filter) =>
-  filter.workflows.length + filter.tags.length + filter.versions.length > 0 || Boolean(filter.q || filter.since || filter.after || filter.before);
+export const isNarrowed = ({ workflows, tags, versions, q, since, after, before }) =>
+  workflows.length + tags.length + versions.length > 0 || Boolean(q || since || after || before);
 
 /** Return a filter that shows everything, in the same order. */
 export const cleared = (filter) => ({ ...readFilter(new URLSearchParams()), oldestFirst: filter.oldestFirst });

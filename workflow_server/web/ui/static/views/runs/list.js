@@ -13,7 +13,14 @@ const MORE = 200;
 const MOST = 500; // The server's largest page.
 const TRIES = 8; // Pages may be short or empty where few of many runs match; so many are read at a click.
 
-const nothing = { filter: null, at: 0, rows: [], cursor: null, loading: "first", error: null, fresh: [], gone: new Set(), news: new Set() };
+const GROWN = 100; // Runs that may come above those that were asked for, before the last ones are let go.
+
+// `wanted` runs were asked for. Of more that came, the last were let go: then `isCut`, and the cursor is behind them.
+// There are more new ones than are kept where `isFull`: they are shown by loading the list again.
+const nothing = {
+  filter: null, at: 0, rows: [], cursor: null, loading: "first", error: null,
+  fresh: [], gone: new Set(), news: new Set(), wanted: FIRST, isCut: false, isFull: false,
+};
 
 /** Return a negative number where a run comes before another in a list. */
 function order(one, other, oldestFirst) {
@@ -32,7 +39,8 @@ function merged({ rows, fresh, gone, filter }) {
 
 /** Return what a list becomes by changes: rows change in place, what comes and goes is noted in `fresh` and `gone`. */
 export function withChanges(list, { handlers, purged }) {
-  const { filter, at, cursor } = list;
+  const { filter, at } = list;
+  const isWhole = list.cursor === null && !list.isCut;
   const places = new Map(list.rows.map((row, index) => [row.handler_id, index]));
   const rows = [...list.rows];
   const fresh = new Map(list.fresh.map((row) => [row.handler_id, row]));
@@ -51,26 +59,19 @@ export function withChanges(list, { handlers, purged }) {
       else gone.add(id);
     } else if (!belongs) {
       fresh.delete(id);
-    } else if (cursor === null || last === undefined || order(handler, last, filter.oldestFirst) < 0) {
+    } else if (isWhole || last === undefined || order(handler, last, filter.oldestFirst) < 0) {
       // What comes after the last row is found by loading more.
       fresh.set(id, handler);
     }
   }
-  return { rows, fresh: sorted([...fresh.values()], filter), gone };
+  const all = sorted([...fresh.values()], filter);
+  return { rows, fresh: all.slice(0, MOST), isFull: list.isFull || all.length > MOST, gone };
 }
-
-let toldNow = true;
 
 async function readPage(filter, at, cursor, limit, signal) {
   const query = { ...parameters(filter, at), order: filter.oldestFirst ? "asc" : "desc", limit, cursor, include: "now" };
-  try {
-    const { handlers, next_cursor: next } = await get("handlers", toldNow ? query : { ...query, now: null, include: null }, { signal });
-    return { rows: toldNow ? handlers : handlers.filter((row) => matches(row, filter, at)), cursor: next };
-  } catch (error) {
-    if (error.status !== 400 || !toldNow) throw error;
-    toldNow = false; // A server that does not tell what runs do now.
-    return readPage(filter, at, cursor, limit, signal);
-  }
+  const { handlers, next_cursor: next } = await get("handlers", query, { signal });
+  return { rows: handlers, cursor: next };
 }
 
 /** Return a list: `store`, and what can be done with it. `isHeld()` tells that nothing may jump at this moment. */
@@ -109,35 +110,43 @@ function createList(isHeld, initial) {
 
   const apply = () => {
     const list = store.get();
-    if (list.fresh.length + list.gone.size === 0) return;
+    if (list.isFull) return load(list.filter);
+    if (list.fresh.length + list.gone.size === 0) return undefined;
     const news = list.fresh.length > 0 ? new Set(list.fresh.map((row) => row.handler_id)) : list.news;
-    store.set({ rows: merged(list), fresh: [], gone: new Set(), news });
+    const all = merged(list);
+    const isCut = all.length > list.wanted + GROWN;
+    const rows = isCut ? all.slice(0, list.wanted) : all;
+    return store.set({ rows, fresh: [], gone: new Set(), news, isCut: isCut || list.isCut });
   };
 
   const load = (filter) =>
     exclusively("first", async (signal) => {
       const at = Date.now();
-      store.set({ fresh: [], gone: new Set() });
+      store.set({ wanted: FIRST, isCut: false, isFull: false, fresh: [], gone: new Set() });
       const show = (found) => signal.aborted || store.set({ ...found, filter, at });
       show(await read(filter, at, null, FIRST, (found) => found.rows.length > 0 && show(found)));
     });
 
   const more = () => {
-    const { filter, at, cursor, rows: before, loading } = store.get();
-    if (cursor === null || loading !== null) return undefined;
+    const { filter, at, cursor, rows: before, loading, isCut } = store.get();
+    if (loading !== null || (cursor === null && !isCut)) return undefined;
+    const wanted = before.length + MORE;
     return exclusively("more", async (signal) => {
       const show = ({ rows, cursor: next }) => {
         if (signal.aborted) return;
         const known = new Set(before.map((row) => row.handler_id));
-        store.set({ rows: [...before, ...rows.filter((row) => !known.has(row.handler_id))], cursor: next });
+        const all = [...before, ...rows.filter((row) => !known.has(row.handler_id))];
+        store.set({ rows: isCut ? sorted(all, filter) : all, cursor: next, wanted });
       };
-      await read(filter, at, cursor, MORE, show);
+      if (!isCut) return read(filter, at, cursor, MORE, show);
+      show(await read(filter, at, null, wanted));
+      return store.set({ isCut: false });
     });
   };
 
   /** Load again what is shown, after changes were lost: as if each had been told. */
   const refresh = () => {
-    const { filter, rows: before, cursor, loading } = store.get();
+    const { filter, rows: before, cursor, loading, isCut } = store.get();
     isStale = loading !== null;
     if (isStale || filter === null) return undefined;
     return exclusively("again", async (signal) => {
@@ -148,7 +157,7 @@ function createList(isHeld, initial) {
       // New runs push the last ones out of what was read: those are where they were.
       const isBehind = (row) => found.cursor !== null && order(row, found.rows.at(-1), filter.oldestFirst) > 0;
       const purged = before.filter((row) => !here.has(row.handler_id) && !isBehind(row)).map((row) => row.handler_id);
-      store.set({ at, cursor: before.some(isBehind) ? cursor : found.cursor });
+      store.set({ at, cursor: before.some(isBehind) ? cursor : found.cursor, isCut: isCut && before.some(isBehind) });
       note({ handlers: found.rows, purged });
     });
   };

@@ -40,7 +40,7 @@ function works(now, running, retrying, at) {
   const oldest = Math.min(...running.map(({ since }) => toMs(since) ?? at));
   const details = [at - oldest >= LONG && lasting(oldest, at)];
   if (count > running.length) details.push(`${count} steps side by side`);
-  if (running.length > 0 && retries > 0) details.push(retries === 1 ? `${retrying[0].step} begins again soon` : `${retries} begin again soon`);
+  if (running.length > 0 && retries > 0) details.push(`${retries === 1 ? `${retrying[0].step} begins` : `${retries} begin`} again soon`);
   if (running.length > 0) return { main: stepsInWords(running), details };
   const when = next !== null && next > at ? `in ${duration((next - at) / 1000)}` : "now";
   return { main: `${stepsInWords(retrying)} failed`, details: [`attempt ${retrying[0].attempt} begins ${when}`] };
@@ -85,7 +85,6 @@ export function Now({ handler }) {
   const { main, details, soft, isError } = JSON.parse(words);
   const told = details.filter(Boolean);
   const name = isError ? "now-error" : soft ? "soft" : "";
-  return html`<span class="now" title=${[main, ...told].join(" · ")}>
-    <bdi class="now-main ${name}">${main}</bdi>${told.length > 0 && html` <span class="now-more soft">${main && "· "}<bdi>${told.join(" · ")}</bdi></span>`}
-  </span>`;
+  const more = told.length > 0 && html` <span class="now-more soft">${main && "· "}<bdi>${told.join(" · ")}</bdi></span>`;
+  return html`<span class="now" title=${[main, ...told].join(" · ")}><bdi class="now-main ${name}">${main}</bdi>${more}</span>`;
 }
