@@ -47,6 +47,14 @@ async def test_a_history_tells_each_attempt_and_run(server: DurableServer, page:
     assert await is_accessible(page)
     await screenshot(page, "history")
 
+    # What is selected here is selected in the log.
+    second = runs[1].get_by_role("listitem").filter(has_text="find failed after").filter(has_text="(attempt 2)")
+    await second.get_by_role("button").click()
+    await page.get_by_role("link", name="Log", exact=True).click()
+    selected = page.get_by_role("listbox", name="Events").get_by_role("option", selected=True)
+    await expect(selected).to_contain_text("(attempt 2): FileNotFoundError")
+    await page.get_by_role("link", name="History", exact=True).click()
+
     await history.get_by_role("button", name="Failures").click()
     await expect(entries).to_have_count(4)
     await history.get_by_label("Order").select_option("newest first")

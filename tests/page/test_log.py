@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -190,7 +191,8 @@ async def saved(page: Page, what: str) -> list[Json]:
         await page.get_by_role("button", name=f"Save the {what}", exact=True).click()
     path = await (await started.value).path()
     await page.keyboard.press("Escape")
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    text = await asyncio.to_thread(Path(path).read_text, encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 async def test_a_run_is_saved_as_files(server: DurableServer, open_page: Windows) -> None:

@@ -1,11 +1,14 @@
 // A JSON value as a tree that is opened part by part: only what is open is drawn.
 import { html, useState } from "../lib.js";
+import { ExactNumber } from "../forms/exact_json.js";
 import { visible } from "../format.js";
 import { Copy } from "./basics.js";
 
 const LONGEST = 400; // Characters of a text before "show all".
 const STEP = 100; // Members of a list or an object that are drawn at a time.
 const MOST_SHOWN = 100_000; // Characters of a text that are ever drawn; all of it can be copied.
+
+const isBranch = (value) => value !== null && typeof value === "object" && !(value instanceof ExactNumber);
 
 /** Return a value in one line, cut: what a closed part shows. Bounded work, however large the value is. */
 export function preview(value, most = 120) {
@@ -15,7 +18,7 @@ export function preview(value, most = 120) {
     let text;
     if (Array.isArray(part)) {
       text = depth > 3 ? "[…]" : `[${list(part, depth, (item) => write(item, depth + 1))}]`;
-    } else if (part !== null && typeof part === "object") {
+    } else if (isBranch(part)) {
       text = depth > 3 ? "{…}" : `{ ${list(Object.keys(part), depth, (key) => `${key}: ${write(part[key], depth + 1)}`)} }`;
     } else {
       text = typeof part === "string" ? JSON.stringify(part.slice(0, left)) : String(part);
@@ -41,7 +44,7 @@ export function preview(value, most = 120) {
 
 /** A value. `open` is how many levels are open at first. */
 export function JsonTree({ value, name = null, open = 1 }) {
-  if (value !== null && typeof value === "object") return html`<${Branch} value=${value} name=${name} open=${open} />`;
+  if (isBranch(value)) return html`<${Branch} value=${value} name=${name} open=${open} />`;
   return html`<div class="json-leaf">${name !== null && html`<span class="json-key"><bdi>${visible(name)}</bdi>: </span>`}
     ${typeof value === "string" ? html`<${LongText} text=${value} />` : html`<span class="json-atom">${String(value)}</span>`}</div>`;
 }

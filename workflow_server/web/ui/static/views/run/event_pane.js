@@ -1,6 +1,7 @@
 // The payload of the selected event: as a tree, as JSON, and all of it to copy.
 import { Button, Copy, Failure } from "../../components/basics.js";
 import { JsonTree } from "../../components/json_tree.js";
+import { parseExact, writeExact } from "../../forms/exact_json.js";
 import { bytes, duration, exact, number, toMs, visible } from "../../format.js";
 import { html, useEffect, useRef, useState } from "../../lib.js";
 import { isWhole, loadText } from "./events.js";
@@ -36,7 +37,7 @@ function usePayload(id, event) {
 
 function parsed(text) {
   try {
-    return { text, value: JSON.parse(text) };
+    return { text, value: parseExact(text) };
   } catch (error) {
     return { text, error: { detail: `The payload is not shown as a tree: ${error.message}` } };
   }
@@ -45,7 +46,7 @@ function parsed(text) {
 function pretty(text, value) {
   let shown = text;
   try {
-    if (value !== undefined) shown = JSON.stringify(value, null, 2);
+    if (value !== undefined) shown = writeExact(value, 2);
   } catch {
     // It is nested too deeply for that.
   }

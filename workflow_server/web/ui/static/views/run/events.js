@@ -107,7 +107,8 @@ function createReader(id, { internal, earlier }, onChange) {
   };
 
   (async () => {
-    if (earlier) await addFirst(id, kept, internal).catch(() => {});
+    const first = earlier ? await firstEvent(id).catch(() => null) : null;
+    if (first?.line && (internal || !first.internal)) kept.add(first.line);
     if (!stopped) begin();
   })();
   return {
@@ -121,14 +122,19 @@ function createReader(id, { internal, earlier }, onChange) {
   };
 }
 
-/** Add the event of sequence 0, behind which all cursors stand: the history has it. */
-async function addFirst(id, kept, internal) {
-  const { history } = await get(["handlers", id, "history"], { limit: 20, include: "value" });
-  const first = history.find((entry) => entry.sequence === 0);
-  if (!first || first.value === null || first.event === null) return;
-  if (!internal && /^(step_|idle)/.test(first.kind)) return;
-  const type = /^(step_)/.test(first.kind) ? "StepStateChanged" : first.event;
-  kept.add(JSON.stringify({ value: first.value, type, types: type === first.event ? null : ["InternalDispatchEvent"], time: first.time, sequence: 0 }));
+/**
+ * Return { line, internal, runId } of the event of sequence 0, behind which all cursors but that of its own run stand: the
+ * history has it. `line` is as in the stream, null where there is none; `runId` that of the first run.
+ */
+export async function firstEvent(id, signal) {
+  const { history } = await get(["handlers", id, "history"], { limit: 20, include: "value" }, { signal });
+  const first = history.find((entry) => entry.sequence === 0 && entry.value !== null);
+  const runId = history[0]?.run_id ?? null;
+  if (!first) return { line: null, internal: false, runId };
+  const internal = /^(step_|idle)/.test(first.kind);
+  const type = internal ? "StepStateChanged" : first.event;
+  const about = { type, types: internal ? ["InternalDispatchEvent"] : null, qualified_name: null };
+  return { line: JSON.stringify({ value: first.value, ...about, time: first.time, sequence: 0 }), internal, runId };
 }
 
 /**
@@ -189,7 +195,6 @@ const isReady = (next, current) => next.state.ended || (next.state.started && ne
 /** Return the whole payload of an event as JSON text: it is read again from its place. */
 export async function loadText(id, event, signal) {
   if (isWhole(event)) return event.text;
-  if (event.sequence === 0) return loadFirst(id, signal);
   const mine = new AbortController();
   signal?.addEventListener("abort", () => mine.abort());
   try {
@@ -203,11 +208,4 @@ export async function loadText(id, event, signal) {
     mine.abort();
   }
   throw new Error("The event is no longer there.");
-}
-
-async function loadFirst(id, signal) {
-  const { history } = await get(["handlers", id, "history"], { limit: 20, include: "value" }, { signal });
-  const first = history.find((entry) => entry.sequence === 0);
-  if (!first) throw new Error("The event is no longer there.");
-  return JSON.stringify(first.value);
 }

@@ -6,6 +6,7 @@ import { count } from "../../format.js";
 import { html, useRef, useState } from "../../lib.js";
 import { useStore } from "../../store.js";
 import { kindOf, readLine } from "./event_line.js";
+import { firstEvent } from "./events.js";
 import { lastBefore } from "./log_rows.js";
 import { listItems, objectMembers } from "./json_spans.js";
 
@@ -90,9 +91,11 @@ async function writeEvents(id, file, signal) {
   if (last < 0) return;
   const mine = new AbortController();
   signal.addEventListener("abort", () => mine.abort());
-  const from = await firstOf(id, file, signal);
+  const [first, { run_id: runId }] = await Promise.all([firstEvent(id, mine.signal), get(["handlers", id], {}, { signal })]);
+  const hasEarlier = first.runId !== runId;
+  if (hasEarlier && first.line && !first.internal) file.write(first.line);
   try {
-    for await (const found of lines(["events", id], { after_sequence: from, include_internal: true }, mine.signal)) {
+    for await (const found of lines(["events", id], { after_sequence: hasEarlier ? 0 : -1, include_internal: true }, mine.signal)) {
       for (const line of found ?? []) {
         const { sequence, about } = readLine(line);
         if (!kindOf(about).internal) file.write(line.trimStart());
@@ -102,18 +105,6 @@ async function writeEvents(id, file, signal) {
   } finally {
     mine.abort();
   }
-}
-
-/** Return the cursor of the first event of all runs. That of sequence 0 lies before every cursor but that of its own run. */
-async function firstOf(id, file, signal) {
-  const [{ history }, handler] = await Promise.all([
-    get(["handlers", id, "history"], { limit: 20, include: "value" }, { signal }), get(["handlers", id], {}, { signal })]);
-  if (history[0]?.run_id === handler.run_id) return -1;
-  const first = history.find((entry) => entry.sequence === 0);
-  if (first?.kind === "event_published") {
-    file.write(JSON.stringify({ value: first.value, type: first.event, types: null, qualified_name: null, time: first.time, sequence: 0 }));
-  }
-  return 0;
 }
 
 async function writeHandler(id, file, signal) {

@@ -157,7 +157,7 @@ function Rows({ list, shown, selection, follows, onScroll }) {
     const isSelected = row.event ? row.event === selection.event && selection.mark === null : row.mark === selection.mark;
     const isNear = selection.mark === null && selection.near === index;
     const name = `${isSelected ? "selected" : isNear ? "near" : ""} ${selection.active === index ? "active" : ""}`;
-    return html`<${Row} key=${row.event ? row.event.sequence : `m${row.mark.entry.cursor}`} row=${row} id=${id(index)} find=${rows.find} selected=${isSelected}
+    return html`<${Row} key=${row.event ? row.event.sequence : `m${row.mark.entry.cursor}`} row=${row} id=${id(index)} find=${rows.find} selected=${isSelected || isNear}
       name=${name} base=${startOf((row.event ?? row.mark).sequence)} context=${shown.context} onClick=${() => selection.choose(index)} />`;
   };
   return html`<${VirtualList} handle=${list} count=${rows.count} height=${height} row=${draw} follow=${follows} onScroll=${onScroll} label="Events"

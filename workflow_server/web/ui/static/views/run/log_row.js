@@ -1,5 +1,6 @@
 // A row of the log: an event, or a mark of what else happened.
 import { preview } from "../../components/json_tree.js";
+import { parseExact } from "../../forms/exact_json.js";
 import { duration, exact, shortName, visible } from "../../format.js";
 import { html } from "../../lib.js";
 import { isWhole } from "./events.js";
@@ -21,7 +22,7 @@ function stepLine({ name, step_state: state, worker_id: worker, input_event_name
 function payloadLine(event) {
   if (!isWhole(event)) return `${event.text.slice(0, LONGEST)}…`;
   try {
-    const value = JSON.parse(event.text);
+    const value = parseExact(event.text);
     if (event.kind.internal && event.kind.type === "StepStateChanged") return stepLine(value);
     return value !== null && typeof value === "object" && Object.keys(value).length === 0 ? "" : preview(value, LONGEST);
   } catch {

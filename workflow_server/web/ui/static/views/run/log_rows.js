@@ -147,8 +147,10 @@ export function createRows(onChange) {
       if (index >= matches.length) return matches.length > 0 ? rowOfMatch(matches.length - 1) : -1;
       return rowOfMatch(index);
     },
-    /** Return the row of the first event at or behind a time, in milliseconds. */
+    /** Return the row of the mark of a time, in milliseconds, else of the first event at or behind it. */
     rowAt(ms) {
+      const mark = marksShown.findIndex((one) => one.ms === ms);
+      if (mark >= 0) return markRows[mark];
       const index = indexOf(matches, ms, (place) => items[place].ms ?? -Infinity);
       return matches.length === 0 ? -1 : rowOfMatch(Math.min(index, matches.length - 1));
     },
