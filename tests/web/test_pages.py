@@ -13,6 +13,7 @@ import pytest
 
 from tests.web.conftest import Serve, Served
 from workflow_server.web.ui.assets import Assets
+from workflow_server.web.ui.page import CLASSIC
 
 TOKEN = "a-token-that-may-do-all"
 STATIC = files("workflow_server.web.ui") / "static"
@@ -125,7 +126,7 @@ VIEWS = {
 @pytest.mark.parametrize("view", VIEWS)
 def test_no_view_loads_much(view: str) -> None:
     assets = Assets()
-    loaded = {"main.js", view, *VIEWS[view]} | assets.imported_by("main.js") | assets.imported_by(view)
+    loaded = {"main.js", view, *VIEWS[view], *CLASSIC} | assets.imported_by("main.js") | assets.imported_by(view)
     loaded |= {path for path in assets.by_path if path.startswith("css/")}
     assert sum(len(assets.by_path[path].body) for path in loaded) <= MOST_BYTES
 
@@ -138,7 +139,7 @@ def test_all_modules_are_loaded_by_some_view() -> None:
             folder = posixpath.dirname(path)
             later = re.findall(r'import\("(\.[^"]+)"\)', asset.body.decode())
             found |= assets.imported_by(path) | {posixpath.normpath(posixpath.join(folder, name)) for name in later}
-    assert {path for path in assets.by_path if path.endswith(".js")} == found | {"vendor/uplot.js"}
+    assert {path for path in assets.by_path if path.endswith(".js")} == found | {"vendor/uplot.js", *CLASSIC}
 
 
 def test_no_module_writes_markup_or_runs_text() -> None:

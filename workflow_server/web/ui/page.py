@@ -15,6 +15,8 @@ HEADERS = {
 """Headers of every document."""
 
 _STYLES = ("css/tokens.css", "css/base.css")
+CLASSIC = ("vendor/preact.js", "vendor/preact-hooks.js", "vendor/htm.js")
+"""The view library: preact, its hooks, and htm."""
 
 
 def document(assets: Assets, script: str, content: str) -> str:
@@ -32,13 +34,18 @@ def document(assets: Assets, script: str, content: str) -> str:
 <title>workflow_server</title>
 <link rel="icon" href="{root}icon.svg" type="image/svg+xml">
 {styles}
-{_preloads(assets, script, root)}<script type="module" src="{root}{escape(script)}"></script>
+{_classic(script, root)}{_preloads(assets, script, root)}<script type="module" src="{root}{escape(script)}"></script>
 </head>
 <body>
 {content}
 </body>
 </html>
 """
+
+
+def _classic(script: str, root: str) -> str:
+    """Return the scripts that set names for all modules: they run before these, in their order."""
+    return "" if script != "main.js" else "".join(f'<script defer src="{root}{path}"></script>\n' for path in CLASSIC)
 
 
 def _preloads(assets: Assets, script: str, root: str) -> str:
