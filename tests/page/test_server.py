@@ -82,7 +82,9 @@ async def test_runs_that_do_not_fit_the_code_are_told(tmp_path: Path, open_page:
         assert await is_accessible(page)
         await screenshot(page, "server-suspended", whole=True)
         await row.get_by_role("link").click()
-        await expect(page).to_have_url(re.compile(f"#/runs/{handler['handler_id']}$"))
+        await expect(page.get_by_role("heading", name="ask", level=1)).to_be_visible()
+        await expect(page.get_by_text("suspended").first).to_be_visible()
+        await expect(page.get_by_role("region", name="Log")).to_be_visible()
 
 
 async def _waits(server: DurableServer, handler_id: str) -> None:
