@@ -1,4 +1,4 @@
-"""What is served for the pictures: the examples, and an import that fails in one of its steps."""
+"""Workflows for the pictures: the examples, and an import that fails in one of its steps."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ ROWS = [{"number": 1, "customer": "Lovelace"}, {"number": 2, "customer": "Hopper
 class Row(Event):
     """A row of the file."""
 
-    fields: dict
+    fields: dict[str, object]
 
 
 class OrderImport(Workflow):

@@ -184,6 +184,20 @@ async def test_the_list_keeps_its_place_while_runs_come(server: DurableServer, p
     assert await ids(page) == [*new[::-1], *old[::-1]]
 
 
+async def test_a_list_that_is_left_open_stays_short(server: DurableServer, page: Page) -> None:
+    await expect(view(page, "0 all")).to_be_visible()
+    started = await asyncio.gather(*[start(server, "greeting") for _ in range(160)])
+    await expect(page.get_by_text(re.compile(r"^\d+ runs of 160 · newest first$"))).to_be_visible()
+    await page.get_by_role("button", name="Load more").click()
+    await expect(page.get_by_text("160 runs · newest first")).to_be_visible()
+    shown = await ids(page)
+    assert sorted(shown) == sorted(started)
+    await page.reload()
+    await page.get_by_role("button", name="Load more").click()
+    await expect(page.get_by_text("160 runs · newest first")).to_be_visible()
+    assert await ids(page) == shown
+
+
 async def test_the_list_is_used_by_keyboard_alone(server: DurableServer, page: Page) -> None:
     first, second = await start_many(server, 2)
     await expect(row(page, second)).to_be_visible()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest_asyncio
@@ -57,6 +58,11 @@ async def test_a_crash_and_its_interrupted_calls_are_seen(
     await details(page).get_by_text("Traceback", exact=True).click()
     await expect(details(page)).to_contain_text("in ship")
     assert await is_accessible(page, ".timeline-panel")
+    history = (await server.api.wants("GET", f"/handlers/{handler_id}/history"))["history"]
+    failed = next(entry for entry in history if entry["kind"] == "attempt_failed")
+    moment = int(datetime.fromisoformat(failed["time"]).timestamp() * 1000)
+    await page.goto(f"/#/runs/{handler_id}?at=step:pack&at=time:{moment}")
+    await expect(details(page)).to_contain_text("TimeoutError: no answer from the robot")
 
 
 async def test_executions_are_found_by_keyboard_and_by_mouse(server: DurableServer, page: Page) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ async def test_a_handler_tells_what_its_run_waits_for(served: Served) -> None:
         while not (told := (await served.get(f"/handlers/{handler_id}"))[1])["waiting_for"]:  # noqa: ASYNC110 runs have no event
             await asyncio.sleep(0.005)
     wait: dict[str, Any] = {"step": "ask", "event": "Answered", "requirements": {}, "question": None, "deadline": None}
-    assert told["waiting_for"] == [wait]
+    [since] = [each.pop("since") for each in told["waiting_for"]]
+    assert datetime.fromisoformat(since) >= datetime.fromisoformat(told["started_at"])
+    assert told["waiting_for"] == [{**wait, "prompt": None}]
     assert (told["running_steps"], told["retrying_steps"], told["stalled"]) == ([], [], False)
     _, listed = await served.get("/handlers")
     _, started = await served.post("/workflows/ask/run-nowait")

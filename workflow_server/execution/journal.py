@@ -83,7 +83,9 @@ class Journal:
     def before(self, tick: WorkflowTick, state: BrokerState) -> None:
         """Note what only the state before a stamped tick shows; ``encode`` of the same tick follows."""
         self._present = tick, state
-        if not (isinstance(tick, TickStepResult) and just_ended(tick)):
+        if isinstance(tick, TickStepResult) and just_ended(tick):
+            self.waits.note_end(tick)
+        else:
             self.waits.note(tick, state)
         self._repeated = self._sends.note(tick, state)
         self._held_inputs.note(tick, state)

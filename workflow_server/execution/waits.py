@@ -101,8 +101,18 @@ class Waits:
         for item in tick.result:
             if isinstance(item, AddWaiter):
                 self._note_wait(item, tick, state)
-            elif isinstance(item, StepWorkerResult) and InputRequiredEvent in type(item.result).__mro__:
-                self.asked = Asked(question_text(item.result), tick.stamped_at)
+            elif isinstance(item, StepWorkerResult):
+                self._note_question(item, tick)
+
+    def note_end(self, tick: TickStepResult) -> None:
+        """Take note of the question that a step has returned, whose tick says nothing but that it ended."""
+        for item in tick.result:
+            if isinstance(item, StepWorkerResult):
+                self._note_question(item, tick)
+
+    def _note_question(self, ended: StepWorkerResult, tick: TickStepResult) -> None:
+        if InputRequiredEvent in type(ended.result).__mro__:
+            self.asked = Asked(question_text(ended.result), tick.stamped_at)
 
     def _note_wait(self, item: AddWaiter[Event], tick: TickStepResult, state: BrokerState) -> None:
         key = (str(tick.step_id), item.waiter_id)

@@ -1,4 +1,6 @@
 // A form of a JSON schema, and the same value as JSON: two sides of one form.
+import { Copy } from "../components/basics.js";
+import { count } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib.js";
 import { ObjectFields } from "./composites.js";
 import { errorsAt, FormContext } from "./context.js";
@@ -6,6 +8,8 @@ import { isObject, writeExact } from "./exact_json.js";
 import { Errors } from "./frame.js";
 import { JsonInput } from "./inputs.js";
 import { initial, resolve } from "./schema.js";
+
+const LARGEST = 1_000_000; // Characters of JSON beyond which a text area takes seconds.
 
 /** Return the value that a form of this schema begins with. */
 export const initialValue = (schema, prefilled = {}) => ({ ...(initial(schema, schema) ?? {}), ...prefilled });
@@ -82,6 +86,11 @@ function Sides({ side, setSide, problem, label }) {
 
 function JsonSide({ value, onChange, errors, label }) {
   const shown = errorsAt(errors, []);
+  const size = useMemo(() => writeExact(value).length, []);
+  if (size > LARGEST) {
+    return html`<p class="field-hint">This JSON has ${count(size, "character")}, too many to be edited here.
+      <${Copy} text=${() => writeExact(value, 2)}>Copy it</${Copy}></p>`;
+  }
   return html`<${JsonInput} id="json-side" rows=${8} value=${value} onChange=${(next) => onChange(next ?? {})}
       attributes=${{ "aria-label": `${label} as JSON`, "aria-invalid": shown.length > 0 ? "true" : undefined }} />
     <${Errors} errors=${shown} />`;

@@ -43,17 +43,17 @@ export function Answer({ run }) {
   if (isOver && closed.waits.length === 0) return null;
   const events = value?.events ?? (error?.status === 404 ? [] : null);
   const given = (wait, place) => ({
-    run, wait, place, events: events ?? [], isOnly: waits.length === 1, isSent: sent[wait.id] === "sent",
+    run, wait, place, events, isOnly: waits.length === 1, isSent: sent[wait.id] === "sent",
     onSent: () => onSent(wait), onRefused: (error) => note(wait, error), onAgain: () => note(wait, null),
   });
   return html`<div class="answers">
     ${closed.waits.map((wait) => html`<${Closed} key=${wait.id} wait=${wait} outcome=${sent[wait.id]} isOver=${isOver}
       onClose=${() => closed.forget(wait)} />`)}
     <${Failure} error=${error?.status === 404 ? null : error} onRetry=${reload} />
-    ${(events || !mayRun) && waits.map((wait, place) => html`<${Card} key=${wait.id} ...${given(wait, place)} />`)}
+    ${waits.map((wait, place) => html`<${Card} key=${wait.id} ...${given(wait, place)} />`)}
     ${!isOver && html`<div class="answers-more"><${Held} count=${handler.held_events} />
-      ${mayRun && events && html`<${Button} small quiet onClick=${() => setSending(true)}>Send another event…</${Button}>`}</div>`}
-    ${isSending && html`<${SendDialog} run=${run} events=${events ?? []} onClose=${() => setSending(false)} />`}
+      ${mayRun && events && !handler.suspended && html`<${Button} small quiet onClick=${() => setSending(true)}>Send another event…</${Button}>`}</div>`}
+    ${isSending && events && html`<${SendDialog} run=${run} events=${events} onClose=${() => setSending(false)} />`}
   </div>`;
 }
 
@@ -100,8 +100,21 @@ function useClosed(waits) {
 /** Requirements are told in parentheses where JSON cannot express them: nobody can fill these in. */
 const isTold = (value) => !(typeof value === "string" && /^\([\w. ]+\)$/.test(value));
 
-function Card({ run, wait, events, isSent, onSent, onRefused, onAgain, isOnly, place }) {
+/** The question, and the form of its answer as soon as the event's schema is there. */
+function Card({ wait, events, isSent, onAgain, place, ...rest }) {
   const mayRun = useMay("run");
+  return html`<section class="ask" aria-labelledby=${`ask-${place}`}>
+    <h2 id=${`ask-${place}`}><bdi>${titleOf(wait)}</bdi></h2>
+    <${Standing} wait=${wait} />
+    <${Question} run=${rest.run} wait=${wait} isOnly=${rest.isOnly} />
+    ${isSent && html`<p role="status"><b>${wait.event} sent.</b> The run takes it up in a moment.
+      <${Button} small quiet onClick=${onAgain}>Answer again</${Button}></p>`}
+    ${!mayRun && html`<p class="soft">Your token may not answer: it has the role read.</p>`}
+    ${mayRun && !isSent && (events ? html`<${AnswerForm} wait=${wait} events=${events} ...${rest} />` : html`<p class="soft">Loading the form…</p>`)}
+  </section>`;
+}
+
+function AnswerForm({ run, wait, events, onSent, onRefused }) {
   const schema = useMemo(() => events.find((one) => one.title === wait.event) ?? { title: wait.event }, [events, wait.event]);
   const required = Object.entries(wait.requirements ?? {});
   const prefilled = useMemo(() => Object.fromEntries(required.filter(([, value]) => isTold(value))), [wait.id]);
@@ -117,30 +130,16 @@ function Card({ run, wait, events, isSent, onSent, onRefused, onAgain, isOnly, p
     if (problem === null) sending.send();
     else focusFirst(form.current);
   };
-  const again = () => {
-    sending.renew();
-    onAgain();
-  };
-  const title = titleOf(wait);
-  return html`<section class="ask" aria-labelledby=${`ask-${place}`}>
-    <h2 id=${`ask-${place}`}><bdi>${title}</bdi></h2>
-    <${Standing} wait=${wait} />
-    <${Question} run=${run} wait=${wait} isOnly=${isOnly} />
-    ${isSent && html`<p role="status"><b>${wait.event} sent.</b> The run takes it up in a moment.
-      <${Button} small quiet onClick=${again}>Answer again</${Button}></p>`}
-    ${!mayRun && html`<p class="soft">Your token may not answer: it has the role read.</p>`}
-    ${mayRun && !isSent && html`<form ref=${form} novalidate aria-label=${wait.event} onSubmit=${submit}
-      onDragOver=${keepPage} onDrop=${keepPage}>
-      <${SchemaForm} label=${wait.event} compact schema=${schema} value=${fields} onChange=${setFields} prefilled=${prefilled}
-        errors=${sending.errors} onProblem=${setProblem} isChecked=${isChecked} />
-      ${untold.length > 0 && html`<p class="soft">The run waits for a certain value of ${untold.join(", ")}, which cannot be shown.</p>`}
-      <${Refusal} error=${sending.error} onRetry=${sending.send} />
-      <div class="ask-actions">
-        <${Button} primary type="submit" busy=${sending.busy}>${sending.busy ? "Sending…" : `Send ${wait.event}`}</${Button}>
-        <${Copy} text=${sending.asCurl}>Copy as curl</${Copy}>
-        ${problem !== null && html`<span class="field-error">First mend the JSON.</span>`}</div>
-    </form>`}
-  </section>`;
+  return html`<form ref=${form} novalidate aria-label=${wait.event} onSubmit=${submit} onDragOver=${keepPage} onDrop=${keepPage}>
+    <${SchemaForm} label=${wait.event} compact schema=${schema} value=${fields} onChange=${setFields} prefilled=${prefilled}
+      errors=${sending.errors} onProblem=${setProblem} isChecked=${isChecked} />
+    ${untold.length > 0 && html`<p class="soft">The run waits for a certain value of ${untold.join(", ")}, which cannot be shown.</p>`}
+    <${Refusal} error=${sending.error} onRetry=${sending.send} />
+    <div class="ask-actions">
+      <${Button} primary type="submit" busy=${sending.busy}>${sending.busy ? "Sending…" : `Send ${wait.event}`}</${Button}>
+      <${Copy} text=${sending.asCurl}>Copy as curl</${Copy}>
+      ${problem !== null && html`<span class="field-error">First mend the JSON.</span>`}</div>
+  </form>`;
 }
 
 const keepPage = (event) => event.preventDefault();

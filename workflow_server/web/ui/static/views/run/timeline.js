@@ -135,7 +135,7 @@ function Hint({ layout: { begin, end }, view }) {
   const now = useNow();
   if (begin === null) return null;
   const length = duration(((end ?? now) - begin) / 1000);
-  if (view === null || !view.isZoomed) return html`<span class="num">${length}</span> · drag to zoom`;
+  if (view === null || !view.isZoomed) return html`<span class="num">${length}</span><span class="timeline-mouse"> · drag to zoom</span>`;
   const isFine = view.to - view.from < 10_000;
   const at = (time) => (isFine ? exact(time) : moment(time, now, { seconds: true }));
   return html`<span class="num">${at(view.from)} – ${at(view.to)}</span>`;

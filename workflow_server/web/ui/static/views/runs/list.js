@@ -22,10 +22,14 @@ const nothing = {
   fresh: [], gone: new Set(), news: new Set(), wanted: FIRST, isCut: false, isFull: false,
 };
 
+const compared = (one, other) => (one < other ? -1 : Number(one > other));
+
 /** Return a negative number where a run comes before another in a list. */
 function order(one, other, oldestFirst) {
-  const difference = toMs(one.started_at) - toMs(other.started_at) || (one.handler_id < other.handler_id ? -1 : 1);
-  return oldestFirst ? difference : -difference;
+  // Milliseconds, and then the text, which tells microseconds.
+  const difference = toMs(one.started_at) - toMs(other.started_at) || compared(one.started_at, other.started_at);
+  const ordered = difference || compared(one.handler_id, other.handler_id);
+  return oldestFirst ? ordered : -ordered;
 }
 
 const sorted = (rows, filter) => rows.sort((one, other) => order(one, other, filter.oldestFirst));
