@@ -54,6 +54,11 @@ async def test_a_history_tells_each_attempt_and_run(server: DurableServer, page:
     selected = page.get_by_role("listbox", name="Events").get_by_role("option", selected=True)
     await expect(selected).to_contain_text("(attempt 2): FileNotFoundError")
     await page.get_by_role("link", name="History", exact=True).click()
+    await entries.filter(has_text="find failed after").first.get_by_role("button").click()
+    await page.get_by_role("link", name="Log", exact=True).click()
+    await expect(page.get_by_role("checkbox", name="earlier runs")).to_be_checked()
+    await expect(selected).to_contain_text("find failed after")
+    await page.get_by_role("link", name="History", exact=True).click()
 
     await history.get_by_role("button", name="Failures").click()
     await expect(entries).to_have_count(4)

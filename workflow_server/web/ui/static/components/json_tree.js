@@ -78,6 +78,7 @@ function LongText({ text }) {
   const shown = text.slice(0, all ? MOST_SHOWN : LONGEST);
   return html`"<bdi class="json-text">${visible(shown)}</bdi>"${text.length > shown.length && html`
     <span class="faint"> … ${text.length} characters </span>
-    ${!all && html`<button type="button" class="json-more" onClick=${() => setAll(true)}>show ${text.length > MOST_SHOWN ? "more" : "all"}</button>`}
+    ${!all && html`<button type="button" class="json-more" onClick=${() => setAll(true)}>
+      show ${text.length > MOST_SHOWN ? "more" : "all"}</button>`}
     <${Copy} text=${text} />`}`;
 }

@@ -64,7 +64,8 @@ export function VirtualList(props) {
     const shift = (by) => {
       box.current.scrollTop += (by * height) / latest.current.ratio;
     };
-    handle.current = { first, toRow, toEnd, shift, reveal: bring, isAtEnd: () => atEnd.current, focus: () => box.current.focus({ preventScroll: true }) };
+    const focus = () => box.current.focus({ preventScroll: true });
+    handle.current = { first, toRow, toEnd, shift, focus, reveal: bring, isAtEnd: () => atEnd.current };
   }
 
   useEffect(() => {
@@ -108,7 +109,8 @@ export function VirtualList(props) {
   const rows = [];
   for (let index = first; index < last; index += 1) rows.push(row(index));
   const isDrawn = active !== null && active >= first && active < last;
-  return html`<div class="virtual ${name}" ref=${box} onScroll=${note} tabindex="0" role=${onActive ? "listbox" : "list"} aria-label=${label}
+  return html`<div class="virtual ${name}" ref=${box} onScroll=${note} tabindex="0"
+      role=${onActive ? "listbox" : "list"} aria-label=${label}
       aria-activedescendant=${onActive && isDrawn ? idOf(active) : undefined} onKeyDown=${onActive ? onKey : undefined}
       style=${fit ? { height: `${count * height}px` } : undefined}>
     <div class="virtual-space" style=${{ height: `${space}px` }}>

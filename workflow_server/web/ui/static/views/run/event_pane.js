@@ -56,16 +56,19 @@ function pretty(text, value) {
 function Raw({ text, value }) {
   const shown = pretty(text.length > MOST_RAW * 4 ? text.slice(0, MOST_RAW) : text, text.length > MOST_RAW * 4 ? undefined : value);
   return html`<pre class="raw" tabindex="0" aria-label="Payload as JSON"><bdi>${visible(shown.slice(0, MOST_RAW))}</bdi></pre>
-    ${shown.length > MOST_RAW && html`<p class="faint">The first ${number(MOST_RAW)} of ${number(shown.length)} characters. “Copy” copies all.</p>`}`;
+    ${shown.length > MOST_RAW && html`<p class="faint">
+      The first ${number(MOST_RAW)} of ${number(shown.length)} characters. “Copy” copies all.</p>`}`;
 }
 
 /** `facts`: pairs of a name and what it says. */
 function Facts({ facts }) {
-  return html`<dl class="facts-list">${facts.filter(Boolean).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  const draw = ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`;
+  return html`<dl class="facts-list">${facts.filter(Boolean).map(draw)}</dl>`;
 }
 
 const timeFacts = (ms, base) => [
-  ms !== null && ["Time", html`<span class="num" title=${new Date(ms).toString()}>${new Date(ms).toDateString().slice(4)} ${exact(ms)}</span>`],
+  ms !== null && ["Time", html`<span class="num" title=${new Date(ms).toString()}>
+    ${new Date(ms).toDateString().slice(4)} ${exact(ms)}</span>`],
   ms !== null && base !== null && ["Since the start", `+${duration((ms - base) / 1000)}`],
 ];
 
@@ -99,7 +102,8 @@ export function EventPane({ id, event, base, onClose, onStep }) {
     ]} />
     <div class="payload-body">
       ${error && html`<${Failure} error=${error} onRetry=${text === undefined ? load : undefined} />`}
-      ${waits && !busy && html`<p class="soft">This payload has ${number(event.size)} characters. <${Button} small onClick=${load}>Load it</${Button}></p>`}
+      ${waits && !busy && html`<p class="soft">This payload has ${number(event.size)} characters. ${" "}
+        <${Button} small onClick=${load}>Load it</${Button}></p>`}
       ${(busy || (text === undefined && !waits && !error)) && html`<p class="soft" role="status">Loading the payload …</p>`}
       ${text !== undefined && (isRaw || value === undefined ? html`<${Raw} text=${text} value=${value} />`
                                                              : html`<${JsonTree} key=${event.sequence} value=${value} open=${2} />`)}

@@ -173,7 +173,7 @@ export function createEventLog(id, { internal = false, earlier = false } = {}) {
     /** Read with other events: what is shown stays until the new reader is as far. */
     show(changes) {
       const { internal, earlier } = { ...store.get(), ...changes };
-      store.set({ internal, earlier });
+      store.set({ internal, earlier, switching: true });
       next?.stop();
       next = createReader(id, { internal, earlier }, onChange);
       onChange();

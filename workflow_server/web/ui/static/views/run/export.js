@@ -64,7 +64,10 @@ async function* historyTexts(id, signal) {
 
 /** Return a line of an export: the entry with the ids of the handler before it, and its requirements as a text. */
 function exportLine(head, members) {
-  const told = members.map(([name, text]) => `${JSON.stringify(name)}:${name === "requirements" && text !== "null" ? JSON.stringify(text) : text}`);
+  const told = members.map(([name, text]) => {
+    const isText = name === "requirements" && text !== "null";
+    return `${JSON.stringify(name)}:${isText ? JSON.stringify(text) : text}`;
+  });
   return escaped(`{${[...head, ...told].join(",")}}`);
 }
 
@@ -115,9 +118,11 @@ const JSON_LINES = "application/x-ndjson";
 const FORMS = [
   { title: "Events", hint: "JSON Lines, as they were streamed", name: "events.jsonl", type: JSON_LINES, write: writeEvents,
     curl: (id) => curl("GET", ["events", id], { query: { after_sequence: -1, sse: false } }) },
-  { title: "History", hint: "JSON Lines with the values of events, as “runs export” writes it", name: "history.jsonl", type: JSON_LINES, write: writeHistory,
+  { title: "History", hint: "JSON Lines with the values of events, as “runs export” writes it", name: "history.jsonl",
+    type: JSON_LINES, write: writeHistory,
     curl: (id) => curl("GET", ["handlers", id, "history"], { query: { include: "value", limit: 500 } }) },
-  { title: "Handler", hint: "JSON, with its result", name: "handler.json", type: "application/json", write: writeHandler, curl: (id) => curl("GET", ["handlers", id]) },
+  { title: "Handler", hint: "JSON, with its result", name: "handler.json", type: "application/json", write: writeHandler,
+    curl: (id) => curl("GET", ["handlers", id]) },
 ];
 
 export function ExportMenu({ run }) {
@@ -146,7 +151,8 @@ export function ExportMenu({ run }) {
     }
   };
   return html`<${Menu} label="Export" title="Export" small=${false}>
-    ${FORMS.map((form) => html`<${Form} key=${form.name} form=${form} id=${id} state=${state} onSave=${() => start(form)} onStop=${() => controller.current?.abort()} />`)}
+    ${FORMS.map((form) => html`<${Form} key=${form.name} form=${form} id=${id} state=${state}
+      onSave=${() => start(form)} onStop=${() => controller.current?.abort()} />`)}
     <${Failure} error=${state.error} onClose=${() => setState({ ...state, error: null })} />
   </${Menu}>`;
 }
@@ -158,8 +164,11 @@ function Form({ form, id, state, onSave, onStop }) {
     setTimeout(() => setSaid(null), 1500);
   };
   const isBusy = state.busy === form;
-  return html`<div class="export-form"><span><b>${form.title}</b><span class="soft">${isBusy && state.lines > 0 ? `${count(state.lines, "line")} …` : form.hint}</span></span>
-    ${isBusy ? html`<${Button} small onClick=${onStop} aria-label=${`Stop saving the ${form.title.toLowerCase()}`}>Stop</${Button}>`
-             : html`<${Button} small disabled=${state.busy !== null} onClick=${onSave} aria-label=${`Save the ${form.title.toLowerCase()}`}>Save</${Button}>`}
-    <${Button} small quiet onClick=${copy} aria-label=${`Copy ${form.title.toLowerCase()} as curl`}><span aria-live="polite">${said ?? "curl"}</span></${Button}></div>`;
+  const what = form.title.toLowerCase();
+  const hint = isBusy && state.lines > 0 ? `${count(state.lines, "line")} …` : form.hint;
+  return html`<div class="export-form"><span><b>${form.title}</b><span class="soft">${hint}</span></span>
+    ${isBusy ? html`<${Button} small onClick=${onStop} aria-label=${`Stop saving the ${what}`}>Stop</${Button}>`
+             : html`<${Button} small disabled=${state.busy !== null} onClick=${onSave} aria-label=${`Save the ${what}`}>Save</${Button}>`}
+    <${Button} small quiet onClick=${copy} aria-label=${`Copy ${what} as curl`}>
+      <span aria-live="polite">${said ?? "curl"}</span></${Button}></div>`;
 }

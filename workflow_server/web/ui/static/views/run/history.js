@@ -1,5 +1,5 @@
 // What happened to a handler, told as a story: over all of its runs, an entry a sentence.
-import { Button, Copy, Empty, Panel } from "../../components/basics.js";
+import { Button, Empty, Id, Panel } from "../../components/basics.js";
 import { count, duration, exact, number, toMs } from "../../format.js";
 import { html, useMemo, useState } from "../../lib.js";
 import { setQuery, usePlace } from "../../router.js";
@@ -8,12 +8,14 @@ import { contextOf, Sentence, toneOf } from "./sentences.js";
 
 const PAGE = 200; // Entries that are drawn at first, and more each time.
 
+const ENDS = ["completed", "failed", "cancelled", "timed_out"];
+
 /** What can be looked at alone: a name in the link, its title, and the kinds of entries. */
 const GROUPS = [
-  ["run", "The run itself", ["started", "resumed", "released", "suspended", "retried", "cancel_requested", "completed", "failed", "cancelled", "timed_out", "idle", "other"]],
+  ["run", "The run itself", ["started", "resumed", "released", "suspended", "retried", "cancel_requested", ...ENDS, "idle", "other"]],
   ["failures", "Failures", ["attempt_failed", "failed", "timed_out", "wait_timed_out", "suspended", "event_unhandled"]],
   ["steps", "Steps", ["step_queued", "step_began", "step_ended", "attempt_failed"]],
-  ["events", "Events", ["event_published", "event_sent", "event_unhandled", "completed", "failed", "cancelled", "timed_out"]],
+  ["events", "Events", ["event_published", "event_sent", "event_unhandled", ...ENDS]],
   ["waits", "Waits", ["wait_began", "wait_answered", "wait_timed_out", "idle"]],
 ];
 
@@ -30,8 +32,10 @@ export function History({ run }) {
   return html`<${Panel} title="History" class="history" hint=${hint} actions=${html`<${Order} isNewestFirst=${isNewestFirst} />`}>
     <${Filter} entries=${entries} only=${only} />
     ${!isNewestFirst && older}
-    ${story.count === 0 ? html`<${Nothing} entries=${entries} />` : html`<${Story} run=${run} story=${story} most=${most} context=${context} />`}
-    ${story.count > most && html`<p class="more"><${Button} onClick=${() => setMost(most + PAGE * 2)}>Show more: ${number(story.count - most)} are left</${Button}></p>`}
+    ${story.count === 0 && html`<${Nothing} entries=${entries} />`}
+    <${Story} run=${run} story=${story} most=${most} context=${context} />
+    ${story.count > most && html`<p class="more"><${Button} onClick=${() => setMost(most + PAGE * 2)}>
+      Show more: ${number(story.count - most)} are left</${Button}></p>`}
     ${isNewestFirst && story.count <= most && older}
   </${Panel}>`;
 }
@@ -44,7 +48,10 @@ function tell(entries, only, isNewestFirst) {
   let shown = 0;
   for (const entry of entries) {
     let run = runs.at(-1);
-    if (run?.id !== entry.run_id) runs.push((run = { id: entry.run_id, number: runs.length + 1, entries: [], start: toMs(entry.time), first: entry, last: entry }));
+    if (run?.id !== entry.run_id) {
+      run = { id: entry.run_id, number: runs.length + 1, entries: [], start: toMs(entry.time), first: entry };
+      runs.push(run);
+    }
     run.last = entry;
     if (wanted && !wanted.has(entry.kind)) continue;
     run.entries.push(entry);
@@ -72,7 +79,8 @@ function Filter({ entries, only }) {
   const all = [[null, "Everything", entries.length], ...counts];
   return html`<div class="filters" role="group" aria-label="Show">${all.map(([name, title, entriesOf]) => html`
     <button type="button" class="btn small" key=${title} aria-pressed=${only === name} disabled=${entriesOf === 0 && only !== name}
-      onClick=${() => setQuery({ kind: name }, { replace: true })}>${title} <span class="num soft">${number(entriesOf)}</span></button>`)}</div>`;
+      onClick=${() => setQuery({ kind: name }, { replace: true })}>
+      ${title} <span class="num soft">${number(entriesOf)}</span></button>`)}</div>`;
 }
 
 function Older({ run }) {
@@ -87,8 +95,12 @@ function Older({ run }) {
 }
 
 function Nothing({ entries }) {
-  if (entries.length > 0) return html`<${Empty} title="Nothing of this kind happened"><${Button} onClick=${() => setQuery({ kind: null })}>Show everything</${Button}></${Empty}>`;
-  return html`<${Empty} title="No history yet"><p>What happens to this run is told here, and stays until its handler is deleted.</p></${Empty}>`;
+  if (entries.length > 0) {
+    return html`<${Empty} title="Nothing of this kind happened">
+      <${Button} onClick=${() => setQuery({ kind: null })}>Show everything</${Button}></${Empty}>`;
+  }
+  return html`<${Empty} title="No history yet">
+    <p>What happens to this run is told here, and stays until its handler is deleted.</p></${Empty}>`;
 }
 
 function Story({ run, story, most, context }) {
@@ -106,11 +118,10 @@ function Story({ run, story, most, context }) {
   });
 }
 
-const ENDS = new Set(["completed", "failed", "cancelled", "timed_out"]);
-
 function RunHead({ one }) {
-  const end = ENDS.has(one.last.kind) ? `${one.last.kind.replace("_", " ")} after ${duration((toMs(one.last.time) - one.start) / 1000)}` : "goes on";
-  return html`<h3>Run ${one.number} <span class="soft">${end}</span> <${Copy} text=${one.id} class="btn quiet small id mono" label=${`Copy the run's id ${one.id}`}>${one.id}</${Copy}></h3>`;
+  const took = duration((toMs(one.last.time) - one.start) / 1000);
+  const end = ENDS.includes(one.last.kind) ? `${one.last.kind.replace("_", " ")} after ${took}` : "goes on";
+  return html`<h3>Run ${one.number} <span class="soft">${end}</span> <${Id} id=${one.id} label="run id" /></h3>`;
 }
 
 const dayOf = (entry) => entry?.time && new Date(toMs(entry.time)).toDateString();
@@ -122,9 +133,11 @@ function Entry({ entry, run, start, before, context }) {
   const day = dayOf(entry);
   return html`${day && before && day !== dayOf(before) && html`<li class="day" key="day">${day}</li>`}
     <li class="entry ${isSelected ? "selected" : ""} ${entry.kind}" aria-current=${isSelected ? "true" : undefined}>
-      ${ms === null ? html`<span class="faint">–</span>` : html`<button type="button" class="at num" title=${`${new Date(ms).toString()}: show it in the graph and the timeline`} onClick=${select}>${exact(ms)}</button>
+      ${ms === null ? html`<span class="faint">–</span><span></span>` : html`<button type="button" class="at num"
+        title=${`${new Date(ms)}: show it in the graph and the timeline`} onClick=${select}>${exact(ms)}</button>
       <span class="num faint">+${duration((ms - start) / 1000)}</span>`}
       <span class="said ${toneOf(entry)}"><${Sentence} entry=${entry} context=${context} />.
-        ${entry.traceback && html`<details><summary>traceback</summary><pre class="raw"><bdi>${entry.traceback}</bdi></pre></details>`}</span>
+        ${entry.traceback && html`<details><summary>traceback</summary>
+          <pre class="raw"><bdi>${entry.traceback}</bdi></pre></details>`}</span>
     </li>`;
 }

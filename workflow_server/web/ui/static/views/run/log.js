@@ -35,7 +35,7 @@ function Log({ run, handler }) {
   const filters = useFilters();
   const shown = useLog(run, handler, filters, list);
   const { state, rows } = shown;
-  const selection = useSelection(run, shown, list);
+  const selection = useSelection(run, shown, list, filters);
   const [isAtEnd, setAtEnd] = useState(true);
   const [opensAtEnd] = useState(() => !hasEnded(handler) && !run.store.get().selection);
   const isLive = !state.ended;
@@ -47,7 +47,8 @@ function Log({ run, handler }) {
   return html`<${Panel} title="Log" class="log" hint=${hint}
       actions=${html`<${LogTools} filters=${filters} shown=${shown} handler=${handler} />`}>
     ${state.error && html`<div class="inner"><${Failure} error=${state.error} onRetry=${shown.log.resume} /></div>`}
-    <div class="log-body ${selection.open ? "with-pane" : ""}" onKeyDown=${(event) => selection.open && event.key === "Escape" && selection.close()}>
+    <div class="log-body ${selection.open ? "with-pane" : ""}"
+      onKeyDown=${(event) => selection.open && event.key === "Escape" && selection.close()}>
       <div class="log-list">
         <${Rows} list=${list} shown=${shown} selection=${selection} follows=${follows} onScroll=${setAtEnd} run=${run} />
         <${ToEnd} list=${list} isAtEnd=${isAtEnd || rows.count === 0} isLive=${isLive} />
@@ -73,7 +74,8 @@ function hintOf({ state, rows, isSearching }, filters) {
   const total = state.items.length + state.forgotten;
   if (state.loading) return "loading …";
   const isFiltered = filters.text !== "" || filters.types.length > 0;
-  const text = isFiltered || (!isSearching && rows.shown < total) ? `${number(rows.shown)} of ${count(total, "event")}` : count(total, "event");
+  const isPart = isFiltered || (!isSearching && rows.shown < total);
+  const text = isPart ? `${number(rows.shown)} of ${count(total, "event")}` : count(total, "event");
   if (isSearching && filters.text !== "") return `${text}, ${Math.floor((rows.searched / state.items.length) * 100)} % searched`;
   return state.switching ? `${text}, loading more …` : text;
 }
@@ -86,7 +88,7 @@ function keyOf(selection) {
 }
 
 /** The part of a log that the rest of the page shares: what is selected. Another part's selection is scrolled to. */
-function useSelection(run, { state, rows, isSearching }, list) {
+function useSelection(run, { log, state, rows, isSearching, marks }, list, filters) {
   const selection = useStore(run.store, (value) => value.selection);
   const [mark, setMark] = useState(null);
   const [active, setActive] = useState(null);
@@ -100,7 +102,13 @@ function useSelection(run, { state, rows, isSearching }, list) {
   }, [key]);
   const near = rowOfSelection(selection, rows);
   useEffect(() => {
-    if (!waits.current || near < 0 || !list.current || isSearching) return;
+    if (!waits.current || !list.current || isSearching || log.store.get().switching) return;
+    const start = /^(started|retried)$/.test(marks[0]?.entry.kind) ? marks[0].ms : null; // Else it is not loaded yet.
+    if (!filters.earlier && start !== null && (selection.time ?? start) < start) {
+      filters.set({ earlier: "1" }); // What is selected happened in an earlier run.
+      return;
+    }
+    if (near < 0) return;
     if (!state.ended && (selection.sequence ?? -1) > (state.items.at(-1)?.sequence ?? -1)) return; // It is still to come.
     waits.current = false;
     list.current.reveal(near);
@@ -112,7 +120,8 @@ function useSelection(run, { state, rows, isSearching }, list) {
     if (row === null) return;
     setActive(at);
     setMark(row.mark ?? null);
-    run.select(row.event ? { sequence: row.event.sequence, time: row.event.ms, step: stepOf(row.event) } : { time: row.mark.ms, step: row.mark.entry.step });
+    const { event, mark } = row;
+    run.select(event ? { sequence: event.sequence, time: event.ms, step: stepOf(event) } : { time: mark.ms, step: mark.entry.step });
     own.current = keyOf(run.store.get().selection);
   };
   const close = () => {
@@ -157,16 +166,19 @@ function Rows({ list, shown, selection, follows, onScroll }) {
     const isSelected = row.event ? row.event === selection.event && selection.mark === null : row.mark === selection.mark;
     const isNear = selection.mark === null && selection.near === index;
     const name = `${isSelected ? "selected" : isNear ? "near" : ""} ${selection.active === index ? "active" : ""}`;
-    return html`<${Row} key=${row.event ? row.event.sequence : `m${row.mark.entry.cursor}`} row=${row} id=${id(index)} find=${rows.find} selected=${isSelected || isNear}
+    return html`<${Row} key=${row.event ? row.event.sequence : `m${row.mark.entry.cursor}`} row=${row} id=${id(index)}
+      find=${rows.find} selected=${isSelected || isNear}
       name=${name} base=${startOf((row.event ?? row.mark).sequence)} context=${shown.context} onClick=${() => selection.choose(index)} />`;
   };
-  return html`<${VirtualList} handle=${list} count=${rows.count} height=${height} row=${draw} follow=${follows} onScroll=${onScroll} label="Events"
+  return html`<${VirtualList} handle=${list} count=${rows.count} height=${height} row=${draw} follow=${follows}
+    onScroll=${onScroll} label="Events"
     class="rows-${height}" idOf=${id} active=${selection.active} onActive=${move} onChoose=${selection.choose} fit />`;
 }
 
 function ToEnd({ list, isAtEnd, isLive }) {
   if (isAtEnd) return null;
-  return html`<${Button} small class="btn small to-end" onClick=${() => list.current.toEnd()}>↓ ${isLive ? "Follow the end" : "To the end"}</${Button}>`;
+  return html`<${Button} small class="btn small to-end" onClick=${() => list.current.toEnd()}>
+    ↓ ${isLive ? "Follow the end" : "To the end"}</${Button}>`;
 }
 
 function Pane({ selection, shown, id, list }) {
@@ -179,7 +191,8 @@ function Pane({ selection, shown, id, list }) {
     list.current.reveal(at);
   };
   const rest = { onClose: selection.close, onStep: step, base: shown.startOf((event ?? mark).sequence) };
-  return mark ? html`<${MarkPane} mark=${mark} context=${shown.context} ...${rest} />` : html`<${EventPane} id=${id} event=${event} ...${rest} />`;
+  if (mark) return html`<${MarkPane} mark=${mark} context=${shown.context} ...${rest} />`;
+  return html`<${EventPane} id=${id} event=${event} ...${rest} />`;
 }
 
 function Nothing({ shown, filters, handler }) {
@@ -193,6 +206,7 @@ function Nothing({ shown, filters, handler }) {
     return html`<${Empty} title="No event matches"><p>${count(state.items.length, "event")} of this run do not.</p>
       <${Button} onClick=${clear}>Clear the filters</${Button}></${Empty}>`;
   }
-  return html`<${Empty} title="No events"><p>${hasEnded(handler) ? "This run published none." : "They appear here as the run publishes them."}
-    Steps publish with <code>ctx.write_event_to_stream(…)</code>; what the engine does is shown with “internal events”.</p></${Empty}>`;
+  return html`<${Empty} title="No events">
+    <p>${hasEnded(handler) ? "This run published none." : "They appear here as the run publishes them."}</p>
+    <p>Steps publish with <code>ctx.write_event_to_stream(…)</code>; “internal events” shows what the engine does.</p></${Empty}>`;
 }

@@ -85,7 +85,8 @@ export function useLog(run, handler, filters, list) {
   const state = log.store.get();
   const loadsInternal = filters.internal || state.internal; // Once they are here, they are only hidden.
   useEffect(() => {
-    if (loadsInternal !== state.internal || filters.earlier !== state.earlier) log.show({ internal: loadsInternal, earlier: filters.earlier });
+    const { earlier } = filters;
+    if (loadsInternal !== state.internal || earlier !== state.earlier) log.show({ internal: loadsInternal, earlier });
   }, [loadsInternal, filters.earlier]);
 
   const filterKey = JSON.stringify([filters.types, filters.text, filters.internal, filters.marks]);

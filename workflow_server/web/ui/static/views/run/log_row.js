@@ -53,8 +53,9 @@ export function Marked({ text, find }) {
 }
 
 function Cells({ ms, base }) {
-  return html`<span class="num soft" title=${ms === null ? "The time is not known" : new Date(ms).toString()}>${ms === null ? "–" : exact(ms)}</span>
-    <span class="num faint">${ms === null || base === null ? "" : `+${duration((ms - base) / 1000)}`}</span>`;
+  if (ms === null) return html`<span class="faint">–</span><span></span>`;
+  return html`<span class="num soft" title=${new Date(ms).toString()}>${exact(ms)}</span>
+    <span class="num faint">${base !== null && `+${duration((ms - base) / 1000)}`}</span>`;
 }
 
 /** An option of the listbox. `name` holds what is true of it: selected, near, active. */
@@ -65,8 +66,11 @@ export function Row({ row, id, base, find, selected, name, context, onClick }) {
   return html`<div class="${own} ${name}" id=${id} role="option" aria-selected=${selected} onClick=${onClick}>
     <${Cells} ms=${(event ?? mark).ms} base=${base} />
     ${event
-      ? html`<b class="tone ${tone} ${event.kind.internal ? "internal" : ""}" title=${event.kind.qualified ?? event.kind.type}><${Marked} text=${event.kind.type} find=${find} /></b>
-        <span class="mono payload"><${Marked} text=${find === null ? payloadLine(event) : payloadAround(event, find)} find=${find} /></span>`
-      : html`<b class="tone ${tone}">${wordOf(mark.entry)}</b><span class="payload"><${Sentence} entry=${mark.entry} context=${context(mark.entry)} /></span>`}
+      ? html`<b class="tone ${tone} ${event.kind.internal ? "internal" : ""}" title=${event.kind.qualified ?? event.kind.type}>
+          <${Marked} text=${event.kind.type} find=${find} /></b>
+        <span class="mono payload">
+          <${Marked} text=${find === null ? payloadLine(event) : payloadAround(event, find)} find=${find} /></span>`
+      : html`<b class="tone ${tone}">${wordOf(mark.entry)}</b>
+        <span class="payload"><${Sentence} entry=${mark.entry} context=${context(mark.entry)} /></span>`}
   </div>`;
 }

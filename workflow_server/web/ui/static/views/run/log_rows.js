@@ -6,7 +6,9 @@ const SLICE = 8; // Milliseconds of work before the browser gets its turn.
 const AT_ONCE = 256; // Events between two looks at the clock.
 
 /** Kinds of the history that the log shows between events: what no event tells. */
-const MARKS = new Set(["started", "resumed", "retried", "released", "suspended", "cancel_requested", "event_sent", "attempt_failed", "wait_timed_out"]);
+const MARKS = new Set([
+  "started", "resumed", "retried", "released", "suspended", "cancel_requested", "event_sent", "attempt_failed", "wait_timed_out",
+]);
 
 /** Return the sequence of the last event before an entry of the history: its cursor counts them. */
 export const lastBefore = (entry) => entry.sequence ?? Number.parseInt(entry.cursor, 10) - 1;
@@ -62,8 +64,10 @@ export function createRows(onChange) {
     if (filter.types !== null && !filter.types.has(kind.type)) return false;
     return find === null || find.test(text) || find.test(kind.type);
   };
-  const markMatches = ({ entry }) =>
-    filter.marks && filter.types === null && (find === null || [entry.kind, entry.step, entry.event, entry.error, entry.reason].some((text) => text && find.test(text)));
+  const markMatches = ({ entry: { kind, step, event, error, reason } }) => {
+    if (!filter.marks || filter.types !== null) return false;
+    return find === null || [kind, step, event, error, reason].some((text) => text && find.test(text));
+  };
 
   const sequenceAt = (index) => items[matches[index]].sequence;
   const placeMarks = () => {

@@ -8,8 +8,13 @@ import { html } from "../../lib.js";
 export function LogTools({ filters, shown, handler }) {
   return html`<${Search} filters=${filters} />
     <${Types} filters=${filters} kinds=${shown.state.kinds} marks=${shown.marks.length} />
-    <label class="check"><input type="checkbox" checked=${filters.internal} onChange=${(event) => filters.set({ internal: event.target.checked })} /> internal events</label>
+    <${Check} filters=${filters} name="internal">internal events</${Check}>
     <${Earlier} filters=${filters} handler=${handler} />`;
+}
+
+function Check({ filters, name, children }) {
+  const change = (event) => filters.set({ [name]: event.target.checked });
+  return html`<label class="check"><input type="checkbox" checked=${filters[name]} onChange=${change} /> ${children}</label>`;
 }
 
 function Search({ filters }) {
@@ -40,9 +45,11 @@ function Types({ filters, kinds, marks }) {
     for (const type of types) if (!counts.some(([name]) => name === type)) counts.push([type, 0]);
     return html`${counts.length === 0 && html`<p class="inner soft">There are no events yet.</p>`}
       ${counts.map(([type, events]) => html`<label class="menu-check" key=${type}>
-        <input type="checkbox" checked=${types.includes(type)} onChange=${() => toggle(type)} /> <bdi>${type}</bdi> <span class="num soft">${number(events)}</span></label>`)}
+        <input type="checkbox" checked=${types.includes(type)} onChange=${() => toggle(type)} />
+        <bdi>${type}</bdi> <span class="num soft">${number(events)}</span></label>`)}
       <label class="menu-check apart"><input type="checkbox" checked=${filters.marks && types.length === 0} disabled=${types.length > 0}
-        onChange=${(event) => filters.set({ marks: event.target.checked ? "" : "0" })} /> what else happened <span class="num soft">${number(marks)}</span></label>
+        onChange=${(event) => filters.set({ marks: event.target.checked ? "" : "0" })} />
+        <span>what else happened</span> <span class="num soft">${number(marks)}</span></label>
       <${Button} small quiet disabled=${types.length === 0} onClick=${() => filters.set({ type: [] })}>Show all types</${Button}>`;
   };
   return html`<${Menu} label=${html`<bdi class="menu-name">${label}</bdi>`} title="Types of events">${draw}</${Menu}>`;
@@ -53,5 +60,5 @@ function Earlier({ filters, handler }) {
   const { value } = useLoaded(["handlers", handler.handler_id, "history"], { limit: 1 });
   const first = value?.history?.[0];
   if (!filters.earlier && (!first || first.run_id === handler.run_id)) return null;
-  return html`<label class="check"><input type="checkbox" checked=${filters.earlier} onChange=${(event) => filters.set({ earlier: event.target.checked })} /> earlier runs</label>`;
+  return html`<${Check} filters=${filters} name="earlier">earlier runs</${Check}>`;
 }

@@ -8,8 +8,10 @@ const event = (name) => (name ? html`<span class="ev"><bdi>${shortName(name)}</b
 const step = (entry) => (entry.step ? strong(entry.step) : "a step");
 const by = (entry) => entry.by && html`, by ${strong(entry.by)}`;
 const took = (entry) => entry.duration !== null && entry.duration !== undefined && html` after ${duration(entry.duration)}`;
-const wanted = ({ requirements }) =>
-  requirements && Object.keys(requirements).length > 0 && html` with ${plain(Object.entries(requirements).map(([key, value]) => `${key} = ${JSON.stringify(value)}`).join(", "), 160)}`;
+const wanted = ({ requirements }) => {
+  const fields = Object.entries(requirements ?? {}).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  return fields.length > 0 && html` with ${plain(fields.join(", "), 160)}`;
+};
 const wait = (entry) => duration((toMs(entry.until) - toMs(entry.time)) / 1000);
 const reason = (entry) => entry.reason && html`: ${plain(entry.reason)}`;
 
@@ -52,11 +54,12 @@ const SENTENCES = {
   step_began: (entry, { execution }) => html`${step(entry)} began${again(execution)}${entry.event && html` with ${event(entry.event)}`}`,
   step_ended: (entry) => entry.returned === null
     ? html`${step(entry)} was left${took(entry)}, without a return`
-    : html`${step(entry)} ended${took(entry)}${entry.returned === "None" ? ", and returned nothing" : html`, and returned ${event(entry.returned)}`}`,
-  attempt_failed: (entry) => html`${step(entry)} failed${took(entry)}${entry.attempt > 1 && html` (attempt ${entry.attempt})`}: ${plain(entry.error)}.
+    : html`${step(entry)} ended${took(entry)}, and returned ${entry.returned === "None" ? "nothing" : event(entry.returned)}`,
+  attempt_failed: (entry) => html`${step(entry)} failed${took(entry)}${
+    entry.attempt > 1 && html` (attempt ${entry.attempt})`}: ${plain(entry.error)}.
     ${entry.until ? html` It begins again after ${wait(entry)}` : " There is no further attempt"}`,
-  wait_began: (entry) => html`${step(entry)} waits for ${event(entry.event)}${wanted(entry)}${entry.question && html`, and asked with ${event(entry.question)}`}${
-    entry.until && html`, for ${wait(entry)} at most`}`,
+  wait_began: (entry) => html`${step(entry)} waits for ${event(entry.event)}${wanted(entry)}${
+    entry.question && html`, and asked with ${event(entry.question)}`}${entry.until && html`, for ${wait(entry)} at most`}`,
   wait_answered: (entry) => html`${step(entry)} got ${entry.event ? event(entry.event) : "its answer"}${took(entry)}, and begins anew`,
   wait_timed_out: (entry) => html`${step(entry)} waited for ${event(entry.event)} in vain${took(entry)}: its deadline has passed`,
   event_sent: (entry) => html`${event(entry.event)} was sent${entry.step && html` to ${step(entry)}`}${by(entry)}`,
@@ -69,20 +72,23 @@ const SENTENCES = {
   retried: (entry) => html`It was taken up again${entry.step && html` from ${step(entry)}`}${by(entry)}${reason(entry)}`,
   cancel_requested: (entry) => html`It was cancelled${by(entry)}`,
   completed: (entry) => html`The run completed${entry.event && html` with ${event(entry.event)}`}`,
-  failed: (entry) => html`The run failed${entry.step && html` in ${step(entry)}`}${entry.attempt > 1 && html`, in attempt ${entry.attempt}`}${
-    entry.error && html`: ${plain(entry.error)}`}`,
+  failed: (entry) => html`The run failed${entry.step && html` in ${step(entry)}`}${
+    entry.attempt > 1 && html`, in attempt ${entry.attempt}`}${entry.error && html`: ${plain(entry.error)}`}`,
   cancelled: () => "The run ended: it was cancelled",
   timed_out: () => "The run ended: its time was over",
   other: (entry) => html`Something that this page has no words for${reason(entry)}`,
 };
 
-const WORDS = { attempt_failed: "attempt failed", event_sent: "sent", cancel_requested: "cancelled", wait_timed_out: "timed out", timed_out: "timed out" };
+const WORDS = { event_sent: "sent", cancel_requested: "cancelled", wait_timed_out: "timed out" };
 
 /** Return the kind of an entry in a word or two. */
 export const wordOf = (entry) => WORDS[entry.kind] ?? entry.kind.replace(/_/g, " ");
 
-const TONES = { failed: "failed", attempt_failed: "failed", wait_timed_out: "failed", timed_out: "failed", completed: "completed", cancelled: "cancelled",
-  cancel_requested: "cancelled", suspended: "waiting", wait_began: "waiting", resumed: "running", retried: "running", started: "running" };
+const TONES = {
+  failed: "failed", attempt_failed: "failed", wait_timed_out: "failed", timed_out: "failed", completed: "completed",
+  cancelled: "cancelled", cancel_requested: "cancelled", suspended: "waiting", wait_began: "waiting",
+  resumed: "running", retried: "running", started: "running",
+};
 
 /** Return the colour of an entry, by the tokens of the states; "" for most. */
 export const toneOf = (entry) => (entry.kind === "attempt_failed" && entry.until ? "waiting" : (TONES[entry.kind] ?? ""));

@@ -24,18 +24,25 @@ function countHidden(state) {
 export function State({ run }) {
   const mayRun = useMay("run");
   const handler = useStore(run.store, (value) => value.handler);
-  if (!mayRun) return html`<${Panel} title="State"><${Empty} title="Not for this token"><p>The state of a run is shown to tokens with the role “run” or “full”.</p></${Empty}></${Panel}>`;
+  if (!mayRun) {
+    return html`<${Panel} title="State"><${Empty} title="Not for this token">
+      <p>The state of a run is shown to tokens with the role “run” or “full”.</p></${Empty}></${Panel}>`;
+  }
   return html`<${Loaded} id=${run.id ?? handler?.handler_id ?? null} at=${handler?.updated_at ?? null} />`;
 }
 
 function Loaded({ id, at }) {
   const { value, error, loading, reload } = useLoaded(id === null ? null : ["handlers", id, "state"]);
   const isOld = value !== null && at !== null && Date.parse(at) > Date.parse(value.as_of) + 1000;
-  const actions = html`${value && html`<${Copy} text=${() => JSON.stringify(value.state, null, 2)} label="Copy the state as JSON">Copy</${Copy}>`}
+  const text = () => JSON.stringify(value.state, null, 2);
+  const actions = html`${value && html`<${Copy} text=${text} label="Copy the state as JSON">Copy</${Copy}>`}
     <${Button} small busy=${loading} onClick=${reload}>Reload</${Button}>`;
-  const hint = value && html`as of <${Time} iso=${value.as_of} seconds /> · <${Time} iso=${value.as_of} relative />${isOld ? "; the run has gone on since" : ""}`;
+  const hint = value && html`as of <${Time} iso=${value.as_of} seconds /> · <${Time} iso=${value.as_of} relative />${
+    isOld && "; the run has gone on since"}`;
   return html`<${Panel} title="State" class="state-view" hint=${hint} actions=${actions}>
-    ${error ? html`<${Refused} error=${error} reload=${reload} />` : value === null ? html`<p class="inner soft" role="status">Loading …</p>` : html`<${Tree} value=${value} />`}
+    ${error && html`<${Refused} error=${error} reload=${reload} />`}
+    ${!error && value === null && html`<p class="inner soft" role="status">Loading …</p>`}
+    ${!error && value !== null && html`<${Tree} value=${value} />`}
   </${Panel}>`;
 }
 
