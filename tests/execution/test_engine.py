@@ -38,8 +38,7 @@ from workflows.runtime.types.ticks import TickAddEvent, TickStepResult, TickWake
 import workflow_server
 from tests.execution.reducers.comparing import differences
 from workflow_server.execution import engine
-from workflow_server.execution.engine import dict_state, fill_memory_store, lean_loop, plain_steps, steps
-from workflow_server.execution.engine.made import model
+from workflow_server.execution.engine import dict_state, fill_memory_store, made, plain_steps, steps
 
 PRIVATE = {"_timeout", "_runtime", "_validate", "_get_steps", "_step_configs", "_num_concurrent_runs"}
 SOURCES = Path(workflow_server.__file__).parent
@@ -185,19 +184,19 @@ def test_models_made_without_validation_are_those_of_the_engine() -> None:
     ended = {"step_id": step, "worker_id": 2, "invocation_namespace": ("inner",), "event": event}
     by_id = {"invocation_id": "invocation_1", "sends": []}
     pairs = [
-        (lean_loop._added(event), TickAddEvent(event=event)),
-        (lean_loop._delivered(queue), of_engine.tick_buffer[-1]),
-        (lean_loop._ended(run, [result], []), TickStepResult(**ended, result=[result], **by_id)),
-        (lean_loop._ended(run, [wait], []), TickStepResult(**ended, result=[wait], **by_id)),
-        (model(StepWorkerResult, {**plain_steps._RESULT, "result": event}), result),
+        (made.event_added(event), TickAddEvent(event=event)),
+        (made.event_delivered(queue), of_engine.tick_buffer[-1]),
+        (made.step_ended(run, [result], []), TickStepResult(**ended, result=[result], **by_id)),
+        (made.step_ended(run, [wait], []), TickStepResult(**ended, result=[wait], **by_id)),
+        (made.model(StepWorkerResult, {**plain_steps._RESULT, "result": event}), result),
         (dict_state({"a": 1}), DictState(a=1)),
     ]
-    for made, expected in pairs:
-        assert made == expected
-        assert type(made) is type(expected)
-        assert list(vars(made)) == list(vars(expected))
-        assert list(differences(vars(made), vars(expected))) == []
-        assert made.model_fields_set >= expected.model_fields_set
+    for ours, expected in pairs:
+        assert ours == expected
+        assert type(ours) is type(expected)
+        assert list(vars(ours)) == list(vars(expected))
+        assert list(differences(vars(ours), vars(expected))) == []
+        assert ours.model_fields_set >= expected.model_fields_set
 
 
 def uses_of(name: str, function: Callable[..., object]) -> list[str]:

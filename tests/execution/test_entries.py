@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from workflows.events import Event, StopEvent
 
@@ -74,6 +74,8 @@ def test_an_event_is_as_deep_as_within_its_tick() -> None:
     assert {True, False} == set(is_plain)
 
 
+@example("invocation_1", 0, 1e16)
+@example("invocation_1", 0, 1e-7)
 @given(TEXTS, st.integers(0, 9), STAMPS)
 def test_a_delivery_has_the_very_text_of_its_tree(invocation: str, index: int, stamp: float | None) -> None:
     entry = text_of({"ref": [invocation, index], "stamped_at": stamp, "to": ["a"]})

@@ -7,12 +7,13 @@ import logging
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientConnectionError, web
 from aiohttp.typedefs import Handler
 
 from tests.errors import every_error
 from tests.web.conftest import JSON_TYPE, Serve, Served
 from workflow_server import errors
+from workflow_server.execution.containment import contained
 from workflow_server.execution.exceptions import InvalidEvent, QueueTaken, WorkflowNotFound
 from workflow_server.runs.exceptions import ContextRefused, HandlerNotRunning, RunAlreadyEnded, RunSuspended
 from workflow_server.web.error_mapping import MAX_ANSWER, error_response, status_of
@@ -53,6 +54,26 @@ async def test_the_unexpected_is_a_bare_500_and_logged_once(serve: Serve, caplog
         assert await served.get("/handlers/some-id") == (500, {"detail": "Internal server error"})
     assert [record.getMessage() for record in caplog.records] == ["GET /handlers/{handler_id} failed"]
     assert "SELECT secret" in (caplog.text)
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt()])
+async def test_a_users_middleware_does_not_end_the_server(serve: Serve, raised: BaseException) -> None:
+    @web.middleware
+    async def ending(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == "/workflows":
+            raise raised
+        return await handler(request)
+
+    # Connections that a server has made itself belong to it.
+    within = contained.set(ending)
+    try:
+        served = await serve(middlewares=[ending])
+    finally:
+        contained.reset(within)
+    for _ in range(2):
+        with pytest.raises(ClientConnectionError):
+            await served.get("/workflows")
+        assert (await served.get("/health"))[0] == 200
 
 
 async def test_what_a_users_middleware_refuses_is_json_with_its_headers(serve: Serve) -> None:

@@ -11,7 +11,7 @@ from workflow_server.execution.engine import EmissionKey, StepId, StepWorkerResu
 LEVEL = 3
 """The values around the event that a step returned: the tick, the list of its results, and the result."""
 LATEST = 1e15
-"""Seconds: up to here Python and pydantic-core write a number in the same way."""
+"""Seconds: from one second up to here Python and pydantic-core write a number in the same way."""
 
 
 def result_text(tick: TickStepResult, codec: Codec) -> str | None:

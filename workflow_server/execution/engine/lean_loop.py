@@ -23,10 +23,8 @@ from workflows.runtime.types.results import (
     StepWorkerFailed,
     StepWorkerResult,
 )
-from workflows.runtime.types.step_id import StepId
 from workflows.runtime.types.ticks import (
     STAMPED_TICK_TYPES,
-    TickAddEvent,
     TickIdleCheck,
     TickSessionStart,
     TickStepResult,
@@ -38,7 +36,7 @@ from workflow_server.execution.containment import harmless
 from workflow_server.execution.engine.live_state import live
 from workflow_server.execution.engine.loop import ObservedLoop
 from workflow_server.execution.engine.loop_host import LoopHost
-from workflow_server.execution.engine.made import frozen, model
+from workflow_server.execution.engine.made import event_added, event_delivered, frozen, model, step_ended
 from workflow_server.execution.engine.reducing import reduce_live
 from workflow_server.store.base import Commit
 
@@ -107,7 +105,7 @@ class LeanLoop(ObservedLoop):
         now = self.observer.now()
         self.tick_buffer.insert(0, model(TickSessionStart, {"type": "session_start", "stamped_at": now}))
         if start_event is not None:
-            self.tick_buffer.append(_added(start_event))
+            self.tick_buffer.append(event_added(start_event))
         timeout = self.workflow._timeout
         if start_with_timeout and timeout is not None:
             # Counted while the run is alive only.
@@ -235,7 +233,7 @@ class LeanLoop(ObservedLoop):
             elif type(command) is CommandRunWorker:
                 self._to_start.append(command)
             elif type(command) is CommandQueueEvent:
-                self.tick_buffer.append(_delivered(command))
+                self.tick_buffer.append(event_delivered(command))
             else:
                 result = await self.process_command(command)
                 if result is not None:
@@ -340,7 +338,7 @@ class LeanLoop(ObservedLoop):
         results: list[StepFunctionResult] = [item for item in output if not isinstance(item, SentEvent)]
         if any(isinstance(item, StepWorkerFailed) for item in results):
             results = self._stamp_retry_decisions(command.step_id, command.invocation_namespace, worker, results)
-        return _ended(command, results, sends)
+        return step_ended(command, results, sends)
 
     def _in_progress(self, command: CommandRunWorker) -> InProgressState:
         broker = self._broker_for_namespace(command.invocation_namespace)
@@ -348,47 +346,6 @@ class LeanLoop(ObservedLoop):
             if execution.invocation_id == command.invocation_id:
                 return execution
         raise RuntimeError(f"{command.invocation_id} is not in progress")
-
-
-_STEP_RESULT = vars(TickStepResult(step_id=StepId.root("step"), worker_id=0, event=Event(), result=[]))
-_ADDED_EVENT = vars(TickAddEvent(event=Event()))
-"""The fields of ticks, with what they have where nothing else is said."""
-
-
-def _ended(command: CommandRunWorker, results: list[StepFunctionResult], sends: list[SentEvent]) -> TickStepResult:
-    fields = {
-        "step_id": command.step_id,
-        "worker_id": command.id,
-        "invocation_namespace": command.invocation_namespace,
-        "event": command.event,
-        "result": results,
-        "invocation_id": command.invocation_id,
-        "sends": sends,
-    }
-    if len(results) == 1 and type(results[0]) is StepWorkerResult:
-        return model(TickStepResult, {**_STEP_RESULT, **fields})
-    # Some are of generic classes, and become those that the tick declares.
-    return TickStepResult(**fields)
-
-
-def _added(event: Event) -> TickAddEvent:
-    return model(TickAddEvent, {**_ADDED_EVENT, "event": event, "recovery_counts": {}})
-
-
-def _delivered(command: CommandQueueEvent) -> TickAddEvent:
-    """Return the tick that the engine's loop makes of an event that a step returned."""
-    return model(
-        TickAddEvent,
-        {
-            **_ADDED_EVENT,
-            "event": command.event,
-            "step_id": command.step_id,
-            "origin_namespace": command.origin_namespace,
-            "recovery_counts": dict(command.recovery_counts),
-            "scope_path": command.scope_path,
-            "emission": command.emission,
-        },
-    )
 
 
 def _stamp(tick: WorkflowTick, now: float) -> None:
