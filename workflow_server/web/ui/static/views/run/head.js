@@ -19,7 +19,7 @@ function wordOf(handler) {
 export function Head({ run }) {
   const handler = useStore(run.store, (value) => value.handler);
   const { word, kind } = wordOf(handler);
-  const ofWorkflow = href(["runs"], { workflow_name: handler.workflow_name });
+  const ofWorkflow = href(["runs"], { workflow: handler.workflow_name });
   return html`<header class="run-head">
     <nav class="crumbs" aria-label="Breadcrumb"><a class="soft" href=${href(["runs"])}>Runs</a> <span class="faint">/</span>${" "}
       <a class="soft" href=${ofWorkflow}><bdi>${handler.workflow_name}</bdi></a> <span class="faint">/</span></nav>
@@ -30,11 +30,14 @@ export function Head({ run }) {
   </header>`;
 }
 
+/** Entries with which an event is published: the last one of a run has an entry of its own. */
+const PUBLISHING = new Set(["event_published", "completed", "failed", "cancelled", "timed_out"]);
+
 /** Count what has happened to a run. */
 function counted(entries) {
   const counts = { restarts: 0, events: 0, failures: 0, retries: 0 };
   for (const { kind, reason } of entries) {
-    if (kind === "event_published") counts.events += 1;
+    if (PUBLISHING.has(kind)) counts.events += 1;
     else if (kind === "attempt_failed") counts.failures += 1;
     else if (kind === "retried") counts.retries += 1;
     else if (kind === "resumed" && reason !== "release") counts.restarts += 1;
