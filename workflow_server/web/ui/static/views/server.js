@@ -13,7 +13,7 @@ export function ServerView() {
   useTitle("Server");
   const { value, error, loading, reload } = useLoaded("server", {}, { every: EVERY });
   if (value === null) {
-    return html`<h1>Server</h1>${error ? html`<${Failure} error=${error} onRetry=${reload} />` : loading && html`<p class="soft">Loading …</p>`}`;
+    return html`<h1>Server</h1>${error ? html`<${Failure} error=${error} onRetry=${reload} />` : loading && html`<p class="soft">Loading…</p>`}`;
   }
   return html`<div class="page-head"><h1>Server</h1><${Health} server=${value} /></div>
     <${Failure} error=${error} onRetry=${reload} />
@@ -38,18 +38,18 @@ function Problem({ server }) {
 }
 
 const STATES = [
-  ["running", "running", "--running", "in a step, or about to be"],
-  ["waiting", "wait for you", "--waiting", "for an answer or an event"],
-  ["released", "released", "--soft", "wait outside of memory"],
-  ["queued", "queued", "--soft", "for a place of num_concurrent_runs"],
-  ["suspended", "suspended", "--waiting", "do not fit the code, or crashed"],
-  ["stalled", "stalled", "--waiting", "nothing can happen in them"],
+  ["running", "Running", "running", "in a step, or about to be"],
+  ["waiting", "Waiting for you", "waiting", "for an answer or an event"],
+  ["released", "Released", "running", "wait outside of memory"],
+  ["queued", "Queued", "running", "until another run ends"],
+  ["suspended", "Suspended", "suspended", "do not fit the code, or crashed"],
+  ["stalled", "Stalled", "stalled", "nothing can happen in them"],
 ];
 
 function RunsNow({ runs }) {
-  return html`<section class="tiles" aria-label="Runs that go on">${STATES.map(([key, title, , hint]) => html`
+  return html`<section class="tiles" aria-label="Runs that go on">${STATES.map(([key, title, show, hint]) => html`
     <${Tile} key=${key} title=${title} hint=${hint} value=${number(runs[key] ?? 0)}
-      kind=${(runs[key] ?? 0) > 0 && ["waiting", "suspended", "stalled"].includes(key) ? "waits" : ""} link=${href(["runs"], { now: key })} />`)}
+      kind=${(runs[key] ?? 0) > 0 && ["waiting", "suspended", "stalled"].includes(key) ? "waits" : ""} link=${href(["runs"], { show })} />`)}
   </section>`;
 }
 
@@ -59,7 +59,7 @@ function Deploy({ server }) {
   return html`<${Panel} title="Runs and their code" class="wide" hint=${resume.seconds === null ? null : `resumed ${count(resume.resumed, "run")} in ${duration(resume.seconds)} at the start`}>
     <div class="inner">${suspended.length === 0
       ? html`<p><span class="status completed">all fit</span> <span class="soft">Every run that goes on fits the code that is served.</span></p>`
-      : html`<p class="soft">These do not go on. They are kept, and go on by themselves when the code fits again; <a class="link" href=${href(["runs"], { now: "suspended" })}>see them in the list</a>.</p>`}</div>
+      : html`<p class="soft">These do not go on. They are kept, and go on by themselves when the code fits again; <a class="link" href=${href(["runs"], { show: "suspended" })}>see them in the list</a>.</p>`}</div>
     ${suspended.length > 0 && html`<table class="rows"><thead><tr><th>Run</th><th>Workflow</th><th>Reason</th></tr></thead><tbody>${suspended.map((one) => html`
       <tr key=${one.handler_id}><td><a class="link mono" href=${href(["runs", one.handler_id])}><bdi>${one.handler_id}</bdi></a></td>
         <td><${Text}>${one.workflow_name}</${Text}></td><td><${Text}>${one.reason}</${Text}></td></tr>`)}</tbody></table>`}
@@ -75,8 +75,8 @@ function versionsOf({ workflow_name: name, registered, runs }) {
   const found = Object.entries(runs);
   if (found.length === 0) return html`<span class="soft">none</span>`;
   return found.map(([version, runsOfIt]) => html`<a key=${version} class="tag ${version === registered ? "" : "other"}"
-    href=${href(["runs"], { workflow: name, code_version: version, status: "running" })}>
-    <bdi class="mono">${version || "none"}</bdi> × ${number(runsOfIt)}${version === registered ? "" : " (other code)"}</a>`);
+    href=${href(["runs"], { workflow: name, version })}>
+    ${version === registered ? count(runsOfIt, "run") : html`${count(runsOfIt, "run")} of <bdi class="mono">${version || "none"}</bdi> (other code)`}</a>`);
 }
 
 function Database({ server }) {
@@ -85,7 +85,7 @@ function Database({ server }) {
     <dt>File</dt><dd class="num">${bytes(database.file_bytes)}</dd>
     <dt>Free on the disk</dt><dd class="num">${bytes(database.free_bytes)}</dd>
     <dt>Write-ahead log</dt><dd class="num">${bytes(database.wal_bytes)}</dd>
-    <dt>Commits since the start</dt><dd class="num">${number(commits.count)} <span class="soft">of ${number(commits.records)} records</span></dd>
+    <dt>Commits since the start</dt><dd class="num">${number(commits.count)}, <span class="soft">with ${number(commits.records)} records</span></dd>
     <dt>A commit takes</dt><dd class="num">p50 ${duration(commits.p50)}, p95 ${duration(commits.p95)}, p99 ${duration(commits.p99)}</dd>
   </dl></${Panel}>`;
 }
