@@ -68,6 +68,7 @@ async def test_every_view_is_seen(pictured: Pictured, open_page: Windows, proble
     problems.allow(FAILED)
     page = await open_page(pictured.server, "/#/runs", **WINDOWS[window])
     await expect(page.get_by_text("Publish the review of 'Proposal'?").first).to_be_visible()
+    await expect(page.get_by_text("posted 22 · total 6776.25")).to_be_visible()
     await _seen(page, f"runs-{window}")
     await page.goto(f"/#/runs/{pictured.asking}")
     await expect(page.get_by_role("button", name="Send Approval")).to_be_visible()
