@@ -89,7 +89,7 @@ async def test_two_waits_are_two_cards_each_with_its_answer(
 
 
 async def test_an_answer_that_comes_too_late_says_so(server: DurableServer, page: Page, problems: Problems) -> None:
-    problems.allow("status of 409", "status of 500")
+    problems.allow("status of 409")
     handler_id = await asked(server, page, "C-1")
     card = page.get_by_role("region", name="Ship order C-1?")
     await card.get_by_label("Yes").check()

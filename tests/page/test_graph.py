@@ -42,7 +42,6 @@ async def test_steps_tell_their_states_as_they_change(server: DurableServer, pag
     await server.api.wants("POST", f"/events/{handler_id}", {"event": {"type": "Approval", "value": {}}})
     await expect(step(page, "ship")).to_have_accessible_name("ship: running")
     server.ledger.open("shipped")
-    problems.allow("status of 500")  # A failed run is answered so.
     await expect(step(page, "ship")).to_have_accessible_name("ship: failed")
     await expect(step(page, "pack")).to_have_accessible_name("pack: done × 4 · 1 retry")
 

@@ -47,6 +47,17 @@ async def test_a_failed_or_cancelled_handler_is_500_with_it_as_body(served: Serv
         assert (status, handler["status"], handler["handler_id"]) == (500, expected, handler_id)
 
 
+async def test_run_status_false_is_200_whatever_became_of_it(served: Served) -> None:
+    running = await served.start("ask")
+    ended = [await served.finish(name) for name in ("echo", "fail")]
+    found = [await served.get(f"/handlers/{handler_id}?run_status=false") for handler_id in (running, *ended)]
+    told = [(status, handler["status"]) for status, handler in found]
+    assert told == [(200, "running"), (200, "completed"), (200, "failed")]
+    assert found[-1][1] == (await served.get(f"/handlers/{ended[-1]}"))[1]
+    assert (await served.get("/handlers/nothing?run_status=false"))[0] == 404
+    assert (await served.get(f"/handlers/{running}?run_status=no"))[0] == 400
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

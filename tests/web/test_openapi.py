@@ -28,7 +28,7 @@ STATUSES: dict[tuple[str, str], set[str]] = {
     ("get", "/handlers/stream"): {"200", "400", "429", "503"},
     ("post", "/bulk/cancel"): {"200", "400"},
     ("post", "/bulk/retry"): {"200", "400"},
-    ("get", "/handlers/{handler_id}"): {"200", "202", "404", "500"},
+    ("get", "/handlers/{handler_id}"): {"200", "202", "400", "404", "500"},
     ("get", "/handlers/{handler_id}/history"): {"200", "400", "404", "503"},
     ("get", "/handlers/{handler_id}/state"): {"200", "400", "404", "409", "503"},
     ("get", "/results/{handler_id}"): {"200", "202", "404", "500"},

@@ -46,7 +46,9 @@ RECENTLY = 86_400.0
 
 async def get_handler(request: web.Request) -> web.Response:
     """GET /handlers/{handler_id}."""
-    return handler_response(await request.app[MANAGER].describe_handler(request.match_info["handler_id"]))
+    by_status = boolean(request, "run_status", default=True)
+    handler = await request.app[MANAGER].describe_handler(request.match_info["handler_id"])
+    return handler_response(handler) if by_status else json_response(handler)
 
 
 async def get_result(request: web.Request) -> web.Response:

@@ -371,7 +371,12 @@ ROUTES: tuple[Route, ...] = (
         "/handlers/{handler_id}",
         handlers.get_handler,
         "Get a handler, with its status and result.",
-        _by_status(HandlerDetails),
+        {
+            **_by_status(HandlerDetails),
+            200: _json("The run has completed, or run_status is false.", HandlerDetails),
+            400: _error("Invalid parameter."),
+        },
+        (_boolean("run_status", True, "If false, the status of a response with a handler is 200 always."),),
         role="read",
     ),
     Route(

@@ -69,8 +69,8 @@ function markLive() {
   if (connection.get().state !== "live") connection.set({ state: "live", since: Date.now(), problem: null });
 }
 
-/** Answers whose body is a handler have the status of its run: 202, and 500 for one that failed. */
-const isHandler = (body) => body !== null && typeof body === "object" && "handler_id" in body;
+/** The query of GET /handlers/{id}: without it, an answer of 500, which browsers report as an error, tells of a failed run. */
+export const ANY_STATUS = { run_status: false };
 
 async function read(response, parse = JSON.parse) {
   return parsed(response, await response.text(), parse);
@@ -83,7 +83,7 @@ function parsed(response, text, parse = JSON.parse) {
   } catch {
     throw new ApiError(response.status, `The answer is not JSON: ${text.slice(0, 200)}`);
   }
-  if (response.ok || isHandler(body)) return body;
+  if (response.ok) return body;
   throw new ApiError(response.status, body?.detail ?? `Status ${response.status}`, body);
 }
 

@@ -1,5 +1,5 @@
 // The form that starts a run.
-import { curl, newKey, post } from "../api.js";
+import { ANY_STATUS, curl, newKey, post } from "../api.js";
 import { announce, Button, Copy, Empty, Failure, Notice } from "../components/basics.js";
 import { parseExact, writeExact } from "../forms/exact_json.js";
 import { focusFirst, initialValue, SchemaForm } from "../forms/schema_form.js";
@@ -56,7 +56,7 @@ function useInputOf(handlerId) {
 
 function StartOne({ name, from }) {
   const { value, error, loading, reload } = useLoaded(["workflows", name, "schema"], {}, { parse: parseExact });
-  const source = useLoaded(from === null ? null : ["handlers", from]);
+  const source = useLoaded(from === null ? null : ["handlers", from], ANY_STATUS);
   const input = useInputOf(from);
   const isReady = value && input.value !== undefined && (from === null || !source.loading);
   const sourceLink = html`<a class="link mono" href=${href(["runs", String(from)])}>${from}</a>`;

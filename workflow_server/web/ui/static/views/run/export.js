@@ -1,5 +1,5 @@
 // A run as files, and as commands that fetch the same: written page by page, as `workflow-server runs export` does.
-import { curl, get, getText, lines } from "../../api.js";
+import { ANY_STATUS, curl, get, getText, lines } from "../../api.js";
 import { announce, Button, copyText, Failure } from "../../components/basics.js";
 import { Menu } from "../../components/menu.js";
 import { count } from "../../format.js";
@@ -72,7 +72,7 @@ function exportLine(head, members) {
 }
 
 async function writeHistory(id, file, signal) {
-  const text = await getText(["handlers", id], {}, { signal });
+  const text = await getText(["handlers", id], ANY_STATUS, { signal });
   const handler = new Map(objectMembers(text));
   const head = ["handler_id", "workflow_name"].map((name) => `"${name}":${handler.get(name)}`);
   let isFirst = true;
@@ -94,7 +94,7 @@ async function writeEvents(id, file, signal) {
   if (last < 0) return;
   const mine = new AbortController();
   signal.addEventListener("abort", () => mine.abort());
-  const [first, { run_id: runId }] = await Promise.all([firstEvent(id, mine.signal), get(["handlers", id], {}, { signal })]);
+  const [first, { run_id: runId }] = await Promise.all([firstEvent(id, mine.signal), get(["handlers", id], ANY_STATUS, { signal })]);
   const hasEarlier = first.runId !== runId;
   if (hasEarlier && first.line && !first.internal) file.write(first.line);
   try {
@@ -111,7 +111,7 @@ async function writeEvents(id, file, signal) {
 }
 
 async function writeHandler(id, file, signal) {
-  file.write(await getText(["handlers", id], {}, { signal }));
+  file.write(await getText(["handlers", id], ANY_STATUS, { signal }));
 }
 
 const JSON_LINES = "application/x-ndjson";

@@ -1,5 +1,5 @@
 // What is known of one run: loaded once, kept current, and shared by all views of it.
-import { ApiError, get } from "../../api.js";
+import { ANY_STATUS, ApiError, get } from "../../api.js";
 import { following, onChanges } from "../../changes.js";
 import { useEffect, useMemo } from "../../lib.js";
 import { place, setQuery } from "../../router.js";
@@ -38,7 +38,7 @@ export function createRun(id) {
 
   /** Load what is new: the handler, the graph once, the entries after the last one. */
   async function look(signal) {
-    const handler = await get(["handlers", id], {}, { signal });
+    const handler = await get(["handlers", id], ANY_STATUS, { signal });
     store.set({ handler, missing: false, error: null });
     if (graphOf !== handler.workflow_name) {
       const graph = await get(["workflows", handler.workflow_name, "representation"], {}, { signal }).catch(unlessRefused);

@@ -1,5 +1,5 @@
 // How a run ended, or why it makes no progress.
-import { get } from "../../api.js";
+import { ANY_STATUS, get } from "../../api.js";
 import { Copy, Notice, Panel } from "../../components/basics.js";
 import { JsonTree } from "../../components/json_tree.js";
 import { parseExact, writeExact } from "../../forms/exact_json.js";
@@ -39,7 +39,7 @@ function shownOf({ value }) {
 function Result({ handler }) {
   if (!handler.result) return null;
   const shown = shownOf(handler.result);
-  const exact = async () => writeExact(shownOf((await get(["handlers", handler.handler_id], {}, { parse: parseExact })).result), 2);
+  const exact = async () => writeExact(shownOf((await get(["handlers", handler.handler_id], ANY_STATUS, { parse: parseExact })).result), 2);
   const copy = html`<${Copy} text=${typeof shown === "string" ? shown : exact} label="Copy the result">Copy</${Copy}>`;
   return html`<${Panel} title="Result" hint=${shortName(handler.result.type)} actions=${copy} class="outcome">
     <div class="inner">${typeof shown === "string"
