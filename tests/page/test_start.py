@@ -143,6 +143,7 @@ async def test_a_retry_after_a_lost_answer_starts_nothing_twice(
 
     await page.route("**/run-nowait", lose, times=1)
     await page.goto("/#/start/bare")
+    await expect(page.get_by_text("This workflow declares no fields.")).to_be_visible()
     await page.get_by_role("button", name="Add a field to Input").click()
     await page.keyboard.type("lost")
     await page.keyboard.press("Tab")

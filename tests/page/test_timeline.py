@@ -48,7 +48,7 @@ async def test_a_crash_and_its_interrupted_calls_are_seen(
     await timeline(page).get_by_role("group", name="Timeline of the steps").press("End")
     await expect(details(page)).to_contain_text(re.compile("running for .*begun again after an interruption"))
     server.ledger.open("packed", "shipped")
-    await expect(legend).to_contain_text("waits")
+    await expect(legend.get_by_text("waits", exact=True)).to_be_visible()
     await screenshot(page, "timeline-crash")
     await server.api.wants("POST", f"/events/{handler_id}", {"event": {"type": "Approval", "value": {}}})
     await expect(legend.get_by_text("failed", exact=True)).to_be_visible()

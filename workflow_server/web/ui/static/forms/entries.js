@@ -9,7 +9,7 @@ import { initial, shapeOf } from "./schema.js";
 let lastId = 0;
 const newId = () => (lastId += 1);
 const WORDS = {
-  field: { key: "name", add: "+ Another field", label: "a field" },
+  field: { key: "name", add: "+ Field", label: "a field" },
   entry: { key: "key", add: "+ Entry", label: "an entry" },
 };
 

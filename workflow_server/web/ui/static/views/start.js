@@ -102,7 +102,7 @@ function StartForm({ name, schema, given, tags }) {
   return html`<form class="start-form" ref=${form} novalidate aria-label=${`Start ${name}`} onSubmit=${submit}
     onDragOver=${keepPage} onDrop=${keepPage}>
     <section class="panel inner" aria-label="Input">
-      ${schema.description && html`<p class="soft start-description"><bdi>${schema.description}</bdi></p>`}
+      <${Description} schema=${schema} />
       <${SchemaForm} label="Input" schema=${schema} value=${fields} onChange=${setFields} errors=${own} onProblem=${setProblem}
         isChecked=${isChecked} />
     </section>
@@ -112,6 +112,13 @@ function StartForm({ name, schema, given, tags }) {
       <${Copy} text=${() => curl("POST", path, { body: body(), key })}>Copy as curl</${Copy}>
       ${problem !== null && html`<span class="field-error">First mend the JSON.</span>`}</div>
   </form>`;
+}
+
+/** What an event class says of itself; of the engine's own, whose text says nothing to a reader, what to do with it. */
+function Description({ schema }) {
+  const isPlain = schema.title === "StartEvent" && Object.keys(schema.properties ?? {}).length === 0;
+  const text = isPlain ? "This workflow declares no fields. Add those that its steps read, if any." : schema.description;
+  return text && html`<p class="soft start-description"><bdi>${text}</bdi></p>`;
 }
 
 /** A file that misses a field must not replace the page. */
