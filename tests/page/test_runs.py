@@ -155,6 +155,15 @@ async def test_filters_are_in_the_link_and_can_be_taken_away(server: DurableServ
     await expect(page.get_by_role("heading", name="No run matches these filters")).to_be_visible()
 
 
+@pytest.mark.parametrize("query", ["show=constructor", "show=__proto__", "since=toString"])
+async def test_a_link_with_an_unknown_filter_shows_all_runs(
+    open_page: Windows, server: DurableServer, query: str
+) -> None:
+    [handler_id] = await start_many(server, 1, "greeting")
+    page = await open_page(server, f"/#/runs?{query}")
+    await expect(row(page, handler_id)).to_be_visible()
+
+
 async def test_the_list_keeps_its_place_while_runs_come(server: DurableServer, page: Page) -> None:
     old = await start_many(server, 60)
     await page.reload()
