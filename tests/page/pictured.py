@@ -1,4 +1,4 @@
-"""What is served for the pictures: the examples, and an import that fails in one of its steps."""
+"""The server of the pictures: the examples, and an import that fails in one of its steps."""
 
 import sys
 from pathlib import Path
