@@ -20,6 +20,8 @@ from tests.page.conftest import HERE
 FLOWS = str(HERE / "runs_flows.py")
 HOSTILE = "<img src=x onerror=alert(1)>"
 FULL, READ = "a-token-that-may-do-all", "a-token-that-may-read"
+BEHIND = "Object.defineProperty(document, 'hidden', {get: () => !globalThis.isSeen})"
+"""Makes a tab one that was opened behind others, until it is seen."""
 ENDED = "status=completed&status=failed&status=cancelled"
 
 
@@ -310,6 +312,19 @@ async def test_the_list_goes_on_after_a_restart(server: DurableServer, page: Pag
     await server.api.send(waiting, "Answer", name="Ada")
     await expect(row(page, waiting)).to_contain_text("answered by Ada")
     await expect(page.get_by_text("not connected")).to_have_count(0)
+
+
+async def test_tabs_behind_others_leave_the_connections_to_them(server: DurableServer, page: Page) -> None:
+    waiting = [await asked(server, f"Question {number}?") for number in range(4)]
+    await page.context.add_init_script(BEHIND)
+    tabs = [await page.context.new_page() for _ in waiting]
+    for tab, handler_id in zip(tabs, waiting, strict=True):
+        await tab.goto(f"/#/runs/{handler_id}")
+    # A browser has six connections to a server, and a stream keeps its own.
+    assert await page.evaluate("fetch('server').then(({status}) => status)") == 200
+    await tabs[0].evaluate("globalThis.isSeen = true; document.dispatchEvent(new Event('visibilitychange'))")
+    await server.api.send(waiting[0], "Answer", name="Ada")
+    await expect(tabs[0].get_by_role("region", name="Result")).to_contain_text("answered by Ada")
 
 
 async def test_hostile_texts_are_only_texts(server: DurableServer, page: Page) -> None:
