@@ -20,6 +20,8 @@ from tests.page.conftest import HERE
 FLOWS = str(HERE / "runs_flows.py")
 HOSTILE = "<img src=x onerror=alert(1)>"
 FULL, READ = "a-token-that-may-do-all", "a-token-that-may-read"
+BEHIND = "Object.defineProperty(document, 'hidden', {get: () => !globalThis.isSeen})"
+"""Makes a tab one that was opened behind others, until it is seen."""
 ENDED = "status=completed&status=failed&status=cancelled"
 
 
@@ -153,6 +155,15 @@ async def test_filters_are_in_the_link_and_can_be_taken_away(server: DurableServ
     await page.get_by_label("Started before").fill("2001-01-01T00:00")
     await page.get_by_role("button", name="Apply").click()
     await expect(page.get_by_role("heading", name="No run matches these filters")).to_be_visible()
+
+
+@pytest.mark.parametrize("query", ["show=constructor", "show=__proto__", "since=toString"])
+async def test_a_link_with_an_unknown_filter_shows_all_runs(
+    open_page: Windows, server: DurableServer, query: str
+) -> None:
+    [handler_id] = await start_many(server, 1, "greeting")
+    page = await open_page(server, f"/#/runs?{query}")
+    await expect(row(page, handler_id)).to_be_visible()
 
 
 async def test_the_list_keeps_its_place_while_runs_come(server: DurableServer, page: Page) -> None:
@@ -315,6 +326,19 @@ async def test_the_list_goes_on_after_a_restart(server: DurableServer, page: Pag
     await server.api.send(waiting, "Answer", name="Ada")
     await expect(row(page, waiting)).to_contain_text("answered by Ada")
     await expect(page.get_by_text("not connected")).to_have_count(0)
+
+
+async def test_tabs_behind_others_leave_the_connections_to_them(server: DurableServer, page: Page) -> None:
+    waiting = [await asked(server, f"Question {number}?") for number in range(4)]
+    await page.context.add_init_script(BEHIND)
+    tabs = [await page.context.new_page() for _ in waiting]
+    for tab, handler_id in zip(tabs, waiting, strict=True):
+        await tab.goto(f"/#/runs/{handler_id}")
+    # A browser has six connections to a server, and a stream keeps its own.
+    assert await page.evaluate("fetch('server').then(({status}) => status)") == 200
+    await tabs[0].evaluate("globalThis.isSeen = true; document.dispatchEvent(new Event('visibilitychange'))")
+    await server.api.send(waiting[0], "Answer", name="Ada")
+    await expect(tabs[0].get_by_role("region", name="Result")).to_contain_text("answered by Ada")
 
 
 async def test_hostile_texts_are_only_texts(server: DurableServer, page: Page) -> None:

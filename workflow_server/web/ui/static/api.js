@@ -169,6 +169,10 @@ export function follow(path, { query, onItems, onEnd = () => {}, onRefused = () 
       };
     });
 
+  const untilSeen = async () => {
+    while (document.hidden && !ended) await pause(2 ** 30);
+  };
+
   const once = async () => {
     current = new AbortController();
     for await (const found of lines(path, query(), current.signal)) {
@@ -180,6 +184,8 @@ export function follow(path, { query, onItems, onEnd = () => {}, onRefused = () 
 
   const run = async () => {
     let delay = RETRY_FIRST;
+    // A tab that is opened behind others is never told that it is hidden.
+    await untilSeen();
     while (!ended) {
       const began = Date.now();
       try {
@@ -197,7 +203,7 @@ export function follow(path, { query, onItems, onEnd = () => {}, onRefused = () 
       }
       if (ended) return;
       if (Date.now() - began > RETRY_MOST) delay = RETRY_FIRST;
-      while (document.hidden && !ended) await pause(2 ** 30);
+      await untilSeen();
       await pause(delay + Math.random() * delay * 0.3);
       delay = Math.min(delay * 2, RETRY_MOST);
     }

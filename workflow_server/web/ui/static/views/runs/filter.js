@@ -56,12 +56,12 @@ export function readFilter(query) {
   const show = query.get("show");
   const time = (name) => (Number.isNaN(Date.parse(query.get(name) ?? "")) ? null : query.get(name));
   return {
-    show: show in VIEWS ? show : "all",
+    show: Object.hasOwn(VIEWS, show) ? show : "all",
     workflows: query.getAll("workflow"),
     tags: query.getAll("tag"),
     versions: query.getAll("version"),
     q: (query.get("q") ?? "").slice(0, 200),
-    since: query.get("since") in SPANS ? query.get("since") : null,
+    since: Object.hasOwn(SPANS, query.get("since")) ? query.get("since") : null,
     after: time("after"),
     before: time("before"),
     oldestFirst: query.get("order") === "asc",
