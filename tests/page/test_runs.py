@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 import pytest_asyncio
@@ -164,6 +165,25 @@ async def test_a_link_with_an_unknown_filter_shows_all_runs(
     [handler_id] = await start_many(server, 1, "greeting")
     page = await open_page(server, f"/#/runs?{query}")
     await expect(row(page, handler_id)).to_be_visible()
+
+
+async def test_links_of_other_views_narrow_the_list(server: DurableServer, page: Page) -> None:
+    [failed] = await start_many(server, 1, "importing")
+    waiting = await asked(server, "Anyone?")
+    links: set[str] = set()
+    for place in ("workflows", "workflows/importing", "server", f"runs/{waiting}"):
+        await page.goto(f"/#/{place}")
+        await expect(page.locator("a[href*='#/runs?']").first).to_be_visible()
+        links |= set(await page.locator("a[href*='#/runs?']").evaluate_all("(all) => all.map((one) => one.hash)"))
+    known = {"show", "workflow", "tag", "version", "q", "since", "after", "before", "order"}
+    assert {name for link in links for name, _ in parse_qsl(link.partition("?")[2])} <= known
+    await page.goto("/" + next(link for link in links if "importing" in link and "failed" in link))
+    await expect(row(page, failed)).to_be_visible()
+    await page.goto("/" + next(link for link in links if "show=suspended" in link))
+    await expect(page.get_by_role("heading", name="Nothing is suspended")).to_be_visible()
+    await page.goto("/" + next(link for link in links if "show=unfinished" in link and "asking" in link))
+    await expect(row(page, waiting)).to_be_visible()
+    assert await ids(page) == [waiting]
 
 
 async def test_the_list_keeps_its_place_while_runs_come(server: DurableServer, page: Page) -> None:

@@ -15,7 +15,7 @@ export const SPANS = {
 /**
  * The views of the list, in the order of the counts above it: `statuses` and, where only some of the running runs are
  * meant, `states`, as in GET /handlers?now=. `count` takes the answer of GET /handlers/stats. A `rare` view is only shown
- * where it has runs; `span` is the time in which they began.
+ * where it has runs, one that `isLinkedOnly` where a link leads to it; `span` is the time in which they began.
  */
 export const VIEWS = {
   all: { title: "all", statuses: null, phrase: "all runs", count: ({ total }) => sum(Object.values(total)) },
@@ -34,6 +34,10 @@ export const VIEWS = {
   suspended: {
     title: "suspended", kind: "waiting", statuses: ["running"], states: ["suspended"], phrase: "suspended runs",
     count: ({ now }) => now.suspended,
+  },
+  unfinished: {
+    title: "not ended", kind: "running", statuses: ["running"], isLinkedOnly: true, phrase: "runs that have not ended",
+    count: ({ total }) => total.running,
   },
   stalled: {
     title: "stalled", kind: "waiting", statuses: ["running"], states: ["stalled"], rare: true, phrase: "stalled runs",
