@@ -28,7 +28,7 @@ async def test_a_completed_run_shows_its_result_and_facts(server: DurableServer,
     await page.goto(f"/#/runs/{handler['handler_id']}")
     await expect(page.get_by_role("heading", level=1)).to_have_text("orders")
     await expect(page.get_by_role("status").filter(has_text="completed").first).to_be_visible()
-    for fact in ("Took", "Restarts survived 0", "Events 0", "Tags team: <b>editorial</b>"):
+    for fact in ("Took", "Restarts survived 0", "Events 1", "Tags team: <b>editorial</b>"):
         await expect(page.locator(".facts")).to_contain_text(fact)
     result = page.get_by_role("region", name="Result")
     await expect(result).to_contain_text('customer: "Ada"')
@@ -58,7 +58,7 @@ async def test_a_failed_run_shows_its_error_and_is_retried(server: DurableServer
     await page.goto(f"/#/runs/{handler['handler_id']}")
     error = page.get_by_role("region", name="Error")
     await expect(error).to_contain_text("ConnectionError: no route to the warehouse")
-    await expect(error).to_contain_text("Step deliver at orders.py:")
+    await expect(error).to_contain_text("at orders.py:")
     await error.get_by_text("Traceback", exact=True).click()
     await expect(error).to_contain_text('raise ConnectionError("no route to the warehouse")')
     assert await is_accessible(page)

@@ -111,6 +111,24 @@ async def test_the_list_tells_where_runs_stand_and_follows(server: DurableServer
     await expect(row(page, waiting)).to_contain_text("answered by Ada")
 
 
+PHRASES = {
+    '{"posted":22,"total":"67.25","rejected":[["a"],["b"]]}': "posted 22 · total 67.25 · rejected 2 items",
+    '{"approved":true,"report":"# Of \\"A\\"\\nyes, {…': 'approved true · report # Of "A" yes, {…',
+    '{"id":12345678901234567890,"at":{"x":1.50,"y":[]},"none":null,"empty":""}': (
+        "id 12345678901234567890 · at { x, y } · none null · empty (empty text)"
+    ),
+    '{"a":[1,{"b":"}"},2…': '{"a":[1,{"b":"}"},2…',
+    '{"a":1} is what it took': '{"a":1} is what it took',
+    "Hello, {you}!": "Hello, {you}!",
+}
+
+
+async def test_fields_of_a_result_are_told_as_a_phrase(page: Page) -> None:
+    module = "import('/static/0123456789abcdef/views/runs/result.js')"
+    told = await page.evaluate(f"async (all) => all.map((await {module}).resultInWords)", list(PHRASES))
+    assert dict(zip(PHRASES, told, strict=True)) == PHRASES
+
+
 async def test_filters_are_in_the_link_and_can_be_taken_away(server: DurableServer, page: Page) -> None:
     [first] = await start_many(server, 1, "greeting", "customer: 1")
     [second] = await start_many(server, 1, "importing", "customer: 1", "nightly")

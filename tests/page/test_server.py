@@ -43,6 +43,10 @@ async def test_the_server_tells_that_it_is_well(examples: DurableServer, open_pa
     working = asyncio.create_task(_work(examples))
     await expect(live.get_by_role("img", name=re.compile("A commit takes .* now [0-9.]+ m?s"))).to_be_visible()
     await working
+    await page.get_by_role("region", name="Runs that go on").get_by_role("link", name="Waiting for you").click()
+    await expect(page.get_by_role("link", name="waiting for you")).to_have_attribute("aria-current", "true")
+    await page.go_back()
+    await expect(page.get_by_text("healthy")).to_be_visible()
     await screenshot(page, "server", whole=True)
 
 

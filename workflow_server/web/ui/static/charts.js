@@ -35,6 +35,12 @@ function timeLabels(plot, ticks) {
   });
 }
 
+/** Return the range of the times: what is counted at the last one lasts until the next would begin. */
+function withLast(plot, low, high) {
+  const [times] = plot.data;
+  return [low, times.length > 1 ? high + times[1] - times[0] : high];
+}
+
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** Return the options of uPlot for a chart. */
@@ -45,7 +51,7 @@ function optionsOf(Plot, { series, format, width, height, domain }) {
     height,
     legend: { show: false },
     cursor: { points: { size: 6 }, drag: { x: false, y: false } },
-    scales: { x: { time: true, range: domain ? () => domain : undefined }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.12 : 1] } },
+    scales: { x: { time: true, range: domain ? () => domain : withLast }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.12 : 1] } },
     axes: [{ ...axis, values: timeLabels, size: 28 }, { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => format(tick)) }],
     series: [{}, ...series.map((one) => ({
       label: one.label,

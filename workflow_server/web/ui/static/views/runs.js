@@ -111,7 +111,7 @@ const NOTHING = {
 function Nothing({ runs, filter, stats, isOther }) {
   const mayRun = useMay("run");
   if (runs.error !== null) return null;
-  if (isOther || runs.loading === "first") return html`<div class="empty soft" aria-busy="true">Loading …</div>`;
+  if (isOther || runs.loading === "first") return html`<div class="empty soft" aria-busy="true">Loading…</div>`;
   const none = stats !== null && VIEWS.all.count(stats) === 0;
   if (none) {
     return html`<${Empty} title="No runs yet">
@@ -148,6 +148,6 @@ function Foot({ runs, total }) {
   return html`<p class="foot soft">
     <span class="num">${count(shown, "run")}${isMore ? of : ""} · ${filter.oldestFirst ? "oldest" : "newest"} first</span>
     ${isMore && html`<${Button} onClick=${more} aria-disabled=${loading === "more" ? "true" : undefined}>
-      ${loading === "more" ? "Loading …" : shown === 0 ? "Look further back" : "Load more"}</${Button}>`}
+      ${loading === "more" ? "Loading…" : shown === 0 ? "Look further back" : "Load more"}</${Button}>`}
   </p>`;
 }

@@ -13,7 +13,7 @@ export function ServerView() {
   useTitle("Server");
   const { value, error, loading, reload } = useLoaded("server", {}, { every: EVERY });
   if (value === null) {
-    return html`<h1>Server</h1>${error ? html`<${Failure} error=${error} onRetry=${reload} />` : loading && html`<p class="soft">Loading …</p>`}`;
+    return html`<h1>Server</h1>${error ? html`<${Failure} error=${error} onRetry=${reload} />` : loading && html`<p class="soft">Loading…</p>`}`;
   }
   return html`<div class="page-head"><h1>Server</h1><${Health} server=${value} /></div>
     <${Failure} error=${error} onRetry=${reload} />
@@ -38,21 +38,18 @@ function Problem({ server }) {
 }
 
 const STATES = [
-  ["running", "running", "--running", "in a step, or about to be"],
-  ["waiting", "wait for you", "--waiting", "for an answer or an event"],
-  ["released", "released", "--soft", "wait outside of memory"],
-  ["queued", "queued", "--soft", "for a place of num_concurrent_runs"],
-  ["suspended", "suspended", "--waiting", "do not fit the code, or crashed"],
-  ["stalled", "stalled", "--waiting", "nothing can happen in them"],
+  ["running", "Running", "running", "in a step, or about to be"],
+  ["waiting", "Waiting for you", "waiting", "for an answer or an event"],
+  ["released", "Released", "running", "wait outside of memory"],
+  ["queued", "Queued", "running", "until another run ends"],
+  ["suspended", "Suspended", "suspended", "do not fit the code, or crashed"],
+  ["stalled", "Stalled", "stalled", "nothing can happen in them"],
 ];
 
-/** The views of the list that are not called like the state. */
-const VIEWS = { released: "running", queued: "running" };
-
 function RunsNow({ runs }) {
-  return html`<section class="tiles" aria-label="Runs that go on">${STATES.map(([key, title, , hint]) => html`
+  return html`<section class="tiles" aria-label="Runs that go on">${STATES.map(([key, title, show, hint]) => html`
     <${Tile} key=${key} title=${title} hint=${hint} value=${number(runs[key] ?? 0)}
-      kind=${(runs[key] ?? 0) > 0 && ["waiting", "suspended", "stalled"].includes(key) ? "waits" : ""} link=${href(["runs"], { show: VIEWS[key] ?? key })} />`)}
+      kind=${(runs[key] ?? 0) > 0 && ["waiting", "suspended", "stalled"].includes(key) ? "waits" : ""} link=${href(["runs"], { show })} />`)}
   </section>`;
 }
 
@@ -79,7 +76,7 @@ function versionsOf({ workflow_name: name, registered, runs }) {
   if (found.length === 0) return html`<span class="soft">none</span>`;
   return found.map(([version, runsOfIt]) => html`<a key=${version} class="tag ${version === registered ? "" : "other"}"
     href=${href(["runs"], { workflow: name, version, show: "unfinished" })}>
-    <bdi class="mono">${version || "none"}</bdi> × ${number(runsOfIt)}${version === registered ? "" : " (other code)"}</a>`);
+    ${version === registered ? count(runsOfIt, "run") : html`${count(runsOfIt, "run")} of <bdi class="mono">${version || "none"}</bdi> (other code)`}</a>`);
 }
 
 function Database({ server }) {
@@ -88,7 +85,7 @@ function Database({ server }) {
     <dt>File</dt><dd class="num">${bytes(database.file_bytes)}</dd>
     <dt>Free on the disk</dt><dd class="num">${bytes(database.free_bytes)}</dd>
     <dt>Write-ahead log</dt><dd class="num">${bytes(database.wal_bytes)}</dd>
-    <dt>Commits since the start</dt><dd class="num">${number(commits.count)} <span class="soft">of ${number(commits.records)} records</span></dd>
+    <dt>Commits since the start</dt><dd class="num">${number(commits.count)}, <span class="soft">with ${number(commits.records)} records</span></dd>
     <dt>A commit takes</dt><dd class="num">p50 ${duration(commits.p50)}, p95 ${duration(commits.p95)}, p99 ${duration(commits.p99)}</dd>
   </dl></${Panel}>`;
 }

@@ -21,7 +21,7 @@ export function WorkflowsView({ query }) {
   const names = value?.workflows ?? [];
   return html`<div class="page-head"><h1>Workflows</h1><span class="actions"><${PeriodChooser} query=${query} /></span></div>
     <${Failure} error=${error} onRetry=${reload} />
-    ${value === null && loading && html`<p class="soft">Loading …</p>`}
+    ${value === null && loading && html`<p class="soft">Loading…</p>`}
     ${value !== null && names.length === 0 && html`<${Empty} title="No workflows yet"><p>Add one to the server: <code>server.add_workflow("name", MyWorkflow())</code>, or serve a file of them.</p></${Empty}>`}
     <${WorkflowCards} names=${names} period=${periodOf(query)} />`;
 }
@@ -61,11 +61,11 @@ function Figures({ name, stats }) {
   const since = stats.since;
   return html`<section class="tiles" aria-label="Figures">
       <${Tile} title="Ended" value=${number(ended)} hint=${`in the last ${PERIODS[stats.period] ?? stats.period}`} link=${href(["runs"], { workflow: name, after: since })} />
-      <${Tile} title="Success rate" value=${percent(rate)} kind=${rate === null ? "" : rate < 0.9 ? "bad" : "good"} hint="of runs that completed or failed" />
-      <${Tile} title="Failed" value=${number(runs.failed)} kind=${runs.failed > 0 ? "bad" : ""} link=${href(["runs"], { workflow: name, show: "failed", after: since })} />
+      <${Tile} title="Success rate" value=${percent(rate)} kind=${rate === null ? "" : rate < 0.9 ? "bad" : "good"} hint="completed, not failed" />
+      <${Tile} title="Failed" value=${number(runs.failed)} hint=${percent(ended > 0 ? runs.failed / ended : null)} kind=${runs.failed > 0 ? "bad" : ""} link=${href(["runs"], { workflow: name, show: "failed", after: since })} />
       <${Tile} title="Running now" value=${number(runs.running)} link=${href(["runs"], { workflow: name, show: "unfinished" })} />
-      <${Tile} title="Half take at most (p50)" value=${duration(took.p50)} />
-      <${Tile} title="95 of 100 take at most" value=${duration(took.p95)} hint=${took.max === null ? null : `the longest ${duration(took.max)}`} />
+      <${Tile} title="Duration, p50" value=${duration(took.p50)} hint="half take no longer" />
+      <${Tile} title="Duration, p95" value=${duration(took.p95)} hint=${took.max === null ? null : `the longest ${duration(took.max)}`} />
     </section>
     ${stats.sampled && html`<${Notice} kind="info">There are more runs in this time than are read: the figures are of the latest 100,000.</${Notice}>`}
     <div class="chart-grid"><${Throughput} buckets=${stats.buckets} /><${Durations} buckets=${stats.buckets} /></div>`;

@@ -104,7 +104,7 @@ export function EventPane({ id, event, base, onClose, onStep }) {
       ${error && html`<${Failure} error=${error} onRetry=${text === undefined ? load : undefined} />`}
       ${waits && !busy && html`<p class="soft">This payload has ${number(event.size)} characters. ${" "}
         <${Button} small onClick=${load}>Load it</${Button}></p>`}
-      ${(busy || (text === undefined && !waits && !error)) && html`<p class="soft" role="status">Loading the payload …</p>`}
+      ${(busy || (text === undefined && !waits && !error)) && html`<p class="soft" role="status">Loading the payload…</p>`}
       ${text !== undefined && (isRaw || value === undefined ? html`<${Raw} text=${text} value=${value} />`
                                                              : html`<${JsonTree} key=${event.sequence} value=${value} open=${2} />`)}
     </div>

@@ -165,7 +165,7 @@ function Form({ form, id, state, onSave, onStop }) {
   };
   const isBusy = state.busy === form;
   const what = form.title.toLowerCase();
-  const hint = isBusy && state.lines > 0 ? `${count(state.lines, "line")} …` : form.hint;
+  const hint = isBusy && state.lines > 0 ? `${count(state.lines, "line")}…` : form.hint;
   return html`<div class="export-form"><span><b>${form.title}</b><span class="soft">${hint}</span></span>
     ${isBusy ? html`<${Button} small onClick=${onStop} aria-label=${`Stop saving the ${what}`}>Stop</${Button}>`
              : html`<${Button} small disabled=${state.busy !== null} onClick=${onSave} aria-label=${`Save the ${what}`}>Save</${Button}>`}

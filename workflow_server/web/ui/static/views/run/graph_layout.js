@@ -71,7 +71,7 @@ function kindOf(node, isProduced) {
  */
 export function layOut(dagre, { nodes, links }, measure) {
   const graph = new dagre.graphlib.Graph({ directed: true });
-  graph.setGraph({ rankdir: "TB", nodesep: 22, edgesep: 14, ranksep: 36, marginx: 10, marginy: 10 });
+  graph.setGraph({ rankdir: "TB", nodesep: 22, edgesep: 14, ranksep: 28, marginx: 10, marginy: 10 });
   for (const node of nodes) graph.setNode(node.id, sizeOf(node, measure));
   for (const { source, target, events } of links) {
     const width = Math.max(0, ...events.map((event) => measure(shortened(event), 11.5, 400))) + 10;

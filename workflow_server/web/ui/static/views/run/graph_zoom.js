@@ -3,7 +3,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "../../lib.js";
 
 const SMALLEST = 0.25;
 const LARGEST = 2;
-const HIGHEST = 460; // Pixels of the box.
+const HIGHEST = 500; // Pixels of the box.
 const READABLE = 0.62; // A graph that would be narrower than this to fit is scrolled,
 const COMFORTABLE = 0.75; // and so is one that would be lower than this.
 

@@ -30,11 +30,14 @@ export function Head({ run }) {
   </header>`;
 }
 
+/** Entries with which an event is published: the last one of a run has an entry of its own. */
+const PUBLISHING = new Set(["event_published", "completed", "failed", "cancelled", "timed_out"]);
+
 /** Count what has happened to a run. */
 function counted(entries) {
   const counts = { restarts: 0, events: 0, failures: 0, retries: 0 };
   for (const { kind, reason } of entries) {
-    if (kind === "event_published") counts.events += 1;
+    if (PUBLISHING.has(kind)) counts.events += 1;
     else if (kind === "attempt_failed") counts.failures += 1;
     else if (kind === "retried") counts.retries += 1;
     else if (kind === "resumed" && reason !== "release") counts.restarts += 1;

@@ -40,11 +40,21 @@ export function History({ run }) {
   </${Panel}>`;
 }
 
+/** Return what tells entries, given one after the other, that say no more than that an attempt failed, which is told. */
+function createRepetition() {
+  const failed = new Map();
+  return ({ kind, step, duration: took, returned }) => {
+    if (kind === "attempt_failed") failed.set(step, took);
+    return kind === "step_ended" && returned === null && took !== null && failed.get(step) === took && failed.delete(step);
+  };
+}
+
 /** Return { runs, count }: runs are { id, number, entries, start, end }, in the order in which they are shown. */
 function tell(entries, only, isNewestFirst) {
   const kinds = GROUPS.find(([name]) => name === only)?.[2];
   const wanted = kinds && new Set(kinds);
   const runs = [];
+  const isTold = createRepetition();
   let shown = 0;
   for (const entry of entries) {
     let run = runs.at(-1);
@@ -53,7 +63,7 @@ function tell(entries, only, isNewestFirst) {
       runs.push(run);
     }
     run.last = entry;
-    if (wanted && !wanted.has(entry.kind)) continue;
+    if (isTold(entry) || (wanted && !wanted.has(entry.kind))) continue;
     run.entries.push(entry);
     shown += 1;
   }
@@ -85,7 +95,7 @@ function Filter({ entries, only }) {
 
 function Older({ run }) {
   const [asked, setAsked] = useState(false);
-  if (!run.loadMore) return html`<p class="more soft" role="status">Older entries are being loaded …</p>`;
+  if (!run.loadMore) return html`<p class="more soft" role="status">Older entries are being loaded…</p>`;
   const load = async () => {
     setAsked(true);
     await run.loadMore();

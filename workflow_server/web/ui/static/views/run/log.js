@@ -26,7 +26,7 @@ function useRowHeight() {
 
 export function EventLog({ run }) {
   const handler = useStore(run.store, (value) => value.handler);
-  if (!handler) return html`<${Panel} title="Log"><p class="inner soft" role="status">Loading …</p></${Panel}>`;
+  if (!handler) return html`<${Panel} title="Log"><p class="inner soft" role="status">Loading…</p></${Panel}>`;
   return html`<${Log} key=${handler.handler_id} run=${run} handler=${handler} />`;
 }
 
@@ -72,12 +72,12 @@ function useSettled(ended) {
 
 function hintOf({ state, rows, isSearching }, filters) {
   const total = state.items.length + state.forgotten;
-  if (state.loading) return "loading …";
+  if (state.loading) return "loading…";
   const isFiltered = filters.text !== "" || filters.types.length > 0;
   const isPart = isFiltered || (!isSearching && rows.shown < total);
   const text = isPart ? `${number(rows.shown)} of ${count(total, "event")}` : count(total, "event");
   if (isSearching && filters.text !== "") return `${text}, ${Math.floor((rows.searched / state.items.length) * 100)} % searched`;
-  return state.switching ? `${text}, loading more …` : text;
+  return state.switching ? `${text}, loading more…` : text;
 }
 
 /** Return what tells selections apart: what is found out about one later does not change it. */

@@ -66,9 +66,9 @@ function Failed({ run, handler }) {
   const failure = useMemo(() => lastFailure(entries), [entries]);
   return html`<section class="panel outcome failed" aria-label="Error"><div class="inner">
     <p class="outcome-error"><bdi>${handler.error ?? "It failed."}</bdi></p>
-    ${failure && html`<p class="soft">Step <b class="mono"><bdi>${failure.step}</bdi></b>
-      ${failure.place && html` at <bdi class="mono" title=${failure.file}>${failure.place}</bdi>`}
-      ${failure.attempt > 1 && `, attempt ${failure.attempt}`}</p>`}
+    ${failure && html`<p class="soft">${!handler.error?.includes(`in step ${failure.step}`) && html`in step <b class="mono"><bdi>${failure.step}</bdi></b> `}
+      ${failure.place && html`at <bdi class="mono" title=${failure.file}>${failure.place}</bdi>`}
+      ${failure.attempt > 1 && ` in attempt ${failure.attempt}`}</p>`}
     ${failure?.traceback && html`<details><summary>Traceback</summary><pre tabindex="0"><bdi>${failure.traceback}</bdi></pre>
       <${Copy} text=${failure.traceback}>Copy the traceback</${Copy}></details>`}</div></section>`;
 }

@@ -41,7 +41,7 @@ function Loaded({ id, at }) {
     isOld && "; the run has gone on since"}`;
   return html`<${Panel} title="State" class="state-view" hint=${hint} actions=${actions}>
     ${error && html`<${Refused} error=${error} reload=${reload} />`}
-    ${!error && value === null && html`<p class="inner soft" role="status">Loading …</p>`}
+    ${!error && value === null && html`<p class="inner soft" role="status">Loading…</p>`}
     ${!error && value !== null && html`<${Tree} value=${value} />`}
   </${Panel}>`;
 }

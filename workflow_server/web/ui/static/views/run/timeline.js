@@ -14,7 +14,7 @@ const HIGHEST = 460;
 const FOOT = 18; // Pixels below the lanes, for the names of times without a server.
 const LEGEND = [
   ["done", "done"], ["running", "running"], ["failed", "failed"], ["retried", "failed, tried again"], ["interrupted", "interrupted"],
-  ["cancelled", "cancelled"], ["wait", "waits"], ["down", "server down"], ["released", "out of memory"],
+  ["cancelled", "cancelled"], ["retry", "waits to retry"], ["wait", "waits"], ["down", "server down"], ["released", "out of memory"],
 ];
 
 export function Timeline({ run }) {
@@ -55,7 +55,7 @@ export function Timeline({ run }) {
   const isEmpty = executions.length === 0 && spans.length === 0;
   return html`<${Panel} title="Timeline" class="timeline-panel" hint=${html`<${Hint} layout=${layout} view=${view} />`}
     actions=${html`<${Tools} chart=${chart} view=${view} setShorten=${setShorten} />`}>
-    ${isEmpty && html`<p class="timeline-hint soft">${entries.length === 0 ? "Loading the history …" : "No step has begun yet."}</p>`}
+    ${isEmpty && html`<p class="timeline-hint soft">${entries.length === 0 ? "Loading the history…" : "No step has begun yet."}</p>`}
     <div class="timeline" hidden=${isEmpty}>
       <div class="timeline-box" ref=${box} tabindex="0" role="group" aria-label="Timeline of the steps" aria-describedby="timeline-keys"
         style=${{ height: `${height}px` }} onKeyDown=${onKeyDown} onScroll=${() => chart.current?.invalidate()}>
@@ -151,7 +151,7 @@ function Tools({ chart, view, setShorten }) {
 }
 
 function Older({ run, loading }) {
-  if (loading) return html`<p class="timeline-hint soft">Loading what is older …</p>`;
+  if (loading) return html`<p class="timeline-hint soft">Loading what is older…</p>`;
   return html`<p class="timeline-hint soft">What is older is not loaded.
     <${Button} small onClick=${run.loadMore}>Load more</${Button}></p>`;
 }

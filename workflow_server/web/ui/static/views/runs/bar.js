@@ -7,6 +7,7 @@ import { Choices } from "./menu.js";
 
 const TYPING = 250; // Milliseconds without a key, after which is searched.
 
+const hasKeys = () => !matchMedia("(pointer: coarse)").matches;
 const isTyped = (element) => element?.matches?.("input, textarea, select, [contenteditable]");
 
 /** Call `action` when a key is pressed that is not part of a text or of a dialog. */
@@ -50,7 +51,7 @@ function Search({ value, onChange }) {
     else set("", 0);
   };
   return html`<input ref=${input} type="search" class="search" aria-label="Search runs" aria-keyshortcuts="/" maxlength="200"
-    placeholder="Search id, workflow, tag, error …   ( / )" autocomplete="off" spellcheck=${false} value=${text}
+    placeholder=${`Search id, workflow, tag, error…${hasKeys() ? "  ( / )" : ""}`} autocomplete="off" spellcheck=${false} value=${text}
     onInput=${(event) => set(event.target.value, TYPING)} onKeyDown=${onKeyDown} />`;
 }
 

@@ -40,14 +40,14 @@ function Chosen({ rows, chosen, offered, ask, onChosen }) {
   return html`<div class="bulk chosen" role="group" aria-label="Selected runs">
     <b class="num">${number(chosen.size)} selected</b>
     ${offered.map(([action, { verb, danger }]) => html`<${Button} key=${action} small danger=${danger}
-      onClick=${() => ask(action, { handlers })}>${verb} …</${Button}>`)}
+      onClick=${() => ask(action, { handlers })}>${verb}…</${Button}>`)}
     <${Button} small quiet onClick=${() => onChosen(new Map())}>Clear selection</${Button}></div>`;
 }
 
 function All({ filter, total, offered, ask, isOther }) {
   const isWhole = !isNarrowed(filter);
   const actions = offered.filter(([action]) => partsOf(action, filter.show).length > 0).map(([action, { verb, danger }]) => ({
-    label: `${verb} ${isWhole ? VERBS[action] : "those that match"} …`, danger, run: () => ask(action, { filter }),
+    label: `${verb} ${isWhole ? VERBS[action] : "those that match"}…`, danger, run: () => ask(action, { filter }),
   }));
   return html`<div class="bulk" inert=${isOther}><span class="soft">${total !== null && count(total, "run")}</span>
     ${actions.length > 0 && html`<${Actions} title="Bulk actions" actions=${actions} />`}</div>`;
@@ -123,7 +123,7 @@ function BulkDialog({ action, target, onClose }) {
   return html`<${Dialog} title=${`${verb} runs`} onClose=${close} actions=${actions} wide>
     <p class="bulk-target">Among <bdi>${among}</bdi>:</p>
     <${Failure} error=${error} onRetry=${phase === "working" ? begin : recount} />
-    ${phase === "counting" && !error && html`<p role="status">Counting … <span class="num">${number(state.counted)}</span></p>`}
+    ${phase === "counting" && !error && html`<p role="status">Counting… <span class="num">${number(state.counted)}</span></p>`}
     ${phase === "ready" && html`<${Question} state=${state} parts=${parts} told=${told} meant=${meant} done=${done}
       explained=${explained} danger=${danger} setAlso=${setAlso} />`}
     ${(phase === "working" || isOver) && html`<${Progress} state=${state} meant=${meant} outcome=${outcome} />`}

@@ -2,6 +2,7 @@
 import { html } from "../../lib.js";
 import { ago, duration, line, toMs } from "../../format.js";
 import { clock, useStore } from "../../store.js";
+import { resultInWords } from "./result.js";
 
 const LONG = 60_000; // Milliseconds after which it is told how long a step has been running.
 const FAILED_IN = /^(.*) \(?in step ([\w.]+)\)?(.*)$/s;
@@ -18,7 +19,7 @@ export function stepsInWords(steps) {
 function lasting(since, now) {
   if (since === null) return null;
   const text = ago(since, now);
-  return text === "just now" ? "since just now" : `for ${text.replace(/ ago$/, "")}`;
+  return text === "just now" ? null : `for ${text.replace(/ ago$/, "")}`;
 }
 
 function waits(waiting, total, now) {
@@ -75,7 +76,7 @@ export function phrase(handler, at) {
   if (handler.status === "failed") return failed(handler.error);
   if (handler.status === "cancelled") return { main: handler.error ? line(handler.error) : "", details: [], soft: true };
   const summary = handler.now?.summary;
-  return { main: summary ? line(summary) : "", details: [], soft: true };
+  return { main: summary ? line(resultInWords(summary)) : "", details: [], soft: true };
 }
 
 /** Where a handler stands, in one line; all of it is its title. */

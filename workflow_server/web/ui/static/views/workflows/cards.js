@@ -6,6 +6,7 @@ import { count, duration, number, percent } from "../../format.js";
 import { html, useEffect, useState } from "../../lib.js";
 import { href } from "../../router.js";
 import { useMay } from "../../store.js";
+import { PERIODS } from "./period.js";
 
 const AT_ONCE = 3; // requests: the browser has six connections, and streams hold some
 const EVERY = 15_000; // milliseconds
@@ -51,7 +52,7 @@ function Card({ name, stats }) {
   return html`<article class="panel card">
     <header><h2><a href=${href(["workflows", name])}><${Text}>${name}</${Text}></a></h2>
       ${mayRun && html`<span class="actions"><a class="btn small" href=${href(["start", name])} aria-label=${`Start ${name}`}>Start</a></span>`}</header>
-    ${stats === null && html`<p class="inner soft">Loading …</p>`}
+    ${stats === null && html`<p class="inner soft">Loading…</p>`}
     ${stats?.error && html`<p class="inner soft"><${Text}>${stats.error.detail}</${Text}></p>`}
     ${stats?.runs && html`<${Figures} name=${name} stats=${stats} />`}
   </article>`;
@@ -63,6 +64,7 @@ function Figures({ name, stats }) {
   const started = stats.buckets.map((bucket) => bucket.started);
   if (ended + runs.running === 0) return html`<p class="inner soft">No runs in this time.</p>`;
   return html`<div class="inner">
+    <p class="card-caption faint">started, last ${PERIODS[stats.period] ?? stats.period}</p>
     <${Sparkline} values=${started} label=${`${name}: ${count(started.reduce((sum, value) => sum + value, 0), "run")} started in this time`} height=${44} width=${300} />
     <dl class="card-facts">
       <div><dt>ended</dt><dd class="num">${number(ended)}</dd></div>
@@ -70,7 +72,7 @@ function Figures({ name, stats }) {
       <div><dt>failed</dt><dd class="num ${runs.failed > 0 ? "bad" : ""}">${runs.failed > 0
         ? html`<a href=${href(["runs"], { workflow: name, show: "failed", after: stats.since })}>${number(runs.failed)}</a>` : 0}</dd></div>
       <div><dt>success</dt><dd class="num">${percent(rate)}</dd></div>
-      <div><dt>p50</dt><dd class="num">${duration(stats.duration.p50)}</dd></div>
-      <div><dt>p95</dt><dd class="num">${duration(stats.duration.p95)}</dd></div>
+      <div><dt>duration p50</dt><dd class="num">${duration(stats.duration.p50)}</dd></div>
+      <div><dt>duration p95</dt><dd class="num">${duration(stats.duration.p95)}</dd></div>
     </dl></div>`;
 }

@@ -23,9 +23,11 @@ export function EventSchemas({ name }) {
   const ends = useLoaded(["workflows", name, "schema"]);
   const start = ends.value?.start?.title;
   const stop = ends.value?.stop?.title;
+  const place = ({ title }) => (title === start ? 0 : title === stop ? 2 : 1);
+  const sorted = [...(events.value?.events ?? [])].sort((one, other) => place(one) - place(other));
   return html`<${Panel} title="Events" hint="what its steps take and give">
     <${Failure} error=${events.error} onRetry=${events.reload} />
-    <div class="schemas">${(events.value?.events ?? []).map((schema, index) => html`
+    <div class="schemas">${sorted.map((schema, index) => html`
       <${Schema} key=${index} schema=${schema} role=${schema.title === start ? "starts a run" : schema.title === stop ? "its result" : null} />`)}</div>
   </${Panel}>`;
 }
