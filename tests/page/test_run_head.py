@@ -48,7 +48,8 @@ async def test_a_completed_run_shows_its_result_and_facts(server: DurableServer,
         "async (id) => (await navigator.clipboard.readText()) === id", arg=handler["handler_id"]
     )
     await page.get_by_role("navigation", name="Breadcrumb").get_by_role("link", name="orders").click()
-    await page.wait_for_url("**/#/runs?workflow_name=orders")
+    await page.wait_for_url("**/#/runs?workflow=orders")
+    await expect(page.get_by_role("list", name="Filters")).to_contain_text("workflow orders")
 
 
 async def test_a_failed_run_shows_its_error_and_is_retried(server: DurableServer, page: Page) -> None:

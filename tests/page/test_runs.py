@@ -16,6 +16,7 @@ from tests.harness.browser import LOST, Problems, Windows, down, is_accessible, 
 from tests.harness.server_process import DurableServer
 from tests.harness.waiting import until_seen
 from tests.page.conftest import HERE
+from tests.page.seeds import begin_earlier
 
 FLOWS = str(HERE / "runs_flows.py")
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -106,6 +107,23 @@ async def test_the_list_tells_where_runs_stand_and_follows(server: DurableServer
     await expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
     await page.get_by_role("link", name="Show all runs").click()
     await expect(row(page, waiting)).to_contain_text("answered by Ada")
+
+
+async def test_failures_are_counted_and_listed_by_their_ends(server: DurableServer, open_page: Windows) -> None:
+    [failed] = await start_many(server, 1, "importing")
+    await begin_earlier(server, failed, 2 * 86_400)
+    page = await open_page(server, "/#/runs")
+    await view(page, "1 failed, 24 h").click()
+    await expect(row(page, failed)).to_contain_text("2 d ago")
+    await expect(page.get_by_role("list", name="Filters")).to_contain_text("ended last 24 hours")
+    # As it comes, and by a link to a time.
+    [another] = await start_many(server, 1, "importing")
+    await expect(row(page, another)).to_be_visible()
+    await page.goto("/#/runs?ended_after=2026-01-01T00:00:00Z")
+    await start(server, "searching")
+    await expect(view(page, "1 running")).to_be_visible()
+    await expect(row(page, failed)).to_be_visible()
+    assert await ids(page) == [another, failed]
 
 
 async def test_filters_are_in_the_link_and_can_be_taken_away(server: DurableServer, page: Page) -> None:

@@ -108,7 +108,9 @@ def told(changes: list[Change], wanted: ListFilter, place: int) -> Iterator[Told
 
 def _matches(wanted: ListFilter, handler: StoredHandler) -> bool:
     """Return whether the handler belongs to the list, but for its workflow."""
-    if handler.status not in wanted.statuses:
+    if handler.status not in wanted.statuses or not wanted.has_ended(handler.ended_at):
+        return False
+    if not wanted.has_started(handler.started_at):
         return False
     if not wanted.tags and wanted.text is None:
         return True

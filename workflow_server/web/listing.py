@@ -21,7 +21,8 @@ MOST = 500
 LONGEST_TEXT = 200
 """Characters of ``q``."""
 
-FILTERS = ("status", "workflow_name", "tag", "code_version", "q", "started_after", "started_before")
+TIMES = ("started_after", "started_before", "ended_after", "ended_before")
+FILTERS = ("status", "workflow_name", "tag", "code_version", "q", *TIMES)
 PARAMETERS = (*FILTERS, "now", "order", "limit", "cursor", "include")
 BULK_PARAMETERS = (*FILTERS, "limit", "cursor", "purge", "running", "dry_run")
 RETRY_PARAMETERS = (*FILTERS, "limit", "cursor", "from_step", "fork", "dry_run")
@@ -63,6 +64,8 @@ def list_filter(request: web.Request) -> ListFilter:
         workflow_names=values(request, "workflow_name"),
         started_after=_time(request, "started_after"),
         started_before=_time(request, "started_before"),
+        ended_after=_time(request, "ended_after"),
+        ended_before=_time(request, "ended_before"),
         tags=values(request, "tag") or (),
         code_versions=values(request, "code_version") or (),
         text=_text_wanted(request),
@@ -114,8 +117,11 @@ def bulk_asked(request: web.Request) -> BulkAsked:
     if not purge:
         if values(request, "status") and "running" not in wanted.statuses:
             raise InvalidParameter("status", "running, since only running runs can be cancelled")
+        if wanted.is_of_ended:
+            raise InvalidParameter("time of the end", "purge=true, since only running runs can be cancelled")
         wanted = wanted._replace(statuses=("running",))
-    if "running" in wanted.statuses and not boolean(request, "running", default=False):
+    may_run = "running" in wanted.statuses and not wanted.is_of_ended
+    if may_run and not boolean(request, "running", default=False):
         raise RunningNotAllowed
     dry_run = boolean(request, "dry_run", default=False)
     return BulkAsked(wanted, _cursor(request), _limit(request) or MOST, purge, dry_run)

@@ -132,6 +132,8 @@ _FILTERS = (
     ),
     Parameter("started_after", "Handlers that were started later than this, UTC where no offset is given.", _TIME),
     Parameter("started_before", "Handlers that were started earlier than this.", _TIME),
+    Parameter("ended_after", "Handlers whose run ended later than this; none that runs.", _TIME),
+    Parameter("ended_before", "Handlers whose run ended earlier than this; none that runs.", _TIME),
 )
 _CHANGES = (
     _SSE_OR_NDJSON,

@@ -46,10 +46,13 @@ const STATES = [
   ["stalled", "stalled", "--waiting", "nothing can happen in them"],
 ];
 
+/** The view of the list of runs for each state: it has those without a view of their own among the running ones. */
+const VIEW_OF = { released: "running", queued: "running" };
+
 function RunsNow({ runs }) {
   return html`<section class="tiles" aria-label="Runs that go on">${STATES.map(([key, title, , hint]) => html`
     <${Tile} key=${key} title=${title} hint=${hint} value=${number(runs[key] ?? 0)}
-      kind=${(runs[key] ?? 0) > 0 && ["waiting", "suspended", "stalled"].includes(key) ? "waits" : ""} link=${href(["runs"], { now: key })} />`)}
+      kind=${(runs[key] ?? 0) > 0 && ["waiting", "suspended", "stalled"].includes(key) ? "waits" : ""} link=${href(["runs"], { show: VIEW_OF[key] ?? key })} />`)}
   </section>`;
 }
 
@@ -59,7 +62,7 @@ function Deploy({ server }) {
   return html`<${Panel} title="Runs and their code" class="wide" hint=${resume.seconds === null ? null : `resumed ${count(resume.resumed, "run")} in ${duration(resume.seconds)} at the start`}>
     <div class="inner">${suspended.length === 0
       ? html`<p><span class="status completed">all fit</span> <span class="soft">Every run that goes on fits the code that is served.</span></p>`
-      : html`<p class="soft">These do not go on. They are kept, and go on by themselves when the code fits again; <a class="link" href=${href(["runs"], { now: "suspended" })}>see them in the list</a>.</p>`}</div>
+      : html`<p class="soft">These do not go on. They are kept, and go on by themselves when the code fits again; <a class="link" href=${href(["runs"], { show: "suspended" })}>see them in the list</a>.</p>`}</div>
     ${suspended.length > 0 && html`<table class="rows"><thead><tr><th>Run</th><th>Workflow</th><th>Reason</th></tr></thead><tbody>${suspended.map((one) => html`
       <tr key=${one.handler_id}><td><a class="link mono" href=${href(["runs", one.handler_id])}><bdi>${one.handler_id}</bdi></a></td>
         <td><${Text}>${one.workflow_name}</${Text}></td><td><${Text}>${one.reason}</${Text}></td></tr>`)}</tbody></table>`}
@@ -75,7 +78,7 @@ function versionsOf({ workflow_name: name, registered, runs }) {
   const found = Object.entries(runs);
   if (found.length === 0) return html`<span class="soft">none</span>`;
   return found.map(([version, runsOfIt]) => html`<a key=${version} class="tag ${version === registered ? "" : "other"}"
-    href=${href(["runs"], { workflow: name, code_version: version, status: "running" })}>
+    href=${href(["runs"], { workflow: name, version })}>
     <bdi class="mono">${version || "none"}</bdi> × ${number(runsOfIt)}${version === registered ? "" : " (other code)"}</a>`);
 }
 

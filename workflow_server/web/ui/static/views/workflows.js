@@ -60,10 +60,10 @@ function Figures({ name, stats }) {
   const ended = runs.completed + runs.failed + runs.cancelled;
   const since = stats.since;
   return html`<section class="tiles" aria-label="Figures">
-      <${Tile} title="Ended" value=${number(ended)} hint=${`in the last ${PERIODS[stats.period] ?? stats.period}`} link=${href(["runs"], { workflow: name, started_after: since })} />
+      <${Tile} title="Ended" value=${number(ended)} hint=${`in the last ${PERIODS[stats.period] ?? stats.period}`} link=${href(["runs"], { workflow: name, ended_after: since })} />
       <${Tile} title="Success rate" value=${percent(rate)} kind=${rate === null ? "" : rate < 0.9 ? "bad" : "good"} hint="of runs that completed or failed" />
-      <${Tile} title="Failed" value=${number(runs.failed)} kind=${runs.failed > 0 ? "bad" : ""} link=${href(["runs"], { workflow: name, status: "failed", started_after: since })} />
-      <${Tile} title="Running now" value=${number(runs.running)} link=${href(["runs"], { workflow: name, status: "running" })} />
+      <${Tile} title="Failed" value=${number(runs.failed)} kind=${runs.failed > 0 ? "bad" : ""} link=${href(["runs"], { workflow: name, show: "failed", ended_after: since })} />
+      <${Tile} title="Running now" value=${number(runs.running)} link=${href(["runs"], { workflow: name, show: "running" })} />
       <${Tile} title="Half take at most (p50)" value=${duration(took.p50)} />
       <${Tile} title="95 of 100 take at most" value=${duration(took.p95)} hint=${took.max === null ? null : `the longest ${duration(took.max)}`} />
     </section>

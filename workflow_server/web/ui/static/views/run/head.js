@@ -19,7 +19,7 @@ function wordOf(handler) {
 export function Head({ run }) {
   const handler = useStore(run.store, (value) => value.handler);
   const { word, kind } = wordOf(handler);
-  const ofWorkflow = href(["runs"], { workflow_name: handler.workflow_name });
+  const ofWorkflow = href(["runs"], { workflow: handler.workflow_name });
   return html`<header class="run-head">
     <nav class="crumbs" aria-label="Breadcrumb"><a class="soft" href=${href(["runs"])}>Runs</a> <span class="faint">/</span>${" "}
       <a class="soft" href=${ofWorkflow}><bdi>${handler.workflow_name}</bdi></a> <span class="faint">/</span></nav>
