@@ -300,7 +300,8 @@ async def test_actions_on_runs_that_wait_spare_the_others(
     await dialog.get_by_role("button", name="Close").last.click()
 
     await choose(page, "Cancel")
-    await dialog.get_by_role("button", name="Cancel 1 run").click()
+    async with page.expect_request(re.compile(r"/bulk/cancel\?.*now=waiting")):
+        await dialog.get_by_role("button", name="Cancel 1 run").click()
     await expect(dialog).to_contain_text("1 run cancelled.")
     assert [handler["handler_id"] for handler in await server.api.running()] == [searching]
 
