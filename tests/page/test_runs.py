@@ -17,6 +17,7 @@ from tests.harness.browser import LOST, Problems, Windows, down, is_accessible, 
 from tests.harness.server_process import DurableServer
 from tests.harness.waiting import until_seen
 from tests.page.conftest import HERE
+from tests.page.seeds import begin_earlier
 
 FLOWS = str(HERE / "runs_flows.py")
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -127,6 +128,23 @@ async def test_fields_of_a_result_are_told_as_a_phrase(page: Page) -> None:
     module = "import('/static/0123456789abcdef/views/runs/result.js')"
     told = await page.evaluate(f"async (all) => all.map((await {module}).resultInWords)", list(PHRASES))
     assert dict(zip(PHRASES, told, strict=True)) == PHRASES
+
+
+async def test_failures_are_counted_and_listed_by_their_ends(server: DurableServer, open_page: Windows) -> None:
+    [failed] = await start_many(server, 1, "importing")
+    await begin_earlier(server, failed, 2 * 86_400)
+    page = await open_page(server, "/#/runs")
+    await view(page, "1 failed, 24 h").click()
+    await expect(row(page, failed)).to_contain_text("2 d ago")
+    await expect(page.get_by_role("list", name="Filters")).to_contain_text("ended last 24 hours")
+    # As it comes, and by a link to a time.
+    [another] = await start_many(server, 1, "importing")
+    await expect(row(page, another)).to_be_visible()
+    await page.goto("/#/runs?ended_after=2026-01-01T00:00:00Z")
+    await start(server, "searching")
+    await expect(view(page, "1 running")).to_be_visible()
+    await expect(row(page, failed)).to_be_visible()
+    assert await ids(page) == [another, failed]
 
 
 async def test_filters_are_in_the_link_and_can_be_taken_away(server: DurableServer, page: Page) -> None:
@@ -331,7 +349,8 @@ async def test_actions_on_runs_that_wait_spare_the_others(
     await dialog.get_by_role("button", name="Close").last.click()
 
     await choose(page, "Cancel")
-    await dialog.get_by_role("button", name="Cancel 1 run").click()
+    async with page.expect_request(re.compile(r"/bulk/cancel\?.*now=waiting")):
+        await dialog.get_by_role("button", name="Cancel 1 run").click()
     await expect(dialog).to_contain_text("1 run cancelled.")
     assert [handler["handler_id"] for handler in await server.api.running()] == [searching]
 

@@ -116,7 +116,9 @@ def _is_followed(wanted: ListFilter, change: Change) -> bool:
 
 def _matches(wanted: ListFilter, handler: StoredHandler) -> bool:
     """Return whether the handler belongs to the list, but for its workflow."""
-    if handler.status not in wanted.statuses:
+    if handler.status not in wanted.statuses or not wanted.has_ended(handler.ended_at):
+        return False
+    if not wanted.has_started(handler.started_at):
         return False
     if not wanted.tags and wanted.text is None:
         return True

@@ -452,12 +452,20 @@ class RuntimeManager:
                 raise HandlerNotFound(handler_id)
             self._logs.forget(handler_id)
 
-    async def handlers_matching(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
-        """Return the handlers of a page of a list, on which nothing is done."""
-        return await self._bulk.find(wanted, cursor, limit)
+    async def handlers_matching(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, states: Sequence[NowState] = ()
+    ) -> Page:
+        """Return the handlers of a page of a list, on which nothing is done; ``states``: see ``doing``."""
+        return await self._bulk.find(wanted, cursor, limit, states=states)
 
     async def cancel_matching(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, by: str | None = None
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int,
+        *,
+        states: Sequence[NowState] = (),
+        by: str | None = None,
     ) -> Page:
         """Cancel the running ones of a page of a list; returns those that were, when that is durable. ``by``: the name
         of the client's token, for the history.
@@ -466,10 +474,17 @@ class RuntimeManager:
             ShuttingDown, StorageError: not all of them were cancelled.
         """
         self._check_open()
-        return await self._activation.tasks.run(self._bulk.cancel(wanted, cursor, limit, by=by), "cancel handlers")
+        cancelling = self._bulk.cancel(wanted, cursor, limit, states=states, by=by)
+        return await self._activation.tasks.run(cancelling, "cancel handlers")
 
     async def retry_matching(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, request: RetryRequest
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int,
+        request: RetryRequest,
+        *,
+        states: Sequence[NowState] = (),
     ) -> RetriedPage:
         """Retry the runs of a page of a list that failed or were cancelled; returns those that were, when that is
         durable, and why others were not.
@@ -478,9 +493,12 @@ class RuntimeManager:
             ShuttingDown, StorageError: not all of them were retried.
         """
         self._check_open()
-        return await self._activation.tasks.run(self._bulk.retry(wanted, cursor, limit, request), "retry handlers")
+        retrying = self._bulk.retry(wanted, cursor, limit, request, states=states)
+        return await self._activation.tasks.run(retrying, "retry handlers")
 
-    async def purge_matching(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
+    async def purge_matching(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, states: Sequence[NowState] = ()
+    ) -> Page:
         """Delete those of a page of a list; returns those that were. One that runs is deleted only where the list is of
         running ones, too; it is cancelled first.
 
@@ -488,7 +506,9 @@ class RuntimeManager:
             ShuttingDown, StorageError: not all of them were deleted.
         """
         self._check_open()
-        return await self._activation.tasks.run(self._bulk.purge(wanted, cursor, limit), "delete handlers")
+        return await self._activation.tasks.run(
+            self._bulk.purge(wanted, cursor, limit, states=states), "delete handlers"
+        )
 
     # -- Subscribing ---------------------------------------------------------------------------
 
