@@ -302,6 +302,55 @@ async def test_changes_in_place_after_an_edit_are_recorded(how: str) -> None:
     assert recording.durable()["memory"] == live
 
 
+async def hold_a_part(store: RecordingStateStore[Any]) -> Any:
+    return await store.get("shared")
+
+
+async def hold_all(store: RecordingStateStore[Any]) -> Any:
+    return (await store.get_state()).shared
+
+
+class Lists(BaseModel):
+    shared: list[int] = [1]
+    own: list[int] = [1]
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize("hold", [hold_a_part, hold_all])
+@pytest.mark.parametrize("failed_holds", [hold_a_part, hold_all])
+async def test_a_failed_attempt_leaves_changes_to_those_who_hold_it(
+    hold: Callable[[Any], Any], failed_holds: Callable[[Any], Any], *, is_plain: bool
+) -> None:
+    recording = Recording(DictState(shared=[1], own=[1]) if is_plain else Lists())
+    with step("fails"):
+        await failed_holds(recording.store)
+        await recording.store.set("own", [1, 2])
+        # Its digest is not to hide the change from the step that made it.
+        await recording.store.get("shared")
+    with step("other"):
+        (await hold(recording.store)).append(2)
+    assert recording.store.take("fails", begins_again=True)
+    assert (recording.durable().shared, recording.durable().own) == ([1], [1, 2])
+    assert recording.store.take("other")
+    assert recording.durable().shared == [1, 2]
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_a_failed_attempt_records_what_no_other_step_holds(*, is_plain: bool) -> None:
+    recording = Recording(DictState(shared=[1], own=[1]) if is_plain else Lists())
+    with step("other"):
+        await recording.store.get("shared")
+        async with recording.store.edit_state() as state:
+            state.own = [1, 2]
+    with step("fails"):
+        (await recording.store.get("own")).append(3)
+        (await recording.store.get("shared")).append(2)
+    assert recording.store.take("fails", begins_again=True)
+    assert (recording.durable().shared, recording.durable().own[-1]) == ([1], 3)
+    recording.store.take("other")
+    assert encode_state(await recording.store.get_state(), recording.codec) == recording.store.durable
+
+
 async def test_a_step_that_only_reads_records_nothing() -> None:
     recording = Recording(DictState(items=[1], count=1))
     with step("i1"):

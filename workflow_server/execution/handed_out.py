@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import marshal
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 WHOLE = ""
@@ -17,15 +17,23 @@ class HandedOut:
     """The top-level values that each running step has fetched or set."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, dict[str, None]] = {}
+        self._keys: dict[str, dict[str, bool]] = {}
+        """By step: the keys, and False for what it had only in a transaction."""
 
-    def note(self, invocation_id: str | None, key: str, value: Any) -> None:
+    def note(self, invocation_id: str | None, key: str, value: Any, *, in_transaction: bool = False) -> None:
         """Note that a step was given this value, or a part of it.
 
         Nothing is noted of immutable values, nor of what is fetched outside of any step.
         """
         if invocation_id is not None and type(value) not in _IMMUTABLE:
-            self._keys.setdefault(invocation_id, {})[key] = None
+            keys = self._keys.setdefault(invocation_id, {})
+            keys[key] = not in_transaction or keys.get(key, False)
+
+    def held_beside(self, invocation_id: str) -> Set[str]:
+        """Return the keys of what other running steps hold, other than what they edited in a transaction, which few
+        change after it."""
+        others = (keys for other, keys in self._keys.items() if other != invocation_id)
+        return {key for keys in others for key, is_held in keys.items() if is_held}
 
     def pop(self, invocation_id: str) -> Iterable[str]:
         """Return the keys that this finished step was given, and forget them."""
