@@ -70,7 +70,9 @@ async def test_every_view_is_seen(pictured: Pictured, open_page: Windows, window
     await _seen(page, f"runs-{window}")
     await page.goto(f"/#/runs/{pictured.asking}")
     await expect(page.get_by_role("button", name="Send Approval")).to_be_visible()
-    await expect(page.get_by_role("region", name="Graph").get_by_role("button", name="publish: waits for")).to_be_attached()
+    await expect(
+        page.get_by_role("region", name="Graph").get_by_role("button", name="publish: waits for")
+    ).to_be_attached()
     await expect(page.get_by_role("region", name="Timeline").get_by_text("waits", exact=True)).to_be_visible()
     await _seen(page, f"run-asking-{window}")
     await page.goto(f"/#/runs/{pictured.batch}")

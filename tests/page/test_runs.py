@@ -211,7 +211,7 @@ async def test_links_of_other_views_narrow_the_list(server: DurableServer, page:
         await page.goto(f"/#/{place}")
         await expect(page.locator("a[href*='#/runs?']").first).to_be_visible()
         links |= set(await page.locator("a[href*='#/runs?']").evaluate_all("(all) => all.map((one) => one.hash)"))
-    known = {"show", "workflow", "tag", "version", "q", "since", "after", "before", "order"}
+    known = {"show", "workflow", "tag", "version", "q", "since", "after", "before", "ended_after", "order"}
     assert {name for link in links for name, _ in parse_qsl(link.partition("?")[2])} <= known
     await page.goto("/" + next(link for link in links if "importing" in link and "failed" in link))
     await expect(row(page, failed)).to_be_visible()

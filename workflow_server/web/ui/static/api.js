@@ -17,6 +17,8 @@ export class ApiError extends Error {
 
 /** Return the URL of a path such as ["handlers", id] or "handlers"; lists in `query` are repeated, null is left out. */
 export function url(path, query = {}) {
+  // Browsers take these two for the folder and its parent, however they are written.
+  if (typeof path !== "string" && path.some((part) => part === "." || part === "..")) throw new ApiError(404, "There is no such thing.");
   const segments = typeof path === "string" ? path : path.map(encodeURIComponent).join("/");
   const made = new URL(segments, document.baseURI);
   made.hash = "";
@@ -31,9 +33,10 @@ export function url(path, query = {}) {
 const asJson = (body) => (typeof body === "string" ? body : JSON.stringify(body));
 
 async function request(method, path, { query, body, headers, signal } = {}) {
+  const target = url(path, query);
   let response;
   try {
-    response = await fetch(url(path, query), {
+    response = await fetch(target, {
       method,
       signal,
       headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
