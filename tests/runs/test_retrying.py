@@ -823,6 +823,54 @@ async def test_an_object_of_a_failed_attempt_stays_as_it_was_changed(
         assert result_of(over) == "Pair(first=1, second=2, names=['changed'])"
 
 
+class Counting(Workflow):
+    """Fails after a transaction, while another step has changed what it had fetched."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.broken = True
+        self.attempts = 0
+        self.changed = self.over = False
+
+    @step
+    async def begin(self, ctx: Context, ev: StartEvent) -> First | Second | None:
+        await ctx.store.set("names", [])
+        ctx.send_event(First())
+        return Second()
+
+    @step(retry_policy=retry_policy(wait=wait_fixed(0), stop=stop_after_attempt(2)))
+    async def count(self, ctx: Context, ev: First) -> StopEvent:
+        self.attempts += 1
+        await until(lambda: self.changed)
+        async with ctx.store.edit_state() as state:
+            state["count"] = state.get("count", 0) + 1
+        if self.broken:
+            await until(lambda: self.attempts == 1 or self.over)
+            raise Broken
+        return StopEvent(result=[await ctx.store.get("count"), await ctx.store.get("names")])
+
+    @step
+    async def change(self, ctx: Context, ev: Second) -> Third:
+        (await ctx.store.get("names")).append("changed")
+        self.changed = True
+        await until(lambda: self.attempts == 2)
+        return Third()
+
+    @step
+    async def end(self, ev: Third) -> StopEvent | None:
+        self.over = True
+        return None
+
+
+async def test_a_transaction_of_a_failed_attempt_takes_no_others_with_it(managing: Managing) -> None:
+    workflow = Counting()
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        assert workflow.over
+        workflow.broken = False
+        assert result_of(await retried(manager, failed.handler_id)) == [1, ["changed"]]
+
+
 class Background(Workflow):
     """Fails twice beside a task that outlived its step, and writes."""
 

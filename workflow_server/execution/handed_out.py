@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import marshal
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 WHOLE = ""
@@ -29,11 +29,19 @@ class HandedOut:
             keys = self._keys.setdefault(invocation_id, {})
             keys[key] = not in_transaction or keys.get(key, False)
 
+    def held_by(self, invocation_id: str | None) -> Set[str]:
+        """Return the keys of what a running step holds, other than what it edited in a transaction: few steps change
+        that after it."""
+        keys = self._keys.get(invocation_id, {}) if invocation_id is not None else {}
+        return {WHOLE} if keys.get(WHOLE) else {key for key, is_held in keys.items() if is_held}
+
+    def others(self, invocation_id: str | None) -> Sequence[str]:
+        """Return the other running steps that were given something."""
+        return [other for other in self._keys if other != invocation_id]
+
     def held_beside(self, invocation_id: str) -> Set[str]:
-        """Return the keys of what other running steps hold, other than what they edited in a transaction, which few
-        change after it."""
-        others = (keys for other, keys in self._keys.items() if other != invocation_id)
-        return {key for keys in others for key, is_held in keys.items() if is_held}
+        """Return the keys of what the other running steps hold."""
+        return {key for other in self.others(invocation_id) for key in self.held_by(other)}
 
     def pop(self, invocation_id: str) -> Iterable[str]:
         """Return the keys that this finished step was given, and forget them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -192,12 +192,14 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         self._write(state, _write.get())
 
     def _write(self, state: BaseModel, write: _Write | None) -> None:
+        invocation_id = writing_invocation()
+        if write is None:
+            self._leave_to_others(invocation_id)
         # Encoded before the store takes it: a value that cannot be stored is refused in the step that writes it.
         patch = self._changes(state, write)
         put_state(self, state)
         self._live = state
         self._digests.forget(write.key if write is not None else WHOLE)
-        invocation_id = writing_invocation()
         self._note(patch, invocation_id)
         if write is None or write.key == WHOLE:
             # The object that the step edited or passed in is the live state now, and its parts may still change.
@@ -217,7 +219,20 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         Libraries fetch an object, such as an agent's memory, and change it without setting it again. When concurrent
         steps change one object, the first to finish records what it finds.
         """
-        for key in self._handed_out.pop(invocation_id):
+        self._note_changes_at(self._handed_out.pop(invocation_id), invocation_id, left)
+
+    def _leave_to_others(self, invocation_id: str | None) -> None:
+        """Record what other steps have changed in place as theirs: a transaction, which edits a copy of the state,
+        records all that is different in it."""
+        left = self._handed_out.held_by(invocation_id)
+        for other in self._handed_out.others(invocation_id):
+            keys = self._handed_out.held_by(other)
+            self._note_changes_at(keys, other, left)
+            # An object that several hold is looked at once.
+            left |= keys
+
+    def _note_changes_at(self, keys: Iterable[str], invocation_id: str, left: Set[str]) -> None:
+        for key in keys:
             # Looked at here, a value would count as unchanged when the other step ends.
             if not left & {key, WHOLE} and not self._is_as_it_was(key):
                 patch = self._changes(self._live, _Write(key))
