@@ -228,7 +228,7 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         for other in self._handed_out.others(invocation_id):
             keys = self._handed_out.held_by(other)
             self._note_changes_at(keys, other, left)
-            # What several hold is looked at once.
+            # An object that several hold is looked at once.
             left |= keys
 
     def _note_changes_at(self, keys: Iterable[str], invocation_id: str, left: Set[str]) -> None:
