@@ -1,10 +1,12 @@
 """Each view with runs of the examples in it, light and dark, wide and on a phone: the pictures of the documentation.
 
-``SCREENSHOTS=docs/img scripts/test -n 0 tests/page/test_pictures.py`` writes them anew.
+``PICTURES=docs/img scripts/test -n 0 tests/page/test_pictures.py`` writes those anew. ``SCREENSHOTS=FOLDER`` writes
+each view in each window, from its top to its end.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -26,6 +28,17 @@ WINDOWS: Mapping[str, dict[str, Any]] = {
     "phone": {"phone": True},
     "phone-dark": {"phone": True, "dark": True},
 }
+DOCUMENTED = {
+    "runs-light": "runs",
+    "run-asking-light": "run-waiting",
+    "run-batch-light": "run",
+    "run-failed-dark": "run-failed",
+    "start-light": "start",
+    "workflow-light": "workflow",
+    "server-dark": "server",
+    "runs-phone": "runs-phone",
+}
+"""The pictures of the documentation: files in docs/img by the view and its window."""
 
 
 class Pictured(NamedTuple):
@@ -39,7 +52,7 @@ class Pictured(NamedTuple):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def pictured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pictured]:
-    """A server with runs that have completed, failed, and wait."""
+    """A server with runs that have completed, failed, wait, and run."""
     text = (ROOT / "examples/data/proposal.md").read_text(encoding="utf-8")
     async with DurableServer(tmp_path_factory.mktemp("pictured"), PICTURED) as server:
         api = server.api
@@ -59,6 +72,8 @@ async def pictured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pi
             return bool((await api.handler(asking))["waiting_for"]) and statuses == ["completed", "failed"]
 
         await until_seen(is_ready, "the runs have ended, or wait")
+        slow = {"start_event": {"day": "2026-04-01", "pause": 8}, "tags": ["nightly"]}
+        await api.wants("POST", "/workflows/nightly_batch/run-nowait", slow)
         yield Pictured(server, asking, done, failed)
 
 
@@ -67,17 +82,17 @@ async def test_every_view_is_seen(pictured: Pictured, open_page: Windows, window
     page = await open_page(pictured.server, "/#/runs", **WINDOWS[window])
     await expect(page.get_by_text("Publish the review of 'Proposal'?").first).to_be_visible()
     await expect(page.get_by_text("posted 22 · total 6776.25")).to_be_visible()
+    await expect(page.get_by_text(re.compile("^post( × [23])?$"))).to_be_visible()
     await _seen(page, f"runs-{window}")
     await page.goto(f"/#/runs/{pictured.asking}")
     await expect(page.get_by_role("button", name="Send Approval")).to_be_visible()
-    await expect(
-        page.get_by_role("region", name="Graph").get_by_role("button", name="publish: waits for")
-    ).to_be_attached()
+    graph = page.get_by_role("region", name="Graph")
+    await expect(graph.get_by_role("button", name="publish: waits for")).to_be_attached()
     await expect(page.get_by_role("region", name="Timeline").get_by_text("waits", exact=True)).to_be_visible()
     await _seen(page, f"run-asking-{window}")
     await page.goto(f"/#/runs/{pictured.batch}")
     await expect(page.get_by_role("listbox", name="Events").get_by_text("InvoiceSettled").first).to_be_visible()
-    await expect(page.get_by_role("region", name="Graph").get_by_text("done × 22")).to_be_visible()
+    await expect(graph.get_by_text("done × 22")).to_be_visible()
     await _seen(page, f"run-batch-{window}")
     await page.goto(f"/#/runs/{pictured.failed}")
     await expect(page.get_by_text(re.compile("KeyError.*customer")).first).to_be_visible()
@@ -90,10 +105,11 @@ async def test_every_view_is_seen(pictured: Pictured, open_page: Windows, window
     await _seen(page, f"workflows-{window}")
     await page.goto("/#/workflows/nightly_batch")
     await expect(page.get_by_role("img", name=re.compile("Runs over time")).locator("canvas")).to_be_visible()
-    await expect(page.get_by_role("region", name="Graph").get_by_text("InvoiceDue").first).to_be_visible()
+    await expect(graph.get_by_text("InvoiceDue").first).to_be_visible()
     await _seen(page, f"workflow-{window}")
     await page.goto("/#/server")
     await expect(page.get_by_text("healthy")).to_be_visible()
+    await expect(page.get_by_role("img", name=re.compile("^A commit takes .* now [0-9]"))).to_be_visible()
     await _seen(page, f"server-{window}")
 
 
@@ -102,3 +118,15 @@ async def _seen(page: Page, name: str) -> None:
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} scrolls sideways"
     assert await is_accessible(page)
     await screenshot(page, name, whole=True)
+    folder = os.environ.get("PICTURES")
+    if folder and name in DOCUMENTED:
+        await page.evaluate("scrollTo(0, 0)")
+        clip = await page.evaluate(_CONTENT)
+        await page.screenshot(path=Path(folder) / f"{DOCUMENTED[name]}.png", clip=clip, animations="disabled")
+
+
+_CONTENT = """() => {
+  const end = document.querySelector("main").getBoundingClientRect().bottom;
+  return {x: 0, y: 0, width: innerWidth, height: Math.min(innerHeight, Math.ceil(end))};
+}"""
+"""The part of the window that has something in it."""
