@@ -14,6 +14,7 @@ SLICE = 200
 """Items that are worked on in one go; a handler takes about 50 µs."""
 
 T = TypeVar("T")
+Told = TypeVar("Told")
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
@@ -46,7 +47,14 @@ class TaskTracker:
 
     async def run(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Do the work and return its result; a caller that is cancelled leaves it running."""
-        caller: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        return await self.result_of(work, name, asyncio.Future.set_result)
+
+    def result_of(
+        self, work: Coroutine[Any, Any, T], name: str, tell: Callable[[asyncio.Future[Told], T], object]
+    ) -> asyncio.Future[Told]:
+        """Do the work; returns a future for one caller, who may cancel it, of what the work raises. ``tell`` is called
+        with it and the work's result, and sees to it that the future is set, now or later."""
+        caller: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
 
         def ended(task: asyncio.Task[T]) -> None:
             self._tasks.discard(task)
@@ -58,12 +66,12 @@ class TaskTracker:
             elif (error := task.exception()) is not None:
                 caller.set_exception(error)
             else:
-                caller.set_result(task.result())
+                tell(caller, task.result())
 
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(ended)
-        return await caller
+        return caller
 
     def spawn(self, work: Coroutine[Any, Any, object], name: str) -> None:
         """Do the work; what it raises is logged."""

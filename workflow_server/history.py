@@ -50,6 +50,8 @@ class Note(NamedTuple):
     requirements: dict[str, Any] | None = None
     question: str | None = None
     reason: str | None = None
+    since: float | None = None
+    """Time of the last sign of life of the server that ran it before, by the wall clock."""
 
     def to_json(self) -> str:
         """Return what is stored beside the kind: all that is told, as ASCII."""

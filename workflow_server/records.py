@@ -451,6 +451,18 @@ class StoredHandler(NamedTuple):
     summary: str | None = None
     """The result in a phrase."""
 
+    @property
+    def ended_at(self) -> float | None:
+        """Return when its run ended, by the wall clock; None while it runs."""
+        if self.status == "running":
+            return None
+        return end_of(self.completed_at, self.updated_at, self.started_at)
+
+
+def end_of(completed_at: float | None, updated_at: float | None, started_at: float | None) -> float:
+    """Return when a run ended that has: of one that was stored without an end, its last change or its start; else 0."""
+    return next((time for time in (completed_at, updated_at, started_at) if time is not None), 0.0)
+
 
 class ListFilter(NamedTuple):
     """The handlers that a list is of, and its order: by their start, and by their ids where that is the same."""
@@ -470,6 +482,28 @@ class ListFilter(NamedTuple):
     newest_first: bool = False
     handler_ids: frozenset[str] | None = None
     """Those of which a handler is one; any for None."""
+    ended_after: float | None = None
+    ended_before: float | None = None
+    """Bounds of the end, likewise. With one, running runs do not belong to the list."""
+
+    @property
+    def is_of_ended(self) -> bool:
+        """Return whether the end of a run decides."""
+        return self.ended_after is not None or self.ended_before is not None
+
+    def has_started(self, started_at: float | None) -> bool:
+        """Return whether a start is within the bounds."""
+        return _within(started_at or 0.0, self.started_after, self.started_before)
+
+    def has_ended(self, ended_at: float | None) -> bool:
+        """Return whether an end is within the bounds; None stands for no end."""
+        if ended_at is None:
+            return not self.is_of_ended
+        return _within(ended_at, self.ended_after, self.ended_before)
+
+
+def _within(time: float, after: float | None, before: float | None) -> bool:
+    return (after is None or time > after) and (before is None or time < before)
 
 
 class ListCursor(NamedTuple):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow(25)
 
 ALIVE = 6.0
 """Seconds that the run with a timeout is alive before the kill: the server notes every 5 s that it is."""
-OVERDUE = 2.5
+OVERDUE = 4.5
 WITHIN = 7.0
 """The waits that end while the server is dead, and after it lives again."""
 YARDSTICKS = (4.0, 5.0, 9.5)
@@ -101,7 +101,6 @@ def test_a_wait_publishes_its_question_once(lived: Lived) -> None:
 def test_a_wait_overdue_at_the_restart_times_out_then(lived: Lived) -> None:
     assert result(lived.ended["overdue"]) == "timed out"
     assert ("timed-out", "2") in [(entry.kind, entry.item) for entry in after_kill(lived.entries)]
-    assert lived.order.index("overdue") < lived.order.index("within")
     assert lived.order.index("overdue") < lived.order.index("after 4.0")
 
 

@@ -79,6 +79,17 @@ def test_setting_the_wall_clock_does_not_move_it(wall: Wall, by: float) -> None:
     assert clock.now() + clock.behind() == NEAR(time.time(), abs=0.5)
 
 
+def test_its_distance_to_the_wall_clock_does_not_tremble(wall: Wall) -> None:
+    clock = ServerClock()
+    clock.resume(ago(clock.read(), 10.0))
+    behind = clock.behind()
+    for by in (0.0, 0.001, -0.002, 0.004):
+        wall.by = by
+        assert clock.behind() == behind
+    wall.by = 1.0
+    assert clock.behind() == NEAR(behind + 1.0, abs=0.5)
+
+
 @pytest.mark.parametrize("by", [-HOUR, HOUR])
 def test_the_next_server_goes_on_though_the_wall_clock_was_set(wall: Wall, by: float) -> None:
     first = ServerClock()

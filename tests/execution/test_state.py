@@ -199,7 +199,7 @@ async def test_writes_are_folded_in_the_order_in_which_they_were_made() -> None:
 operations = st.lists(
     st.tuples(
         st.sampled_from(["i0", "i1", "i2"]),
-        st.sampled_from(["set", "nested", "append", "count", "drop", "finish"]),
+        st.sampled_from(["set", "nested", "append", "grow", "grow all", "count", "drop", "fail", "finish"]),
         st.integers(0, 2),
     ),
     max_size=25,
@@ -211,8 +211,8 @@ async def test_once_all_steps_finished_the_durable_state_is_the_live_one(plan: l
     recording = Recording(DictState())
     replayed = recording.store.durable
     for invocation_id, what, n in [*plan, ("i0", "finish", 0), ("i1", "finish", 0), ("i2", "finish", 0)]:
-        if what == "finish":
-            replayed = apply(replayed, recording.store.take(invocation_id) or [])
+        if what in ("finish", "fail"):
+            replayed = apply(replayed, recording.store.take(invocation_id, begins_again=what == "fail") or [])
             continue
         with step(invocation_id):
             await write(recording.store, what, n)
@@ -229,6 +229,10 @@ async def write(store: RecordingStateStore[Any], what: str, n: int) -> None:
         items = await store.get("items", [])
         items.append(n)
         await store.set("items", items)
+    elif what == "grow":
+        (await store.get("items", [])).append(n)
+    elif what == "grow all":
+        (await store.get_state()).get("items", []).append(n)
     else:
         async with store.edit_state() as state:
             if what == "count":
@@ -300,6 +304,86 @@ async def test_changes_in_place_after_an_edit_are_recorded(how: str) -> None:
     live = await recording.store.get("memory")
     assert live[-1] == "c", "as the engine has it"
     assert recording.durable()["memory"] == live
+
+
+async def hold_a_part(store: RecordingStateStore[Any]) -> Any:
+    return await store.get("shared")
+
+
+async def hold_all(store: RecordingStateStore[Any]) -> Any:
+    return (await store.get_state()).shared
+
+
+class Lists(BaseModel):
+    shared: list[int] = [1]
+    own: list[int] = [1]
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize("hold", [hold_a_part, hold_all])
+@pytest.mark.parametrize("failed_holds", [hold_a_part, hold_all])
+async def test_a_failed_attempt_leaves_changes_to_those_who_hold_it(
+    hold: Callable[[Any], Any], failed_holds: Callable[[Any], Any], *, is_plain: bool
+) -> None:
+    recording = Recording(DictState(shared=[1], own=[1]) if is_plain else Lists())
+    with step("fails"):
+        await failed_holds(recording.store)
+        await recording.store.set("own", [1, 2])
+        # Its digest is not to hide the change from the step that made it.
+        await recording.store.get("shared")
+    with step("other"):
+        (await hold(recording.store)).append(2)
+    assert recording.store.take("fails", begins_again=True)
+    assert (recording.durable().shared, recording.durable().own) == ([1], [1, 2])
+    assert recording.store.take("other")
+    assert recording.durable().shared == [1, 2]
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_a_failed_attempt_records_what_no_other_step_holds(*, is_plain: bool) -> None:
+    recording = Recording(DictState(shared=[1], own=[1]) if is_plain else Lists())
+    with step("other"):
+        await recording.store.get("shared")
+        async with recording.store.edit_state() as state:
+            state.own = [1, 2]
+    with step("fails"):
+        (await recording.store.get("own")).append(3)
+        (await recording.store.get("shared")).append(2)
+    assert recording.store.take("fails", begins_again=True)
+    assert (recording.durable().shared, recording.durable().own[-1]) == ([1], 3)
+    recording.store.take("other")
+    assert encode_state(await recording.store.get_state(), recording.codec) == recording.store.durable
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize("hold", [hold_a_part, hold_all])
+async def test_a_transaction_leaves_changes_in_place_to_their_step(
+    hold: Callable[[Any], Any], *, is_plain: bool
+) -> None:
+    recording = Recording(DictState(shared=[1], own=[1]) if is_plain else Lists())
+    with step("holds"):
+        (await hold(recording.store)).append(2)
+    for number in (2, 3):
+        with step("edits"):
+            async with recording.store.edit_state() as state:
+                state.own = [*state.own, number]
+    assert recording.store.take("edits")
+    assert (recording.durable().shared, recording.durable().own) == ([1], [1, 2, 3])
+    assert recording.store.take("holds")
+    assert recording.durable() == await recording.store.get_state()
+    assert recording.durable().shared == [1, 2]
+
+
+async def test_a_transaction_records_what_its_own_step_had_changed() -> None:
+    recording = Recording(DictState(shared=[1], own=[1]))
+    with step("other"):
+        await recording.store.get_state()
+    with step("edits"):
+        (await recording.store.get("shared")).append(2)
+        async with recording.store.edit_state() as state:
+            state["own"] = [2]
+    assert recording.store.take("edits")
+    assert recording.durable() == DictState(shared=[1, 2], own=[2])
 
 
 async def test_a_step_that_only_reads_records_nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 from workflows import Context, Workflow, step
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
@@ -71,6 +71,20 @@ class Bare(Workflow):
     @step
     async def take(self, ev: StartEvent) -> StopEvent:
         return StopEvent(result=dict(ev.items()))
+
+
+class Signature(StartEvent):
+    """A secret to sign with."""
+
+    key: SecretStr
+
+
+class Signing(Workflow):
+    """Ends with the length of its secret."""
+
+    @step
+    async def sign(self, ev: Signature) -> StopEvent:
+        return StopEvent(result=f"{len(ev.key.get_secret_value())} characters")
 
 
 class Asked(InputRequiredEvent):
@@ -169,6 +183,7 @@ class Slot(Workflow):
 
 orders = Orders(timeout=None)
 bare = Bare(timeout=None)
+signing = Signing(timeout=None)
 asking = Asking(timeout=None)
 fragile = Fragile(timeout=None)
 slot = Slot(timeout=None, num_concurrent_runs=1)

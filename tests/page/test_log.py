@@ -141,6 +141,21 @@ async def test_internal_events_and_earlier_runs_are_shown(server: DurableServer,
     await expect(log).to_contain_text("summarise was left, with Counted, returned Summary")
 
 
+async def test_events_keep_their_times_when_a_run_is_continued(server: DurableServer, page: Page) -> None:
+    handler = await server.api.start("chain", text="one two", gate="continued")
+    log = await open_log(page, handler)
+    await expect(log).to_contain_text("one")
+    server.ledger.open("continued")
+    end = log.get_by_role("option").filter(has_text="Summary").first
+    before = await end.inner_text()
+    await expect(panel(page)).to_contain_text("3 events")
+    again = {"handler_id": handler["handler_id"], "start_event": {"text": "three"}}
+    await server.api.wants("POST", "/workflows/chain/run", again)
+    await expect(panel(page)).to_contain_text("6 events")
+    await expect(log).to_contain_text("The run was started")
+    assert await end.inner_text() == before
+
+
 @pytest.mark.slow(30)
 async def test_a_hundred_thousand_events_are_quick_to_use(server: DurableServer, page: Page) -> None:
     handler = await server.api.start("loop", rounds=100, events=MANY // 100)

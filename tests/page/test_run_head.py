@@ -49,6 +49,7 @@ async def test_a_completed_run_shows_its_result_and_facts(server: DurableServer,
     )
     await page.get_by_role("navigation", name="Breadcrumb").get_by_role("link", name="orders").click()
     await page.wait_for_url("**/#/runs?workflow=orders")
+    await expect(page.get_by_role("button", name="Remove the filter workflow: orders")).to_be_visible()
 
 
 async def test_a_failed_run_shows_its_error_and_is_retried(server: DurableServer, page: Page) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 import pytest_asyncio
@@ -16,10 +17,13 @@ from tests.harness.browser import LOST, Problems, Windows, down, is_accessible, 
 from tests.harness.server_process import DurableServer
 from tests.harness.waiting import until_seen
 from tests.page.conftest import HERE
+from tests.page.seeds import begin_earlier
 
 FLOWS = str(HERE / "runs_flows.py")
 HOSTILE = "<img src=x onerror=alert(1)>"
 FULL, READ = "a-token-that-may-do-all", "a-token-that-may-read"
+BEHIND = "Object.defineProperty(document, 'hidden', {get: () => !globalThis.isSeen})"
+"""Makes a tab one that was opened behind others, until it is seen."""
 ENDED = "status=completed&status=failed&status=cancelled"
 
 
@@ -126,6 +130,23 @@ async def test_fields_of_a_result_are_told_as_a_phrase(page: Page) -> None:
     assert dict(zip(PHRASES, told, strict=True)) == PHRASES
 
 
+async def test_failures_are_counted_and_listed_by_their_ends(server: DurableServer, open_page: Windows) -> None:
+    [failed] = await start_many(server, 1, "importing")
+    await begin_earlier(server, failed, 2 * 86_400)
+    page = await open_page(server, "/#/runs")
+    await view(page, "1 failed, 24 h").click()
+    await expect(row(page, failed)).to_contain_text("2 d ago")
+    await expect(page.get_by_role("list", name="Filters")).to_contain_text("ended last 24 hours")
+    # As it comes, and by a link to a time.
+    [another] = await start_many(server, 1, "importing")
+    await expect(row(page, another)).to_be_visible()
+    await page.goto("/#/runs?ended_after=2026-01-01T00:00:00Z")
+    await start(server, "searching")
+    await expect(view(page, "1 running")).to_be_visible()
+    await expect(row(page, failed)).to_be_visible()
+    assert await ids(page) == [another, failed]
+
+
 async def test_filters_are_in_the_link_and_can_be_taken_away(server: DurableServer, page: Page) -> None:
     [first] = await start_many(server, 1, "greeting", "customer: 1")
     [second] = await start_many(server, 1, "importing", "customer: 1", "nightly")
@@ -171,6 +192,34 @@ async def test_filters_are_in_the_link_and_can_be_taken_away(server: DurableServ
     await page.get_by_label("Started before").fill("2001-01-01T00:00")
     await page.get_by_role("button", name="Apply").click()
     await expect(page.get_by_role("heading", name="No run matches these filters")).to_be_visible()
+
+
+@pytest.mark.parametrize("query", ["show=constructor", "show=__proto__", "since=toString"])
+async def test_a_link_with_an_unknown_filter_shows_all_runs(
+    open_page: Windows, server: DurableServer, query: str
+) -> None:
+    [handler_id] = await start_many(server, 1, "greeting")
+    page = await open_page(server, f"/#/runs?{query}")
+    await expect(row(page, handler_id)).to_be_visible()
+
+
+async def test_links_of_other_views_narrow_the_list(server: DurableServer, page: Page) -> None:
+    [failed] = await start_many(server, 1, "importing")
+    waiting = await asked(server, "Anyone?")
+    links: set[str] = set()
+    for place in ("workflows", "workflows/importing", "server", f"runs/{waiting}"):
+        await page.goto(f"/#/{place}")
+        await expect(page.locator("a[href*='#/runs?']").first).to_be_visible()
+        links |= set(await page.locator("a[href*='#/runs?']").evaluate_all("(all) => all.map((one) => one.hash)"))
+    known = {"show", "workflow", "tag", "version", "q", "since", "after", "before", "ended_after", "order"}
+    assert {name for link in links for name, _ in parse_qsl(link.partition("?")[2])} <= known
+    await page.goto("/" + next(link for link in links if "importing" in link and "failed" in link))
+    await expect(row(page, failed)).to_be_visible()
+    await page.goto("/" + next(link for link in links if "show=suspended" in link))
+    await expect(page.get_by_role("heading", name="Nothing is suspended")).to_be_visible()
+    await page.goto("/" + next(link for link in links if "show=unfinished" in link and "asking" in link))
+    await expect(row(page, waiting)).to_be_visible()
+    assert await ids(page) == [waiting]
 
 
 async def test_the_list_keeps_its_place_while_runs_come(server: DurableServer, page: Page) -> None:
@@ -300,7 +349,8 @@ async def test_actions_on_runs_that_wait_spare_the_others(
     await dialog.get_by_role("button", name="Close").last.click()
 
     await choose(page, "Cancel")
-    await dialog.get_by_role("button", name="Cancel 1 run").click()
+    async with page.expect_request(re.compile(r"/bulk/cancel\?.*now=waiting")):
+        await dialog.get_by_role("button", name="Cancel 1 run").click()
     await expect(dialog).to_contain_text("1 run cancelled.")
     assert [handler["handler_id"] for handler in await server.api.running()] == [searching]
 
@@ -333,6 +383,19 @@ async def test_the_list_goes_on_after_a_restart(server: DurableServer, page: Pag
     await server.api.send(waiting, "Answer", name="Ada")
     await expect(row(page, waiting)).to_contain_text("answered by Ada")
     await expect(page.get_by_text("not connected")).to_have_count(0)
+
+
+async def test_tabs_behind_others_leave_the_connections_to_them(server: DurableServer, page: Page) -> None:
+    waiting = [await asked(server, f"Question {number}?") for number in range(4)]
+    await page.context.add_init_script(BEHIND)
+    tabs = [await page.context.new_page() for _ in waiting]
+    for tab, handler_id in zip(tabs, waiting, strict=True):
+        await tab.goto(f"/#/runs/{handler_id}")
+    # A browser has six connections to a server, and a stream keeps its own.
+    assert await page.evaluate("fetch('server').then(({status}) => status)") == 200
+    await tabs[0].evaluate("globalThis.isSeen = true; document.dispatchEvent(new Event('visibilitychange'))")
+    await server.api.send(waiting[0], "Answer", name="Ada")
+    await expect(tabs[0].get_by_role("region", name="Result")).to_contain_text("answered by Ada")
 
 
 async def test_hostile_texts_are_only_texts(server: DurableServer, page: Page) -> None:

@@ -105,6 +105,24 @@ async def test_the_server_view_fits_a_phone(examples: DurableServer, open_page: 
     await screenshot(page, "server-phone", whole=True)
 
 
+async def test_a_view_that_could_not_be_loaded_comes_by_itself(
+    examples: DurableServer, open_page: Windows, problems: Problems
+) -> None:
+    page = await open_page(examples, "/#/runs")
+    await expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()
+    async with down(examples, problems):
+        await page.get_by_role("navigation", name="Main").get_by_role("link", name="Workflows").click()
+        await expect(page.get_by_text("This part of the page could not be loaded.")).to_be_visible()
+        await expect(page.get_by_text("not connected")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Workflows", level=1)).to_be_visible()
+    problems.allow(LOST, "dynamically imported")
+
+
+async def test_an_id_that_is_no_id_is_told(examples: DurableServer, open_page: Windows) -> None:
+    page = await open_page(examples, "/#/runs/..")
+    await expect(page.get_by_role("heading", name="There is no such run")).to_be_visible()
+
+
 async def test_a_place_that_does_not_exist_leads_back(examples: DurableServer, open_page: Windows) -> None:
     page: Page = await open_page(examples, "/#/nowhere/at/all")
     await expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()

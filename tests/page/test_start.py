@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,28 @@ async def test_a_run_is_started_again_with_the_same_input(
     assert await phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert await is_accessible(phone)
     await screenshot(phone, "start-phone-dark", whole=True)
+
+
+async def test_a_continued_run_starts_again_with_its_last_input(server: DurableServer, page: Page) -> None:
+    first = await server.api.start("bare", text="the first")
+    handler_id = (await server.api.finished(first["handler_id"]))["handler_id"]
+    body = {"handler_id": handler_id, "start_event": {"text": "the second"}}
+    await server.api.wants("POST", "/workflows/bare/run", body)
+    await page.goto(f"/#/runs/{handler_id}")
+    await page.get_by_role("link", name="Start again").click()
+    await expect(page.get_by_text(f"With the input of run {handler_id}.")).to_be_visible()
+    await page.get_by_role("button", name="Start", exact=True).click()
+    assert "the second" in await text_of(server, await started(page))
+
+
+async def test_a_secret_is_asked_for_when_a_run_starts_again(server: DurableServer, page: Page) -> None:
+    handler_id = (await server.api.start("signing", key="the key"))["handler_id"]
+    await page.goto(f"/#/start/signing?from={handler_id}")
+    key = page.get_by_label("key", exact=True)
+    await expect(key).to_have_accessible_description("Secrets are not shown again: enter it anew.")
+    await page.get_by_role("button", name="Start", exact=True).click()
+    await expect(key).to_be_focused()
+    await expect(page).to_have_url(re.compile("/start/signing"))
+    await key.fill("the key again")
+    await page.get_by_role("button", name="Start", exact=True).click()
+    assert "13 characters" in await text_of(server, await started(page))

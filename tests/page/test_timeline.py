@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
@@ -150,6 +151,29 @@ CONSISTENT = """async () => {
     half: half.executions.every((one) => one.end === null || one.end - one.begin === 80),
   };
 }"""
+
+
+DOWN = """async (sign) => {
+  const root = document.querySelector('script[type=module]').src.replace(/main\\.js.*/, '');
+  const { createDerivation } = await import(`${root}views/run/executions.js`);
+  const begin = Date.UTC(2026, 2, 31);
+  const derivation = createDerivation();
+  const note = (second, kind, more) => derivation.push([{ cursor: `${second}.0`, run_id: 'run', kind, worker: '0',
+    time: new Date(begin + second * 1000).toISOString(), ...more }]);
+  note(0, 'started', {});
+  note(10, 'step_began', { step: 'work', event: 'Item' });
+  const since = sign === null ? null : new Date(begin + sign * 1000).toISOString();
+  note(60, 'resumed', { reason: 'crash', since });
+  const { executions, spans } = derivation.value();
+  return [...executions.map(({ end }) => (end - begin) / 1000), ...spans.map((span) => (span.begin - begin) / 1000)];
+}"""
+
+
+@pytest.mark.parametrize(("sign", "since"), [(40, 40), (8, 10), (None, 10), (70, 60)])
+async def test_the_server_is_down_from_its_last_sign_of_life(
+    server: DurableServer, page: Page, sign: int | None, since: int
+) -> None:
+    assert await page.evaluate(DOWN, sign) == [since, since]
 
 
 async def test_ten_thousand_executions_are_derived_alike(server: DurableServer, page: Page) -> None:

@@ -64,6 +64,9 @@ async def test_a_workflow_shows_figures_graph_steps_and_events(server: DurableSe
     await figures.get_by_role("link", name="Ended").click()
     await expect(page.get_by_role("table", name="Runs").get_by_role("row")).to_have_count(2)
     await expect(page.get_by_role("button", name="workflow: nightly_batch")).to_be_visible()
+    await page.go_back()
+    await figures.get_by_role("link", name="Running now").click()
+    await expect(page.get_by_role("heading", name="Runs", level=1)).to_be_attached()
 
 
 async def test_a_workflow_shows_its_new_runs_by_itself(server: DurableServer, open_page: Windows) -> None:

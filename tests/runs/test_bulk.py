@@ -50,6 +50,21 @@ class Gated(Workflow):
         return StopEvent()
 
 
+class SlowAndGated(Workflow):
+    """Asks, and ends when its gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.gate, self.answered = asyncio.Event(), asyncio.Event()
+
+    @step
+    async def wait(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent())
+        self.answered.set()
+        await self.gate.wait()
+        return StopEvent()
+
+
 async def statuses(manager: RuntimeManager) -> dict[str, str]:
     return {handler.handler_id: handler.status for handler in await manager.list_handlers(None, None)}
 
@@ -138,6 +153,26 @@ async def test_a_run_that_was_begun_meanwhile_is_not_cancelled(managing: Managin
         meanwhile(manager, answer_and_go_on)
         assert (await manager.cancel_matching(ListFilter(tags=["old"]), None, 100)).handler_ids == []
         assert await statuses(manager) == {handler_id: "running"}
+
+
+async def test_a_run_that_does_something_else_meanwhile_is_not_cancelled(
+    managing: Managing, meanwhile: Meanwhile
+) -> None:
+    slow = SlowAndGated()
+    async with managing(slow=slow) as manager:
+        first, second = [(await manager.start("slow", RunRequest())).handler_id for _ in range(2)]
+        for handler_id in (first, second):
+            await asked(manager, handler_id)
+
+        async def answer() -> None:
+            await manager.send(first, ANSWER, None, None)
+            await slow.answered.wait()
+
+        meanwhile(manager, answer)
+        page = await manager.cancel_matching(ListFilter(), None, 100, states=("waiting",))
+        assert page.handler_ids == [second]
+        assert await statuses(manager) == {first: "running", second: "cancelled"}
+        slow.gate.set()
 
 
 async def test_runs_that_end_by_themselves_meanwhile_are_not_cancelled(

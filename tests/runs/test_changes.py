@@ -71,7 +71,7 @@ def test_beyond_a_size_the_first_changes_are_dropped(monkeypatch: pytest.MonkeyP
         (ListFilter(["failed"], workflow_names=["other"]), ["left", "purged"]),
         (ListFilter(tags=["x"]), ["left", "handler", "purged"]),
         (ListFilter(tags=["x", "y"]), ["left", "left", "purged"]),
-        (ListFilter(text="RUN-A"), ["handler", "left", "purged"]),
+        (ListFilter(text="RUN-A"), ["left", "handler", "purged"]),
     ],
 )
 def test_a_reader_is_told_what_belongs_to_its_list(wanted: ListFilter, keys: list[str]) -> None:
@@ -89,3 +89,15 @@ def test_a_handler_leaves_a_list_only_where_it_may_have_been_in_it() -> None:
     wanted = ListFilter(["failed"])
     assert [one.key for one in told(log.after(0), wanted, 0)] == ["left"]
     assert [one.key for one in told(log.after(1), wanted, 1)] == []
+
+
+def test_a_reader_that_comes_back_behind_any_line_misses_no_leaving() -> None:
+    log = ChangeLog(0)
+    put(log, "a", "1", turned=True)
+    put(log, "b", "1")
+    put(log, "a", "2")
+    wanted = ListFilter(text="run-b")
+    lines = list(told(log.after(0), wanted, 0))
+    assert [(one.key, one.value) for one in lines] == [("left", '"a"'), ("handler", "1")]
+    assert [one.key for one in told(log.after(lines[0].place), wanted, lines[0].place)] == ["left", "handler"]
+    assert list(told(log.after(lines[1].place), wanted, lines[1].place)) == []

@@ -240,7 +240,7 @@ async def test_a_wait_is_told_with_its_answer_and_who_sent_it(managing: Managing
     sent = [(entry["event"], entry["by"]) for entry in entries if entry["kind"] == "event_sent"]
     assert sent == [("Answer", "bob"), ("Answer", "ann")]
     assert Counter(kinds(entries))["released"] == Counter(kinds(entries))["resumed"] >= 2
-    assert {entry["reason"] for entry in entries if entry["kind"] == "resumed"} == {"release"}
+    assert {(entry["reason"], entry["since"]) for entry in entries if entry["kind"] == "resumed"} == {("release", None)}
     order = kinds(entries, "idle", "released", "resumed", "event_unhandled")
     assert order == [
         "started", "step_began", "wait_began", "step_ended", "event_published", "event_sent", "event_sent",
@@ -287,7 +287,10 @@ async def test_a_step_that_a_crash_interrupts_begins_twice(managing: Managing, d
         await manager.cancel(handler_id, by="ann")
         entries = await history(manager, handler_id)
     assert kinds(entries) == ["started", *["step_began", "resumed"] * 2, "step_began", "cancel_requested", "cancelled"]
-    assert [entry["reason"] for entry in entries if entry["kind"] == "resumed"] == ["crash", "restart"]
+    crash, restart = [entry for entry in entries if entry["kind"] == "resumed"]
+    assert (crash["reason"], restart["reason"]) == ("crash", "restart")
+    begun = [entry["time"] for entry in entries if entry["kind"] == "step_began"]
+    assert crash["since"] < crash["time"] < begun[1] < restart["since"] < restart["time"]
     assert of(entries, "cancel_requested")["by"] == "ann"
 
 

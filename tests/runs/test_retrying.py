@@ -742,26 +742,41 @@ class Held(BaseModel):
 
 
 class Shared(Workflow):
-    """Fails when another step has changed what its first attempt, the first that writes at all, had made."""
+    """Fails when another step has changed what its first attempt, the first that writes at all, had made.
 
-    def __init__(self) -> None:
+    That is changed in the first attempt by a step that ends in the second one, or in the second attempt.
+    """
+
+    def __init__(self, changed_in: int) -> None:
         super().__init__(timeout=None)
+        self.changed_in = changed_in
         self.broken = True
         self.attempts = 0
+        self.made = self.changed = self.over = False
 
     async def make(self, ctx: Context[Any]) -> StopEvent:
         self.attempts += 1
         if self.attempts == 1:
             await ctx.store.set("pair", Pair(first=1, second=1))
+            self.made = True
         if self.broken:
+            await until(lambda: self.over if self.attempts == 2 else self.changed or self.changed_in == 2)
             raise Broken
         return StopEvent(result=repr(await ctx.store.get("pair")))
 
-    async def change(self, ctx: Context[Any]) -> None:
-        await until(lambda: self.attempts == 1)
+    async def change(self, ctx: Context[Any]) -> Third:
+        await until(lambda: self.made and self.attempts == self.changed_in)
         pair = await ctx.store.get("pair")
         pair.second += 1
         pair.names.append("changed")
+        self.changed = True
+        await until(lambda: self.attempts == 2)
+        return Third()
+
+    @step
+    async def end(self, ev: Third) -> StopEvent | None:
+        self.over = True
+        return None
 
 
 class SharedByKeys(Shared):
@@ -770,14 +785,13 @@ class SharedByKeys(Shared):
         ctx.send_event(First())
         return Second()
 
-    @step(retry_policy=retry_policy(wait=wait_fixed(0.1), stop=stop_after_attempt(2)))
+    @step(retry_policy=retry_policy(wait=wait_fixed(0), stop=stop_after_attempt(2)))
     async def one(self, ctx: Context, ev: First) -> StopEvent:
         return await self.make(ctx)
 
     @step
-    async def other(self, ctx: Context, ev: Second) -> StopEvent | None:
-        await self.change(ctx)
-        return None
+    async def other(self, ctx: Context, ev: Second) -> Third:
+        return await self.change(ctx)
 
 
 class SharedTyped(Shared):
@@ -786,24 +800,75 @@ class SharedTyped(Shared):
         ctx.send_event(First())
         return Second()
 
-    @step(retry_policy=retry_policy(wait=wait_fixed(0.1), stop=stop_after_attempt(2)))
+    @step(retry_policy=retry_policy(wait=wait_fixed(0), stop=stop_after_attempt(2)))
     async def one(self, ctx: Context[Held], ev: First) -> StopEvent:
         return await self.make(ctx)
 
     @step
-    async def other(self, ctx: Context[Held], ev: Second) -> StopEvent | None:
-        await self.change(ctx)
-        return None
+    async def other(self, ctx: Context[Held], ev: Second) -> Third:
+        return await self.change(ctx)
 
 
+@pytest.mark.parametrize("changed_in", [1, 2])
 @pytest.mark.parametrize("kind", [SharedByKeys, SharedTyped])
-async def test_an_object_of_a_failed_attempt_stays_as_it_was_changed(managing: Managing, kind: type[Shared]) -> None:
-    workflow = kind()
+async def test_an_object_of_a_failed_attempt_stays_as_it_was_changed(
+    managing: Managing, kind: type[Shared], changed_in: int
+) -> None:
+    workflow = kind(changed_in)
     async with managing(w=workflow) as manager:
         failed = await run(manager)
+        assert workflow.over
         workflow.broken = False
         over = await retried(manager, failed.handler_id)
         assert result_of(over) == "Pair(first=1, second=2, names=['changed'])"
+
+
+class Counting(Workflow):
+    """Fails after a transaction, while another step has changed what it had fetched."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=None)
+        self.broken = True
+        self.attempts = 0
+        self.changed = self.over = False
+
+    @step
+    async def begin(self, ctx: Context, ev: StartEvent) -> First | Second | None:
+        await ctx.store.set("names", [])
+        ctx.send_event(First())
+        return Second()
+
+    @step(retry_policy=retry_policy(wait=wait_fixed(0), stop=stop_after_attempt(2)))
+    async def count(self, ctx: Context, ev: First) -> StopEvent:
+        self.attempts += 1
+        await until(lambda: self.changed)
+        async with ctx.store.edit_state() as state:
+            state["count"] = state.get("count", 0) + 1
+        if self.broken:
+            await until(lambda: self.attempts == 1 or self.over)
+            raise Broken
+        return StopEvent(result=[await ctx.store.get("count"), await ctx.store.get("names")])
+
+    @step
+    async def change(self, ctx: Context, ev: Second) -> Third:
+        (await ctx.store.get("names")).append("changed")
+        self.changed = True
+        await until(lambda: self.attempts == 2)
+        return Third()
+
+    @step
+    async def end(self, ev: Third) -> StopEvent | None:
+        self.over = True
+        return None
+
+
+async def test_a_transaction_of_a_failed_attempt_takes_no_others_with_it(managing: Managing) -> None:
+    workflow = Counting()
+    async with managing(w=workflow) as manager:
+        failed = await run(manager)
+        assert workflow.over
+        workflow.broken = False
+        assert result_of(await retried(manager, failed.handler_id)) == [1, ["changed"]]
 
 
 class Background(Workflow):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.harness.managing import Managing
 from tests.harness.runs import asked, damage, ended, in_memory, released, suspended, until
 from workflow_server.errors import HandlerNotFound
 from workflow_server.protocol.handlers import IdempotencyKey, RetryRequest, RunRequest
+from workflow_server.records import ListFilter
 from workflow_server.runs.exceptions import RunNotOver, RunSucceeded, RunSuspended
 from workflow_server.runs.manager import RuntimeManager
 from workflow_server.runs.suspension import suspensions
@@ -189,6 +191,21 @@ async def retries(manager: RuntimeManager, handler_id: str) -> list[object]:
         for entry in entries
         if entry["kind"] in {"retried", "resumed"}
     ]
+
+
+async def test_suspended_runs_are_retried_together(managing: Managing) -> None:
+    async with managing(asks=Asks(timeout=None)) as manager:
+        ids = [await waiting(manager) for _ in range(2)]
+    Moody.unfit = True
+    async with managing(asks=Asks(timeout=None)) as manager:
+        for handler_id in ids:
+            await suspended(manager, handler_id)
+        again = partial(manager.retry_matching, ListFilter(("running",)), None, 10, states=("suspended",))
+        page = await again(RetryRequest())
+        assert (page.handler_ids, list(page.refused)) == ([], ids)
+        Moody.unfit = False
+        assert (await again(RetryRequest())).handler_ids == ids
+        assert (await again(RetryRequest())).handler_ids == []
 
 
 async def test_a_retry_of_a_suspended_run_is_another_try(managing: Managing) -> None:

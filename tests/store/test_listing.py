@@ -105,6 +105,27 @@ def test_handlers_that_are_named_are_listed(
     assert (nobody.handlers, nobody.cursor) == ([], None)
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("few", [READ, 3])
+def test_few_or_many_that_ended_in_a_time_are_listed(
+    connection: sqlite3.Connection, newest_first: bool, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "READ", few)
+    add(connection, 40)
+    connection.execute("UPDATE handlers SET completed_at = 5000 - started_at WHERE status = 'failed'")
+    connection.execute("UPDATE handlers SET updated_at = 3990 WHERE status = 'cancelled'")
+    wanted = ListFilter(ended_after=3980.0, ended_before=3995.0, newest_first=newest_first)
+    expected = [f"h{number:05}" for number in range(40) if STATUSES[number % 4] == "cancelled"]
+    expected += [f"h{number:05}" for number in range(6, 20) if STATUSES[number % 4] == "failed"]
+    found: list[str] = []
+    cursor = None
+    while not found or cursor is not None:
+        one = page(connection, wanted, cursor=cursor, limit=3, with_results=False)
+        found += [handler.handler_id for handler in one.handlers]
+        cursor = one.cursor
+    assert found == sorted(expected, reverse=newest_first)
+
+
 def test_the_present_takes_one_statement_and_a_part_of_each_result(connection: sqlite3.Connection) -> None:
     add(connection, 24)
     connection.execute("UPDATE payloads SET result = ?", (RESULT % ("x" * 1_000_000),))

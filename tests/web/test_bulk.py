@@ -51,6 +51,18 @@ async def test_handlers_that_match_are_deleted_and_others_stay(served: Served) -
     assert await statuses(served) == {}
 
 
+async def test_what_ended_before_is_deleted_and_no_running_one(served: Served) -> None:
+    waiting = await served.start("ask")
+    old, failed, new = [await served.finish(name) for name in ("echo", "fail", "echo")]
+    at = (await served.get(f"/handlers/{new}"))[1]["started_at"].replace("+", "%2B")
+    answer = await cancel(served, f"ended_before={at}&purge=true")
+    assert sorted(answer["handler_ids"]) == sorted([old, failed])
+    assert set(await statuses(served)) == {waiting, new}
+    status, refused = await served.post(f"/bulk/cancel?ended_before={at}&running=true")
+    assert (status, "purge=true" in refused["detail"]) == (400, True)
+    assert (await served.post(f"/bulk/retry?ended_after={at}&dry_run=true"))[1]["handler_ids"] == []
+
+
 async def test_many_handlers_are_deleted_page_by_page(served: Served) -> None:
     done = [await served.finish("echo", text="x") for _ in range(5)]
     found: list[list[str]] = []

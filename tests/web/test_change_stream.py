@@ -233,6 +233,26 @@ async def test_tags_and_texts_are_filters(served: Served, query: str) -> None:
             assert await follower.until(lambda line: line.get("left") == first["handler_id"])
 
 
+async def test_times_are_filters(served: Served) -> None:
+    begun, past = await served.finish("echo", text="x"), "2020-01-01T00:00:00Z"
+    async with (
+        following(served) as witness,
+        following(served, f"&ended_after={past}") as ended,
+        following(served, f"&ended_before={past}") as before,
+        following(served, f"&started_after={past}&started_before={past}") as never,
+    ):
+        waiting = await served.start("ask")
+        await witness.in_state(waiting, "waiting")
+        await served.post(f"/handlers/{waiting}/cancel")
+        await ended.handler(waiting, status="cancelled")
+        await served.post(f"/handlers/{begun}/cancel?purge=true")
+        for follower in (ended, before, never):
+            await follower.until(lambda line: line.get("purged") == begun)
+        assert {one["status"] for one in ended.told(waiting)} == {"cancelled"}
+        assert not before.told(waiting)
+        assert not never.told(waiting)
+
+
 async def test_steps_of_runs_that_never_matched_are_no_lines(serve: Serve) -> None:
     works = Works()
     served = await serve(workflows={"works": works})
@@ -251,7 +271,17 @@ async def test_steps_of_runs_that_never_matched_are_no_lines(serve: Serve) -> No
 
 
 @pytest.mark.parametrize(
-    "query", ["cursor=1", "cursor=00000000.-1", "cursor=abc", "status=x", "limit=1", "sse=maybe", "cursor=a&cursor=b"]
+    "query",
+    [
+        "cursor=1",
+        "cursor=00000000.-1",
+        "cursor=abc",
+        "status=x",
+        "limit=1",
+        "sse=maybe",
+        "cursor=a&cursor=b",
+        "ended_after=x",
+    ],
 )
 async def test_a_parameter_that_is_not_valid_is_400(served: Served, query: str) -> None:
     status, _ = await served.get(f"/handlers/stream?{query}")

@@ -258,6 +258,25 @@ async def test_a_list_can_be_bounded_by_the_start(serve: Serve, tmp_path: Path) 
     assert [one["handler_id"] for one in whole] == ["stored0000"]
 
 
+async def test_a_list_can_be_bounded_by_the_end(served: Served) -> None:
+    running = await served.start("ask")
+    ended = [await served.finish(name) for name in ("echo", "fail", "echo")]
+    _, last = await served.get(f"/handlers/{ended[2]}")
+    at = last["started_at"].replace("+", "%2B")
+    for query, expected in (
+        (f"ended_after={at}", [[ended[2]]]),
+        (f"ended_before={at}", [ended[:2]]),
+        (f"ended_before={at}&status=failed", [[ended[1]]]),
+        (f"ended_after={at}&status=failed", [[]]),
+        ("ended_after=2020-01-01", [ended]),
+        ("ended_after=2020-01-01&order=desc", [ended[::-1]]),
+    ):
+        assert ids(await read_pages(served, f"limit=10&{query}")) == expected, query
+    whole = (await served.get("/handlers?ended_after=2020-01-01"))[1]["handlers"]
+    assert [one["handler_id"] for one in whole] == ended
+    assert ids(await read_pages(served, "limit=10&started_after=2020-01-01")) == [[running, *ended]]
+
+
 async def test_a_time_without_an_offset_is_utc_wherever_the_server_is(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +329,8 @@ async def test_a_list_goes_on_where_few_handlers_match(
         ("include=everything&limit=1", "include"),
         ("started_after=yesterday", "started_after"),
         ("started_after=", "started_after"),
+        ("ended_after=yesterday", "ended_after"),
+        ("ended_before=now", "ended_before"),
         ("started_before=10000-01-01T00:00:00Z", "started_before"),
         ("started_after=2026-01-01&started_after=2026-01-02", "started_after"),
     ],

@@ -226,10 +226,54 @@ async def test_a_list_can_be_limited_to_what_runs_do(serve: Serve) -> None:
             assert len(handlers) == len(names)
 
 
-async def test_a_state_that_there_is_not_is_400(served: Served) -> None:
-    status, answer = await served.get("/handlers?now=waiting&now=sleeping")
-    assert (status, "now" in answer["detail"], "stalled" in answer["detail"]) == (400, True, True)
-    assert (await served.post("/bulk/cancel?now=waiting&running=true"))[0] == 400
+async def test_bulk_actions_can_be_limited_to_what_runs_do(serve: Serve) -> None:
+    served = await serve(workflows=flows(), idle_timeout=None, grace_period=0.1)
+    ids = await start_each(served)
+    stalled, waiting, queued = (ids[name] for name in ("stalled", "waiting", "queued"))
+    for query, dry, done in (
+        ("now=waiting&running=true", [waiting], [waiting]),
+        ("now=stalled&now=queued&running=true&purge=true", [stalled, queued], [stalled, queued]),
+        ("now=waiting&now=stalled&running=true", [], []),
+    ):
+        _, found = await served.post(f"/bulk/cancel?{query}&dry_run=true")
+        assert sorted(found["handler_ids"]) == sorted(dry), query
+        _, found = await served.post(f"/bulk/cancel?{query}")
+        assert sorted(found["handler_ids"]) == sorted(done), query
+    left = {one["handler_id"]: one["status"] for one in (await served.get("/handlers"))[1]["handlers"]}
+    assert left == {**{ids[name]: "running" for name in ("retrying", "running", "first")}, waiting: "cancelled"}
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "GET /handlers?now=waiting&now=sleeping",
+        "POST /bulk/cancel?now=sleeping&running=true",
+        "POST /bulk/cancel?now=waiting",
+        "POST /bulk/cancel?now=&running=true&purge=true",
+        "POST /bulk/retry?now=waiting",
+        "POST /bulk/retry?now=",
+        "GET /handlers/stream?now=waiting",
+    ],
+)
+async def test_a_state_that_there_is_not_is_400(served: Served, request_line: str) -> None:
+    method, path = request_line.split()
+    status, answer = await (served.get(path) if method == "GET" else served.post(path))
+    assert status == 400, answer
+
+
+async def test_suspended_runs_are_retried_by_their_state(serve: Serve, tmp_path: Path) -> None:
+    first = await serve(db=tmp_path / "db", workflows=flows(), idle_timeout=None, grace_period=0.1)
+    handler_id = await first.start("approves")
+    await until_seen(in_state(first, handler_id, "waiting"), "the run never waited")
+    await first.runner.cleanup()
+    served = await serve(db=tmp_path / "db")
+    await served.finish("fail")
+    for query in ("now=suspended", "now=suspended&status=running"):
+        _, found = await served.post(f"/bulk/retry?{query}&dry_run=true")
+        assert found["handler_ids"] == [handler_id]
+    _, answer = await served.post("/bulk/retry?now=suspended")
+    assert (answer["handler_ids"], [one["handler_id"] for one in answer["refused"]]) == ([], [handler_id])
+    assert (await served.post("/bulk/retry?now=suspended&status=failed"))[0] == 400
 
 
 async def test_the_present_and_results_can_both_be_included(served: Served) -> None:

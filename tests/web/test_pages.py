@@ -56,6 +56,9 @@ async def test_a_file_comes_compressed_and_only_once(served: Served) -> None:
     async with served.client.get(path, headers={"Accept-Encoding": "gzip"}, auto_decompress=False) as response:
         assert response.headers["Content-Encoding"] == "gzip"
         assert gzip.decompress(await response.read()) == plain
+    for refused in ("gzip;q=0", "gzip; q=0.0, br", "br"):
+        async with served.client.get(path, headers={"Accept-Encoding": refused}, auto_decompress=False) as response:
+            assert "Content-Encoding" not in response.headers
     async with served.client.get(path, headers={"If-None-Match": etag}) as response:
         assert (response.status, await response.read()) == (304, b"")
     assert plain == (STATIC / "main.js").read_bytes()

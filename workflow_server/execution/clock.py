@@ -20,6 +20,9 @@ LONGEST_SLEEP = 60.0
 """Maximum seconds of one sleep of code that waits for a deadline: the event loop's own clock stands still while the
 machine is suspended, so look at this clock again."""
 
+JITTER = 0.01
+"""Seconds by which readings of two clocks may differ though neither was set."""
+
 LEAP = 3_600.0
 """Seconds of a leap of the wall clock that are believed at once: corrections are smaller, and so are restarts."""
 BELIEVED_AFTER = 86_400.0
@@ -35,14 +38,22 @@ class ServerClock:
     def __init__(self) -> None:
         self._zero = time.time() - _uptime()
         self._boot = _boot()
+        self._behind = 0.0
+        """The last reading of ``behind``."""
 
     def now(self) -> float:
         """Return the server time, in seconds since the Unix epoch."""
         return self._zero + _uptime()
 
     def behind(self) -> float:
-        """Return the seconds to add to a server time to get the wall clock's."""
-        return time.time() - self.now()
+        """Return the seconds to add to a server time to get the wall clock's: the same until one of the two is set.
+
+        They cannot be read in the same moment. A client that asks again should find the same times.
+        """
+        read = time.time() - self.now()
+        if abs(read - self._behind) > JITTER:
+            self._behind = read
+        return self._behind
 
     def read(self) -> ServerAlive:
         """Return the readings of all clocks, for the next server to resume from."""

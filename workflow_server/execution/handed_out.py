@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import marshal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 WHOLE = ""
@@ -17,15 +17,31 @@ class HandedOut:
     """The top-level values that each running step has fetched or set."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, dict[str, None]] = {}
+        self._keys: dict[str, dict[str, bool]] = {}
+        """By step: the keys, and False for what it had only in a transaction."""
 
-    def note(self, invocation_id: str | None, key: str, value: Any) -> None:
+    def note(self, invocation_id: str | None, key: str, value: Any, *, in_transaction: bool = False) -> None:
         """Note that a step was given this value, or a part of it.
 
         Nothing is noted of immutable values, nor of what is fetched outside of any step.
         """
         if invocation_id is not None and type(value) not in _IMMUTABLE:
-            self._keys.setdefault(invocation_id, {})[key] = None
+            keys = self._keys.setdefault(invocation_id, {})
+            keys[key] = not in_transaction or keys.get(key, False)
+
+    def held_by(self, invocation_id: str | None) -> Set[str]:
+        """Return the keys of what a running step holds, other than what it edited in a transaction: few steps change
+        that after it."""
+        keys = self._keys.get(invocation_id, {}) if invocation_id is not None else {}
+        return {WHOLE} if keys.get(WHOLE) else {key for key, is_held in keys.items() if is_held}
+
+    def others(self, invocation_id: str | None) -> Sequence[str]:
+        """Return the other running steps that were given something."""
+        return [other for other in self._keys if other != invocation_id]
+
+    def held_beside(self, invocation_id: str) -> Set[str]:
+        """Return the keys of what the other running steps hold."""
+        return {key for other in self.others(invocation_id) for key in self.held_by(other)}
 
     def pop(self, invocation_id: str) -> Iterable[str]:
         """Return the keys that this finished step was given, and forget them."""

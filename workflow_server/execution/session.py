@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import weakref
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
@@ -167,12 +168,18 @@ class RunSession(EngineDriven):
             self.alive_since = now
             self.writer.append(RunBegan(self.handler_id, self.run_id, now, self._surroundings.clock.read().at))
             return
-        self.writer.note(Note("resumed", reason=self._resumed_after), RunLoaded(self.handler_id, self.run_id))
+        note = Note("resumed", reason=self._resumed_after, since=self._down_since())
+        self.writer.note(note, RunLoaded(self.handler_id, self.run_id))
         tick = None if self._broker is None else missed_time(self._broker, now - self.alive_since)
         if tick is not None and self._broker is not None:
             self.before_tick(tick, self._broker)
             self.writer.record_tick(tick)
             self._broker = self.writer.journal.reduce(self._broker, tick)
+
+    def _down_since(self) -> float | None:
+        last = None if self._resumed_after == "release" else self._surroundings.store.last_alive
+        # The clock may have been set back meanwhile.
+        return None if last is None else min(last.at, time.time())
 
     async def execute(self) -> None:
         """Return when the run has ended or leaves memory.

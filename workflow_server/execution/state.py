@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,10 +26,12 @@ from workflow_server.execution.engine import (
     writing_invocation,
 )
 from workflow_server.execution.handed_out import WHOLE, Digests, HandedOut
-from workflow_server.execution.patches import Json, Patch, apply, counted_as, diff
+from workflow_server.execution.patches import Json, Operation, Patch, apply, counted_as, diff
 
 _KEYS = "keys"
 _MODEL = "model"
+_FIELDS = "v"
+"""The part of a model's node that holds its fields."""
 ROOTS = (_KEYS, _MODEL)
 """Roots of a state's tree: the keys of a dictionary state, or the fields of a typed one."""
 LISTED_WRITES = 4_096
@@ -83,14 +85,18 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         self._unattended = unattended
         self.durable: Json = durable
 
-    def take(self, invocation_id: str | None) -> Patch | None:
+    def take(self, invocation_id: str | None, *, begins_again: bool = False) -> Patch | None:
         """Move this step's writes into ``durable``, and return the change to it; None if the step wrote nothing.
+
+        A failed attempt that ``begins_again`` leaves the changes in place of what other steps hold to those: a retry
+        leaves out what failed attempts wrote, and they may be the others' changes.
 
         Raises:
             Unstorable: a value that the step changed in place cannot be stored.
         """
         if invocation_id is not None:
-            self._note_changes_in_place(invocation_id)
+            left = self._handed_out.held_beside(invocation_id) if begins_again else frozenset[str]()
+            self._note_changes_in_place(invocation_id, left)
         mine = [written for written in self._written if written.invocation_id == invocation_id]
         if invocation_id is None or not mine:
             return None
@@ -186,16 +192,18 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
         self._write(state, _write.get())
 
     def _write(self, state: BaseModel, write: _Write | None) -> None:
+        invocation_id = writing_invocation()
+        if write is None:
+            self._leave_to_others(invocation_id)
         # Encoded before the store takes it: a value that cannot be stored is refused in the step that writes it.
         patch = self._changes(state, write)
         put_state(self, state)
         self._live = state
         self._digests.forget(write.key if write is not None else WHOLE)
-        invocation_id = writing_invocation()
         self._note(patch, invocation_id)
         if write is None or write.key == WHOLE:
             # The object that the step edited or passed in is the live state now, and its parts may still change.
-            self._handed_out.note(invocation_id, WHOLE, state)
+            self._handed_out.note(invocation_id, WHOLE, state, in_transaction=write is None)
         if patch and invocation_id is None:
             self._unattended(self._fold(self._written[-1:]))
 
@@ -205,15 +213,30 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
             is_unattended = invocation_id is None
             self._written.append(_Written(invocation_id, patch, before, self._live_tree, finished=is_unattended))
 
-    def _note_changes_in_place(self, invocation_id: str) -> None:
-        """Record changes made inside values that the step fetched.
+    def _note_changes_in_place(self, invocation_id: str, left: Set[str]) -> None:
+        """Record changes made inside values that the step fetched, without those at the keys ``left`` to other steps.
 
         Libraries fetch an object, such as an agent's memory, and change it without setting it again. When concurrent
         steps change one object, the first to finish records what it finds.
         """
-        for key in self._handed_out.pop(invocation_id):
-            if not self._is_as_it_was(key):
-                self._note(self._changes(self._live, _Write(key)), invocation_id)
+        self._note_changes_at(self._handed_out.pop(invocation_id), invocation_id, left)
+
+    def _leave_to_others(self, invocation_id: str | None) -> None:
+        """Record what other steps have changed in place as theirs: a transaction, which edits a copy of the state,
+        records all that is different in it."""
+        left = self._handed_out.held_by(invocation_id)
+        for other in self._handed_out.others(invocation_id):
+            keys = self._handed_out.held_by(other)
+            self._note_changes_at(keys, other, left)
+            # An object that several hold is looked at once.
+            left |= keys
+
+    def _note_changes_at(self, keys: Iterable[str], invocation_id: str, left: Set[str]) -> None:
+        for key in keys:
+            # Looked at here, a value would count as unchanged when the other step ends.
+            if not left & {key, WHOLE} and not self._is_as_it_was(key):
+                patch = self._changes(self._live, _Write(key))
+                self._note([operation for operation in patch if _top_key(operation) not in left], invocation_id)
 
     def _is_as_it_was(self, key: str) -> bool:
         if key == WHOLE or type(self._live) is not DictState:
@@ -232,6 +255,14 @@ class RecordingStateStore(InMemoryStateStore[MODEL_T], Generic[MODEL_T]):
             return [{"op": "set", "path": list(path), "value": new}] if old is _MISSING else diff(old, new, path)
         # Only a transaction (edit_state) has read the number that it wrote, so only there a difference counts.
         return diff(self._live_tree, encode_state(state, self._codec), counting=write is None)
+
+
+def _top_key(operation: Operation) -> str | None:
+    """Return the key or the field that is changed; None where it is the state as a whole."""
+    path = operation["path"]
+    depth = 1 if path[0] == _KEYS else 2
+    is_part = len(path) > depth and path[1:depth] in ([], [_FIELDS])
+    return unescaped(str(path[depth])) if is_part else None
 
 
 def encode_state(state: BaseModel, codec: Codec) -> Json:

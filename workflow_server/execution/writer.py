@@ -27,6 +27,7 @@ from workflow_server.execution.engine import (
     WorkflowCancelledEvent,
     WorkflowTick,
     has_failed_attempts,
+    is_retried,
     running_step,
 )
 from workflow_server.execution.envelopes import envelope
@@ -208,7 +209,9 @@ class RunWriter:
         self.append(*records)
 
     def _written_by(self, result: TickStepResult) -> Patch | None:
-        return None if self._state is None else self._state.take(result.invocation_id)
+        if self._state is None:
+            return None
+        return self._state.take(result.invocation_id, begins_again=is_retried(result))
 
     def _source(self) -> str | None:
         """Return the step whose value cannot be stored: the one that runs, or that made what the loop takes."""

@@ -59,6 +59,11 @@ class HistoryEntry(BaseModel):
     until: str | None = Field(
         None, description="When the next attempt begins, the wait times out, or the released run is woken."
     )
+    since: str | None = Field(
+        None,
+        description="Of a resume after a crash or a restart, the last sign of life of the server before: it gives one "
+        "every five seconds, and at a stop. Null where that is not known.",
+    )
     error: str | None = Field(None, description="The error in one line.")
     traceback: str | None = Field(
         None,

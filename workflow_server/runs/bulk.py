@@ -7,15 +7,17 @@ stays done, whatever happens to the next.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from workflow_server.errors import HandlerNotFound, RequestRefused
 from workflow_server.protocol.handlers import RetryRequest
-from workflow_server.records import ListCursor, ListFilter, Status
+from workflow_server.records import ListCursor, ListFilter, NowState, Status
 from workflow_server.runs.activation import Activation
 from workflow_server.runs.events import EventLogs
 from workflow_server.runs.exceptions import RunNotOver, RunSucceeded, RunSuperseded
+from workflow_server.runs.now import handlers_now, now_of
 from workflow_server.runs.retrying import Retrier
 from workflow_server.runs.table import RunTable
 from workflow_server.store.base import AbstractWorkflowStore, HandlerQuery
@@ -56,7 +58,8 @@ class BulkActions:
     """Acts on the handlers of lists.
 
     A list is read without locks: whatever is done to a handler is done only where it still has the run that was listed,
-    and still belongs to the list.
+    and still belongs to the list. With ``states``, the list is only of running
+    runs that do one of these.
     """
 
     def __init__(
@@ -73,31 +76,45 @@ class BulkActions:
         self._logs = logs
         self._retrier = retrier
 
-    async def find(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
+    async def find(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, states: Collection[NowState] = ()
+    ) -> Page:
         """Return the handlers of the next page."""
-        listed, following = await self._listed(wanted, cursor, limit)
+        listed, following = await self._listed(wanted, cursor, limit, states)
         return Page(list(listed), following)
 
     async def _listed(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, states: Collection[NowState]
     ) -> tuple[dict[str, _Listed], ListCursor | None]:
         """Return the handlers of the next page."""
+        if states:
+            wanted = wanted._replace(handler_ids=await handlers_now(self._table, states))
         page = await self._store.list_page(wanted, cursor, limit, with_results=False)
         return {one.handler_id: _Listed(one.run_id, one.status) for one in page.handlers}, page.cursor
 
-    async def cancel(self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, by: str | None = None) -> Page:
+    async def cancel(
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int,
+        *,
+        states: Collection[NowState] = (),
+        by: str | None = None,
+    ) -> Page:
         """Cancel the runs of the next page that are still running. ``by``: the name of the client's token.
 
         Raises:
             StorageError: one of them could not be cancelled; others may have been.
         """
-        listed, following = await self._listed(wanted._replace(statuses=("running",)), cursor, limit)
+        listed, following = await self._listed(wanted._replace(statuses=("running",)), cursor, limit, states)
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def cancelled(handler_id: str) -> bool:
             async with slots, self._table.lock(handler_id):
                 run = self._table.get(handler_id)
                 if run is None or run.run_id != listed[handler_id].run_id:
+                    return False
+                if states and now_of(run) not in states:
                     return False
                 try:
                     return await self._activation.cancel(handler_id, by=by) is None
@@ -112,14 +129,20 @@ class BulkActions:
         return Page(over, following)
 
     async def retry(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, request: RetryRequest
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int,
+        request: RetryRequest,
+        *,
+        states: Collection[NowState] = (),
     ) -> RetriedPage:
         """Retry the runs of the next page, as far as they are as they were listed and can be retried.
 
         Raises:
             StorageError, ShuttingDown: one of them could not be retried; others may have been.
         """
-        listed, following = await self._listed(wanted, cursor, limit)
+        listed, following = await self._listed(wanted, cursor, limit, states)
         slots = asyncio.Semaphore(RETRIED_AT_ONCE)
 
         async def retried(handler_id: str) -> str | RequestRefused | None:
@@ -144,20 +167,22 @@ class BulkActions:
                 done.append(outcome)
         return RetriedPage(done, refused, following)
 
-    async def purge(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
+    async def purge(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, states: Collection[NowState] = ()
+    ) -> Page:
         """Delete the handlers of the next page, with all that belongs to them. Those that run are cancelled first, if
         running ones are wanted; else they are left.
 
         Raises:
             StorageError: they could not be deleted; some may have been cancelled.
         """
-        listed, following = await self._listed(wanted, cursor, limit)
+        listed, following = await self._listed(wanted, cursor, limit, states)
         async with AsyncExitStack() as locks:
             # In one order, so that two callers do not wait for each other.
             for handler_id in sorted(listed):
                 await locks.enter_async_context(self._table.lock(handler_id))
             # From now on no other run begins in them. Reading the page again shows the changes of before.
-            now, _ = await self._listed(wanted, cursor, limit)
+            now, _ = await self._listed(wanted, cursor, limit, states)
             gone = [
                 handler_id
                 for handler_id, before in listed.items()

@@ -315,7 +315,7 @@ class ChangeReader:
         for one in told(self._log.after(self._place), self._wanted, self._place):
             page.append(one)
             size += len(one.value)
-            if size >= CHARACTERS:
+            if size >= CHARACTERS and one.place > self._place:
                 self._place = one.place
                 return page
         self._place = self._log.place

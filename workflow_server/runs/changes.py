@@ -93,22 +93,32 @@ def told(changes: list[Change], wanted: ListFilter, place: int) -> Iterator[Told
     """Yield the changes as a reader at ``place`` is told them, which follows this list.
 
     A handler that does not belong to the list may have belonged to it where its status, its tags or its run have
-    changed since then.
+    changed since then. These are told first, and leave the reader where it is: behind any other line, nothing would say
+    that the reader was not told them.
     """
-    for change in changes:
+    followed = [change for change in changes if _is_followed(wanted, change)]
+    belongs = [change.handler is None or _matches(wanted, change.handler) for change in followed]
+    for change, stays in zip(followed, belongs, strict=True):
+        if not stays and change.turned > place:
+            yield Told(place, "left", json.dumps(change.handler_id))
+    for change, stays in zip(followed, belongs, strict=True):
         if change.handler is None:
             yield Told(change.place, "purged", json.dumps(change.handler_id))
-        elif wanted.workflow_names is not None and change.handler.workflow_name not in wanted.workflow_names:
-            continue
-        elif _matches(wanted, change.handler):
+        elif stays:
             yield Told(change.place, "handler", change.text)
-        elif change.turned > place:
-            yield Told(change.place, "left", json.dumps(change.handler_id))
+
+
+def _is_followed(wanted: ListFilter, change: Change) -> bool:
+    """Return whether readers of the list are told of the handler: of each one that was deleted, too."""
+    names = wanted.workflow_names
+    return names is None or change.handler is None or change.handler.workflow_name in names
 
 
 def _matches(wanted: ListFilter, handler: StoredHandler) -> bool:
     """Return whether the handler belongs to the list, but for its workflow."""
-    if handler.status not in wanted.statuses:
+    if handler.status not in wanted.statuses or not wanted.has_ended(handler.ended_at):
+        return False
+    if not wanted.has_started(handler.started_at):
         return False
     if not wanted.tags and wanted.text is None:
         return True

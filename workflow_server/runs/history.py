@@ -95,8 +95,9 @@ def _noted(kind: str, data: str | None) -> Json:
     if kind not in KINDS:
         return {"kind": "other", "reason": kind}
     told: Json = {} if data is None else _object(data)
-    if "until" in told:
-        told["until"] = _time(told["until"])
+    for name in ("until", "since"):
+        if name in told:
+            told[name] = _time(told[name])
     if isinstance(told.get("duration"), float):
         told["duration"] = round(told["duration"], 6)
     return {"kind": kind, **{name: value for name, value in told.items() if name in HistoryEntry.model_fields}}

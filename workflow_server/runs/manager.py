@@ -38,6 +38,7 @@ from workflow_server.records import (
     ListFilter,
     NowState,
     Period,
+    RunEnded,
     Status,
     StoredRun,
 )
@@ -325,7 +326,8 @@ class RuntimeManager:
             StateUnreadable, InvalidEvent, ContextRefused, ContextBesideHandler, KeyReused, TooManyRuns, ShuttingDown,
             StorageFull, StoreUnavailable: why nothing was started.
         """
-        return await self._start(workflow_name, request, new_run_id(), answers_first=True)
+        work = self._starting(workflow_name, request, new_run_id(), answers_first=True)
+        return await self._activation.tasks.run(work, f"start {workflow_name}")
 
     async def run(self, workflow_name: str, request: RunRequest) -> HandlerData:
         """Start a run and return when it has ended; as ``start`` otherwise.
@@ -334,12 +336,24 @@ class RuntimeManager:
             ShuttingDown: the server stops first; the run goes on at its next start.
         """
         run_id = new_run_id()
+        answers: list[HandlerData] = []
         with self._waiters.end_of(run_id) as end:
-            begun = await self._start(workflow_name, request, run_id, answers_first=False)
-            if begun.run_id == run_id:
-                return from_end(begun, await end)
-        assert begun.run_id is not None
-        return await self._end_of(begun, begun.run_id)
+
+            def begun(caller: asyncio.Future[RunEnded | None], answer: HandlerData) -> None:
+                # The caller is not woken before the end: it stands below all layers of a request.
+                answers.append(answer)
+                if answer.run_id == run_id:
+                    end.tell(caller)
+                else:
+                    caller.set_result(None)
+
+            work = self._starting(workflow_name, request, run_id, answers_first=False)
+            over = await self._activation.tasks.result_of(work, f"start {workflow_name}", begun)
+        answer = answers[0]
+        if over is not None:
+            return from_end(answer, over)
+        assert answer.run_id is not None
+        return await self._end_of(answer, answer.run_id)
 
     async def _end_of(self, begun: HandlerData, run_id: str) -> HandlerData:
         """Return the handler as a run ends that an earlier request started, or that has ended already."""
@@ -350,16 +364,18 @@ class RuntimeManager:
             if handler.status != "running":
                 return shown(self.runs, handler)
             self._check_open()
-            return from_end(begun, await end)
+            return from_end(begun, await end.future)
 
-    async def _start(self, workflow_name: str, request: RunRequest, run_id: str, *, answers_first: bool) -> HandlerData:
+    def _starting(
+        self, workflow_name: str, request: RunRequest, run_id: str, *, answers_first: bool
+    ) -> Coroutine[Any, Any, HandlerData]:
+        """Return the start of a run, which is not begun yet."""
         self._check_open()
         served = self.workflow(workflow_name)
         event = served.start_event(request.start_event)
         begin = partial(self._starter.start, served, event, request, run_id, answers_first=answers_first)
         start = partial(self._within_quota, run_id, begin) if self._quota.is_limited else begin
-        work = start() if request.key is None else self._once(f"run:{served.name}", request.key, start)
-        return await self._activation.tasks.run(work, f"start {workflow_name}")
+        return start() if request.key is None else self._once(f"run:{served.name}", request.key, start)
 
     async def _within_quota(self, run_id: str, start: Callable[[], Coroutine[Any, Any, HandlerData]]) -> HandlerData:
         with self._quota.place(run_id):
@@ -452,12 +468,20 @@ class RuntimeManager:
                 raise HandlerNotFound(handler_id)
             self._logs.forget(handler_id)
 
-    async def handlers_matching(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
-        """Return the handlers of a page of a list, on which nothing is done."""
-        return await self._bulk.find(wanted, cursor, limit)
+    async def handlers_matching(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, states: Sequence[NowState] = ()
+    ) -> Page:
+        """Return the handlers of a page of a list, on which nothing is done; ``states``: see ``doing``."""
+        return await self._bulk.find(wanted, cursor, limit, states=states)
 
     async def cancel_matching(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, by: str | None = None
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int,
+        *,
+        states: Sequence[NowState] = (),
+        by: str | None = None,
     ) -> Page:
         """Cancel the running ones of a page of a list; returns those that were, when that is durable. ``by``: the name
         of the client's token, for the history.
@@ -466,10 +490,17 @@ class RuntimeManager:
             ShuttingDown, StorageError: not all of them were cancelled.
         """
         self._check_open()
-        return await self._activation.tasks.run(self._bulk.cancel(wanted, cursor, limit, by=by), "cancel handlers")
+        cancelling = self._bulk.cancel(wanted, cursor, limit, states=states, by=by)
+        return await self._activation.tasks.run(cancelling, "cancel handlers")
 
     async def retry_matching(
-        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, request: RetryRequest
+        self,
+        wanted: ListFilter,
+        cursor: ListCursor | None,
+        limit: int,
+        request: RetryRequest,
+        *,
+        states: Sequence[NowState] = (),
     ) -> RetriedPage:
         """Retry the runs of a page of a list that failed or were cancelled; returns those that were, when that is
         durable, and why others were not.
@@ -478,9 +509,12 @@ class RuntimeManager:
             ShuttingDown, StorageError: not all of them were retried.
         """
         self._check_open()
-        return await self._activation.tasks.run(self._bulk.retry(wanted, cursor, limit, request), "retry handlers")
+        retrying = self._bulk.retry(wanted, cursor, limit, request, states=states)
+        return await self._activation.tasks.run(retrying, "retry handlers")
 
-    async def purge_matching(self, wanted: ListFilter, cursor: ListCursor | None, limit: int) -> Page:
+    async def purge_matching(
+        self, wanted: ListFilter, cursor: ListCursor | None, limit: int, *, states: Sequence[NowState] = ()
+    ) -> Page:
         """Delete those of a page of a list; returns those that were. One that runs is deleted only where the list is of
         running ones, too; it is cancelled first.
 
@@ -488,7 +522,9 @@ class RuntimeManager:
             ShuttingDown, StorageError: not all of them were deleted.
         """
         self._check_open()
-        return await self._activation.tasks.run(self._bulk.purge(wanted, cursor, limit), "delete handlers")
+        return await self._activation.tasks.run(
+            self._bulk.purge(wanted, cursor, limit, states=states), "delete handlers"
+        )
 
     # -- Subscribing ---------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from enum import Enum
 
 from workflow_server.errors import ResumeFailed, ShuttingDown, StorageError, StoreClosed
 from workflow_server.execution.codec import text_of
+from workflow_server.execution.containment import harmless, kept_within
 from workflow_server.execution.engine import StartEvent
 from workflow_server.execution.interface import RecordSink, Surroundings
 from workflow_server.execution.session import RunSession
@@ -61,6 +62,7 @@ class Starter:
         self._continuing = continuing
         self._closing = closing
 
+    @harmless
     async def start(
         self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str, *, answers_first: bool
     ) -> HandlerData:
@@ -70,6 +72,15 @@ class Starter:
         Raises:
             WorkflowServerError: why nothing was started; see ``RuntimeManager.start``.
         """
+        try:
+            return await self._start(served, event, request, run_id, answers_first=answers_first)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # What the start event holds may raise anything when it is written.
+            raise kept_within(error) from None
+
+    async def _start(
+        self, served: ServedWorkflow, event: StartEvent, request: RunRequest, run_id: str, *, answers_first: bool
+    ) -> HandlerData:
         handler_id = request.handler_id or new_handler_id()
         async with self._table.lock(handler_id):
             if self._closing.is_set():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic_core import to_json
 
 from workflow_server.errors import HandlerNotFound
+from workflow_server.execution.engine.made import model
 from workflow_server.protocol.events import read_result
 from workflow_server.protocol.handlers import HandlerData, ListedHandler, NowData
 from workflow_server.records import ListCursor, ListFilter, RunEnded, RunStarted, Status, StoredHandler
@@ -142,18 +144,18 @@ def from_store(handler: PersistentHandler, suspended: str | None) -> HandlerData
 def from_start(started: RunStarted, tags: Sequence[str] = ()) -> HandlerData:
     """Return the handler, which has these tags, as its run begins."""
     at = iso(datetime.fromtimestamp(started.started_at, UTC)) or ""
-    return HandlerData(
-        handler_id=started.handler_id,
-        workflow_name=started.workflow_name,
-        run_id=started.run_id,
-        error=None,
-        result=None,
-        status="running",
-        started_at=at,
-        updated_at=at,
-        completed_at=None,
-        code_version=started.code_version,
-        tags=list(tags),
+    return model(
+        HandlerData,
+        {
+            **_NEW,
+            "handler_id": started.handler_id,
+            "workflow_name": started.workflow_name,
+            "run_id": started.run_id,
+            "started_at": at,
+            "updated_at": at,
+            "code_version": started.code_version,
+            "tags": list(tags),
+        },
     )
 
 
@@ -164,7 +166,24 @@ def from_end(before: HandlerData, over: RunEnded) -> HandlerData:
     result, unreadable = read_result(over.result)
     error = over.error if unreadable is None else unreadable
     changes = {"status": over.status, "error": error, "result": result, "updated_at": at, "completed_at": at}
-    return before.model_copy(update={**changes, "suspended": None})
+    # A copy by pydantic takes three times as long.
+    return model(HandlerData, {**vars(before), **changes, "suspended": None})
+
+
+_NEW: dict[str, Any] = vars(
+    HandlerData(
+        handler_id="",
+        workflow_name="",
+        run_id=None,
+        error=None,
+        result=None,
+        status="running",
+        started_at="",
+        updated_at=None,
+        completed_at=None,
+    )
+)
+"""The fields of a handler whose run begins, in their order, which is that of its JSON."""
 
 
 def iso_time(timestamp: float | None) -> str | None:

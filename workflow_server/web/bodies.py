@@ -116,6 +116,8 @@ def _check_keys(fields: dict[str, Any], model: type[BaseModel]) -> None:
         InvalidBody: there are unknown keys; the first are named.
     """
     known = _known_keys(model)
+    if fields.keys() <= known:
+        return
     unknown = (f"'{printable(key, MAX_PLACE)}'" for key in fields if key not in known)
     if named := ", ".join(islice(unknown, MAX_ERRORS)):
         raise InvalidBody(f"The body is not valid. {named}: unknown key; {_advice(known)}.")

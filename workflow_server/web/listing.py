@@ -21,10 +21,13 @@ MOST = 500
 LONGEST_TEXT = 200
 """Characters of ``q``."""
 
-FILTERS = ("status", "workflow_name", "tag", "code_version", "q", "started_after", "started_before")
-PARAMETERS = (*FILTERS, "now", "order", "limit", "cursor", "include")
-BULK_PARAMETERS = (*FILTERS, "limit", "cursor", "purge", "running", "dry_run")
-RETRY_PARAMETERS = (*FILTERS, "limit", "cursor", "from_step", "fork", "dry_run")
+TIMES = ("started_after", "started_before", "ended_after", "ended_before")
+FILTERS = ("status", "workflow_name", "tag", "code_version", "q", *TIMES)
+LISTED = (*FILTERS, "now")
+"""Parameters that limit a list; the stream of changes has no ``now``."""
+PARAMETERS = (*LISTED, "order", "limit", "cursor", "include")
+BULK_PARAMETERS = (*LISTED, "limit", "cursor", "purge", "running", "dry_run")
+RETRY_PARAMETERS = (*LISTED, "limit", "cursor", "from_step", "fork", "dry_run")
 RETRIED: tuple[Status, ...] = ("failed", "cancelled")
 """Statuses of runs that can be retried; those of cancelled ones are named, since somebody had cancelled them."""
 
@@ -50,6 +53,8 @@ class BulkAsked(NamedTuple):
     limit: int
     purge: bool
     dry_run: bool
+    states: Sequence[NowState]
+    """Those to which their runs are limited; none where they are not."""
 
 
 def list_filter(request: web.Request) -> ListFilter:
@@ -63,6 +68,8 @@ def list_filter(request: web.Request) -> ListFilter:
         workflow_names=values(request, "workflow_name"),
         started_after=_time(request, "started_after"),
         started_before=_time(request, "started_before"),
+        ended_after=_time(request, "ended_after"),
+        ended_before=_time(request, "ended_before"),
         tags=values(request, "tag") or (),
         code_versions=values(request, "code_version") or (),
         text=_text_wanted(request),
@@ -114,11 +121,14 @@ def bulk_asked(request: web.Request) -> BulkAsked:
     if not purge:
         if values(request, "status") and "running" not in wanted.statuses:
             raise InvalidParameter("status", "running, since only running runs can be cancelled")
+        if wanted.is_of_ended:
+            raise InvalidParameter("time of the end", "purge=true, since only running runs can be cancelled")
         wanted = wanted._replace(statuses=("running",))
-    if "running" in wanted.statuses and not boolean(request, "running", default=False):
+    may_run = "running" in wanted.statuses and not wanted.is_of_ended
+    if may_run and not boolean(request, "running", default=False):
         raise RunningNotAllowed
     dry_run = boolean(request, "dry_run", default=False)
-    return BulkAsked(wanted, _cursor(request), _limit(request) or MOST, purge, dry_run)
+    return BulkAsked(wanted, _cursor(request), _limit(request) or MOST, purge, dry_run, states_asked(request))
 
 
 def retry_asked(request: web.Request) -> BulkAsked:
@@ -128,23 +138,33 @@ def retry_asked(request: web.Request) -> BulkAsked:
         InvalidParameter: a parameter is not valid.
         FilterMissing: there is no filter: all handlers would be meant.
     """
-    wanted = _bulk_filter(request)
-    if not values(request, "status"):
+    wanted, states = _bulk_filter(request), states_asked(request)
+    if states:
+        wanted = _suspended(request, wanted, states)
+    elif not values(request, "status"):
         wanted = wanted._replace(statuses=("failed",))
     elif not set(wanted.statuses) <= set(RETRIED):
         raise InvalidParameter("status", "failed or cancelled, since no other runs can be retried")
     dry_run = boolean(request, "dry_run", default=False)
-    return BulkAsked(wanted, _cursor(request), _limit(request) or MOST, purge=False, dry_run=dry_run)
+    return BulkAsked(wanted, _cursor(request), _limit(request) or MOST, purge=False, dry_run=dry_run, states=states)
+
+
+def _suspended(request: web.Request, wanted: ListFilter, states: Sequence[NowState]) -> ListFilter:
+    if states != ["suspended"]:
+        raise InvalidParameter("now", "suspended, since no other running runs can be retried")
+    if set(values(request, "status") or ["running"]) != {"running"}:
+        raise InvalidParameter("status", "running beside now")
+    return wanted._replace(statuses=("running",))
 
 
 def _bulk_filter(request: web.Request) -> ListFilter:
     wanted = list_filter(request)
     # An empty one, which lists ignore, may be a variable that was not set: it must not make the action a wider one.
-    for name in FILTERS:
+    for name in LISTED:
         if not all(request.query.getall(name, [])):
             raise InvalidParameter(name, "a value")
-    if not any(name in request.query for name in FILTERS):
-        raise FilterMissing(", ".join(FILTERS))
+    if not any(name in request.query for name in LISTED):
+        raise FilterMissing(", ".join(LISTED))
     return wanted
 
 

@@ -174,7 +174,7 @@ def test_secrets_are_hidden_wherever_they_are() -> None:
     "name",
     ["password", "DB_PASSWORD", "userPasswd", "client-secret", "access_token", "accessToken", "apiKey", "API-KEY",
      "apikey", "OPENAI_APIKey", "Authorization", "x-authorization", "set-cookie", "cookies", "aws.credential",
-     "Credentials", "private key", "privateKey", "SSHPrivateKey", "tokens"],
+     "Credentials", "private key", "privateKey", "SSHPrivateKey", "tokens", "password2", "token1", "apiKey2"],
 )  # fmt: skip
 def test_a_word_of_the_name_tells_a_secret(name: str) -> None:
     assert names_secret(name, of_number=False)
@@ -197,6 +197,11 @@ def test_a_number_of_tokens_is_no_secret() -> None:
         "token": HIDDEN,
         "access_token": HIDDEN,
     }
+
+
+def test_a_key_of_bytes_tells_a_secret() -> None:
+    found, _ = shown({b"authorization": SECRET, b"count": 1, "token1": 5})
+    assert found == {"b'authorization'": HIDDEN, "b'count'": 1, "token1": HIDDEN}
 
 
 def test_of_a_class_that_is_gone_only_the_name_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

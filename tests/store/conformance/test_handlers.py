@@ -201,6 +201,22 @@ async def test_the_bounds_of_a_list_do_not_belong_to_it(store: AbstractWorkflowS
         assert await pages(store, ListFilter(started_before=1000.0, newest_first=newest_first), 10) == [[]]
 
 
+async def test_a_list_can_be_bounded_by_the_end(store: AbstractWorkflowStore) -> None:
+    for n in range(8):
+        await store.append(run_started(f"h{n}", at=1000.0 + n))
+        if n != 4:
+            await store.append(run_ended(f"h{n}", status=STATUSES[1 + n % 2], at=2000.0 - n))
+    for newest_first, expected in ((False, ["h2", "h3", "h5"]), (True, ["h5", "h3", "h2"])):
+        between = ListFilter(ended_after=1994.0, ended_before=1999.0, newest_first=newest_first)
+        assert await pages(store, between, 10) == [expected]
+        assert [name for page in await pages(store, between, 1) for name in page] == expected
+        among = between._replace(handler_ids=frozenset(["h2", "h4", "h7"]))
+        assert await pages(store, among, 10) == [["h2"]]
+        assert await pages(store, between._replace(started_after=1003.0), 10) == [["h5"]]
+        assert await pages(store, between._replace(statuses=("running",)), 10) == [[]]
+        assert await pages(store, ListFilter(ended_after=2000.0, newest_first=newest_first), 10) == [[]]
+
+
 async def test_a_list_of_the_newest_ends_with_the_oldest(store: AbstractWorkflowStore) -> None:
     for n in range(6):
         await store.append(run_started(f"h{n}", at=1000.0 + n))

@@ -20,10 +20,10 @@ _WORDS = (
     r"passwords?|passwds?|secrets?|api_?keys?|authorization|cookies?|credentials?|private_?keys?"
 )  # fmt: skip
 _NAMES_SECRET = re.compile(rf"(?:^|_)(?:{_WORDS})(?:_|$)")
-_NAMES_TOKEN = re.compile(r"(?:^|_)token$")
+_NAMES_TOKEN = re.compile(r"(?:^|_)token_?$")
 _NAMES_TOKENS = re.compile(r"(?:^|_)tokens?(?:_|$)")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_OTHERS = re.compile(r"[^a-z0-9]+")
+_OTHERS = re.compile(r"[^a-z]+")
 LONGEST_NAME = 1_000
 """Characters of a name that are looked at."""
 

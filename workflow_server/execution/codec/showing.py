@@ -163,6 +163,9 @@ class Showing:
     def _key(self, tree: Json) -> str:
         if isinstance(tree, str):
             return tree
+        if isinstance(tree, dict) and tree.get(TAG) == "b":
+            # Its name may be that of a secret.
+            return repr(_decoded(tree))
         apart = Showing(self._find_class, LONGEST_KEY)
         shown = apart.value(tree)
         self.truncated |= apart.truncated

@@ -77,6 +77,12 @@ def just_ended(tick: TickStepResult) -> bool:
     return len(result) == 1 and type(result[0]) is StepWorkerResult
 
 
+def is_retried(tick: TickStepResult) -> bool:
+    """Return whether a step failed that its retry policy lets begin again."""
+    decisions = (result.retry_decision for result in tick.result if isinstance(result, StepWorkerFailed))
+    return any(decision is not None and decision.delay is not None for decision in decisions)
+
+
 def is_stuck(state: BrokerState) -> bool:
     """Return whether the engine fails a run that comes to rest in this state: what a collection waits for can never
     come."""

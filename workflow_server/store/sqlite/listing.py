@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any
 
 from workflow_server.protocol.phrases import HEAD, summary_of
-from workflow_server.records import HandlerCount, HandlersPage, ListCursor, ListFilter, Status, StoredHandler
+from workflow_server.records import HandlerCount, HandlersPage, ListCursor, ListFilter, Status, StoredHandler, end_of
 from workflow_server.store.sqlite.connection import DAMAGED
 from workflow_server.store.sqlite.reads import READS
 from workflow_server.store.sqlite.rows import tags_of
@@ -68,6 +68,7 @@ def _read_page(
 ) -> HandlersPage:
     connection.execute("BEGIN")
     try:
+        wanted = _of_ended(connection, wanted) if wanted.is_of_ended else wanted
         begun = _begin(connection, wanted) if cursor is None else cursor
         if begun is None:
             return HandlersPage([], None)
@@ -96,6 +97,21 @@ def _begin(connection: sqlite3.Connection, wanted: ListFilter) -> ListCursor | N
     last = [connection.execute(READS["last_handler"], {"status": status}).fetchone() for status in wanted.statuses]
     ends = [row for row in last if row is not None]
     return ListCursor(*_FIRST, *max(ends)) if ends else None
+
+
+def _of_ended(connection: sqlite3.Connection, wanted: ListFilter) -> ListFilter:
+    """Return the list of those that have ended; where few ended within the bounds, these are named."""
+    statuses = [status for status in wanted.statuses if status != "running"]
+    after, before = (wanted.ended_after, wanted.ended_before)
+    bounds = {"after": _FIRST[0] if after is None else after, "before": _LAST[0] if before is None else before}
+    named: set[str] = set()
+    for status in dict.fromkeys(statuses):
+        query = {**bounds, "status": status, "limit": READ + 1 - len(named)}
+        named.update(handler_id for (handler_id,) in connection.execute(READS["ended_between"], query))
+    if len(named) > READ:
+        return wanted._replace(statuses=statuses)
+    ids = frozenset(named) if wanted.handler_ids is None else wanted.handler_ids & named
+    return wanted._replace(statuses=statuses, handler_ids=ids)
 
 
 def _within(begun: ListCursor, wanted: ListFilter) -> ListCursor:
@@ -173,7 +189,14 @@ def _condition(wanted: ListFilter) -> Callable[[Row], bool]:
             return True
         return any(part and text in part.casefold() for part in (handler_id, run_id, name, error, *own_tags))
 
-    return belongs
+    if not wanted.is_of_ended:
+        return belongs
+    return lambda row: belongs(row) and wanted.has_ended(_ended_at(row))
+
+
+def _ended_at(row: Row) -> float:
+    started_at, updated_at, completed_at = row[6:9]
+    return end_of(completed_at, updated_at, started_at)
 
 
 # -- Results ---------------------------------------------------------------------------------------

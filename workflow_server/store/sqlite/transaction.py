@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, groupby
+from operator import itemgetter
 from typing import Literal, NamedTuple, get_args
 
 from workflow_server.records import Record, RunStarted
@@ -24,20 +25,18 @@ STATEMENTS: dict[type[Entry], tuple[str, ...]] = {
 
 
 class BoundStatement(NamedTuple):
-    """A statement whose parameters are the first ``width`` fields of its record, by place: no dictionary is made."""
+    """A statement whose parameters are the first fields of its record, by place: no dictionary is made."""
 
     sql: str
-    width: int
-    is_whole: bool
-    """They are all of its fields."""
+    parameters: Callable[[Entry], tuple[object, ...]]
+    """Returns them as a tuple: of a subclass of it, sqlite3 fetches each through ``__getitem__``."""
 
     @classmethod
     def of(cls, kind: type[Entry], statement: str) -> BoundStatement:
         fields = kind._fields
         used = [fields.index(name) + 1 for name in _PARAMETER.findall(statement)]
         sql = _PARAMETER.sub(lambda match: f"?{fields.index(match[1]) + 1}", statement)
-        width = max(used, default=0)
-        return cls(sql, width, width == len(fields))
+        return cls(sql, itemgetter(slice(max(used, default=0))))
 
 
 _PARAMETER = re.compile(r":([a-z_0-9]+)")
@@ -132,8 +131,8 @@ def _write_in_order(connection: sqlite3.Connection, entries: Entries) -> None:
 
 def _write(connection: sqlite3.Connection, statements: Iterable[BoundStatement], entries: Sequence[Entry]) -> None:
     # One INSERT for all rows, by json_each or with a list of values, takes more than twice as long.
-    for sql, width, is_whole in statements:
-        connection.executemany(sql, entries if is_whole else [entry[:width] for entry in entries])
+    for sql, parameters in statements:
+        connection.executemany(sql, map(parameters, entries))
 
 
 def _write_each(connection: sqlite3.Connection, units: Sequence[Entries]) -> dict[int, str]:

@@ -7,7 +7,7 @@ import re
 from aiohttp import hdrs, web
 
 from workflow_server.web.exceptions import InvalidParameter
-from workflow_server.web.listing import list_filter
+from workflow_server.web.listing import TIMES, list_filter
 from workflow_server.web.parameters import check_known, single
 from workflow_server.web.routes.events import LAST_EVENT_ID, stream_format
 from workflow_server.web.state import MANAGER, STREAMS
@@ -16,7 +16,7 @@ from workflow_server.web.streaming.change_stream import ChangeStream
 from workflow_server.web.streaming.event_format import EventFormat
 from workflow_server.web.streaming.sse import SSE
 
-PARAMETERS = ("sse", "cursor", "status", "workflow_name", "tag", "q")
+PARAMETERS = ("sse", "cursor", "status", "workflow_name", "tag", "q", *TIMES)
 CURSOR = r"[0-9a-f]{8}\.[0-9]{1,18}"
 """A cursor of this stream, as a pattern."""
 

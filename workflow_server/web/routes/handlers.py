@@ -110,12 +110,14 @@ async def cancel_matching(request: web.Request) -> web.Response:
     bulk = bulk_asked(request)
     manager = request.app[MANAGER]
     if bulk.dry_run:
-        done = await manager.handlers_matching(bulk.wanted, bulk.cursor, bulk.limit)
+        done = await manager.handlers_matching(bulk.wanted, bulk.cursor, bulk.limit, states=bulk.states)
     elif bulk.purge:
-        done = await manager.purge_matching(bulk.wanted, bulk.cursor, bulk.limit)
+        done = await manager.purge_matching(bulk.wanted, bulk.cursor, bulk.limit, states=bulk.states)
         _log_deletion(done.handler_ids)
     else:
-        done = await manager.cancel_matching(bulk.wanted, bulk.cursor, bulk.limit, by=principal.get())
+        done = await manager.cancel_matching(
+            bulk.wanted, bulk.cursor, bulk.limit, states=bulk.states, by=principal.get()
+        )
     return json_response(
         HandlersCancelled(
             status="deleted" if bulk.purge else "cancelled",
@@ -133,12 +135,12 @@ async def retry_matching(request: web.Request) -> web.Response:
     manager = request.app[MANAGER]
     refused: list[RetryRefused] = []
     if bulk.dry_run:
-        found = await manager.handlers_matching(bulk.wanted, bulk.cursor, bulk.limit)
+        found = await manager.handlers_matching(bulk.wanted, bulk.cursor, bulk.limit, states=bulk.states)
         handler_ids, cursor = found.handler_ids, found.cursor
     else:
         is_fork = boolean(request, "fork", default=False)
         wanted = RetryRequest(single(request, "from_step") or None, is_fork, by=principal.get())
-        done = await manager.retry_matching(bulk.wanted, bulk.cursor, bulk.limit, wanted)
+        done = await manager.retry_matching(bulk.wanted, bulk.cursor, bulk.limit, wanted, states=bulk.states)
         handler_ids, cursor = done.handler_ids, done.cursor
         refused = [RetryRefused(handler_id=name, detail=reason) for name, reason in done.refused.items()]
     return json_response(

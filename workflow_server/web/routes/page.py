@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from aiohttp import hdrs, web
 
 from workflow_server.web.exceptions import PathNotFound
@@ -11,6 +13,8 @@ from workflow_server.web.ui.page import HEADERS, start_page
 
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
+_TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
+"""Finds gzip in Accept-Encoding, unless it is refused there."""
 
 
 async def index(request: web.Request) -> web.Response:
@@ -40,7 +44,7 @@ async def get_asset(request: web.Request) -> web.Response:
     }
     if etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
         return web.Response(status=304, headers=headers)
-    if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+    if _TAKES_GZIP.search(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
         headers[hdrs.CONTENT_ENCODING] = "gzip"
         body = asset.compressed
     else:

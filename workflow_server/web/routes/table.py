@@ -132,6 +132,8 @@ _FILTERS = (
     ),
     Parameter("started_after", "Handlers that were started later than this, UTC where no offset is given.", _TIME),
     Parameter("started_before", "Handlers that were started earlier than this.", _TIME),
+    Parameter("ended_after", "Handlers whose run ended later than this; none that runs.", _TIME),
+    Parameter("ended_before", "Handlers whose run ended earlier than this; none that runs.", _TIME),
 )
 _CHANGES = (
     _SSE_OR_NDJSON,
@@ -143,14 +145,15 @@ _CHANGES = (
     *(parameter for parameter in _FILTERS if parameter.name in changes.PARAMETERS),
     Parameter("Last-Event-ID", "In SSE, takes precedence over cursor.", {"type": "string"}, "header"),
 )
+_NOW = Parameter(
+    "now",
+    "Running runs that do one of these at present: see the key now that include=now adds. Empty values are ignored by "
+    "lists.",
+    {"type": "array", "items": {"type": "string", "enum": [*NOW_STATES, ""]}},
+)
 _LISTING = (
     *_FILTERS,
-    Parameter(
-        "now",
-        "Running runs that do one of these at present: see the key now that include=now adds. Empty values are "
-        "ignored.",
-        {"type": "array", "items": {"type": "string", "enum": [*NOW_STATES, ""]}},
-    ),
+    _NOW,
     Parameter(
         "order",
         "asc for the oldest first, by their start; desc for the newest first.",
@@ -468,6 +471,7 @@ ROUTES: tuple[Route, ...] = (
         },
         (
             *_FILTERS,
+            _NOW,
             _boolean("purge", False, "Delete the handlers. Otherwise, their runs are cancelled."),
             _boolean("running", False, "Allow that running runs are cancelled."),
             _boolean("dry_run", False, "Do nothing, and return the handlers that it would be done to."),
@@ -492,6 +496,11 @@ ROUTES: tuple[Route, ...] = (
         },
         (
             *_FILTERS,
+            Parameter(
+                "now",
+                "Running runs that are suspended, in place of ended ones: they are loaded again.",
+                {"type": "string", "const": "suspended"},
+            ),
             Parameter("from_step", "Go back to the last beginning of this step.", {"type": "string"}),
             _boolean("fork", False, "Go on in new handlers, and leave those that match as they are."),
             _boolean("dry_run", False, "Do nothing, and return the handlers that match."),

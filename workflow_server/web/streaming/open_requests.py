@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from types import TracebackType
 
 from aiohttp import hdrs, web
 
@@ -74,8 +75,7 @@ class OpenStreams:
         finally:
             self._open -= Counter((token,))
 
-    @asynccontextmanager
-    async def waiting(self, request: web.Request) -> AsyncIterator[None]:
+    def waiting(self, request: web.Request) -> AbstractAsyncContextManager[None]:
         """Interrupt the block, a wait on behalf of the reader of ``request``, when nothing is to wait for any more.
 
         Raises:
@@ -83,21 +83,7 @@ class OpenStreams:
             AccessEnded: the reader may not read any more.
             ShuttingDown: the server stops.
         """
-        self._check(request)
-        interruption = asyncio.timeout(None)
-        try:
-            async with interruption:
-                self._waits[interruption] = request
-                self._look_later()
-                try:
-                    yield
-                finally:
-                    del self._waits[interruption]
-        except TimeoutError:
-            if not interruption.expired():
-                raise
-            self._check(request)
-            raise ReaderLeft from None
+        return _Wait(self, request)
 
     def check_access(self, request: web.Request) -> None:
         """Check, before each write, that the reader of ``request`` may read on.
@@ -108,7 +94,17 @@ class OpenStreams:
         if not self._may_go_on(request):
             raise AccessEnded
 
-    def _check(self, request: web.Request) -> None:
+    def enter(self, wait: _Wait) -> None:
+        """Interrupt this wait, which begins, when nothing is to wait for any more."""
+        self._waits[wait.interruption] = wait.request
+        self._look_later()
+
+    def leave(self, wait: _Wait) -> None:
+        """Forget a wait that is over."""
+        del self._waits[wait.interruption]
+
+    def check(self, request: web.Request) -> None:
+        """Check that a wait on behalf of the reader of ``request`` has a purpose; see ``waiting``."""
         if self._closing:
             raise ShuttingDown
         if has_left(request):
@@ -139,6 +135,37 @@ class OpenStreams:
                 _interrupt(interruption)
         if self._waits:
             self._look_later()
+
+
+class _Wait(AbstractAsyncContextManager[None]):
+    """One block of ``OpenStreams.waiting``: no generator, since each run that is waited for has one."""
+
+    __slots__ = ("_streams", "interruption", "request")
+
+    interruption: asyncio.Timeout
+
+    def __init__(self, streams: OpenStreams, request: web.Request) -> None:
+        self._streams = streams
+        self.request = request
+
+    async def __aenter__(self) -> None:
+        self._streams.check(self.request)
+        self.interruption = asyncio.timeout(None)
+        await self.interruption.__aenter__()
+        self._streams.enter(self)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._streams.leave(self)
+        try:
+            await self.interruption.__aexit__(kind, error, traceback)
+            if not isinstance(error, TimeoutError) or not self.interruption.expired():
+                return
+        except TimeoutError:
+            pass
+        self._streams.check(self.request)
+        raise ReaderLeft from None
 
 
 def _interrupt(interruption: asyncio.Timeout) -> None:

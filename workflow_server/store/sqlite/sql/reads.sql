@@ -403,6 +403,14 @@ FROM handlers INDEXED BY handlers_by_end
 WHERE status = :status AND status <> 'running' AND purging = 0
     AND coalesce(completed_at, updated_at, started_at, 0.0) > :after;
 
+-- name: ended_between
+SELECT handler_id
+FROM handlers INDEXED BY handlers_by_end
+WHERE status = :status AND status <> 'running' AND purging = 0
+    AND coalesce(completed_at, updated_at, started_at, 0.0) > :after
+    AND coalesce(completed_at, updated_at, started_at, 0.0) < :before
+LIMIT :limit;
+
 -- name: ended_handlers
 SELECT coalesce(completed_at, updated_at, started_at, 0.0), handler_id, run_id
 FROM handlers INDEXED BY handlers_by_end

@@ -17,6 +17,8 @@ export class ApiError extends Error {
 
 /** Return the URL of a path such as ["handlers", id] or "handlers"; lists in `query` are repeated, null is left out. */
 export function url(path, query = {}) {
+  // Browsers take these two for the folder and its parent, however they are written.
+  if (typeof path !== "string" && path.some((part) => part === "." || part === "..")) throw new ApiError(404, "There is no such thing.");
   const segments = typeof path === "string" ? path : path.map(encodeURIComponent).join("/");
   const made = new URL(segments, document.baseURI);
   made.hash = "";
@@ -31,9 +33,10 @@ export function url(path, query = {}) {
 const asJson = (body) => (typeof body === "string" ? body : JSON.stringify(body));
 
 async function request(method, path, { query, body, headers, signal } = {}) {
+  const target = url(path, query);
   let response;
   try {
-    response = await fetch(url(path, query), {
+    response = await fetch(target, {
       method,
       signal,
       headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
@@ -169,6 +172,10 @@ export function follow(path, { query, onItems, onEnd = () => {}, onRefused = () 
       };
     });
 
+  const untilSeen = async () => {
+    while (document.hidden && !ended) await pause(2 ** 30);
+  };
+
   const once = async () => {
     current = new AbortController();
     for await (const found of lines(path, query(), current.signal)) {
@@ -180,6 +187,8 @@ export function follow(path, { query, onItems, onEnd = () => {}, onRefused = () 
 
   const run = async () => {
     let delay = RETRY_FIRST;
+    // A tab that is opened behind others is never told that it is hidden.
+    await untilSeen();
     while (!ended) {
       const began = Date.now();
       try {
@@ -197,7 +206,7 @@ export function follow(path, { query, onItems, onEnd = () => {}, onRefused = () 
       }
       if (ended) return;
       if (Date.now() - began > RETRY_MOST) delay = RETRY_FIRST;
-      while (document.hidden && !ended) await pause(2 ** 30);
+      await untilSeen();
       await pause(delay + Math.random() * delay * 0.3);
       delay = Math.min(delay * 2, RETRY_MOST);
     }

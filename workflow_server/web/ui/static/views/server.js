@@ -75,7 +75,7 @@ function versionsOf({ workflow_name: name, registered, runs }) {
   const found = Object.entries(runs);
   if (found.length === 0) return html`<span class="soft">none</span>`;
   return found.map(([version, runsOfIt]) => html`<a key=${version} class="tag ${version === registered ? "" : "other"}"
-    href=${href(["runs"], { workflow: name, version })}>
+    href=${href(["runs"], { workflow: name, version, show: "unfinished" })}>
     ${version === registered ? count(runsOfIt, "run") : html`${count(runsOfIt, "run")} of <bdi class="mono">${version || "none"}</bdi> (other code)`}</a>`);
 }
 

@@ -7,6 +7,7 @@ import { useAction, useLoaded, useTitle } from "../hooks.js";
 import { html, useEffect, useMemo, useRef, useState } from "../lib.js";
 import { go, href } from "../router.js";
 import { useMay } from "../store.js";
+import { inputOf } from "./run/input.js";
 import { errorsOf } from "./run/sending.js";
 import { Options, tagsOf } from "./start/options.js";
 
@@ -45,13 +46,19 @@ function Choose() {
 
 /** Return the input of another run's start, as `{ value, problem }`; value is undefined until it is there. */
 function useInputOf(handlerId) {
-  const path = handlerId === null ? null : ["handlers", handlerId, "history"];
-  const { value, error } = useLoaded(path, { limit: 1, include: "value" }, { parse: parseExact });
-  if (path === null) return { value: null, problem: null };
-  if (error) return { value: null, problem: `The input of run ${handlerId} cannot be read: ${error.detail}` };
-  if (!value) return { value: undefined, problem: null };
-  const first = value.history[0]?.value ?? null;
-  return { value: first?.value ?? null, problem: first ? null : `The input of run ${handlerId} is not kept: fill it in anew.` };
+  const [input, setInput] = useState(null);
+  useEffect(() => {
+    if (handlerId === null) return undefined;
+    const controller = new AbortController();
+    const set = (value, problem) => controller.signal.aborted || setInput({ handlerId, value, problem });
+    inputOf(handlerId, controller).then(
+      (value) => set(value, value === null ? `The input of run ${handlerId} is not kept: fill it in anew.` : null),
+      (error) => set(null, `The input of run ${handlerId} cannot be read: ${error.message}`),
+    );
+    return () => controller.abort();
+  }, [handlerId]);
+  if (handlerId === null) return { value: null, problem: null };
+  return input?.handlerId === handlerId ? input : { value: undefined, problem: null };
 }
 
 function StartOne({ name, from }) {
@@ -94,7 +101,9 @@ function StartForm({ name, schema, given, tags }) {
   const submit = (event) => {
     event.preventDefault();
     setChecked(true);
-    if (problem === null) start.run();
+    const masked = maskedIn(form.current);
+    if (masked) masked.focus();
+    else if (problem === null) start.run();
     else focusFirst(form.current);
   };
   const own = useMemo(() => errorsOf(start.error, "start_event"), [start.error]);
@@ -120,6 +129,9 @@ function Description({ schema }) {
   const text = isPlain ? "This workflow declares no fields. Add those that its steps read, if any." : schema.description;
   return text && html`<p class="soft start-description"><bdi>${text}</bdi></p>`;
 }
+
+/** Return the field of a secret that was not entered anew: the stars that stand for it would be sent. */
+const maskedIn = (form) => [...form.querySelectorAll("input[type=password]")].find(({ value }) => /^\*+$/.test(value));
 
 /** A file that misses a field must not replace the page. */
 const keepPage = (event) => event.preventDefault();

@@ -60,10 +60,10 @@ function Figures({ name, stats }) {
   const ended = runs.completed + runs.failed + runs.cancelled;
   const since = stats.since;
   return html`<section class="tiles" aria-label="Figures">
-      <${Tile} title="Ended" value=${number(ended)} hint=${`in the last ${PERIODS[stats.period] ?? stats.period}`} link=${href(["runs"], { workflow: name, after: since })} />
+      <${Tile} title="Ended" value=${number(ended)} hint=${`in the last ${PERIODS[stats.period] ?? stats.period}`} link=${href(["runs"], { workflow: name, ended_after: since })} />
       <${Tile} title="Success rate" value=${percent(rate)} kind=${rate === null ? "" : rate < 0.9 ? "bad" : "good"} hint="completed, not failed" />
-      <${Tile} title="Failed" value=${number(runs.failed)} hint=${percent(ended > 0 ? runs.failed / ended : null)} kind=${runs.failed > 0 ? "bad" : ""} link=${href(["runs"], { workflow: name, show: "failed", after: since })} />
-      <${Tile} title="Running now" value=${number(runs.running)} link=${href(["runs"], { workflow: name, show: "running" })} />
+      <${Tile} title="Failed" value=${number(runs.failed)} hint=${percent(ended > 0 ? runs.failed / ended : null)} kind=${runs.failed > 0 ? "bad" : ""} link=${href(["runs"], { workflow: name, show: "failed", ended_after: since })} />
+      <${Tile} title="Running now" value=${number(runs.running)} link=${href(["runs"], { workflow: name, show: "unfinished" })} />
       <${Tile} title="Duration, p50" value=${duration(took.p50)} hint="half take no longer" />
       <${Tile} title="Duration, p95" value=${duration(took.p95)} hint=${took.max === null ? null : `the longest ${duration(took.max)}`} />
     </section>

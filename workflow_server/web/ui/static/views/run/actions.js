@@ -1,13 +1,14 @@
 // What can be done with a run now.
-import { curl, get, newKey, post } from "../../api.js";
+import { curl, newKey, post } from "../../api.js";
 import { announce, Button, Copy, Failure } from "../../components/basics.js";
 import { Dialog } from "../../components/dialog.js";
-import { parseExact, writeExact } from "../../forms/exact_json.js";
+import { writeExact } from "../../forms/exact_json.js";
 import { useAction } from "../../hooks.js";
 import { html, useRef, useState } from "../../lib.js";
 import { go, href } from "../../router.js";
 import { hasEnded, isQueued } from "../../status.js";
 import { useMay, useStore } from "../../store.js";
+import { inputOf } from "./input.js";
 
 const WHERE_IT_ENDED = "Steps that had ended stay ended; the one that failed begins again, with fresh attempts.";
 
@@ -31,8 +32,7 @@ export function Actions({ run }) {
 }
 
 async function startAsCurl(handler) {
-  const page = await get(["handlers", handler.handler_id, "history"], { limit: 1, include: "value" }, { parse: parseExact });
-  const fields = page.history[0]?.value?.value ?? {};
+  const fields = (await inputOf(handler.handler_id)) ?? {};
   const body = writeExact({ start_event: fields, ...(handler.tags.length > 0 && { tags: handler.tags }) });
   return curl("POST", ["workflows", handler.workflow_name, "run-nowait"], { body });
 }

@@ -170,13 +170,12 @@ function released(made, run, entry, time) {
 }
 
 function resumed(made, run, entry, time) {
-  const wasReleased = run.released !== null;
   endSpan(made, run, "released", time);
   endSpan(made, run, "suspended", time);
   addMark(made, run, entry, time);
   if (entry.reason === "release") return;
-  // When the server ended is not known: it was after the last entry.
-  const since = wasReleased || run.open.size === 0 ? time : made.last ?? time;
+  // The server was alive at the last entry, and until its last sign of life, which histories of earlier versions do not tell.
+  const since = Math.min(time, Math.max(made.last ?? 0, toMs(entry.since) ?? (run.open.size === 0 ? time : 0)));
   addSpan(made, "down", entry, since, { end: time });
   interrupt(made, run, since);
 }

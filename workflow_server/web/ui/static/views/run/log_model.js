@@ -98,6 +98,8 @@ export function useLog(run, handler, filters, list) {
 
   const entries = useStore(run.store, (value) => value.entries);
   const marks = useMemo(() => marksOf(entries ?? [], filters.earlier ? null : handler.run_id), [entries, filters.earlier, handler.run_id]);
+  // Events that were followed before the handler was continued are of earlier runs.
+  const starts = useMemo(() => marksOf(entries ?? [], null), [entries]);
   const shift = useRef(0);
   useEffect(() => {
     const seen = list.current && !list.current.isAtEnd() ? rows.eventFrom(list.current.first()) : null;
@@ -126,5 +128,5 @@ export function useLog(run, handler, filters, list) {
   });
   const { executions, spans } = run.store.get();
   const context = useMemo(() => contextOf(executions, spans), [executions, spans]);
-  return { log, state, rows, isSearching, marks, context, startOf: startsOf(marks, state.items) };
+  return { log, state, rows, isSearching, marks, context, startOf: startsOf(starts, state.items) };
 }

@@ -20,14 +20,14 @@ export function useRun(id) {
 }
 
 /**
- * Return { id, store, select, reload, loadInput, loadMore, follow }. The value of the store: { handler, missing, error,
- * graph, entries, complete, loading, executions, spans, marks, input, selection }; `loading` is true while older entries
+ * Return { id, store, select, reload, loadMore, follow }. The value of the store: { handler, missing, error,
+ * graph, entries, complete, loading, executions, spans, marks, selection }; `loading` is true while older entries
  * come. `follow()` begins to load, and returns how to end.
  */
 export function createRun(id) {
   const store = createStore({
     handler: null, missing: false, error: null, graph: null, entries: [], complete: false, executions: [], spans: [], marks: [],
-    loading: false, input: null, selection: selectionOfHash(place.get().query),
+    loading: false, selection: selectionOfHash(place.get().query),
   });
   const history = createHistory(id, (value) => store.set(resolved(store, value)));
   let most = MOST;
@@ -84,14 +84,6 @@ export function createRun(id) {
     };
   }
 
-  async function loadInput() {
-    if (store.get().input !== null) return store.get().input;
-    const page = await get(["handlers", id, "history"], { limit: 1, include: "value" });
-    const input = page.history[0]?.value ?? null;
-    store.set({ input });
-    return input;
-  }
-
   const select = (selection) => {
     store.set({ selection: resolveSelection(selection, store.get()) });
     setQuery({ at: selectionInHash(store.get().selection) }, { replace: true });
@@ -102,7 +94,7 @@ export function createRun(id) {
     return history.loadOlder(most, controller.signal).catch(failed);
   };
 
-  return { id, store, follow, select, reload: refresh, loadInput, loadMore };
+  return { id, store, follow, select, reload: refresh, loadMore };
 }
 
 function resolved(store, value) {

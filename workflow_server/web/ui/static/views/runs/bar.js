@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "../../lib.js";
 import { Menu } from "../../components/menu.js";
 import { go, href } from "../../router.js";
-import { SPANS, cleared, isNarrowed, toHash } from "./filter.js";
+import { SPANS, cleared, isByEnd, isNarrowed, toHash } from "./filter.js";
 import { Choices } from "./menu.js";
 
 const TYPING = 250; // Milliseconds without a key, after which is searched.
@@ -65,16 +65,17 @@ function toField(iso) {
 const fromField = (text) => (text === "" ? null : new Date(text).toISOString());
 
 function Times({ filter, onChange }) {
-  const isSet = Boolean(filter.since || filter.after || filter.before);
+  const isSet = Boolean(filter.since || filter.after || filter.before || filter.endedAfter);
   const label = filter.since ? SPANS[filter.since].title : isSet ? "Time: set" : "Any time";
   const submit = (event, close) => {
     event.preventDefault();
     const data = new FormData(event.target);
-    onChange({ since: null, after: fromField(data.get("after")), before: fromField(data.get("before")) });
+    const time = (name) => fromField(data.get(name));
+    onChange({ since: null, after: time("after"), before: time("before"), endedAfter: time("endedAfter") });
     close();
   };
   const choose = (since, close) => {
-    onChange({ since, after: null, before: null });
+    onChange({ since, after: null, before: null, endedAfter: null });
     close();
   };
   const panel = (close) => html`
@@ -86,9 +87,10 @@ function Times({ filter, onChange }) {
     <form class="menu-times" onSubmit=${(event) => submit(event, close)}>
       <label>Started after <input type="datetime-local" name="after" defaultValue=${toField(filter.after)} /></label>
       <label>Started before <input type="datetime-local" name="before" defaultValue=${toField(filter.before)} /></label>
+      <label>Ended after <input type="datetime-local" name="endedAfter" defaultValue=${toField(filter.endedAfter)} /></label>
       <button class="btn small">Apply</button>
     </form>`;
-  return html`<${Menu} label=${html`<span class=${isSet ? "set" : ""}>${label}</span>`} title="Started" small=${false}>${panel}</${Menu}>`;
+  return html`<${Menu} label=${html`<span class=${isSet ? "set" : ""}>${label}</span>`} title=${isByEnd(filter) ? "Ended" : "Started"} small=${false}>${panel}</${Menu}>`;
 }
 
 /** Return how often each value occurs, the most frequent first, as options of a menu. */
@@ -134,9 +136,10 @@ export function Chips({ filter }) {
     ...filter.workflows.map((name) => ["workflow", name, without("workflows", name)]),
     ...filter.tags.map((tag) => ["tag", tag, without("tags", tag)]),
     ...filter.versions.map((version) => ["code", version, without("versions", version)]),
-    filter.since && ["started", SPANS[filter.since].title.toLowerCase(), { since: null }],
+    filter.since && [isByEnd(filter) ? "ended" : "started", SPANS[filter.since].title.toLowerCase(), { since: null }],
     filter.after && ["after", time(filter.after), { after: null }],
     filter.before && ["before", time(filter.before), { before: null }],
+    filter.endedAfter && ["ended after", time(filter.endedAfter), { endedAfter: null }],
   ].filter(Boolean);
   return html`<ul class="chips" aria-label="Filters">
     ${chips.map(([name, value, changes]) => html`<li key=${`${name} ${value}`}>

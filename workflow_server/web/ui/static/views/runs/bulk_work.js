@@ -66,8 +66,6 @@ function partsAmong(action, handlers) {
 export async function survey(action, target, { signal, onCount }) {
   if (target.handlers) return partsAmong(action, target.handlers);
   const at = Date.now();
-  // The bulk routes know no present of runs: what is waiting, say, is listed, and then acted on one by one.
-  if (VIEWS[target.filter.show].states) return partsAmong(action, await listed(target.filter, at, { signal, onCount }));
   const parts = [];
   let before = 0;
   for (const part of partsOf(action, target.filter.show)) {
@@ -79,18 +77,6 @@ export async function survey(action, target, { signal, onCount }) {
     parts.push({ ...part, ...found, sample: sample.handlers, asked, cursor: null });
   }
   return parts;
-}
-
-async function listed(filter, at, { signal, onCount }) {
-  const handlers = [];
-  let cursor = null;
-  do {
-    const page = await get("handlers", { ...parameters(filter, at), limit: COUNTED, cursor, include: "now" }, { signal });
-    handlers.push(...page.handlers);
-    cursor = page.next_cursor;
-    onCount(handlers.length);
-  } while (cursor !== null && handlers.length < MOST);
-  return handlers;
 }
 
 async function counted(path, query, { signal, onCount }) {

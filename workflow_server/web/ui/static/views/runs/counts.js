@@ -9,7 +9,7 @@ export function Counts({ stats, filter }) {
     ${Object.entries(VIEWS).map(([show, view]) => {
       const count = stats === null ? undefined : view.count(stats);
       const isSeen = filter.show === show;
-      if (view.rare && !count && !isSeen) return null;
+      if (!isSeen && (view.isLinkedOnly || (view.rare && !count))) return null;
       return html`<${Count} key=${show} view=${view} count=${count} isSeen=${isSeen} link=${href(["runs"], hashOfView(filter, show))} />`;
     })}
   </nav>`;

@@ -70,7 +70,7 @@ function Figures({ name, stats }) {
       <div><dt>ended</dt><dd class="num">${number(ended)}</dd></div>
       <div><dt>running</dt><dd class="num">${number(runs.running)}</dd></div>
       <div><dt>failed</dt><dd class="num ${runs.failed > 0 ? "bad" : ""}">${runs.failed > 0
-        ? html`<a href=${href(["runs"], { workflow: name, show: "failed", after: stats.since })}>${number(runs.failed)}</a>` : 0}</dd></div>
+        ? html`<a href=${href(["runs"], { workflow: name, show: "failed", ended_after: stats.since })}>${number(runs.failed)}</a>` : 0}</dd></div>
       <div><dt>success</dt><dd class="num">${percent(rate)}</dd></div>
       <div><dt>duration p50</dt><dd class="num">${duration(stats.duration.p50)}</dd></div>
       <div><dt>duration p95</dt><dd class="num">${duration(stats.duration.p95)}</dd></div>
