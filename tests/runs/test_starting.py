@@ -5,18 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-from workflows import Workflow, step
+from pydantic import BaseModel, Field
+from workflows import Context, Workflow, step
 from workflows.events import StartEvent, StopEvent
 
 from tests.harness.managing import Managing
 from tests.harness.runs import until
 from tests.store.fault_injection import AFTER, BEFORE, INSIDE, Hook, HookedStore, Written
-from workflow_server.errors import HandlerNotFound, ShuttingDown, StorageError, StorageFull, UnitRefused
+from workflow_server.errors import (
+    HandlerNotFound,
+    ShuttingDown,
+    StepInterrupted,
+    StorageError,
+    StorageFull,
+    UnitRefused,
+)
+from workflow_server.execution.containment import contained
 from workflow_server.protocol.handlers import RunRequest
 from workflow_server.records import RunBegan, RunStarted, TickAppended
 from workflow_server.runs.manager import RuntimeManager
@@ -220,3 +231,32 @@ async def test_a_start_whose_commit_fails_is_not_begun(managing: Managing, datab
         await until(lambda: not any(manager.footprint().values()))
         store.hook = None
     assert workflow.calls == 0
+
+
+class Exiting(BaseModel):
+    """A state that exits where it is made for a run."""
+
+    is_ready: ClassVar[bool] = False
+    number: int = Field(default_factory=lambda: sys.exit(3) if Exiting.is_ready else 0)
+
+
+class Keeping(Workflow):
+    """Has that state."""
+
+    @step
+    async def only(self, ctx: Context[Exiting], ev: StartEvent) -> StopEvent:
+        return StopEvent(result="done")
+
+
+async def test_a_start_that_exits_ends_neither_server_nor_loop(managing: Managing) -> None:
+    async with managing(keeping=Keeping(), once=Once()) as manager:
+        Exiting.is_ready = True
+        # As in a connection, which belongs to the server.
+        within = contained.set(manager)
+        try:
+            with pytest.raises(StepInterrupted, match="SystemExit"):
+                await manager.run("keeping", RunRequest())
+        finally:
+            contained.reset(within)
+            Exiting.is_ready = False
+        assert (await manager.run("once", RunRequest())).status == "completed"
