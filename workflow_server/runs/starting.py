@@ -75,7 +75,7 @@ class Starter:
         try:
             return await self._start(served, event, request, run_id, answers_first=answers_first)
         except (SystemExit, KeyboardInterrupt) as error:
-            # What the start event holds may raise anything when it is written.
+            # Values in the start event may raise anything when they are written.
             raise kept_within(error) from None
 
     async def _start(
