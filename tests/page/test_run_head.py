@@ -90,6 +90,7 @@ async def test_a_run_is_cancelled_and_purged_after_a_question(
     await page.goto(f"/#/runs/{handler_id}")
     await page.get_by_role("button", name="Cancel…").click()
     dialog = page.get_by_role("dialog", name="Cancel this run?")
+    await expect(dialog).to_be_visible()
     await page.keyboard.press("Escape")
     await expect(dialog).to_have_count(0)
     await expect(page.get_by_role("button", name="Cancel…")).to_be_focused()

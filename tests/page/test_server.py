@@ -89,6 +89,8 @@ async def test_runs_that_do_not_fit_the_code_are_told(tmp_path: Path, open_page:
         await expect(page.get_by_role("heading", name="ask", level=1)).to_be_visible()
         await expect(page.get_by_text("suspended").first).to_be_visible()
         await expect(page.get_by_role("region", name="Log")).to_be_visible()
+        # Its streams would break off with the server.
+        await page.context.close()
 
 
 async def _waits(server: DurableServer, handler_id: str) -> None:

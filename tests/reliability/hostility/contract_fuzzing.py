@@ -111,7 +111,10 @@ class ContractFuzzer:
         }
         if guarded:
             # Whether a method is known is told to those who have a token; only GET and HEAD of it need none.
-            yield {"include-path": ["/health", "/ready"], "checks": {"unsupported_method": {"enabled": False}}}
+            yield {
+                "include-path": ["/health", "/ready", "/static/{version}/{path}"],
+                "checks": {"unsupported_method": {"enabled": False}},
+            }
 
     def _run(self, workflow: str) -> str:
         headers = {"Content-Type": "application/json", **self._headers}

@@ -63,13 +63,16 @@ def _problem(hostile: Hostile, answer: Answer) -> str | None:
     if status >= 500:
         ended = isinstance(body, dict) and body.get("status") in ("failed", "cancelled") and status == 500
         return None if ended else f"{status}: {answer.body[:200]!r}"
-    if not isinstance(body, dict) or body.keys() != {"detail"} or not body["detail"]:
+    # A 400 may name the fields that are not valid one by one, too.
+    is_told = isinstance(body, dict) and bool(body.get("detail")) and body.keys() <= {"detail", "errors"}
+    if not is_told or ("errors" in body and status != 400):
         return f"{status} is no {{'detail': …}}: {answer.body[:200]!r}"
-    if any("\ud800" <= character <= "\udfff" for character in body["detail"]):
+    told = " ".join([body["detail"], *(error["message"] for error in body.get("errors", ()))])
+    if any("\ud800" <= character <= "\udfff" for character in told):
         return f"{status} with half of a surrogate pair: {answer.body[:200]!r}"
     # What the client sent may be repeated to it: that is no knowledge of the server's.
     sent = b"".join(hostile.pieces)
-    for found in _INSIDE.finditer(body["detail"]):
+    for found in _INSIDE.finditer(told):
         if found[0].encode() not in sent:
-            return f"{status} tells '{found[0]}': {body['detail'][:300]}"
+            return f"{status} tells '{found[0]}': {told[:300]}"
     return None
