@@ -63,6 +63,8 @@ async def test_a_log_goes_on_after_the_death_of_its_server(
     log = await open_log(page, handler)
     await expect(log.get_by_role("option").filter(has_text="event 59 of round 1")).to_be_visible()
     await expect(panel(page)).to_contain_text("60 events, following")
+    # All parts of the view are there: for one that is not, the page would be loaded anew, and show the first events.
+    await expect(page.get_by_role("button", name="Send another event…")).to_be_visible()
     async with down(server, problems):
         await expect(page.get_by_text("not connected")).to_be_visible()
         await expect(log).to_contain_text("event 59 of round 1")
